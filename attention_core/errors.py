@@ -1,0 +1,109 @@
+"""Every error of the library, and the words they share.
+
+An error names its subject, says what is known, and shows the way out. All of them derive from
+`AttentionCoreError`; each also derives from the built-in class that callers already catch
+(`ValueError` for values, `TypeError` for types, `LookupError` for names).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+__all__ = [
+    "AmbiguousScorerError",
+    "AttentionCoreError",
+    "ConfigError",
+    "DTypeError",
+    "MissingExtraError",
+    "NotDifferentiableError",
+    "OptionError",
+    "OptionTypeError",
+    "ParameterFileError",
+    "PluginError",
+    "PluginWarning",
+    "ScorerConfigError",
+    "ScorerContractError",
+    "ScorerLookupError",
+    "ShapeError",
+    "UnknownScorerError",
+    "did_you_mean",
+]
+
+
+class AttentionCoreError(Exception):
+    """Base of every error raised by attention-core."""
+
+
+class ShapeError(AttentionCoreError, ValueError):
+    """Arrays whose shapes do not fit together."""
+
+
+class DTypeError(AttentionCoreError, TypeError):
+    """An array whose dtype cannot be attended with, such as complex numbers or objects."""
+
+
+class OptionError(AttentionCoreError, ValueError):
+    """An attention option with an impossible value, such as a negative window."""
+
+
+class OptionTypeError(OptionError, TypeError):
+    """An attention option of the wrong type, such as ``is_causal="yes"``."""
+
+
+class ScorerLookupError(AttentionCoreError, LookupError):
+    """Base of the errors about scorer names."""
+
+
+class UnknownScorerError(ScorerLookupError):
+    """No installed scorer has this name."""
+
+
+class AmbiguousScorerError(ScorerLookupError):
+    """Two third-party distributions claim the same scorer name."""
+
+
+class ScorerConfigError(AttentionCoreError, ValueError):
+    """Parameters that a scorer does not accept, or a learned scorer without any."""
+
+
+class ConfigError(AttentionCoreError, ValueError):
+    """A configuration with problems; the message lists every one of them with its path."""
+
+
+class ParameterFileError(AttentionCoreError, ValueError):
+    """A file of parameters or arrays that cannot be read safely or does not fit."""
+
+
+class ScorerContractError(AttentionCoreError):
+    """A scorer that broke its contract in use: wrong shape, wrong dtype, or an exception."""
+
+
+class NotDifferentiableError(AttentionCoreError, TypeError):
+    """Gradients were asked of a scorer that offers none."""
+
+
+class PluginError(AttentionCoreError):
+    """A plugin that cannot be used; raised in strict mode and when registering by hand."""
+
+
+class PluginWarning(UserWarning):
+    """A plugin was left out; everything else works."""
+
+
+class MissingExtraError(AttentionCoreError, ImportError):
+    """An optional dependency is not installed; the message names the extra to install."""
+
+
+def did_you_mean(name: str, candidates: Iterable[str]) -> str:
+    """The clause that suggests a close name, or an empty string.
+
+    >>> did_you_mean("scaled_dto", ["dot", "scaled_dot"])
+    "; did you mean 'scaled_dot'?"
+    >>> did_you_mean("fourier", ["dot", "scaled_dot"])
+    ''
+    """
+    from difflib import get_close_matches  # only errors need it
+
+    normal = {candidate.replace("-", "_").lower(): candidate for candidate in candidates}
+    close = get_close_matches(name.replace("-", "_").lower(), normal, n=1, cutoff=0.6)
+    return f"; did you mean {normal[close[0]]!r}?" if close else ""

@@ -1,0 +1,60 @@
+"""The one hook a scorer package implements, and the description it yields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from attention_core.scorer import Scorer
+
+__all__ = ["GROUP", "ScorerSpec", "attention_core_scorers", "hookimpl", "hookspec"]
+
+GROUP = "attention_core"
+"""The entry-point group and the pluggy project name."""
+
+hookspec = pluggy.HookspecMarker(GROUP)
+hookimpl = pluggy.HookimplMarker(GROUP)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScorerSpec:
+    """What a plugin says about one scorer, before any of its mathematics is imported.
+
+    Parameters
+    ----------
+    name
+        The name users choose it by, ``[a-z][a-z0-9_]*``.
+    factory
+        A callable that returns a `Scorer`, or ``"package.module:attribute"``, imported on first
+        use. Its signature is what users may configure, so it names every parameter: no ``*args``,
+        no ``**kwargs``.
+    summary
+        One line for tables.
+    formula
+        The score in one line of plain text, such as ``"q . k / sqrt(D)"``.
+    aliases
+        Other names for the same scorer.
+    reference
+        The paper, with its DOI or arXiv id.
+
+    Examples
+    --------
+    >>> ScorerSpec(name="rbf", factory="acme_attention.rbf:RBFScorer", summary="Gaussian kernel").name
+    'rbf'
+    """
+
+    name: str
+    factory: str | Callable[..., Scorer]
+    summary: str = ""
+    formula: str = ""
+    aliases: tuple[str, ...] = ()
+    reference: str = ""
+
+
+@hookspec
+def attention_core_scorers() -> Iterable[ScorerSpec]:  # type: ignore[empty-body]  # a declaration
+    """Yield one `ScorerSpec` for each scorer this distribution offers."""
