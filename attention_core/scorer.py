@@ -65,7 +65,14 @@ class Scorer(ABC):
     name: ClassVar[str | None] = None
     """The registered name, for scorers that are also built by hand and then saved to a config."""
 
+    needs_small_tiles: ClassVar[bool] = True
+    """Whether `score` works on (..., L, S, H) temporaries, so that tiles are kept small enough for
+    them to stay in cache; False for a scorer that needs little more than the scores it returns."""
+
     _origin: Origin | None = None
+
+    def check_features(self, query_dim: int, key_dim: int) -> None:
+        """Raise `ShapeError` for numbers of features that this scorer cannot score."""
 
     def project_query(self, query: Array) -> Array:
         """Prepare queries, once per call: (..., L, Dq) -> (..., L, H)."""
@@ -194,6 +201,8 @@ class InnerProductScorer(Scorer):
     array([[1., 0.],
            [0., 1.]])
     """
+
+    needs_small_tiles = False
 
     def score(self, query: Array, key: Array) -> Array:
         """``query @ key.T``: (..., L, H), (..., S, H) -> (..., L, S)."""

@@ -1,0 +1,141 @@
+"""The attention options a configuration may set: their defaults and what each accepts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from numbers import Integral, Real
+from types import MappingProxyType
+from typing import Any
+
+from attention_core.errors import OptionError, OptionTypeError, did_you_mean
+
+__all__ = ["OPTIONS", "check_option"]
+
+OPTIONS: Mapping[str, Any] = MappingProxyType(
+    {
+        "is_causal": False,
+        "query_offset": 0,
+        "window": None,
+        "softcap": None,
+        "tile": None,
+        "workers": None,
+    }
+)
+"""Each option that a config may set, with its default."""
+
+
+def check_option(name: str, value: Any) -> Any:
+    """The value of an option in its normal form.
+
+    Raises
+    ------
+    OptionTypeError
+        For a value of the wrong type.
+    OptionError
+        For an impossible value, or a name that is no option.
+
+    Examples
+    --------
+    >>> check_option("window", [512, float("inf")])
+    (512, None)
+    """
+    if name not in _CHECKS:
+        raise OptionError(
+            f"no attention option {name!r}{did_you_mean(name, _CHECKS)}; "
+            f"options: {', '.join(sorted(_CHECKS))}"
+        )
+    return _CHECKS[name](value)
+
+
+def _is_causal(value: Any) -> bool:
+    if isinstance(value, bool) or type(value).__name__ == "bool_":
+        return bool(value)
+    raise OptionTypeError(f"is_causal must be True or False, got {value!r}")
+
+
+def _query_offset(value: Any) -> Any:
+    # arrays, one offset per batch item, are checked against the batch when a call has one
+    if _is_integer(value):
+        return int(value)
+    if hasattr(value, "dtype") or isinstance(value, (list, tuple)):
+        return value
+    raise OptionTypeError(
+        f"query_offset must be an integer or an integer array, one per batch item, got {value!r}"
+    )
+
+
+def _window(value: Any) -> tuple[int | None, int | None] | None:
+    if value is None:
+        return None
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        raise OptionTypeError(
+            f"window must be a pair (left, right) of key counts, None for an open side, "
+            f"got {value!r}"
+        )
+    left, right = (_window_side(side, value) for side in value)
+    return left, right
+
+
+def _window_side(side: Any, window: Any) -> int | None:
+    if side is None or (isinstance(side, float) and side == math.inf):
+        return None
+    if not _is_integer(side):
+        raise OptionTypeError(
+            f"window must hold integers, or None for an open side, got {side!r} in {window!r}"
+        )
+    if side < 0:
+        raise OptionError(f"window must hold counts of at least 0, got {side!r} in {window!r}")
+    return int(side)
+
+
+def _softcap(value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise OptionTypeError(f"softcap must be a positive number or None, got {value!r}")
+    if not 0 < value < math.inf:
+        raise OptionError(f"softcap must be positive and finite, or None for no cap, got {value!r}")
+    return float(value)
+
+
+def _tile(value: Any) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    if (
+        not isinstance(value, (list, tuple))
+        or len(value) != 2
+        or not all(map(_is_integer, value))
+    ):
+        raise OptionTypeError(
+            f"tile must be a pair of integers (queries, keys), or None to choose, got {value!r}"
+        )
+    if min(value) < 1:
+        raise OptionError(f"tile must hold counts of at least 1, got {value!r}")
+    return int(value[0]), int(value[1])
+
+
+def _workers(value: Any) -> int | None:
+    if value is None:
+        return None
+    if not _is_integer(value):
+        raise OptionTypeError(
+            f"workers must be an integer, or None for every core, got {value!r}"
+        )
+    if value < 1:
+        raise OptionError(f"workers must be at least 1, got {value!r}")
+    return int(value)
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+_CHECKS: Mapping[str, Callable[[Any], Any]] = {
+    "is_causal": _is_causal,
+    "query_offset": _query_offset,
+    "window": _window,
+    "softcap": _softcap,
+    "tile": _tile,
+    "workers": _workers,
+}

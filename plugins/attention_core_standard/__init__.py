@@ -1,0 +1,1 @@
+"""The scorers that come with attention-core, registered the way everybody's are."""

@@ -1,0 +1,150 @@
+"""The additive score: a feed-forward network with one hidden layer reads query and key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from attention_core_standard.learned import Form, choose_form, glorot_uniform, parameter
+from numpy.typing import ArrayLike, NDArray
+
+from attention_core import Scorer, ScorerConfigError, ShapeError
+
+__all__ = ["AdditiveScorer", "make_additive"]
+
+Array = NDArray[Any]
+
+
+class AdditiveScorer(Scorer):
+    """``score = v . tanh(W_q^T q + W_k^T k + b)``, the alignment model of Bahdanau et al.
+
+    Parameters
+    ----------
+    query_weight : (Dq, H)
+        W_q.
+    key_weight : (Dk, H)
+        W_k.
+    score_weight : (H,)
+        v.
+    bias : (H,), optional
+        b; left out, there is none.
+
+    Raises
+    ------
+    ScorerConfigError
+        For arrays that do not agree on H.
+
+    References
+    ----------
+    Bahdanau, Cho and Bengio, "Neural Machine Translation by Jointly Learning to Align and
+    Translate", ICLR 2015, arXiv:1409.0473.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> scorer = AdditiveScorer(query_weight=[[1.0]], key_weight=[[-1.0]], score_weight=[2.0])
+    >>> query, key = scorer.project_query(np.ones((1, 1))), scorer.project_key(np.zeros((1, 1)))
+    >>> scorer.score(query, key).round(6)  # 2 tanh(1 - 0)
+    array([[1.523188]])
+    """
+
+    name = "additive"
+
+    def __init__(
+        self,
+        query_weight: ArrayLike,
+        key_weight: ArrayLike,
+        score_weight: ArrayLike,
+        bias: ArrayLike | None = None,
+    ) -> None:
+        self.query_weight = parameter("additive", "query_weight", query_weight, "Dq, H")
+        self.key_weight = parameter("additive", "key_weight", key_weight, "Dk, H")
+        self.score_weight = parameter("additive", "score_weight", score_weight, "H")
+        self.bias = None if bias is None else parameter("additive", "bias", bias, "H")
+        hidden = {
+            name: array.shape[-1] for name, array in self.parameters.items()
+        }
+        if len(set(hidden.values())) > 1:
+            raise ScorerConfigError(
+                f"additive: the parameters must agree on H, their last axis, got "
+                f"{', '.join(f'{name} with {size}' for name, size in hidden.items())}"
+            )
+
+    def check_features(self, query_dim: int, key_dim: int) -> None:
+        """Query and key must fit their weights."""
+        expected = (self.query_weight.shape[0], self.key_weight.shape[0])
+        if (query_dim, key_dim) != expected:
+            raise ShapeError(
+                f"{self} has weights for (Dq, Dk) = {expected}, got query (..., L, {query_dim}) "
+                f"and key (..., S, {key_dim})"
+            )
+
+    def project_query(self, query: Array) -> Array:
+        """``q W_q + b``: (..., L, Dq) -> (..., L, H)."""
+        projected: Array = query @ self.query_weight.astype(query.dtype, copy=False)
+        if self.bias is not None:
+            projected += self.bias.astype(query.dtype, copy=False)
+        return projected
+
+    def project_key(self, key: Array) -> Array:
+        """``k W_k``: (..., S, Dk) -> (..., S, H)."""
+        projected: Array = key @ self.key_weight.astype(key.dtype, copy=False)
+        return projected
+
+    def score(self, query: Array, key: Array) -> Array:
+        """``tanh(query + key) v``: (..., L, H), (..., S, H) -> (..., L, S)."""
+        hidden = np.tanh(query[..., :, None, :] + key[..., None, :, :])  # (..., L, S, H)
+        scores: Array = hidden @ self.score_weight.astype(query.dtype, copy=False)
+        return scores
+
+
+def make_additive(
+    *,
+    query_weight: ArrayLike | None = None,
+    key_weight: ArrayLike | None = None,
+    score_weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    query_dim: int | None = None,
+    key_dim: int | None = None,
+    hidden_dim: int | None = None,
+    rng: int | np.random.Generator | None = None,
+) -> AdditiveScorer:
+    """The `additive` scorer from its arrays, or from dimensions and a seed.
+
+    Give `query_weight`, `key_weight` and `score_weight`, with `bias` if there is one; or
+    `query_dim`, `key_dim`, `hidden_dim` and `rng`. First values are Glorot-uniform, without bias.
+
+    Raises
+    ------
+    ScorerConfigError
+        For anything else, or arrays that do not fit together.
+
+    Examples
+    --------
+    >>> scorer = make_additive(query_dim=3, key_dim=4, hidden_dim=8, rng=0)
+    >>> {name: array.shape for name, array in scorer.parameters.items()}
+    {'query_weight': (3, 8), 'key_weight': (4, 8), 'score_weight': (8,)}
+    """
+    form = choose_form(
+        "additive",
+        {
+            "query_weight": query_weight,
+            "key_weight": key_weight,
+            "score_weight": score_weight,
+            "bias": bias,
+            "query_dim": query_dim,
+            "key_dim": key_dim,
+            "hidden_dim": hidden_dim,
+            "rng": rng,
+        },
+        Form(("query_weight", "key_weight", "score_weight"), optional=("bias",)),
+        Form(("query_dim", "key_dim", "hidden_dim", "rng")),
+    )
+    if "query_weight" in form:
+        return AdditiveScorer(**form)
+    random = np.random.default_rng(form["rng"])
+    return AdditiveScorer(
+        query_weight=glorot_uniform(random, form["query_dim"], form["hidden_dim"]),
+        key_weight=glorot_uniform(random, form["key_dim"], form["hidden_dim"]),
+        score_weight=glorot_uniform(random, form["hidden_dim"], 1)[:, 0],
+    )

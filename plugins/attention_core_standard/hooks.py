@@ -1,0 +1,44 @@
+"""What this plugin offers; light, so that listing scorers imports no mathematics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attention_core import ScorerSpec, hookimpl
+
+__all__ = ["attention_core_scorers"]
+
+
+@hookimpl
+def attention_core_scorers() -> Iterator[ScorerSpec]:
+    """The four classic alignment functions."""
+    yield ScorerSpec(
+        name="additive",
+        factory="attention_core_standard.additive:make_additive",
+        summary="a small feed-forward network scores each query-key pair",
+        formula="v . tanh(W_q q + W_k k + b)",
+        aliases=("bahdanau", "mlp"),
+        reference="Bahdanau, Cho and Bengio 2015, arXiv:1409.0473",
+    )
+    yield ScorerSpec(
+        name="dot",
+        factory="attention_core_standard.inner_product:DotScorer",
+        summary="inner product of query and key",
+        formula="q . k",
+        reference="Luong, Pham and Manning 2015, doi:10.18653/v1/D15-1166",
+    )
+    yield ScorerSpec(
+        name="general",
+        factory="attention_core_standard.inner_product:make_general",
+        summary="bilinear form between query and key, optionally of low rank",
+        formula="q . W k",
+        aliases=("bilinear", "luong"),
+        reference="Luong, Pham and Manning 2015, doi:10.18653/v1/D15-1166",
+    )
+    yield ScorerSpec(
+        name="scaled_dot",
+        factory="attention_core_standard.inner_product:ScaledDotScorer",
+        summary="inner product divided by the square root of the key's features",
+        formula="q . k / sqrt(D)",
+        reference="Vaswani et al. 2017, arXiv:1706.03762",
+    )
