@@ -1,0 +1,39 @@
+"""What the bare wheel must do: attend with every kind of scorer, and ask for the extra it lacks."""
+
+import subprocess
+import sysconfig
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse
+
+import attention_core as ac
+
+for extra in ("typer", "rich", "matplotlib", "safetensors"):
+    assert find_spec(extra) is None, f"{extra} is installed, so this proves nothing"
+
+rng = np.random.default_rng(0)
+query, key, value = rng.normal(size=(5, 4)), rng.normal(size=(6, 4)), rng.normal(size=(6, 3))
+
+assert [info.name for info in ac.scorers()] == ["additive", "dot", "general", "scaled_dot"]
+for info in ac.scorers():
+    learned = info.name in ("additive", "general")
+    dims = {"query_dim": 4, "key_dim": 4, "rng": 0} if learned else {}
+    dims |= {"hidden_dim": 8} if info.name == "additive" else {}
+    result = ac.attend(query, key, value, scorer={"name": info.name, **dims})
+    np.testing.assert_allclose(result.weights.sum(axis=-1), 1)
+    np.testing.assert_allclose(result.weights @ value, result.context)
+    print(f"attended with {info.name} ({info.distribution} {info.version})")
+
+edges = scipy.sparse.eye_array(5, 6, dtype=bool).tocsr()
+np.testing.assert_allclose(
+    ac.attend(query, key, value, scorer="dot", mask=edges).context, value[:5]
+)
+
+command = Path(sysconfig.get_path("scripts")) / "attention-core"
+done = subprocess.run([command, "scorers"], capture_output=True, text=True)
+assert done.returncode == 2, done
+assert done.stderr.count("\n") == 1, done
+assert "attention-core[cli]" in done.stderr, done
+print(done.stderr.strip())

@@ -1,0 +1,99 @@
+"""Importing is cheap: which modules `import attention_core` loads, and how long it takes.
+
+Everything is measured in fresh interpreters, against what `import numpy` costs alone.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from statistics import median
+
+import pytest
+
+ENV = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+LOADED = "import sys, json; {code}; print(json.dumps(sorted(sys.modules)))"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Run code in a fresh interpreter whose bytecode cache is kept between runs."""
+    cache = tmp_path_factory.mktemp("pycache")
+    folder = tmp_path_factory.mktemp("empty")
+
+    def run(code, *flags):
+        command = [sys.executable, "-X", f"pycache_prefix={cache}", *flags, "-c", code]
+        return subprocess.run(
+            command, cwd=folder, env=ENV, check=True, capture_output=True, text=True
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def added(run):
+    """The modules that some code loads beyond those of `import numpy`."""
+
+    def added(code):
+        after = json.loads(run(LOADED.format(code=code)).stdout)
+        before = json.loads(run(LOADED.format(code="import numpy")).stdout)
+        return set(after) - set(before)
+
+    return added
+
+
+def tops(modules):
+    return {name.split(".")[0] for name in modules}
+
+
+def test_import_loads_nothing_but_numpy_pluggy_and_the_standard_library(added):
+    modules = added("import attention_core")
+    assert "attention_core" in modules
+    assert tops(modules) - sys.stdlib_module_names == {"attention_core", "pluggy"}
+
+
+@pytest.mark.parametrize("module", ["importlib.metadata", "tomllib", "argparse", "email"])
+def test_import_does_not_scan_parse_or_read_configs(added, module):
+    assert module not in added("import attention_core")
+
+
+def test_listing_the_scorers_imports_no_mathematics(added):
+    modules = added("import attention_core; attention_core.scorers()")
+    standard = {name for name in modules if name.startswith("attention_core_standard")}
+    assert standard == {"attention_core_standard", "attention_core_standard.hooks"}
+    assert not tops(modules) & {"scipy", "threadpoolctl"}
+
+
+def test_a_small_dense_call_needs_neither_scipy_nor_a_thread_pool(added):
+    modules = added(
+        "import numpy, attention_core as ac; x = numpy.eye(3); ac.attend(x, x, x, scorer='dot')"
+    )
+    assert not tops(modules) & {"scipy", "threadpoolctl"}
+
+
+def test_import_adds_at_most_20_milliseconds_to_numpy(run):
+    def cost():
+        log = run("import numpy; import attention_core", "-X", "importtime").stderr
+        (line,) = [line for line in log.splitlines() if line.endswith("| attention_core")]
+        return int(line.split("|")[1]) / 1000  # the cumulative column, in microseconds
+
+    cost()  # writes the bytecode cache
+    assert best_median(cost) <= 20
+
+
+def test_the_first_lookup_of_a_bundled_scorer_takes_at_most_30_milliseconds(run):
+    code = (
+        "import time, numpy, attention_core; start = time.perf_counter(); "
+        "attention_core.make_scorer('dot'); print((time.perf_counter() - start) * 1000)"
+    )
+
+    def cost():
+        return float(run(code).stdout)
+
+    cost()
+    assert best_median(cost) <= 30
+
+
+def best_median(cost, runs=5, tries=4):
+    """The median of some runs; the least of a few such medians, as other work disturbs them."""
+    return min(median(cost() for _ in range(runs)) for _ in range(tries))

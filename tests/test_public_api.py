@@ -1,0 +1,107 @@
+"""The public surface: sorted, complete, documented, and what the installation declares."""
+
+import importlib
+import inspect
+import pkgutil
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import attention_core_standard
+import pytest
+
+import attention_core
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PACKAGES = [attention_core, attention_core_standard]
+MODULES = [
+    name
+    for package in PACKAGES
+    for _, name, _ in pkgutil.walk_packages(package.__path__, package.__name__ + ".")
+    if not name.endswith("__main__")
+]
+PUBLIC = [(name, getattr(attention_core, name)) for name in attention_core.__all__]
+OBJECTS = {
+    name: value for name, value in PUBLIC if inspect.isfunction(value) or inspect.isclass(value)
+}
+USED = {  # what a reader learns by example; errors and results are seen in others' examples
+    name
+    for name, value in OBJECTS.items()
+    if not (inspect.isclass(value) and issubclass(value, Exception))
+}
+
+
+def test_the_scan_found_the_package():
+    assert "attention_core.scorer" in MODULES
+    assert {"Attention", "Scorer", "attend"} <= USED
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_says_what_it_is_and_lists_its_names(name):
+    module = importlib.import_module(name)
+    assert module.__doc__
+    assert list(module.__all__) == sorted(module.__all__)
+    for public in module.__all__:
+        assert hasattr(module, public)
+
+
+def test_the_package_lists_its_names_in_order():
+    assert list(attention_core.__all__) == sorted(set(attention_core.__all__))
+    assert set(attention_core.__all__) <= set(dir(attention_core))
+
+
+def test_every_error_is_public():
+    from attention_core import errors
+
+    raised = {
+        name
+        for name in errors.__all__
+        if inspect.isclass(value := getattr(errors, name)) and issubclass(value, Exception)
+    }
+    assert raised <= set(attention_core.__all__)
+
+
+def test_an_unknown_attribute_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="attention_core"):
+        attention_core.no_such_name  # noqa: B018
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_every_public_object_is_documented(name):
+    assert inspect.getdoc(OBJECTS[name])
+
+
+@pytest.mark.parametrize("name", sorted(USED))
+def test_public_objects_show_an_example(name):
+    assert ">>>" in inspect.getdoc(OBJECTS[name])
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_public_methods_are_documented(name):
+    value = OBJECTS[name]
+    if not inspect.isclass(value):
+        return
+    for method, member in vars(value).items():
+        if not method.startswith("_") and (callable(member) or isinstance(member, property)):
+            assert inspect.getdoc(getattr(value, method)), f"{name}.{method}"
+
+
+def test_the_version_is_that_of_the_installation():
+    assert attention_core.__version__ == metadata.version("attention-core") == PROJECT["version"]
+
+
+def test_the_installation_declares_what_the_project_does():
+    installed = metadata.distribution("attention-core").entry_points
+    declared = {
+        "console_scripts": PROJECT["scripts"],
+        **PROJECT["entry-points"],
+    }
+    found = {
+        group: {ep.name: ep.value for ep in installed.select(group=group)} for group in declared
+    }
+    assert found == declared
+
+
+def test_the_changelog_has_the_version():
+    assert f"## {PROJECT['version']}" in (ROOT / "CHANGELOG.md").read_text()

@@ -1,0 +1,107 @@
+"""Everything the README shows is true: its files work, its examples run, its tables agree.
+
+A block whose first line is `# some/path` is a file and is written there. All other Python blocks
+are run as doctests, each in an interpreter of its own, so each can be pasted on its own.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import attention_core as ac
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+FILES = {
+    found[1]: body
+    for language, body in BLOCKS
+    if (found := re.match(r"# (\S+\.(?:toml|json|py))\n", body))
+}
+EXAMPLES = [
+    body for language, body in BLOCKS if language == "python" and body not in FILES.values()
+]
+COMMANDS = dict(re.findall(r"^<!-- ci: (\w+) -->\n```sh\n(.*)\n```$", README, flags=re.MULTILINE))
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The README's files, and its package as an installed distribution in `site`."""
+    folder = tmp_path_factory.mktemp("readme")
+    for name, body in FILES.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(body)
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder],
+        cwd=folder / "acme-attention",
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = folder.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(folder / "site")
+    return folder
+
+
+def test_the_scan_found_the_blocks():
+    assert {language for language, _ in BLOCKS} == {"python", "sh", "toml"}
+    assert README.count("```") == 2 * len(BLOCKS)
+    assert len(FILES) >= 4
+    assert len(EXAMPLES) >= 4
+    assert all(">>>" in example for example in EXAMPLES)
+    assert set(COMMANDS) == {"demo", "test"}
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
+def test_every_example_runs(folder, example):
+    script = folder / "example.txt"
+    script.write_text(example)
+    path = [str(folder / "site")] if "rbf" in example else []
+    path += filter(None, [os.environ.get("PYTHONPATH")])
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "doctest", script],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ["demo", "test"])
+def test_the_set_up_commands_ask_for_extras_that_exist(name):
+    (extras,) = re.findall(r"'\.\[([a-z,]+)\]'", COMMANDS[name])
+    assert set(extras.split(",")) <= set(EXTRAS)
+
+
+def test_the_table_of_scorers_is_what_is_registered():
+    section = README.split("## Bundled scorers")[1].split("\n## ")[0]
+    rows = [
+        [cell.strip().replace("`", "") for cell in line.strip("|").split("|")]
+        for line in section.splitlines()
+        if line.startswith("| `")
+    ]
+    assert rows == [
+        [info.name, ", ".join(info.aliases), info.formula, info.reference]
+        for info in ac.scorers()
+        if info.distribution == "attention-core"
+    ]
+
+
+def test_every_attention_option_is_named():
+    from attention_core.options import OPTIONS
+
+    assert [name for name in OPTIONS if f"`{name}`" not in README] == []
+
+
+def test_links_and_pictures_exist():
+    targets = re.findall(r"\]\(([^)#]+)\)", README) + re.findall(r'src="([^"]+)"', README)
+    assert "LICENSE" in targets
+    assert [target for target in targets if not (ROOT / target).exists()] == []
