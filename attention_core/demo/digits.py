@@ -1,0 +1,57 @@
+"""The handwritten digits that the demonstration reads (see ``data/LICENSE-digits.md``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["KEYS", "Digits", "load_digits"]
+
+KEYS = 1_200
+"""The first so many images are keys, the other 597 are queries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Digits:
+    """The images and their labels, in the order of the UCI test set.
+
+    Examples
+    --------
+    >>> digits = load_digits()
+    >>> digits.images.shape, digits.labels[:4]
+    ((1797, 8, 8), array([0, 1, 2, 3], dtype=uint8))
+    >>> digits.keys().shape, digits.values().shape, digits.queries(centered=True).shape
+    ((1200, 64), (1200, 10), (597, 64))
+    """
+
+    images: NDArray[np.uint8]
+    """(1797, 8, 8): ink from 0 to 16."""
+    labels: NDArray[np.uint8]
+    """(1797,): the digit that was written."""
+
+    def keys(self, *, centered: bool = False) -> NDArray[Any]:
+        """The known images, pixels scaled to [0, 1]: (1200, 64) float32."""
+        return self._pixels(centered)[:KEYS]
+
+    def queries(self, *, centered: bool = False) -> NDArray[Any]:
+        """The images to read, pixels scaled to [0, 1]: (597, 64) float32."""
+        return self._pixels(centered)[KEYS:]
+
+    def values(self) -> NDArray[Any]:
+        """The labels of the keys, one-hot: (1200, 10) float32."""
+        return np.eye(10, dtype=np.float32)[self.labels[:KEYS]]
+
+    def _pixels(self, centered: bool) -> NDArray[Any]:
+        pixels = self.images.reshape(-1, 64).astype(np.float32) / 16  # (1797, 64)
+        return pixels - pixels[:KEYS].mean(axis=0) if centered else pixels
+
+
+def load_digits() -> Digits:
+    """The 1,797 digits shipped with the package."""
+    with (files("attention_core.demo") / "data" / "digits.npz").open("rb") as file:
+        arrays = np.load(file, allow_pickle=False)
+        return Digits(images=arrays["images"], labels=arrays["labels"])
