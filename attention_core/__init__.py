@@ -2,4 +2,79 @@
 
 ``score(query, key) -> softmax -> weighted sum of values = context``, where the score is chosen by
 name, installed as a package, or written as a class of a few lines.
+
+>>> import numpy as np
+>>> import attention_core as ac
+>>> result = ac.attend(np.eye(2), np.eye(2), np.eye(2), scorer="scaled_dot")
+>>> result.context.round(2)
+array([[0.67, 0.33],
+       [0.33, 0.67]])
 """
+
+from attention_core.attention import Attention, attend
+from attention_core.errors import (
+    AmbiguousScorerError,
+    AttentionCoreError,
+    ConfigError,
+    DTypeError,
+    MissingExtraError,
+    NotDifferentiableError,
+    OptionError,
+    OptionTypeError,
+    ParameterFileError,
+    PluginError,
+    PluginWarning,
+    ScorerConfigError,
+    ScorerContractError,
+    ScorerLookupError,
+    ShapeError,
+    UnknownScorerError,
+)
+from attention_core.hookspecs import ScorerSpec, hookimpl
+from attention_core.memory import Memory
+from attention_core.registry import Registry, ScorerInfo, make_scorer, register_scorer, scorers
+from attention_core.result import AttentionResult, TopK
+from attention_core.scorer import InnerProductScorer, Scorer
+
+__all__ = [
+    "AmbiguousScorerError",
+    "Attention",
+    "AttentionCoreError",
+    "AttentionResult",
+    "ConfigError",
+    "DTypeError",
+    "InnerProductScorer",
+    "Memory",
+    "MissingExtraError",
+    "NotDifferentiableError",
+    "OptionError",
+    "OptionTypeError",
+    "ParameterFileError",
+    "PluginError",
+    "PluginWarning",
+    "Registry",
+    "Scorer",
+    "ScorerConfigError",
+    "ScorerContractError",
+    "ScorerInfo",
+    "ScorerLookupError",
+    "ScorerSpec",
+    "ShapeError",
+    "TopK",
+    "UnknownScorerError",
+    "__version__",
+    "attend",
+    "hookimpl",
+    "make_scorer",
+    "register_scorer",
+    "scorers",
+]
+
+
+def __getattr__(name: str) -> str:
+    """``__version__``, read from the installed distribution when asked for."""
+    if name == "__version__":
+        from importlib.metadata import version  # reading metadata costs more than importing us
+
+        return version("attention-core")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

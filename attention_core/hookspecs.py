@@ -43,8 +43,9 @@ class ScorerSpec:
 
     Examples
     --------
-    >>> ScorerSpec(name="rbf", factory="acme_attention.rbf:RBFScorer", summary="Gaussian kernel").name
-    'rbf'
+    >>> spec = ScorerSpec(name="rbf", factory="acme_attention.rbf:RBFScorer")
+    >>> spec.name, spec.aliases
+    ('rbf', ())
     """
 
     name: str

@@ -102,11 +102,7 @@ def _softcap(value: Any) -> float | None:
 def _tile(value: Any) -> tuple[int, int] | None:
     if value is None:
         return None
-    if (
-        not isinstance(value, (list, tuple))
-        or len(value) != 2
-        or not all(map(_is_integer, value))
-    ):
+    if not isinstance(value, (list, tuple)) or len(value) != 2 or not all(map(_is_integer, value)):
         raise OptionTypeError(
             f"tile must be a pair of integers (queries, keys), or None to choose, got {value!r}"
         )
@@ -119,9 +115,7 @@ def _workers(value: Any) -> int | None:
     if value is None:
         return None
     if not _is_integer(value):
-        raise OptionTypeError(
-            f"workers must be an integer, or None for every core, got {value!r}"
-        )
+        raise OptionTypeError(f"workers must be an integer, or None for every core, got {value!r}")
     if value < 1:
         raise OptionError(f"workers must be at least 1, got {value!r}")
     return int(value)

@@ -15,9 +15,14 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from attention_core.errors import ScorerConfigError, ScorerContractError, did_you_mean
+from attention_core.errors import (
+    AttentionCoreError,
+    ScorerConfigError,
+    ScorerContractError,
+    did_you_mean,
+)
 
-__all__ = ["InnerProductScorer", "Origin", "Scorer"]
+__all__ = ["InnerProductScorer", "Origin", "Scorer", "checked_call", "project"]
 
 Array = NDArray[Any]
 
@@ -71,7 +76,7 @@ class Scorer(ABC):
 
     _origin: Origin | None = None
 
-    def check_features(self, query_dim: int, key_dim: int) -> None:
+    def check_features(self, query_dim: int, key_dim: int) -> None:  # noqa: B027 - optional
         """Raise `ShapeError` for numbers of features that this scorer cannot score."""
 
     def project_query(self, query: Array) -> Array:
@@ -220,6 +225,43 @@ class InnerProductScorer(Scorer):
             return 0.0
         longest = np.vecdot(query, query).max() * np.vecdot(key, key).max()
         return float(longest) ** 0.5
+
+
+def checked_call(scorer: Scorer, method: str, *arrays: Array) -> Array:
+    """Call a method of a scorer, and answer for what it does wrong in the scorer's name."""
+    shapes = ", ".join(str(array.shape) for array in arrays)
+    try:
+        result = getattr(scorer, method)(*arrays)
+    except AttentionCoreError:
+        raise
+    except Exception as error:
+        raise ScorerContractError(
+            f"{scorer} raised {type(error).__name__} in {method} for arrays of shape {shapes}: "
+            f"{error}"
+        ) from error
+    if not isinstance(result, np.ndarray):
+        raise ScorerContractError(
+            f"{scorer} returned {type(result).__name__} from {method}; expected an array"
+        )
+    if result.dtype != arrays[0].dtype:
+        raise ScorerContractError(
+            f"{scorer} returned dtype {result.dtype} from {method}; expected {arrays[0].dtype}, "
+            f"the dtype of its query; parameters and NumPy scalars must not widen it"
+        )
+    return result
+
+
+def project(scorer: Scorer, method: str, array: Array) -> Array:
+    """Queries or keys prepared by the scorer's method of that name: (..., n, D) -> (..., n, H)."""
+    if getattr(type(scorer), method) is getattr(Scorer, method):
+        return array
+    projected = checked_call(scorer, method, array)
+    if projected.shape[:-1] != array.shape[:-1]:
+        raise ScorerContractError(
+            f"{scorer} returned shape {projected.shape} from {method} for {array.shape}; "
+            f"expected {array.shape[:-1]} and one axis of features"
+        )
+    return projected
 
 
 def _is_plain(value: object) -> bool:

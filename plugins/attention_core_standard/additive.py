@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from attention_core_standard.learned import Form, choose_form, glorot_uniform, parameter
 from numpy.typing import ArrayLike, NDArray
 
 from attention_core import Scorer, ScorerConfigError, ShapeError
+from attention_core_standard.learned import Form, choose_form, glorot_uniform, parameter
 
 __all__ = ["AdditiveScorer", "make_additive"]
 
@@ -61,9 +61,7 @@ class AdditiveScorer(Scorer):
         self.key_weight = parameter("additive", "key_weight", key_weight, "Dk, H")
         self.score_weight = parameter("additive", "score_weight", score_weight, "H")
         self.bias = None if bias is None else parameter("additive", "bias", bias, "H")
-        hidden = {
-            name: array.shape[-1] for name, array in self.parameters.items()
-        }
+        hidden = {name: array.shape[-1] for name, array in self.parameters.items()}
         if len(set(hidden.values())) > 1:
             raise ScorerConfigError(
                 f"additive: the parameters must agree on H, their last axis, got "

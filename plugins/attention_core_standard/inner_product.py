@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from attention_core_standard.learned import Form, choose_form, glorot_uniform, parameter
 from numpy.typing import ArrayLike, NDArray
 
 from attention_core import InnerProductScorer, ScorerConfigError, ShapeError
+from attention_core_standard.learned import Form, choose_form, glorot_uniform, parameter
 
 __all__ = ["DotScorer", "GeneralScorer", "LowRankGeneralScorer", "ScaledDotScorer", "make_general"]
 

@@ -1,0 +1,325 @@
+"""`attend` and `Attention`: where names meet the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from attention_core.engine import Engine
+from attention_core.errors import OptionError, OptionTypeError, ShapeError
+from attention_core.inputs import (
+    as_array,
+    broadcast_batch,
+    check_key_and_value,
+    computing_dtype,
+    with_batch_axes,
+)
+from attention_core.masking import Masking, PairFunction
+from attention_core.memory import Memory
+from attention_core.options import OPTIONS, check_option
+from attention_core.readout import TileReadout
+from attention_core.registry import default_registry
+from attention_core.result import AttentionResult
+from attention_core.scorer import Scorer, project
+from attention_core.softmax import log_normalizer
+
+if TYPE_CHECKING:
+    from attention_core.registry import Registry
+
+__all__ = ["Attention", "attend"]
+
+Array = NDArray[Any]
+MaskLike = ArrayLike | PairFunction
+"""A boolean array, a 2-D `scipy.sparse` array, or a function of positions."""
+
+
+def attend(
+    query: ArrayLike,
+    key: ArrayLike | Memory,
+    value: ArrayLike | None = None,
+    *,
+    scorer: str | Mapping[str, Any] | Scorer,
+    mask: Any = None,
+    bias: ArrayLike | PairFunction | None = None,
+    key_lengths: ArrayLike | None = None,
+    query_lengths: ArrayLike | None = None,
+    is_causal: bool = False,
+    query_offset: ArrayLike = 0,
+    window: tuple[int | None, int | None] | None = None,
+    softcap: float | None = None,
+    tile: tuple[int, int] | None = None,
+    workers: int | None = None,
+) -> AttentionResult:
+    """Attend: ``context = softmax(score(query, key)) @ value``, for any scorer.
+
+    In order: score, softcap ``c tanh(s / c)``, plus bias, mask, softmax, weighted sum of values.
+
+    Parameters
+    ----------
+    query : (..., L, Dq) or (Dq,)
+        Without the L axis it is one decoder step, and results come without it.
+    key : (..., S, Dk)
+        Or a `Memory` of prepared keys and values.
+    value : (..., S, Dv)
+        Leading axes of query, key and value are batch and heads; they broadcast.
+    scorer
+        A name (``"scaled_dot"``), a mapping of a name and parameters
+        (``{"name": "general", "weight": w}``), or a `Scorer`.
+    mask
+        **True = may attend**: a boolean array that broadcasts to (..., L, S), a 2-D `scipy.sparse`
+        array whose stored entries are the edges, or a function of (query_positions, key_positions)
+        evaluated tile by tile.
+    bias
+        Added to the scores: an array of real numbers that broadcasts to (..., L, S), or such a
+        function. Gradients aside it is the place for ALiBi and relative positions.
+    key_lengths, query_lengths
+        Integers, one per batch item along the leading batch axes: keys (queries) at or beyond the
+        length are masked.
+    is_causal
+        Whether key j is allowed only if ``j <= i + query_offset``.
+    query_offset
+        The position of the first query among the keys; one integer, or one per batch item. 0 aligns
+        the first query with the first key (top-left); pass S - L to align the last ones.
+    window
+        (left, right): key j is allowed only if
+        ``i + query_offset - left <= j <= i + query_offset + right``; None leaves a side open.
+    softcap
+        A positive c that bounds scores to ``(-c, c)`` smoothly.
+    tile
+        How many (queries, keys) to score at once; chosen when left out.
+    workers
+        How many threads to use on large calls; every core when left out. The result does not
+        depend on it.
+
+    Returns
+    -------
+    AttentionResult
+        With `context` (..., L, Dv), and weights, scores, entropy and more on demand.
+
+    Raises
+    ------
+    ShapeError, DTypeError
+        For arrays that do not fit, before any work starts.
+    OptionError, OptionTypeError
+        For impossible options.
+    UnknownScorerError, AmbiguousScorerError, ScorerConfigError
+        For scorers that cannot be made.
+    ScorerContractError
+        When the scorer itself fails.
+
+    Notes
+    -----
+    Memory is that of a tile beyond inputs and outputs, except for scorers' projections.
+    float64 computes in float64; float32 in float32; half precision computes in float32 and is
+    returned as it came; integers become float64. A fully masked row gets weights and context of
+    exactly 0 and a log-normalizer of -inf. NaN and Inf at masked places reach nothing; at allowed
+    places they reach their own rows only.
+
+    References
+    ----------
+    Bahdanau, Cho and Bengio 2015, arXiv:1409.0473. Luong, Pham and Manning 2015,
+    doi:10.18653/v1/D15-1166. Vaswani et al. 2017, arXiv:1706.03762. Streaming softmax: Milakov and
+    Gimelshein 2018, arXiv:1805.02867; Rabe and Staats 2021, arXiv:2112.05682.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import attention_core as ac
+    >>> query = np.array([[1.0, 0.0]])
+    >>> key = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    >>> value = np.array([[1.0], [2.0], [3.0]])
+    >>> result = ac.attend(query, key, value, scorer="scaled_dot", mask=[[True, True, False]])
+    >>> result.weights.round(3)
+    array([[0.67, 0.33, 0.  ]])
+    >>> result.context.round(3)
+    array([[1.33]])
+    """
+    attention = Attention(
+        scorer,
+        is_causal=is_causal,
+        window=window,
+        softcap=softcap,
+        tile=tile,
+        workers=workers,
+    )
+    return attention(
+        query,
+        key,
+        value,
+        mask=mask,
+        bias=bias,
+        key_lengths=key_lengths,
+        query_lengths=query_lengths,
+        query_offset=query_offset,
+    )
+
+
+@dataclass(frozen=True, init=False, eq=False)
+class Attention:
+    """A scorer and its attention options, ready to be called.
+
+    Immutable and safe to call from many threads. The options are those of `attend`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import attention_core as ac
+    >>> attention = ac.Attention("scaled_dot", is_causal=True, window=(1, 0))
+    >>> attention(np.eye(3), np.eye(3), np.eye(3)).weights.round(2)
+    array([[1.  , 0.  , 0.  ],
+           [0.36, 0.64, 0.  ],
+           [0.  , 0.36, 0.64]])
+    >>> attention.to_config()
+    {'scorer': {'name': 'scaled_dot'}, 'attention': {'is_causal': True, 'window': [1, 0]}}
+    """
+
+    scorer: Scorer
+    is_causal: bool
+    query_offset: Any
+    window: tuple[int | None, int | None] | None
+    softcap: float | None
+    tile: tuple[int, int] | None
+    workers: int | None
+
+    def __init__(
+        self,
+        scorer: str | Mapping[str, Any] | Scorer,
+        *,
+        is_causal: bool = False,
+        query_offset: ArrayLike = 0,
+        window: tuple[int | None, int | None] | None = None,
+        softcap: float | None = None,
+        tile: tuple[int, int] | None = None,
+        workers: int | None = None,
+    ) -> None:
+        if not isinstance(scorer, Scorer):
+            scorer = default_registry().resolve(scorer)
+        settings = self.__dict__  # frozen: attributes cannot be set one by one
+        settings["scorer"] = scorer
+        settings["is_causal"] = check_option("is_causal", is_causal)
+        settings["query_offset"] = check_option("query_offset", query_offset)
+        settings["window"] = check_option("window", window)
+        settings["softcap"] = check_option("softcap", softcap)
+        settings["tile"] = check_option("tile", tile)
+        settings["workers"] = check_option("workers", workers)
+
+    @classmethod
+    def from_config(
+        cls, source: str | Path | Mapping[str, Any], registry: Registry | None = None
+    ) -> Attention:
+        """The attention that a TOML or JSON file, or a mapping of the same shape, describes.
+
+        Raises
+        ------
+        ConfigError
+            With every problem of the configuration and its place.
+
+        Examples
+        --------
+        >>> import attention_core as ac
+        >>> config = {"scorer": {"name": "scaled_dot", "scale": 0.5}, "attention": {"softcap": 30}}
+        >>> ac.Attention.from_config(config).scorer.scale
+        0.5
+        """
+        from attention_core.config import read_config  # parsers are for those who use them
+
+        scorer, options = read_config(source, registry)
+        return cls(scorer, **options)
+
+    def to_config(self) -> dict[str, Any]:
+        """The mapping from which `from_config` makes this attention again, ready for JSON."""
+        options = {
+            name: np.asarray(value).tolist() if name == "query_offset" else value
+            for name, default in OPTIONS.items()
+            if (value := getattr(self, name)) is not default and not np.array_equal(value, default)
+        }
+        plain = {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}
+        config: dict[str, Any] = {"scorer": self.scorer.to_config()}
+        return {**config, "attention": plain} if plain else config
+
+    def memory(self, key: ArrayLike, value: ArrayLike) -> Memory:
+        """Keys (..., S, Dk), projected once, and their values (..., S, Dv), for many calls."""
+        return Memory(self.scorer, key, value)
+
+    def __call__(
+        self,
+        query: ArrayLike,
+        key: ArrayLike | Memory,
+        value: ArrayLike | None = None,
+        *,
+        mask: Any = None,
+        bias: ArrayLike | PairFunction | None = None,
+        key_lengths: ArrayLike | None = None,
+        query_lengths: ArrayLike | None = None,
+        query_offset: ArrayLike | None = None,
+    ) -> AttentionResult:
+        """Attend with this scorer and these options; arguments and errors are those of `attend`."""
+        queries = as_array("query", query)
+        single_query = queries.ndim == 1
+        if single_query:
+            queries = queries[None, :]
+        elif queries.ndim == 0:
+            raise ShapeError("query must have shape (..., L, Dq) or (Dq,), got ()")
+        if isinstance(key, Memory):
+            memory = self._own(key, value)
+            keys, values, key_dim = memory.key, memory.value, memory.key_dim
+            dtype, result_dtype = computing_dtype(queries.dtype, memory.dtype)
+        else:
+            if value is None:
+                raise OptionTypeError("value is missing: give it after key, or a Memory as key")
+            keys, values = as_array("key", key), as_array("value", value)
+            check_key_and_value(keys, values)
+            key_dim = keys.shape[-1]
+            dtype, result_dtype = computing_dtype(queries.dtype, keys.dtype, values.dtype)
+        self.scorer.check_features(queries.shape[-1], key_dim)
+        batch = broadcast_batch(query=queries.shape, key=keys.shape, value=values.shape)
+        masking = Masking(
+            batch,
+            queries.shape[-2],
+            keys.shape[-2],
+            single_query=single_query,
+            mask=mask,
+            bias=bias,
+            key_lengths=key_lengths,
+            query_lengths=query_lengths,
+            is_causal=self.is_causal,
+            query_offset=self.query_offset if query_offset is None else query_offset,
+            window=self.window,
+        )
+        queries = project(self.scorer, "project_query", queries.astype(dtype, copy=False))
+        keys = keys.astype(dtype, copy=False)
+        if not isinstance(key, Memory):
+            keys = project(self.scorer, "project_key", keys)
+        engine = Engine(
+            self.scorer,
+            with_batch_axes(queries, batch),
+            with_batch_axes(keys, batch),
+            with_batch_axes(values.astype(dtype, copy=False), batch),
+            masking,
+            softcap=self.softcap,
+            tile=self.tile,
+            workers=self.workers,
+        )
+        context, shift, total = engine.attend()
+        return AttentionResult(
+            context,
+            log_normalizer(shift, total),
+            TileReadout(engine, shift, total),
+            dtype=result_dtype,
+            single_query=single_query,
+        )
+
+    def _own(self, memory: Memory, value: Any) -> Memory:
+        if value is not None:
+            raise OptionTypeError("value must be left out: the memory holds its own")
+        if memory.scorer is not self.scorer:
+            raise OptionError(
+                f"this memory was prepared for another scorer, {memory.scorer}; "
+                f"make one with this attention's memory(key, value)"
+            )
+        return memory

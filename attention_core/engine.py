@@ -1,0 +1,229 @@
+"""The engine: one loop that streams keys past blocks of queries, for any scorer.
+
+Everything a result can say - context, weights, scores, entropy, the strongest keys - is computed
+from the same tiles of masked scores, so it all has the same meaning; nothing of size L x S is made
+unless it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import reduce
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attention_core.errors import ScorerContractError
+from attention_core.masking import Masking, take
+from attention_core.parallel import map_blocks
+from attention_core.scorer import InnerProductScorer, Scorer, checked_call
+from attention_core.softmax import (
+    SAFE_BOUND,
+    SoftmaxState,
+    finish,
+    merge,
+    softmax_state,
+    weights_of,
+)
+from attention_core.tiles import Block, make_plan
+
+__all__ = ["Engine", "Tile"]
+
+Array = NDArray[Any]
+Result = TypeVar("Result")
+
+
+class Tile(NamedTuple):
+    """Masked scores of some queries and keys; the arrays are reused for the next tile."""
+
+    keys: slice
+    scores: Array
+    """(..., l, s), -inf where masked."""
+    allowed: Array | None
+    """What broadcasts to (..., l, s); None where every key may be attended to."""
+
+
+class Engine:
+    """One checked call: prepared queries, keys and values, and how to attend with them.
+
+    Parameters
+    ----------
+    query, key : (..., L, H), (..., S, H)
+        Projected, in the dtype to compute in, with every batch axis (of length 1 to broadcast).
+    value : (..., S, Dv)
+        In the same dtype, with every batch axis.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        query: Array,
+        key: Array,
+        value: Array,
+        masking: Masking,
+        *,
+        softcap: float | None = None,
+        tile: tuple[int, int] | None = None,
+        workers: int | None = None,
+    ) -> None:
+        self.scorer = scorer
+        self.query, self.key, self.value = query, key, value
+        self.masking = masking
+        self.softcap = softcap
+        self.workers = workers
+        self.shape = masking.shape  # (..., L, S)
+        self.dtype = query.dtype
+        self.plan = make_plan(
+            masking.batch,
+            *self.shape[-2:],
+            features=key.shape[-1],
+            value_features=value.shape[-1],
+            small_tiles=scorer.needs_small_tiles,
+            whole_batch=masking.has_functions,
+            tile=tile,
+        )
+
+    def attend(self) -> tuple[Array, Array, Array]:
+        """The context (..., L, Dv), and the shift and the total (..., L) of every row's softmax."""
+        rows_shape = self.shape[:-1]
+        context = np.zeros((*rows_shape, self.value.shape[-1]), self.dtype)
+        shift = np.full(rows_shape, -np.inf, self.dtype)
+        total = np.zeros(rows_shape, self.dtype)
+        is_bounded = self._scores_are_bounded()
+
+        def stream(block: Block) -> SoftmaxState | None:
+            state = None
+            for tile in self.tiles(block):
+                value = take(self.value, block.batch, tile.keys)
+                new = softmax_state(tile.scores, value, is_bounded=is_bounded, before=state)
+                state = new if state is None else merge(state, new)
+            return state
+
+        def write(block: Block, state: SoftmaxState | None) -> None:
+            if state is None:  # every key is masked
+                return
+            place = (*block.batch, block.rows)
+            shift[place], total[place] = state.shift, state.total
+            finished = finish(state)
+            if not np.isfinite(finished).all():
+                block = block._replace(keys=slice(0, self.shape[-1]))
+                finished = self._careful_context(block, shift[place], total[place])
+            context[place] = finished
+
+        blocks, parts = self.plan.blocks, self.plan.parts
+        if parts == 1:
+            self.map(lambda block: write(block, stream(block)), blocks)
+        else:
+            states = self.map(stream, blocks)
+            with np.errstate(all="ignore"):
+                for first in range(0, len(blocks), parts):
+                    present = [s for s in states[first : first + parts] if s is not None]
+                    write(blocks[first], reduce(merge, present) if present else None)
+        return context, shift, total
+
+    def map(self, function: Callable[[Block], Result], blocks: list[Block]) -> list[Result]:
+        """Apply a function to blocks, on threads if the call is large; results in order."""
+
+        def quietly(block: Block) -> Result:
+            # NaN and Inf in the inputs are results here, not accidents
+            with np.errstate(all="ignore"):
+                return function(block)
+
+        return map_blocks(quietly, blocks, cost=self.plan.cost, workers=self.workers)
+
+    def tiles(self, block: Block) -> Iterator[Tile]:
+        """The tiles of a block that have anything to attend to, in order of their keys."""
+        span = self.masking.key_range(block.batch, block.rows)
+        start, stop = max(span.start, block.keys.start), min(span.stop, block.keys.stop)
+        width = min(self.plan.key_tile, stop - start)
+        if width <= 0:
+            return
+        query = take(self.query, block.batch, block.rows)  # (..., l, H)
+        items = tuple(part.stop - part.start for part in block.batch)
+        rows = block.rows.stop - block.rows.start
+        buffer = np.empty((*items, rows, width), self.dtype)
+        for first in range(start, stop, width):
+            keys = slice(first, min(first + width, stop))
+            allowed = self.masking.allowed(block.batch, block.rows, keys)
+            if allowed is not None and not allowed.any():
+                continue
+            if keys.stop - first < width:
+                buffer = np.empty((*items, rows, keys.stop - first), self.dtype)
+            self._score(query, take(self.key, block.batch, keys), buffer)
+            if self.softcap is not None:
+                buffer /= self.softcap
+                np.tanh(buffer, out=buffer)
+                buffer *= self.softcap
+            if self.masking.bias is not None:
+                buffer += self.masking.bias_tile(block.batch, block.rows, keys, self.dtype)
+            if allowed is not None:
+                np.copyto(buffer, -np.inf, where=~allowed)
+            yield Tile(keys, buffer, allowed)
+
+    def weight_tiles(self, block: Block, shift: Array, total: Array) -> Iterator[Tile]:
+        """The same tiles with their finished weights in place of the scores."""
+        for tile in self.tiles(block):
+            weights = weights_of(tile.scores, shift, total)
+            if tile.allowed is not None:  # also in rows of NaN
+                np.copyto(weights, 0, where=~tile.allowed)
+            yield tile._replace(scores=weights)
+
+    def row_blocks(self, rows: slice | None = None) -> list[Block]:
+        """The plan's blocks over all their keys, cut to a range of rows."""
+        first, last = (0, self.shape[-2]) if rows is None else (rows.start, rows.stop)
+        blocks = []
+        for block in self.plan.blocks[:: self.plan.parts]:
+            part = slice(max(first, block.rows.start), min(last, block.rows.stop))
+            if part.start < part.stop:
+                blocks.append(Block(block.batch, part, slice(0, self.shape[-1])))
+        return blocks
+
+    def _score(self, query: Array, key: Array, out: Array) -> None:
+        if (
+            isinstance(self.scorer, InnerProductScorer)
+            and type(self.scorer).score is InnerProductScorer.score
+        ):
+            np.matmul(query, key.swapaxes(-1, -2), out=out)
+            return
+        scores = checked_call(self.scorer, "score", query, key)
+        expected = (*np.broadcast_shapes(query.shape[:-2], key.shape[:-2]), *out.shape[-2:])
+        if scores.shape != expected:
+            raise ScorerContractError(
+                f"{self.scorer} returned shape {scores.shape}; expected (..., L, S) = {expected} "
+                f"for query {query.shape}, key {key.shape}"
+            )
+        out[...] = scores  # a copy: what the scorer returned stays its own
+
+    def _scores_are_bounded(self) -> bool:
+        """Whether no score can be large, so that the softmax needs no maximum."""
+        if self.masking.bias is not None or self.shape[-2] < 16:  # finding out costs as much
+            return False
+        with np.errstate(all="ignore"):
+            bound = self.scorer.score_bound(self.query, self.key)
+        if self.softcap is not None:
+            bound = min(bound, self.softcap)
+        return bound <= SAFE_BOUND[self.dtype]
+
+    def _careful_context(self, block: Block, shift: Array, total: Array) -> Array:
+        """The context of rows whose plain sum was not finite, from finished weights.
+
+        Values at masked keys are left out, so their NaN or Inf cannot leak through ``0 * NaN``;
+        values at allowed keys put theirs into exactly the rows that may attend to them. Sums of
+        huge values cannot overflow, since the weights are already divided by their total.
+        """
+        shape = (*shift.shape, self.value.shape[-1])
+        context = np.zeros(shape, self.dtype)
+        for tile in self.weight_tiles(block, shift, total):
+            value = take(self.value, block.batch, tile.keys)  # (..., s, Dv)
+            finite = np.isfinite(value)
+            context += tile.scores @ np.where(finite, value, 0)
+            allowed = np.broadcast_to(
+                True if tile.allowed is None else tile.allowed, tile.scores.shape
+            )
+            columns = finite.all(axis=-1).reshape(-1, finite.shape[-2]).all(axis=0)  # (s,)
+            for key in np.flatnonzero(~columns):
+                row = value[..., None, key, :]  # (..., 1, Dv)
+                counts = allowed[..., key, None] & ~np.isfinite(row)  # (..., l, Dv)
+                context += np.where(counts, tile.scores[..., key, None] * row, 0)
+        return context

@@ -1,0 +1,122 @@
+"""What arrays may come in: dtypes, shapes, and the batch axes they share."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from attention_core.errors import DTypeError, ShapeError
+
+__all__ = [
+    "as_array",
+    "broadcast_batch",
+    "check_key_and_value",
+    "computing_dtype",
+    "integers_per_item",
+    "with_batch_axes",
+]
+
+Array = NDArray[Any]
+Shape = tuple[int, ...]
+
+_FLOATS = {"float16", "bfloat16", "float32", "float64"}
+
+
+def as_array(name: str, array: ArrayLike) -> Array:
+    """The input as an array of a dtype that can be attended with; integers become float64.
+
+    Raises
+    ------
+    DTypeError
+        For complex numbers, objects, strings, dates and floats wider than float64.
+    """
+    result = array if type(array) is np.ndarray else np.asarray(array)
+    if result.dtype.kind in "iub":
+        return result.astype(np.float64)
+    if result.dtype.name not in _FLOATS:
+        raise DTypeError(
+            f"{name} must hold real numbers (float16, bfloat16, float32, float64 or integers), "
+            f"got dtype {result.dtype}"
+        )
+    return result
+
+
+def check_key_and_value(key: Array, value: Array) -> None:
+    """Keys (..., S, Dk) and values (..., S, Dv) come in equal numbers.
+
+    Raises
+    ------
+    ShapeError
+        When they do not.
+    """
+    for name, array, letters in (("key", key, "S, Dk"), ("value", value, "S, Dv")):
+        if array.ndim < 2:
+            raise ShapeError(f"{name} must have shape (..., {letters}), got {array.shape}")
+    if key.shape[-2] != value.shape[-2]:
+        raise ShapeError(
+            f"key (..., S, Dk) and value (..., S, Dv) must agree on S, "
+            f"got key {key.shape} and value {value.shape}"
+        )
+
+
+@lru_cache(maxsize=256)
+def computing_dtype(*dtypes: np.dtype[Any]) -> tuple[np.dtype[Any], np.dtype[Any]]:
+    """The dtype to compute in and the dtype to return: half precision computes in float32."""
+    result = np.result_type(*dtypes)
+    return (result if result.itemsize >= 4 else np.dtype(np.float32)), result
+
+
+def broadcast_batch(**shapes: Shape) -> Shape:
+    """The common batch axes of arrays whose last two axes are their own.
+
+    Raises
+    ------
+    ShapeError
+        When the leading axes do not broadcast.
+    """
+    if all(len(shape) == 2 for shape in shapes.values()):
+        return ()
+    try:
+        return np.broadcast_shapes(*(shape[:-2] for shape in shapes.values()))
+    except ValueError:
+        listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ShapeError(
+            f"batch axes (all but the last two) must broadcast, got {listed}"
+        ) from None
+
+
+def with_batch_axes(array: Array, batch: Shape) -> Array:
+    """A view with as many axes as the batch has, plus two; missing ones have length 1."""
+    missing = len(batch) + 2 - array.ndim
+    return array.reshape((1,) * missing + array.shape) if missing > 0 else array
+
+
+def integers_per_item(name: str, value: ArrayLike, batch: Shape) -> Array:
+    """One integer per batch item, as an array of shape (batch or 1s, 1, 1).
+
+    The axes of `value` are the leading batch axes, so that lengths of shape (B,) serve a batch of
+    (B, heads); an array with every batch axis broadcasts.
+
+    Raises
+    ------
+    DTypeError
+        For anything but integers.
+    ShapeError
+        For axes that are not those of the batch.
+    """
+    array = np.asarray(value)
+    if array.dtype.kind not in "iu":
+        raise DTypeError(f"{name} must be integers, one per batch item, got dtype {array.dtype}")
+    shape = array.shape
+    fits = len(shape) <= len(batch) and all(
+        own in (1, whole) for own, whole in zip(shape, batch, strict=False)
+    )
+    if not fits:
+        raise ShapeError(
+            f"{name} must hold one integer, or one per batch item along the leading batch axes "
+            f"{batch}, got shape {shape}"
+        )
+    return array.astype(np.int64).reshape(shape + (1,) * (len(batch) - len(shape) + 2))

@@ -1,0 +1,272 @@
+"""Which keys each query may attend to, and what is added to its scores; answered tile by tile.
+
+True means "may attend". Causal order, windows and lengths are arithmetic on positions, so tiles
+they exclude are never computed and tiles they leave whole need no mask at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from attention_core.errors import DTypeError, OptionError, ShapeError
+from attention_core.inputs import integers_per_item
+
+__all__ = ["Masking", "PairFunction", "is_sparse", "take"]
+
+Array = NDArray[Any]
+Shape = tuple[int, ...]
+Batch = tuple[slice, ...]
+PairFunction = Callable[[Array, Array], ArrayLike]
+"""A mask or bias as a function of (query_positions, key_positions)."""
+
+_ALL = slice(None)
+
+
+class Masking:
+    """The mask, bias and bounds of one call, normalised to its batch axes.
+
+    Parameters
+    ----------
+    batch, length, key_length
+        The call's batch shape, L and S.
+    single_query
+        Whether the query came without its L axis, so that masks and biases do too.
+    mask, bias, key_lengths, query_lengths, is_causal, query_offset, window
+        As in `attention_core.attend`.
+
+    Raises
+    ------
+    DTypeError, ShapeError
+        For masks, biases, lengths and offsets that do not fit.
+    """
+
+    def __init__(
+        self,
+        batch: Shape,
+        length: int,
+        key_length: int,
+        *,
+        single_query: bool = False,
+        mask: Any = None,
+        bias: Any = None,
+        key_lengths: ArrayLike | None = None,
+        query_lengths: ArrayLike | None = None,
+        is_causal: bool = False,
+        query_offset: ArrayLike = 0,
+        window: tuple[int | None, int | None] | None = None,
+    ) -> None:
+        self.shape = (*batch, length, key_length)
+        self.batch = batch
+        left, right = window or (None, None)
+        self.lowest = None if left is None else -left  # key - query position, at least
+        self.highest = 0 if is_causal else right  # and at most
+        self.offset = (
+            query_offset
+            if type(query_offset) is int
+            else integers_per_item("query_offset", query_offset, batch)
+        )
+        self.key_lengths = _lengths("key_lengths", key_lengths, batch)
+        self.query_lengths = _lengths("query_lengths", query_lengths, batch)
+        self.mask: Array | PairFunction | None = None
+        self.edges: Any = None  # a sparse mask
+        if mask is not None:
+            if is_sparse(mask):
+                self.edges = self._checked_edges(mask)
+            else:
+                self.mask = mask if callable(mask) else self._checked_mask(mask, single_query)
+        self.bias: Array | PairFunction | None = None
+        if bias is not None:
+            self.bias = bias if callable(bias) else self._checked_bias(bias, single_query)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether every query may attend to every key."""
+        return (
+            self.lowest is None
+            and self.highest is None
+            and self.key_lengths is None
+            and self.query_lengths is None
+            and self.mask is None
+            and self.edges is None
+        )
+
+    @property
+    def has_functions(self) -> bool:
+        """Whether the mask or the bias is a function, evaluated for the whole batch at once."""
+        return callable(self.mask) or callable(self.bias)
+
+    def key_range(self, batch: Batch, rows: slice) -> slice:
+        """The keys that these rows may attend to at most, from positions and lengths alone."""
+        start, stop = 0, self.shape[-1]
+        if self.query_lengths is not None and rows.start >= take(self.query_lengths, batch).max():
+            return slice(0, 0)
+        if self.key_lengths is not None:
+            stop = min(stop, int(take(self.key_lengths, batch).max()))
+        least, most = self._offset_range(batch)
+        if self.highest is not None:
+            stop = min(stop, rows.stop + most + self.highest)
+        if self.lowest is not None:
+            start = max(start, rows.start + least + self.lowest)
+        return slice(start, max(start, stop))
+
+    def allowed(self, batch: Batch, rows: slice, keys: slice) -> Array | None:
+        """Where these rows may attend to these keys, (..., l, s); None where they all may."""
+        if self.is_open:
+            return None
+        conditions: list[Array] = []
+        least, most = self._offset_range(batch)
+        query_positions = key_positions = None
+        cut_right = self.highest is not None and keys.stop > rows.start + least + self.highest + 1
+        cut_left = self.lowest is not None and keys.start < rows.stop - 1 + most + self.lowest
+        if cut_right or cut_left or callable(self.mask):
+            query_positions, key_positions = self._positions(batch, rows, keys)
+        if cut_right:
+            conditions.append(key_positions - query_positions <= self.highest)
+        if cut_left:
+            conditions.append(key_positions - query_positions >= self.lowest)
+        if self.key_lengths is not None:
+            lengths = take(self.key_lengths, batch)
+            if keys.stop > lengths.min():
+                conditions.append(np.arange(keys.start, keys.stop) < lengths)
+        if self.query_lengths is not None:
+            lengths = take(self.query_lengths, batch)
+            if rows.stop > lengths.min():
+                conditions.append(np.arange(rows.start, rows.stop)[:, None] < lengths)
+        if self.edges is not None:
+            conditions.append(self.edges[rows, keys].toarray())
+        elif callable(self.mask):
+            values = self._evaluated("mask", self.mask, batch, query_positions, key_positions)
+            if values.dtype != np.bool_:
+                raise DTypeError(
+                    f"the mask function must return booleans (True = may attend), "
+                    f"got dtype {values.dtype}; {_MASK_ADVICE}"
+                )
+            conditions.append(values)
+        elif self.mask is not None:
+            conditions.append(take(self.mask, batch, rows, keys))
+        if not conditions:
+            return None
+        allowed = conditions[0]
+        for condition in conditions[1:]:
+            allowed = allowed & condition
+        return None if allowed.all() else allowed
+
+    def bias_tile(self, batch: Batch, rows: slice, keys: slice, dtype: np.dtype[Any]) -> Array:
+        """What is added to the scores of these rows and keys, (..., l, s)."""
+        if callable(self.bias):
+            positions = self._positions(batch, rows, keys)
+            tile = self._evaluated("bias", self.bias, batch, *positions)
+            if tile.dtype.kind not in "fiuV":
+                raise DTypeError(
+                    f"the bias function must return real numbers, got dtype {tile.dtype}"
+                )
+        else:
+            assert self.bias is not None
+            tile = take(self.bias, batch, rows, keys)
+        return tile.astype(dtype, copy=False)
+
+    def _positions(self, batch: Batch, rows: slice, keys: slice) -> tuple[Array, Array]:
+        offset = self.offset if type(self.offset) is int else take(self.offset, batch)
+        query_positions = np.arange(rows.start, rows.stop)[:, None] + offset  # (..., l, 1)
+        return query_positions, np.arange(keys.start, keys.stop)[None, :]
+
+    def _offset_range(self, batch: Batch) -> tuple[int, int]:
+        if type(self.offset) is int:
+            return self.offset, self.offset
+        offset = take(self.offset, batch)
+        return int(offset.min()), int(offset.max())
+
+    def _evaluated(
+        self, name: str, function: PairFunction, batch: Batch, queries: Any, keys: Any
+    ) -> Array:
+        values = np.asarray(function(queries, keys))
+        items = tuple(
+            len(range(*part.indices(n))) for part, n in zip(batch, self.batch, strict=True)
+        )
+        expected = (*items, queries.shape[-2], keys.shape[-1])
+        if not _broadcasts(values.shape, expected):
+            raise ShapeError(
+                f"the {name} function returned shape {values.shape} for query positions "
+                f"{queries.shape} and key positions {keys.shape}; expected something that "
+                f"broadcasts to (..., l, s) = {expected}"
+            )
+        return values
+
+    def _checked_mask(self, mask: ArrayLike, single_query: bool) -> Array:
+        array = np.asarray(mask)
+        if array.dtype != np.bool_:
+            kind = "a float" if array.dtype.kind == "f" else f"a {array.dtype}"
+            raise DTypeError(
+                f"mask must be boolean (True = may attend), got {kind} array; {_MASK_ADVICE}"
+            )
+        return self._fitted("mask", array, single_query)
+
+    def _checked_bias(self, bias: ArrayLike, single_query: bool) -> Array:
+        if is_sparse(bias):
+            raise DTypeError(
+                "bias must be a dense array or a function of (query_positions, key_positions), "
+                f"got a sparse {type(bias).__name__}; for missing edges use mask="
+            )
+        array = np.asarray(bias)
+        if array.dtype == np.bool_:
+            raise DTypeError(
+                "bias must hold real numbers to add to the scores, got a boolean array; use mask="
+            )
+        if array.dtype.kind not in "fiuV":
+            raise DTypeError(f"bias must hold real numbers, got dtype {array.dtype}")
+        return self._fitted("bias", array, single_query)
+
+    def _checked_edges(self, mask: Any) -> Any:
+        if mask.shape != self.shape[-2:]:
+            raise ShapeError(
+                f"a sparse mask must have shape (L, S) = {self.shape[-2:]}, got {mask.shape}"
+            )
+        edges = mask.tocsr().copy()  # stored entries are edges, stored zeros too
+        edges.data = np.ones(len(edges.data), dtype=np.bool_)
+        edges.sum_duplicates()
+        return edges
+
+    def _fitted(self, name: str, array: Array, single_query: bool) -> Array:
+        """A view with the axes of the scores; axes of length 1 broadcast."""
+        expected = self.shape[:-2] + self.shape[-1:] if single_query else self.shape
+        if not _broadcasts(array.shape, expected):
+            letters = "(..., S)" if single_query else "(..., L, S)"
+            raise ShapeError(
+                f"{name} must broadcast to {letters} = {expected}, got shape {array.shape}"
+            )
+        if single_query and array.ndim:
+            array = array[..., None, :]  # (..., 1, S)
+        return array.reshape((1,) * (len(self.shape) - array.ndim) + array.shape)
+
+
+_MASK_ADVICE = "to add numbers to the scores use bias=, to keep the non-zero places use mask != 0"
+
+
+def is_sparse(array: Any) -> bool:
+    """Whether this is a SciPy sparse array; true for none while SciPy is not imported."""
+    return hasattr(array, "tocsr")
+
+
+def take(array: Array, batch: Batch, rows: slice = _ALL, keys: slice = _ALL) -> Array:
+    """The part of an array with batch axes, rows and columns; axes of length 1 stay whole."""
+    index = (*batch, rows, keys)
+    return array[tuple(_ALL if n == 1 else i for n, i in zip(array.shape, index, strict=True))]
+
+
+def _lengths(name: str, value: ArrayLike | None, batch: Shape) -> Array | None:
+    if value is None:
+        return None
+    lengths = integers_per_item(name, value, batch)
+    if (lengths < 0).any():
+        raise OptionError(f"{name} must be at least 0, got {lengths.min()}")
+    return lengths
+
+
+def _broadcasts(shape: Shape, target: Shape) -> bool:
+    return len(shape) <= len(target) and all(
+        own in (1, whole) for own, whole in zip(shape[::-1], target[::-1], strict=False)
+    )

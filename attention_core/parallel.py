@@ -1,0 +1,138 @@
+"""Running independent blocks of work on several threads, with BLAS held to one thread each."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
+__all__ = ["available_cores", "map_blocks"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# Below this much work, in nanoseconds, threads and the hold on BLAS cost more than they give.
+_WORTH_THREADS = 400_000.0
+
+
+def map_blocks(
+    function: Callable[[Item], Result], items: Sequence[Item], *, cost: float, workers: int | None
+) -> list[Result]:
+    """Apply a function to every item, on threads when the work is worth it; results in order.
+
+    The calling thread works too, so nested calls cannot wait for each other. The first exception,
+    or an interrupt, stops the other threads at their next item and is raised.
+
+    Parameters
+    ----------
+    cost
+        An estimate of the whole work, in nanoseconds on one core.
+    workers
+        The number of threads; None for every core.
+    """
+    if cost < _WORTH_THREADS:
+        return [function(item) for item in items]
+    count = min(available_cores() if workers is None else workers, len(items))
+    with _blas_on_one_thread():
+        if count == 1:
+            return [function(item) for item in items]
+        return _on_threads(function, items, count)
+
+
+def _on_threads(
+    function: Callable[[Item], Result], items: Sequence[Item], count: int
+) -> list[Result]:
+    results: dict[int, Result] = {}
+    indices = iter(range(len(items)))  # next() on it is atomic
+    stopped = threading.Event()
+
+    def drain() -> None:
+        try:
+            for index in indices:
+                if stopped.is_set():
+                    return
+                results[index] = function(items[index])
+        except BaseException:
+            stopped.set()
+            raise
+
+    pool = _pool()
+    helpers = [pool.submit(drain) for _ in range(count - 1)]
+    try:
+        drain()
+    finally:
+        stopped_early = len(results) < len(items) and stopped.is_set()
+        started = [helper for helper in helpers if not helper.cancel()]
+        if stopped_early:
+            stopped.set()
+        errors = [error for helper in started if (error := helper.exception()) is not None]
+    if errors:
+        raise errors[0]
+    return [results[index] for index in range(len(items))]
+
+
+@cache
+def available_cores() -> int:
+    """The cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+_executor: ThreadPoolExecutor | None = None
+_lock = threading.Lock()
+
+
+def _pool() -> ThreadPoolExecutor:
+    global _executor
+    with _lock:
+        if _executor is None:
+            from concurrent.futures import ThreadPoolExecutor  # only large calls need it
+
+            _executor = ThreadPoolExecutor(32, thread_name_prefix="attention-core")
+        return _executor
+
+
+def _forget_pool() -> None:
+    """A forked child has none of its parent's threads."""
+    global _executor, _lock
+    _executor, _lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pool)
+
+
+@cache
+def _blas() -> Any:
+    from threadpoolctl import ThreadpoolController  # only large calls need it
+
+    return ThreadpoolController().select(user_api="blas")
+
+
+_holds = 0
+_limiter: Any = None
+_blas_lock = threading.Lock()
+
+
+@contextmanager
+def _blas_on_one_thread() -> Iterator[None]:
+    """Hold BLAS to one thread while any call needs it; the setting belongs to the process."""
+    global _holds, _limiter
+    with _blas_lock:
+        if _holds == 0:
+            _limiter = _blas().limit(limits=1)
+        _holds += 1
+    try:
+        yield
+    finally:
+        with _blas_lock:
+            _holds -= 1
+            if _holds == 0:
+                _limiter.restore_original_limits()

@@ -1,0 +1,153 @@
+"""What attending returns: the context, and everything else that can be asked of it later."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attention_core.errors import OptionError, OptionTypeError
+from attention_core.readout import Readout
+
+__all__ = ["AttentionResult", "TopK"]
+
+Array = NDArray[Any]
+
+
+class TopK(NamedTuple):
+    """The keys each query attends to most, strongest first; equal weights in order of the keys."""
+
+    indices: NDArray[np.intp]
+    """(..., L, n); -1 where a query may attend to fewer than n keys."""
+    weights: Array
+    """(..., L, n); 0 where there is no key."""
+
+
+class AttentionResult:
+    """The context of one call, and what can be asked of it.
+
+    The context is computed at once. Weights, scores, entropy, key mass and the strongest keys are
+    computed from the same tiles when they are first asked for, so they cost nothing until then;
+    the result keeps the call's arrays for that, so do not write to them in between.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import attention_core as ac
+    >>> key = value = np.eye(3)
+    >>> result = ac.attend(4 * key[:2], key, value, scorer="dot")
+    >>> result.weights.round(2)
+    array([[0.96, 0.02, 0.02],
+           [0.02, 0.96, 0.02]])
+    >>> result.top_k(1).indices
+    array([[0],
+           [1]])
+    """
+
+    def __init__(
+        self,
+        context: Array,
+        log_normalizer: Array,
+        readout: Readout,
+        *,
+        dtype: np.dtype[Any],
+        single_query: bool,
+    ) -> None:
+        self._readout = readout
+        self._dtype = dtype
+        self._single = single_query
+        self.context: Array = self._finished(context)
+        """The weighted sum of values, ``context_i = sum_j weights_ij value_j``: (..., L, Dv)."""
+        self.log_normalizer: Array = log_normalizer[..., 0] if single_query else log_normalizer
+        """``log sum_j exp(score_ij)`` over the allowed keys: (..., L); -inf where there are none.
+
+        In the dtype computed in, which is float32 for half precision.
+        """
+
+    @cached_property
+    def weights(self) -> Any:
+        """The softmax of the scores: (..., L, S), rows of sum 1, or of 0 where all is masked.
+
+        A `scipy.sparse` array when the call was computed on the edges of a sparse mask.
+        """
+        return self._finished(self._readout.weights())
+
+    @cached_property
+    def scores(self) -> Any:
+        """What the softmax sees: after softcap and bias, -inf where masked: (..., L, S)."""
+        return self._finished(self._readout.scores())
+
+    @cached_property
+    def entropy(self) -> Array:
+        """How spread each row of weights is, ``-sum_j w_ij log w_ij`` in nats: (..., L).
+
+        0 when one key has all the weight, ``log n`` when n keys share it equally.
+        """
+        return self._finished(self._readout.entropy(), axis=-1)
+
+    @cached_property
+    def key_mass(self) -> Array:
+        """The weight each key receives from all queries, ``sum_i w_ij``: (..., S)."""
+        return self._readout.key_mass().astype(self._dtype, copy=False)
+
+    def rows(self, rows: slice | int) -> Any:
+        """The weights of some queries only: (..., l, S), or (..., S) for one query.
+
+        Raises
+        ------
+        OptionError
+            For a query that is not there.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import attention_core as ac
+        >>> result = ac.attend(np.eye(4), np.eye(4), np.eye(4), scorer="dot")
+        >>> result.rows(slice(0, 2)).shape
+        (2, 4)
+        """
+        length = 1 if self._single else self.log_normalizer.shape[-1]
+        if isinstance(rows, slice):
+            chosen = range(length)[rows]
+            first, last = (min(chosen), max(chosen) + 1) if chosen else (0, 0)
+            weights = self._readout.weights(slice(first, last))
+            if chosen.step != 1:
+                weights = weights[..., np.array(chosen, dtype=np.intp) - first, :]
+            return weights.astype(self._dtype, copy=False)
+        if isinstance(rows, bool) or not isinstance(rows, (int, np.integer)):
+            raise OptionTypeError(f"rows must be a slice or an integer, got {rows!r}")
+        if not -length <= rows < length:
+            raise OptionError(f"rows: no query {rows} among {length}")
+        first = int(rows) % length
+        weights = self._readout.weights(slice(first, first + 1))
+        return weights[..., 0, :].astype(self._dtype, copy=False)
+
+    def top_k(self, n: int) -> TopK:
+        """The n keys each query attends to most, with their weights.
+
+        Raises
+        ------
+        OptionError
+            For n below 1.
+
+        Examples
+        --------
+        >>> import attention_core as ac
+        >>> result = ac.attend([[1.0]], [[0.0], [2.0], [1.0]], [[0.0]] * 3, scorer="dot")
+        >>> result.top_k(2).indices
+        array([[1, 2]])
+        """
+        if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
+            raise OptionTypeError(f"top_k must be asked for an integer, got {n!r}")
+        if n < 1:
+            raise OptionError(f"top_k must be asked for at least 1 key, got {n!r}")
+        indices, weights = self._readout.top_k(int(n))
+        return TopK(indices[..., 0, :] if self._single else indices, self._finished(weights))
+
+    def _finished(self, array: Any, axis: int = -2) -> Any:
+        """In the result's dtype, without the query axis when the query came without it."""
+        if self._single:
+            array = array[..., 0, :] if axis == -2 else array[..., 0]
+        return array.astype(self._dtype, copy=False)

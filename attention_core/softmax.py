@@ -1,0 +1,112 @@
+"""The softmax of scores that arrive tile by tile, and the weighted sum of values it carries.
+
+A state holds, per query row, the shift m, the total ``l = sum_j exp(s_j - m)`` and the context
+``sum_j exp(s_j - m) v_j``. States over disjoint keys merge exactly, in any grouping: they are a
+monoid (Milakov and Gimelshein 2018, arXiv:1805.02867).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "SAFE_BOUND",
+    "SoftmaxState",
+    "finish",
+    "log_normalizer",
+    "merge",
+    "softmax_state",
+    "weights_of",
+]
+
+Array = NDArray[Any]
+
+SAFE_BOUND = {np.dtype(np.float32): 30.0, np.dtype(np.float64): 300.0}
+"""Scores no larger than this are exponentiated as they are: neither the exponentials nor sums of
+them times values of ordinary size can overflow or vanish, so no maximum has to be found."""
+
+
+class SoftmaxState(NamedTuple):
+    """The softmax and weighted sum of a block of query rows over some of their keys.
+
+    A row that has seen no key, or only scores of -inf, has a total and a context of 0.
+    """
+
+    shift: Array
+    """(..., l): the largest score so far, or 0 where scores are known to be small."""
+    total: Array
+    """(..., l)"""
+    context: Array
+    """(..., l, Dv), not yet divided by the total."""
+
+
+def softmax_state(
+    scores: Array, value: Array, *, is_bounded: bool, before: SoftmaxState | None = None
+) -> SoftmaxState:
+    """The state of one tile: scores (..., l, s), which are overwritten, and values (..., s, Dv).
+
+    Parameters
+    ----------
+    is_bounded
+        Whether no score exceeds `SAFE_BOUND`; -inf for masked places is fine.
+    before
+        The state it will be merged into, whose shift it then starts from.
+    """
+    if is_bounded:
+        shift = np.zeros(scores.shape[:-1], scores.dtype)
+    else:
+        shift = scores.max(axis=-1)
+        if before is not None:
+            np.maximum(shift, before.shift, out=shift)
+        np.subtract(scores, _finite(shift)[..., None], out=scores)
+    np.exp(scores, out=scores)
+    total = scores @ np.ones(scores.shape[-1], scores.dtype)  # faster than a sum over the last axis
+    return SoftmaxState(shift, total, scores @ value)
+
+
+def merge(state: SoftmaxState, other: SoftmaxState) -> SoftmaxState:
+    """The state over the keys of both; their arrays are reused."""
+    shift = np.maximum(state.shift, other.shift)
+    for part in (state, other):
+        if not np.array_equal(part.shift, shift):
+            factor = np.exp(part.shift - _finite(shift))  # (..., l)
+            np.multiply(part.total, factor, out=part.total)
+            np.multiply(part.context, factor[..., None], out=part.context)
+    np.add(state.total, other.total, out=state.total)
+    np.add(state.context, other.context, out=state.context)
+    return SoftmaxState(shift, state.total, state.context)
+
+
+def finish(state: SoftmaxState) -> Array:
+    """The context, divided by the total: 0 for rows without keys; the state's array is reused."""
+    return np.divide(state.context, _divisor(state.total), out=state.context)
+
+
+def weights_of(scores: Array, shift: Array, total: Array) -> Array:
+    """Finished weights of a tile of scores, which is overwritten: 0 for rows without keys.
+
+    ``exp(score - shift) / total``: subtracting the log-normalizer instead would lose digits when
+    it is large.
+    """
+    np.subtract(scores, _finite(shift)[..., None], out=scores)
+    np.exp(scores, out=scores)
+    return np.divide(scores, _divisor(total), out=scores)
+
+
+def log_normalizer(shift: Array, total: Array) -> Array:
+    """``log sum_j exp(s_j)`` of every row: -inf for rows without keys."""
+    with np.errstate(divide="ignore"):
+        normalizer: Array = _finite(shift) + np.log(total)
+    return normalizer
+
+
+def _finite(shift: Array) -> Array:
+    """The shift to subtract: 0 where only -inf was seen, since -inf - -inf is no number."""
+    return np.where(shift == -np.inf, shift.dtype.type(0), shift)
+
+
+def _divisor(total: Array) -> Array:
+    return np.where(total == 0, total.dtype.type(1), total)[..., None]

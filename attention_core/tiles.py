@@ -1,0 +1,112 @@
+"""How a call is cut: blocks of queries that are independent work, and tiles of keys within them.
+
+The cut depends on shapes and dtype only, never on the number of workers, so that the same inputs
+give the same bits however many threads compute them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from math import prod
+from typing import NamedTuple
+
+__all__ = ["Block", "Plan", "make_plan"]
+
+Shape = tuple[int, ...]
+
+# A tile of scores and the keys and values it needs stay in a core's cache; both sides are large
+# enough for matrix products at full speed.
+_QUERIES, _KEYS = 256, 512
+_TILE_ELEMENTS = _QUERIES * _KEYS
+# Tiles of scorers that work on (l, s, H) temporaries are kept to this many temporary elements.
+_TEMPORARY_ELEMENTS = 1 << 18
+# Work worth a thread, in nanoseconds: several times what handing it over costs.
+_BLOCK_COST = 150_000.0
+
+
+class Block(NamedTuple):
+    """Queries of some batch items against a range of keys: one piece of independent work."""
+
+    batch: tuple[slice, ...]
+    rows: slice
+    keys: slice
+
+
+class Plan(NamedTuple):
+    """The blocks of a call in order, the width of their key tiles, and what they cost.
+
+    Each `parts` consecutive blocks share batch items and rows: their results are merged.
+    """
+
+    blocks: list[Block]
+    parts: int
+    key_tile: int
+    cost: float
+    """An estimate of the whole work on one core, in nanoseconds."""
+
+
+def make_plan(
+    batch: Shape,
+    length: int,
+    key_length: int,
+    *,
+    features: int,
+    value_features: int,
+    small_tiles: bool,
+    whole_batch: bool,
+    tile: tuple[int, int] | None,
+) -> Plan:
+    """Cut a call of batch x L x S.
+
+    Parameters
+    ----------
+    features, value_features
+        H and Dv.
+    small_tiles
+        Whether scoring makes (l, s, H) temporaries.
+    whole_batch
+        Whether the batch must stay together.
+    tile
+        The user's choice of (queries, keys) in a tile.
+    """
+    # ns per pair on one core: 1/32 per multiply-add of a matrix product, about 1 per hidden unit
+    pair_cost = (features if small_tiles else features / 32) + value_features / 32 + 1.5
+    cost = prod(batch) * length * key_length * pair_cost
+    if cost == 0:
+        return Plan([], 1, 1, 0.0)
+    limit = max(1, _TEMPORARY_ELEMENTS // features) if small_tiles else _TILE_ELEMENTS
+    if tile is None:
+        queries = min(length, _QUERIES, max(1, limit // min(key_length, _KEYS)))
+        keys = min(key_length, max(1, limit // queries))
+    else:
+        queries, keys = min(tile[0], length), min(tile[1], key_length)
+
+    item_cost = queries * key_length * pair_cost
+    together = prod(batch) if whole_batch else 1
+    if queries == length and not whole_batch:  # small items share a block, and its tiles
+        together = int(max(1, min(_BLOCK_COST // item_cost, limit // (queries * keys))))
+    batches = list(_batch_slices(batch, together))
+    rows = [slice(i, min(i + queries, length)) for i in range(0, length, queries)]
+
+    parts = 1
+    if tile is None and len(batches) * len(rows) < 4:  # few blocks: split their keys as well
+        parts = int(max(1, min(8, item_cost // _BLOCK_COST)))
+    width = -(-key_length // parts)
+    spans = [slice(j, min(j + width, key_length)) for j in range(0, key_length, width)]
+    blocks = [Block(*block) for block in product(batches, rows, spans)]
+    return Plan(blocks, len(spans), keys, cost)
+
+
+def _batch_slices(batch: Shape, together: int) -> Iterator[tuple[slice, ...]]:
+    """Cut the batch axes so that no piece has more items than `together`, inner axes first."""
+    steps = []
+    for n in reversed(batch):
+        step = max(1, min(n, together))
+        together = together // n if step == n else 1
+        steps.append(step)
+    axes = [
+        [slice(i, min(i + step, n)) for i in range(0, n, step)]
+        for n, step in zip(batch, reversed(steps), strict=True)
+    ]
+    yield from product(*axes)
