@@ -1,0 +1,190 @@
+"""From installed distributions to checked descriptions of scorers, one plugin at a time.
+
+Whatever a plugin does wrong stays its own: each is imported, asked and checked by itself, and
+its specs are handed over together or not at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from attention_core import hookspecs
+from attention_core.errors import PluginError
+from attention_core.hookspecs import GROUP, ScorerSpec
+from attention_core.offers import canonical, check_factory
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution, EntryPoint
+
+__all__ = [
+    "Plugin",
+    "PluginFailure",
+    "check_spec",
+    "installed_plugins",
+    "load_specs",
+]
+
+UNKNOWN = "unknown"
+"""Stands for a name or version that a damaged distribution does not tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """An entry point of the group `attention_core`, and the distribution that ships it."""
+
+    name: str
+    distribution: str
+    version: str
+    entry_point: EntryPoint
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.distribution} {self.version})"
+
+    def is_named_in(self, names: Iterable[str]) -> bool:
+        """Whether one of the names is this plugin's or its distribution's."""
+        mine = {canonical(self.name), canonical(self.distribution)}
+        return any(canonical(name) in mine for name in names)
+
+
+@dataclass(frozen=True, slots=True)
+class PluginFailure:
+    """A plugin that was left out, and the exception that says why."""
+
+    plugin: str
+    distribution: str
+    version: str
+    error: BaseException
+
+    @property
+    def reason(self) -> str:
+        """The exception in one line."""
+        message = " ".join(str(self.error).split())
+        return ": ".join(filter(None, [type(self.error).__name__, message]))
+
+    def __str__(self) -> str:
+        return f"{self.plugin} ({self.distribution} {self.version}) - {self.reason}"
+
+
+def installed_plugins() -> tuple[list[Plugin], list[PluginFailure]]:
+    """Every plugin that installed distributions declare, in a fixed order; imports none of them.
+
+    A distribution that is installed twice counts where Python finds it first. The failures are
+    distributions whose declaration cannot be read.
+
+    Notes
+    -----
+    `importlib.metadata.entry_points` gives up at the first unreadable declaration of *any*
+    installed distribution, and parses them all. Asking each distribution in turn keeps damage
+    where it is, and takes half the time.
+    """
+    from importlib.metadata import distributions  # 20 ms, so only when somebody asks for a name
+
+    plugins: list[Plugin] = []
+    failures: list[PluginFailure] = []
+    seen: set[str] = set()
+    for distribution in distributions():
+        if not _declares_plugins(distribution):
+            continue
+        name, version = _identity(distribution)
+        if canonical(name) in seen:
+            continue
+        seen.add(canonical(name))
+        try:
+            declared = distribution.entry_points.select(group=GROUP)
+        except Exception as error:  # noqa: BLE001 - damaged files raise whatever parsing them does
+            failures.append(PluginFailure("entry_points.txt", name, version, error))
+        else:
+            plugins += (Plugin(entry.name, name, version, entry) for entry in declared)
+    plugins.sort(key=lambda plugin: (canonical(plugin.distribution), *plugin.entry_point))
+    return plugins, failures
+
+
+def _declares_plugins(distribution: Distribution) -> bool:
+    try:
+        text = distribution.read_text("entry_points.txt")
+    except (OSError, UnicodeError):
+        return False
+    return text is not None and f"[{GROUP}]" in text
+
+
+def _identity(distribution: Distribution) -> tuple[str, str]:
+    try:
+        metadata = distribution.metadata  # parsed once; .name and .version parse it each time
+    except Exception:  # noqa: BLE001 - a half-removed distribution raises what its Python likes
+        return UNKNOWN, UNKNOWN
+    name = metadata["Name"] if "Name" in metadata else UNKNOWN  # noqa: SIM401 - declares no get
+    version = metadata["Version"] if "Version" in metadata else UNKNOWN  # noqa: SIM401
+    return name, version
+
+
+def load_specs(plugin: Plugin) -> tuple[ScorerSpec, ...]:
+    """Import a plugin's hooks, ask for its scorers, and check every answer.
+
+    Raises
+    ------
+    Exception
+        Whatever importing or asking raises; `PluginError` for an answer that is no description.
+
+    Notes
+    -----
+    The hook is called through its implementation, as a normal hook call stops at the first
+    exception. The manager lives for one plugin, as registering is not atomic (pluggy#733): what
+    a failed attempt leaves behind goes with it.
+    """
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(hookspecs)
+    manager.register(plugin.entry_point.load(), name=plugin.name)
+    manager.check_pending()  # a misspelt hook is an error, not silence
+    hooks = manager.hook.attention_core_scorers.get_hookimpls()
+    if not hooks:
+        raise PluginError(
+            f"{plugin.entry_point.value!r} implements no hook; decorate a function "
+            f"attention_core_scorers() with @hookimpl"
+        )
+    return tuple(check_spec(spec) for hook in hooks for spec in _offered(hook.function()))
+
+
+def _offered(scorers: Any) -> tuple[Any, ...]:
+    if isinstance(scorers, Iterable):
+        return tuple(scorers)
+    raise PluginError(
+        f"attention_core_scorers() returned {scorers!r}; it must yield a ScorerSpec for each scorer"
+    )
+
+
+def check_spec(spec: Any) -> ScorerSpec:
+    """The spec itself, when it is one.
+
+    Raises
+    ------
+    PluginError
+        For another object, a name that cannot be typed, or a factory that names no parameters.
+    """
+    if not isinstance(spec, ScorerSpec):
+        raise PluginError(f"attention_core_scorers() yielded {spec!r}; expected a ScorerSpec")
+    aliases: Any = spec.aliases  # the declared types are the author's promise, not yet the truth
+    if not isinstance(aliases, (tuple, list)):
+        raise PluginError(f"scorer {spec.name!r}: aliases must be a tuple, got {aliases!r}")
+    for name in (spec.name, *aliases):
+        if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+            raise PluginError(
+                f"scorer name {name!r} must be lower-case letters, digits and underscores, "
+                f"beginning with a letter"
+            )
+    for field in ("summary", "formula", "reference"):
+        text = getattr(spec, field)
+        if not isinstance(text, str):
+            raise PluginError(f"scorer {spec.name!r}: {field} must be a string, got {text!r}")
+    if not isinstance(spec.factory, str):
+        check_factory(spec.factory, f"scorer {spec.name!r}")
+    elif not re.fullmatch(r"\w+(\.\w+)*:\w+(\.\w+)*", spec.factory):
+        raise PluginError(
+            f"scorer {spec.name!r}: factory must be a callable or 'package.module:attribute', "
+            f"got {spec.factory!r}"
+        )
+    return spec
