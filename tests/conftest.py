@@ -1,0 +1,39 @@
+"""Shared by every test: a seeded generator and how hard Hypothesis tries."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from cases import Case
+
+# "fast" finds the same examples on every machine; "thorough" searches new ones on each run:
+#   HYPOTHESIS_PROFILE=thorough pytest tests/test_properties.py
+settings.register_profile(
+    "fast",
+    max_examples=30,
+    derandomize=True,
+    deadline=None,  # the oracle is slow on purpose
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("thorough", max_examples=1000, deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20140901)  # arXiv:1409.0473 was submitted on the first of the month
+
+
+@pytest.fixture(params=["additive", "dot", "general", "scaled_dot", "taxicab"])
+def case(request: pytest.FixtureRequest) -> Case:
+    """Every scorer in turn: the bundled ones, and one that a stranger wrote."""
+    from cases import make_case  # an engine that cannot be imported fails here, not every test
+
+    return make_case(request.param)
