@@ -48,8 +48,7 @@ def tops(modules):
 
 def test_import_loads_nothing_but_numpy_pluggy_and_the_standard_library(added):
     modules = added("import attention_core")
-    assert "attention_core" in modules
-    assert tops(modules) - sys.stdlib_module_names == {"attention_core", "pluggy"}
+    assert tops(modules) - sys.stdlib_module_names == {"attention_core", "numpy", "pluggy"}
 
 
 @pytest.mark.parametrize("module", ["importlib.metadata", "tomllib", "argparse", "email"])

@@ -39,6 +39,8 @@ def folder(tmp_path_factory):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(body)
+    assert "an empty `acme_attention/__init__.py`" in README
+    (folder / "acme-attention" / "acme_attention" / "__init__.py").touch()
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder],
         cwd=folder / "acme-attention",

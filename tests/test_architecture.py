@@ -1,0 +1,167 @@
+"""Who may import whom.
+
+Each row of the table is a module and what it imports of this package. Rows import only from rows
+above, so nothing is circular and the code can be read in this order. The engine is given a
+`Scorer`; strings that name one belong to the rows below it.
+"""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import attention_core
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "attention_core"
+PLUGINS = ROOT / "plugins"
+
+ENGINE = {
+    # what everything shares
+    "errors": "",
+    "scorer": "errors",
+    "hookspecs": "scorer",
+    "options": "errors",
+    "inputs": "errors",
+    # the mathematics
+    "softmax": "",
+    "masking": "errors inputs",
+    "tiles": "",
+    "parallel": "",
+    "engine": "errors masking parallel scorer softmax tiles",
+    "sparse": "engine errors masking parallel scorer softmax",
+    # before and after a call
+    "memory": "errors inputs scorer",
+    "readout": "engine masking tiles",
+    "result": "errors masking readout",
+}
+NAMES = {
+    "offers": "errors hookspecs scorer",
+    "claims": "errors offers",
+    "loading": "errors hookspecs offers",
+    "registry": "claims errors hookspecs loading offers scorer",
+    "array_files": "errors",
+    "parameter_files": "array_files errors registry scorer",
+    "config": "errors options parameter_files registry scorer",
+    "attention": (
+        "config engine errors inputs masking memory options readout registry result scorer "
+        "softmax sparse"
+    ),
+}
+PUBLIC = "attention_core"
+EDGES = {
+    PUBLIC: "attention errors hookspecs memory registry result scorer",
+    "demo": f"{PUBLIC} errors parameter_files",
+    "cli": f"{PUBLIC} config demo errors inputs masking parameter_files registry",
+    "__main__": "cli",
+}
+TABLE = {row: set(cell.split()) for row, cell in (ENGINE | NAMES | EDGES).items()}
+
+# Imported when the module is; all else waits in the function that needs it.
+THIRD_PARTY = {
+    "numpy": set(TABLE),
+    "pluggy": {"hookspecs", "loading"},
+    "rich": {"cli"},
+    "typer": {"cli"},
+}
+# Imported by functions and for type checkers.
+LAZY = {
+    "matplotlib": {"demo"},
+    "ml_dtypes": {"array_files"},
+    "safetensors": {"array_files"},
+    "scipy": {"cli", "sparse"},
+    "threadpoolctl": {"parallel"},
+}
+
+
+def row_of(path):
+    """The row of a file: its module, or the sub-package it is in."""
+    first = path.relative_to(PACKAGE).parts[0]
+    return PUBLIC if first == "__init__.py" else first.removesuffix(".py")
+
+
+def imports(path, *, eager=False):
+    """The absolute names a file imports from; with `eager`, those imported when it is."""
+    tree = ast.parse(path.read_text())
+    found = set()
+    for node in tree.body if eager else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            found.add(node.module)
+    return found
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def row_named(name):
+    """The row an absolute module name of this package belongs to."""
+    _, _, rest = name.partition(f"{PUBLIC}.")
+    return rest.split(".")[0] or PUBLIC
+
+
+def test_every_module_has_a_row():
+    assert {row_of(path) for path in FILES} == set(TABLE)
+    assert len(TABLE) == len(ENGINE) + len(NAMES) + len(EDGES)
+
+
+@pytest.mark.parametrize("row", TABLE)
+def test_each_module_imports_what_its_row_says(row):
+    files = [path for path in FILES if row_of(path) == row]
+    found = {
+        row_named(name) for path in files for name in imports(path) if name.split(".")[0] == PUBLIC
+    }
+    assert found - {row} == TABLE[row]
+
+
+@pytest.mark.parametrize("row", TABLE)
+def test_rows_import_only_from_rows_above(row):
+    above = list(TABLE)[: list(TABLE).index(row)]
+    assert TABLE[row] <= set(above)
+
+
+@pytest.mark.parametrize("row", ENGINE)
+def test_the_engine_knows_no_names(row):
+    assert not TABLE[row] & set(NAMES | EDGES)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_other_packages_are_imported_where_they_are_needed(path):
+    for eager, allowed in [(True, THIRD_PARTY), (False, THIRD_PARTY | LAZY)]:
+        others = {name.split(".")[0] for name in imports(path, eager=eager)}
+        others -= {*sys.stdlib_module_names, PUBLIC}
+        assert {name for name in others if row_of(path) not in allowed.get(name, ())} == set()
+
+
+@pytest.mark.parametrize("name", sorted({*THIRD_PARTY, *LAZY} - {"numpy"}))
+def test_other_packages_are_still_needed_where_they_are_allowed(name):
+    rows = {
+        row_of(path)
+        for path in FILES
+        for imported in imports(path)
+        if imported.split(".")[0] == name
+    }
+    assert rows == (THIRD_PARTY | LAZY)[name]
+
+
+@pytest.mark.parametrize(
+    "path", sorted(PLUGINS.rglob("*.py")), ids=lambda path: str(path.relative_to(PLUGINS))
+)
+def test_plugins_use_public_names_only(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            assert not any(alias.name.startswith(f"{PUBLIC}.") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == PUBLIC:
+            assert node.module == PUBLIC
+            assert {alias.name for alias in node.names} <= set(attention_core.__all__)
+
+
+def test_nothing_in_the_package_knows_the_bundled_plugin():
+    assert not [
+        path
+        for path in FILES
+        if any(name.split(".")[0] == "attention_core_standard" for name in imports(path))
+    ]
