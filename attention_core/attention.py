@@ -22,7 +22,7 @@ from attention_core.inputs import (
 from attention_core.masking import Masking, PairFunction
 from attention_core.memory import Memory
 from attention_core.options import OPTIONS, check_option
-from attention_core.readout import TileReadout
+from attention_core.readout import Readout, TileReadout
 from attention_core.registry import default_registry
 from attention_core.result import AttentionResult
 from attention_core.scorer import Scorer, project
@@ -295,24 +295,39 @@ class Attention:
         keys = keys.astype(dtype, copy=False)
         if not isinstance(key, Memory):
             keys = project(self.scorer, "project_key", keys)
-        engine = Engine(
+        context, shift, total, readout = self._computed(
             self.scorer,
             with_batch_axes(queries, batch),
             with_batch_axes(keys, batch),
             with_batch_axes(values.astype(dtype, copy=False), batch),
             masking,
-            softcap=self.softcap,
-            tile=self.tile,
-            workers=self.workers,
         )
-        context, shift, total = engine.attend()
         return AttentionResult(
             context,
             log_normalizer(shift, total),
-            TileReadout(engine, shift, total),
+            readout,
             dtype=result_dtype,
             single_query=single_query,
         )
+
+    def _computed(
+        self, scorer: Scorer, query: Array, key: Array, value: Array, masking: Masking
+    ) -> tuple[Array, Array, Array, Readout]:
+        """On tiles, or on the edges of a mask that stores few; sparse masks give sparse weights."""
+        call = (scorer, query, key, value, masking)
+        if masking.edges is None:
+            engine = Engine(*call, softcap=self.softcap, tile=self.tile, workers=self.workers)
+            context, shift, total = engine.attend()
+            return context, shift, total, TileReadout(engine, shift, total)
+        from attention_core.sparse import EdgeEngine, EdgeReadout, prefers_edges
+
+        edges = EdgeEngine(*call, softcap=self.softcap, workers=self.workers)
+        if self.tile is None and prefers_edges(scorer, masking, key.shape[-1], value.shape[-1]):
+            context, shift, total = edges.attend()
+        else:
+            engine = Engine(*call, softcap=self.softcap, tile=self.tile, workers=self.workers)
+            context, shift, total = engine.attend()
+        return context, shift, total, EdgeReadout(edges, shift, total)
 
     def _own(self, memory: Memory, value: Any) -> Memory:
         if value is not None:

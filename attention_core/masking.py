@@ -7,6 +7,7 @@ they exclude are never computed and tiles they leave whole need no mask at all.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,14 @@ from numpy.typing import ArrayLike, NDArray
 from attention_core.errors import DTypeError, OptionError, ShapeError
 from attention_core.inputs import integers_per_item
 
-__all__ = ["Masking", "PairFunction", "is_sparse", "take"]
+__all__ = ["Masking", "PairFunction", "is_sparse", "of_item", "take"]
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
 Batch = tuple[slice, ...]
+Item = tuple[int, ...]
 PairFunction = Callable[[Array, Array], ArrayLike]
-"""A mask or bias as a function of (query_positions, key_positions)."""
+"""A mask or bias as an elementwise function of (query_positions, key_positions)."""
 
 _ALL = slice(None)
 
@@ -56,7 +58,7 @@ class Masking:
         key_lengths: ArrayLike | None = None,
         query_lengths: ArrayLike | None = None,
         is_causal: bool = False,
-        query_offset: ArrayLike = 0,
+        query_offset: Any = 0,
         window: tuple[int | None, int | None] | None = None,
     ) -> None:
         self.shape = (*batch, length, key_length)
@@ -64,7 +66,7 @@ class Masking:
         left, right = window or (None, None)
         self.lowest = None if left is None else -left  # key - query position, at least
         self.highest = 0 if is_causal else right  # and at most
-        self.offset = (
+        self.offset: int | Array = (
             query_offset
             if type(query_offset) is int
             else integers_per_item("query_offset", query_offset, batch)
@@ -119,14 +121,11 @@ class Masking:
             return None
         conditions: list[Array] = []
         least, most = self._offset_range(batch)
-        query_positions = key_positions = None
-        cut_right = self.highest is not None and keys.stop > rows.start + least + self.highest + 1
-        cut_left = self.lowest is not None and keys.start < rows.stop - 1 + most + self.lowest
-        if cut_right or cut_left or callable(self.mask):
+        if self.highest is not None and keys.stop > rows.start + least + self.highest + 1:
             query_positions, key_positions = self._positions(batch, rows, keys)
-        if cut_right:
             conditions.append(key_positions - query_positions <= self.highest)
-        if cut_left:
+        if self.lowest is not None and keys.start < rows.stop - 1 + most + self.lowest:
+            query_positions, key_positions = self._positions(batch, rows, keys)
             conditions.append(key_positions - query_positions >= self.lowest)
         if self.key_lengths is not None:
             lengths = take(self.key_lengths, batch)
@@ -139,7 +138,7 @@ class Masking:
         if self.edges is not None:
             conditions.append(self.edges[rows, keys].toarray())
         elif callable(self.mask):
-            values = self._evaluated("mask", self.mask, batch, query_positions, key_positions)
+            values = self._evaluated("mask", self.mask, *self._positions(batch, rows, keys))
             if values.dtype != np.bool_:
                 raise DTypeError(
                     f"the mask function must return booleans (True = may attend), "
@@ -150,16 +149,13 @@ class Masking:
             conditions.append(take(self.mask, batch, rows, keys))
         if not conditions:
             return None
-        allowed = conditions[0]
-        for condition in conditions[1:]:
-            allowed = allowed & condition
+        allowed = reduce(np.logical_and, conditions)
         return None if allowed.all() else allowed
 
     def bias_tile(self, batch: Batch, rows: slice, keys: slice, dtype: np.dtype[Any]) -> Array:
         """What is added to the scores of these rows and keys, (..., l, s)."""
         if callable(self.bias):
-            positions = self._positions(batch, rows, keys)
-            tile = self._evaluated("bias", self.bias, batch, *positions)
+            tile = self._evaluated("bias", self.bias, *self._positions(batch, rows, keys))
             if tile.dtype.kind not in "fiuV":
                 raise DTypeError(
                     f"the bias function must return real numbers, got dtype {tile.dtype}"
@@ -169,25 +165,50 @@ class Masking:
             tile = take(self.bias, batch, rows, keys)
         return tile.astype(dtype, copy=False)
 
+    def pairs_allowed(self, item: Item, queries: Array, keys: Array) -> Array | None:
+        """Where positions and lengths allow these pairs (e,) of a batch item; None if anywhere."""
+        conditions: list[Array] = []
+        offset = self.offset if isinstance(self.offset, int) else of_item(self.offset, item).item()
+        if self.highest is not None:
+            conditions.append(keys - queries <= offset + self.highest)
+        if self.lowest is not None:
+            conditions.append(keys - queries >= offset + self.lowest)
+        if self.key_lengths is not None:
+            conditions.append(keys < of_item(self.key_lengths, item).item())
+        if self.query_lengths is not None:
+            conditions.append(queries < of_item(self.query_lengths, item).item())
+        return reduce(np.logical_and, conditions) if conditions else None
+
+    def pairs_bias(self, item: Item, queries: Array, keys: Array, dtype: np.dtype[Any]) -> Array:
+        """What is added to the scores of these pairs (e,) of a batch item."""
+        if callable(self.bias):
+            offset = (
+                self.offset if isinstance(self.offset, int) else of_item(self.offset, item).item()
+            )
+            values = np.asarray(self.bias(queries[:, None] + offset, keys[:, None]))  # (..., e, 1)
+            of_pairs = np.broadcast_to(values, (*self.batch, len(keys), 1))[item][:, 0]
+        else:
+            assert self.bias is not None
+            bias = of_item(self.bias, item)  # (L, S), or 1 to broadcast
+            length, key_length = bias.shape
+            of_pairs = bias[queries if length > 1 else 0, keys if key_length > 1 else 0]
+        return np.asarray(of_pairs, dtype)
+
     def _positions(self, batch: Batch, rows: slice, keys: slice) -> tuple[Array, Array]:
-        offset = self.offset if type(self.offset) is int else take(self.offset, batch)
+        offset = self.offset if isinstance(self.offset, int) else take(self.offset, batch)
         query_positions = np.arange(rows.start, rows.stop)[:, None] + offset  # (..., l, 1)
         return query_positions, np.arange(keys.start, keys.stop)[None, :]
 
     def _offset_range(self, batch: Batch) -> tuple[int, int]:
-        if type(self.offset) is int:
+        if isinstance(self.offset, int):
             return self.offset, self.offset
         offset = take(self.offset, batch)
         return int(offset.min()), int(offset.max())
 
-    def _evaluated(
-        self, name: str, function: PairFunction, batch: Batch, queries: Any, keys: Any
-    ) -> Array:
+    def _evaluated(self, name: str, function: PairFunction, queries: Array, keys: Array) -> Array:
+        """A function's values for a tile of the whole batch: calls with functions keep it whole."""
         values = np.asarray(function(queries, keys))
-        items = tuple(
-            len(range(*part.indices(n))) for part, n in zip(batch, self.batch, strict=True)
-        )
-        expected = (*items, queries.shape[-2], keys.shape[-1])
+        expected = (*self.batch, queries.shape[-2], keys.shape[-1])
         if not _broadcasts(values.shape, expected):
             raise ShapeError(
                 f"the {name} function returned shape {values.shape} for query positions "
@@ -255,6 +276,13 @@ def take(array: Array, batch: Batch, rows: slice = _ALL, keys: slice = _ALL) -> 
     """The part of an array with batch axes, rows and columns; axes of length 1 stay whole."""
     index = (*batch, rows, keys)
     return array[tuple(_ALL if n == 1 else i for n, i in zip(array.shape, index, strict=True))]
+
+
+def of_item(array: Array, item: Item) -> Array:
+    """What an array with batch axes holds for one batch item; axes of length 1 broadcast."""
+    index = tuple(0 if n == 1 else i for n, i in zip(array.shape, item, strict=False))
+    part: Array = array[index]
+    return part
 
 
 def _lengths(name: str, value: ArrayLike | None, batch: Shape) -> Array | None:

@@ -56,7 +56,7 @@ class Memory:
         self.computing_dtype, self.dtype = computing_dtype(key.dtype, value.dtype)
         self.key_dim: int = key.shape[-1]
         """Dk, the features of a key before projection."""
-        self._length = key.shape[-2]
+        self._length: int = key.shape[-2]
         self._keys = self._projected(key).copy()  # (..., capacity, H)
         self._values = value.astype(self.computing_dtype)  # (..., capacity, Dv)
 

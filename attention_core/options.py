@@ -94,7 +94,7 @@ def _softcap(value: Any) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, Real):
         raise OptionTypeError(f"softcap must be a positive number or None, got {value!r}")
-    if not 0 < value < math.inf:
+    if not 0 < float(value) < math.inf:
         raise OptionError(f"softcap must be positive and finite, or None for no cap, got {value!r}")
     return float(value)
 

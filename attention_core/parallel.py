@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import copy_context
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -62,15 +63,12 @@ def _on_threads(
             stopped.set()
             raise
 
-    pool = _pool()
-    helpers = [pool.submit(drain) for _ in range(count - 1)]
+    # each helper works in the caller's context, so NumPy's error settings are the caller's
+    helpers = [_pool().submit(copy_context().run, drain) for _ in range(count - 1)]
     try:
         drain()
     finally:
-        stopped_early = len(results) < len(items) and stopped.is_set()
         started = [helper for helper in helpers if not helper.cancel()]
-        if stopped_early:
-            stopped.set()
         errors = [error for helper in started if (error := helper.exception()) is not None]
     if errors:
         raise errors[0]

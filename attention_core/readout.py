@@ -19,8 +19,8 @@ Array = NDArray[Any]
 class Readout(Protocol):
     """The questions a result can ask; all but `weights` and `scores` stay within tile memory."""
 
-    def weights(self, rows: slice | None = None) -> Any:
-        """Finished weights of all queries, or of a range of them: (..., l, S)."""
+    def weights(self, rows: range | None = None) -> Any:
+        """Finished weights of all queries, or of some of them: (..., l, S)."""
 
     def scores(self) -> Any:
         """Masked scores: (..., L, S)."""
@@ -42,10 +42,11 @@ class TileReadout:
         self.engine = engine
         self.shift, self.total = shift, total
 
-    def weights(self, rows: slice | None = None) -> Array:
-        """Finished weights of all queries, or of a range of them: (..., l, S)."""
+    def weights(self, rows: range | None = None) -> Array:
+        """Finished weights of all queries, or of some of them: (..., l, S)."""
         *batch, length, key_length = self.engine.shape
-        first, last = (0, length) if rows is None else (rows.start, rows.stop)
+        chosen = range(length) if rows is None else rows
+        first, last = (min(chosen), max(chosen) + 1) if chosen else (0, 0)
         weights = np.zeros((*batch, last - first, key_length), self.engine.dtype)
 
         def fill(block: Block) -> None:
@@ -53,8 +54,8 @@ class TileReadout:
             for keys, tile, _ in self._weight_tiles(block):
                 weights[(*block.batch, place, keys)] = tile
 
-        self.engine.map(fill, self.engine.row_blocks(rows))
-        return weights
+        self.engine.map(fill, self.engine.row_blocks(slice(first, last)))
+        return weights if chosen.step == 1 else weights[..., np.array(chosen) - first, :]
 
     def scores(self) -> Array:
         """Masked scores: (..., L, S)."""

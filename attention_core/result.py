@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_core.errors import OptionError, OptionTypeError
+from attention_core.masking import is_sparse
 from attention_core.readout import Readout
 
 __all__ = ["AttentionResult", "TopK"]
@@ -60,7 +61,9 @@ class AttentionResult:
         self._single = single_query
         self.context: Array = self._finished(context)
         """The weighted sum of values, ``context_i = sum_j weights_ij value_j``: (..., L, Dv)."""
-        self.log_normalizer: Array = log_normalizer[..., 0] if single_query else log_normalizer
+        self.log_normalizer: Array = (
+            _without_queries(log_normalizer, -1) if single_query else log_normalizer
+        )
         """``log sum_j exp(score_ij)`` over the allowed keys: (..., L); -inf where there are none.
 
         In the dtype computed in, which is float32 for half precision.
@@ -70,13 +73,17 @@ class AttentionResult:
     def weights(self) -> Any:
         """The softmax of the scores: (..., L, S), rows of sum 1, or of 0 where all is masked.
 
-        A `scipy.sparse` array when the call was computed on the edges of a sparse mask.
+        With a sparse mask, a `scipy.sparse` array that stores the allowed edges: CSR, or
+        n-dimensional COO when there are batch axes.
         """
         return self._finished(self._readout.weights())
 
     @cached_property
     def scores(self) -> Any:
-        """What the softmax sees: after softcap and bias, -inf where masked: (..., L, S)."""
+        """What the softmax sees: after softcap and bias, -inf where masked: (..., L, S).
+
+        With a sparse mask, a `scipy.sparse` array that stores the scores of the allowed edges.
+        """
         return self._finished(self._readout.scores())
 
     @cached_property
@@ -85,12 +92,14 @@ class AttentionResult:
 
         0 when one key has all the weight, ``log n`` when n keys share it equally.
         """
-        return self._finished(self._readout.entropy(), axis=-1)
+        entropy: Array = self._finished(self._readout.entropy(), axis=-1)
+        return entropy
 
     @cached_property
     def key_mass(self) -> Array:
         """The weight each key receives from all queries, ``sum_i w_ij``: (..., S)."""
-        return self._readout.key_mass().astype(self._dtype, copy=False)
+        mass: Array = self._in_dtype(self._readout.key_mass())
+        return mass
 
     def rows(self, rows: slice | int) -> Any:
         """The weights of some queries only: (..., l, S), or (..., S) for one query.
@@ -110,19 +119,13 @@ class AttentionResult:
         """
         length = 1 if self._single else self.log_normalizer.shape[-1]
         if isinstance(rows, slice):
-            chosen = range(length)[rows]
-            first, last = (min(chosen), max(chosen) + 1) if chosen else (0, 0)
-            weights = self._readout.weights(slice(first, last))
-            if chosen.step != 1:
-                weights = weights[..., np.array(chosen, dtype=np.intp) - first, :]
-            return weights.astype(self._dtype, copy=False)
+            return self._in_dtype(self._readout.weights(range(length)[rows]))
         if isinstance(rows, bool) or not isinstance(rows, (int, np.integer)):
             raise OptionTypeError(f"rows must be a slice or an integer, got {rows!r}")
         if not -length <= rows < length:
             raise OptionError(f"rows: no query {rows} among {length}")
-        first = int(rows) % length
-        weights = self._readout.weights(slice(first, first + 1))
-        return weights[..., 0, :].astype(self._dtype, copy=False)
+        row = int(rows) % length
+        return self._in_dtype(_without_queries(self._readout.weights(range(row, row + 1))))
 
     def top_k(self, n: int) -> TopK:
         """The n keys each query attends to most, with their weights.
@@ -144,10 +147,20 @@ class AttentionResult:
         if n < 1:
             raise OptionError(f"top_k must be asked for at least 1 key, got {n!r}")
         indices, weights = self._readout.top_k(int(n))
-        return TopK(indices[..., 0, :] if self._single else indices, self._finished(weights))
+        return TopK(_without_queries(indices) if self._single else indices, self._finished(weights))
 
     def _finished(self, array: Any, axis: int = -2) -> Any:
         """In the result's dtype, without the query axis when the query came without it."""
-        if self._single:
-            array = array[..., 0, :] if axis == -2 else array[..., 0]
+        return self._in_dtype(_without_queries(array, axis) if self._single else array)
+
+    def _in_dtype(self, array: Any) -> Any:
+        if is_sparse(array) and self._dtype.itemsize < 4:
+            return array  # SciPy's sparse arrays know no half precision
         return array.astype(self._dtype, copy=False)
+
+
+def _without_queries(array: Any, axis: int = -2) -> Any:
+    """Without the axis of a single query."""
+    shape = list(array.shape)
+    del shape[axis]
+    return array.reshape(tuple(shape))

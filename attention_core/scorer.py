@@ -224,14 +224,15 @@ class InnerProductScorer(Scorer):
         if query.size == 0 or key.size == 0:
             return 0.0
         longest = np.vecdot(query, query).max() * np.vecdot(key, key).max()
-        return float(longest) ** 0.5
+        return float(np.sqrt(longest))
 
 
 def checked_call(scorer: Scorer, method: str, *arrays: Array) -> Array:
     """Call a method of a scorer, and answer for what it does wrong in the scorer's name."""
     shapes = ", ".join(str(array.shape) for array in arrays)
     try:
-        result = getattr(scorer, method)(*arrays)
+        with np.errstate(all="ignore"):  # NaN and Inf in the inputs are results, not accidents
+            result = getattr(scorer, method)(*arrays)
     except AttentionCoreError:
         raise
     except Exception as error:

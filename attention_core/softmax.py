@@ -16,8 +16,11 @@ __all__ = [
     "SAFE_BOUND",
     "SoftmaxState",
     "finish",
+    "finite_shift",
+    "has_faded",
     "log_normalizer",
     "merge",
+    "safe_total",
     "softmax_state",
     "weights_of",
 ]
@@ -25,8 +28,8 @@ __all__ = [
 Array = NDArray[Any]
 
 SAFE_BOUND = {np.dtype(np.float32): 30.0, np.dtype(np.float64): 300.0}
-"""Scores no larger than this are exponentiated as they are: neither the exponentials nor sums of
-them times values of ordinary size can overflow or vanish, so no maximum has to be found."""
+"""Scores no larger than this need no maximum found first: their exponentials neither overflow nor
+vanish as they are. Should a row's total turn out tiny all the same, see `has_faded`."""
 
 
 class SoftmaxState(NamedTuple):
@@ -61,10 +64,18 @@ def softmax_state(
         shift = scores.max(axis=-1)
         if before is not None:
             np.maximum(shift, before.shift, out=shift)
-        np.subtract(scores, _finite(shift)[..., None], out=scores)
+        np.subtract(scores, finite_shift(shift)[..., None], out=scores)
     np.exp(scores, out=scores)
     total = scores @ np.ones(scores.shape[-1], scores.dtype)  # faster than a sum over the last axis
     return SoftmaxState(shift, total, scores @ value)
+
+
+def has_faded(state: SoftmaxState) -> bool:
+    """Whether some row's exponentials are so small that small values times them lose digits.
+
+    That is for scores that are bounded but all far below 0; they want their maximum found.
+    """
+    return bool(((state.total < 1e-3) & (state.total > 0)).any())
 
 
 def merge(state: SoftmaxState, other: SoftmaxState) -> SoftmaxState:
@@ -72,7 +83,7 @@ def merge(state: SoftmaxState, other: SoftmaxState) -> SoftmaxState:
     shift = np.maximum(state.shift, other.shift)
     for part in (state, other):
         if not np.array_equal(part.shift, shift):
-            factor = np.exp(part.shift - _finite(shift))  # (..., l)
+            factor = np.exp(part.shift - finite_shift(shift))  # (..., l)
             np.multiply(part.total, factor, out=part.total)
             np.multiply(part.context, factor[..., None], out=part.context)
     np.add(state.total, other.total, out=state.total)
@@ -82,7 +93,7 @@ def merge(state: SoftmaxState, other: SoftmaxState) -> SoftmaxState:
 
 def finish(state: SoftmaxState) -> Array:
     """The context, divided by the total: 0 for rows without keys; the state's array is reused."""
-    return np.divide(state.context, _divisor(state.total), out=state.context)
+    return np.divide(state.context, safe_total(state.total)[..., None], out=state.context)
 
 
 def weights_of(scores: Array, shift: Array, total: Array) -> Array:
@@ -91,22 +102,23 @@ def weights_of(scores: Array, shift: Array, total: Array) -> Array:
     ``exp(score - shift) / total``: subtracting the log-normalizer instead would lose digits when
     it is large.
     """
-    np.subtract(scores, _finite(shift)[..., None], out=scores)
+    np.subtract(scores, finite_shift(shift)[..., None], out=scores)
     np.exp(scores, out=scores)
-    return np.divide(scores, _divisor(total), out=scores)
+    return np.divide(scores, safe_total(total)[..., None], out=scores)
 
 
 def log_normalizer(shift: Array, total: Array) -> Array:
     """``log sum_j exp(s_j)`` of every row: -inf for rows without keys."""
     with np.errstate(divide="ignore"):
-        normalizer: Array = _finite(shift) + np.log(total)
+        normalizer: Array = finite_shift(shift) + np.log(total)
     return normalizer
 
 
-def _finite(shift: Array) -> Array:
+def finite_shift(shift: Array) -> Array:
     """The shift to subtract: 0 where only -inf was seen, since -inf - -inf is no number."""
     return np.where(shift == -np.inf, shift.dtype.type(0), shift)
 
 
-def _divisor(total: Array) -> Array:
-    return np.where(total == 0, total.dtype.type(1), total)[..., None]
+def safe_total(total: Array) -> Array:
+    """The total to divide by: 1 for rows without keys, whose numerators are 0."""
+    return np.where(total == 0, total.dtype.type(1), total)

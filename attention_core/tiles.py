@@ -51,9 +51,8 @@ def make_plan(
     length: int,
     key_length: int,
     *,
-    features: int,
-    value_features: int,
-    small_tiles: bool,
+    pair_cost: float,
+    temporaries: int,
     whole_batch: bool,
     tile: tuple[int, int] | None,
 ) -> Plan:
@@ -61,21 +60,20 @@ def make_plan(
 
     Parameters
     ----------
-    features, value_features
-        H and Dv.
-    small_tiles
-        Whether scoring makes (l, s, H) temporaries.
+    pair_cost
+        Nanoseconds for one query-key pair on one core.
+    temporaries
+        Elements that scoring a pair keeps in memory at once: H for scorers that make
+        (l, s, H) temporaries, 1 for those that do not.
     whole_batch
         Whether the batch must stay together.
     tile
         The user's choice of (queries, keys) in a tile.
     """
-    # ns per pair on one core: 1/32 per multiply-add of a matrix product, about 1 per hidden unit
-    pair_cost = (features if small_tiles else features / 32) + value_features / 32 + 1.5
     cost = prod(batch) * length * key_length * pair_cost
     if cost == 0:
         return Plan([], 1, 1, 0.0)
-    limit = max(1, _TEMPORARY_ELEMENTS // features) if small_tiles else _TILE_ELEMENTS
+    limit = max(1, min(_TILE_ELEMENTS, _TEMPORARY_ELEMENTS // max(temporaries, 1)))
     if tile is None:
         queries = min(length, _QUERIES, max(1, limit // min(key_length, _KEYS)))
         keys = min(key_length, max(1, limit // queries))
