@@ -49,12 +49,12 @@ class NameConflict:
     name: str
     kept_by: str | None
     """The distribution and version that keeps the name; None when it is nobody's."""
-    choices: Mapping[str, str]
+    claims: Mapping[str, str]
     """What to ask for instead -> the distribution and version it comes from."""
 
     def __str__(self) -> str:
-        names = " or ".join(map(repr, self.choices))
-        sources = ", ".join(self.choices.values())
+        names = " or ".join(map(repr, self.claims))
+        sources = ", ".join(self.claims.values())
         if self.kept_by is None:
             return f"scorer name {self.name!r} is ambiguous; use {names}\n  offered by: {sources}"
         return (
@@ -128,24 +128,26 @@ class Claims:
 
     def infos(self) -> tuple[ScorerInfo, ...]:
         """Every offer, ordered by the name to ask for it by."""
-        return tuple(
-            ScorerInfo(
-                name=name,
-                aliases=tuple(a for a in offer.spec.aliases if self._holder(a) is offer),
-                summary=offer.spec.summary,
-                formula=offer.spec.formula,
-                reference=offer.spec.reference,
-                distribution=offer.distribution,
-                version=offer.version,
-                qualified_name=offer.qualified_name,
-            )
-            for name, offer in self._by_name()
-        )
+        return tuple(self.info(offer) for _, offer in self._by_name())
 
     def conflicts(self) -> tuple[NameConflict, ...]:
         """Every name that several distributions claim, in order."""
         contested = sorted(name for name, offers in self._offers.items() if len(offers) > 1)
         return tuple(map(self._conflict, contested))
+
+    def info(self, offer: Offer) -> ScorerInfo:
+        """What is known of an offer."""
+        spec = offer.spec
+        return ScorerInfo(
+            name=self.name_of(offer),
+            aliases=tuple(alias for alias in spec.aliases if self._holder(alias) is offer),
+            summary=spec.summary,
+            formula=spec.formula,
+            reference=spec.reference,
+            distribution=offer.distribution,
+            version=offer.version,
+            qualified_name=offer.qualified_name,
+        )
 
     def spellings(self) -> tuple[str, ...]:
         """Every string that `find` knows, but for needlessly qualified ones."""
@@ -174,7 +176,7 @@ class Claims:
         return NameConflict(
             name=name,
             kept_by=holder.source if holder else None,
-            choices={
+            claims={
                 f"{offer.distribution}/{name}": offer.source
                 for offer in self._offers[name]
                 if offer is not holder

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from attention_core import hookspecs
+import attention_core.hookspecs as hookspecs
 from attention_core.errors import PluginError
 from attention_core.hookspecs import GROUP, ScorerSpec
 from attention_core.offers import canonical, check_factory
@@ -100,7 +100,13 @@ def installed_plugins() -> tuple[list[Plugin], list[PluginFailure]]:
             failures.append(PluginFailure("entry_points.txt", name, version, error))
         else:
             plugins += (Plugin(entry.name, name, version, entry) for entry in declared)
-    plugins.sort(key=lambda plugin: (canonical(plugin.distribution), *plugin.entry_point))
+    plugins.sort(
+        key=lambda plugin: (
+            canonical(plugin.distribution),
+            plugin.entry_point.name,
+            plugin.entry_point.value,
+        )
+    )
     return plugins, failures
 
 

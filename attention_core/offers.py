@@ -92,23 +92,26 @@ class Offer:
         return factory  # type: ignore[no-any-return]  # just checked
 
     @cached_property
-    def parameter_names(self) -> tuple[str, ...]:
-        """What the factory may be given, in its own order."""
-        return tuple(inspect.signature(self.factory).parameters)
+    def signature(self) -> inspect.Signature:
+        """What the factory may be given."""
+        return inspect.signature(self.factory)
 
     def problems(self, parameters: Mapping[str, Any]) -> dict[str, str]:
-        """What is wrong with the names of some parameters: the message for each wrong name."""
-        accepts = f"accepts: {', '.join(self.parameter_names) or 'no parameters'}"
-        problems = {
+        """What is wrong with the names of some parameters: wrong or missing name -> message."""
+        known = self.signature.parameters
+        accepts = f"accepts: {', '.join(known) or 'no parameters'}"
+        wrong = {
             name: f"{self} has no parameter {name!r}"
-            f"{did_you_mean(name, self.parameter_names) or ';'} {accepts}"
+            f"{did_you_mean(str(name), known) or ';'} {accepts}"
             for name in parameters
-            if name not in self.parameter_names
+            if name not in known
         }
-        for name, parameter in inspect.signature(self.factory).parameters.items():
-            if parameter.default is parameter.empty and name not in parameters:
-                problems[name] = f"{self} needs parameter {name!r}; {accepts}"
-        return problems
+        missing = {
+            name: f"{self} needs parameter {name!r}; {accepts}"
+            for name, parameter in known.items()
+            if parameter.default is parameter.empty and name not in parameters
+        }
+        return wrong | missing
 
     def make(self, name: str, parameters: Mapping[str, Any]) -> Scorer:
         """Make the scorer; `name` is what it can be asked for again.
@@ -124,7 +127,7 @@ class Offer:
         """
         # Bound before the call: a TypeError that the factory raises is then the factory's own.
         try:
-            inspect.signature(self.factory).bind(**parameters)
+            self.signature.bind(**parameters)
         except TypeError:
             raise ScorerConfigError("\n".join(self.problems(parameters).values())) from None
         try:

@@ -180,6 +180,10 @@ class Registry:
         """Every scorer, ordered by name; imports none of them."""
         return self._claims.infos()
 
+    def info(self, name: str) -> ScorerInfo:
+        """What is known of one scorer; raises as `make` for a name that is none."""
+        return self._claims.info(self._find(name))
+
     def make(self, name: str, /, **parameters: Any) -> Scorer:
         """Make a scorer by name.
 
@@ -235,7 +239,8 @@ class Registry:
         name = parameters.pop("name", None)
         if not isinstance(name, str):
             raise ScorerConfigError(
-                f"a mapping that describes a scorer needs its 'name', got {dict(scorer)!r}"
+                f"a mapping that describes a scorer needs its 'name'; "
+                f"got the keys: {', '.join(map(str, scorer)) or 'none'}"
             )
         return self._make(name, parameters)
 
