@@ -26,7 +26,6 @@ from attention_core.readout import Readout, TileReadout
 from attention_core.registry import default_registry
 from attention_core.result import AttentionResult
 from attention_core.scorer import Scorer, project
-from attention_core.softmax import log_normalizer
 
 if TYPE_CHECKING:
     from attention_core.registry import Registry
@@ -295,30 +294,24 @@ class Attention:
         keys = keys.astype(dtype, copy=False)
         if not isinstance(key, Memory):
             keys = project(self.scorer, "project_key", keys)
-        context, shift, total, readout = self._computed(
+        context, readout = self._computed(
             self.scorer,
             with_batch_axes(queries, batch),
             with_batch_axes(keys, batch),
             with_batch_axes(values.astype(dtype, copy=False), batch),
             masking,
         )
-        return AttentionResult(
-            context,
-            log_normalizer(shift, total),
-            readout,
-            dtype=result_dtype,
-            single_query=single_query,
-        )
+        return AttentionResult(context, readout, dtype=result_dtype, single_query=single_query)
 
     def _computed(
         self, scorer: Scorer, query: Array, key: Array, value: Array, masking: Masking
-    ) -> tuple[Array, Array, Array, Readout]:
+    ) -> tuple[Array, Readout]:
         """On tiles, or on the edges of a mask that stores few; sparse masks give sparse weights."""
         call = (scorer, query, key, value, masking)
         if masking.edges is None:
             engine = Engine(*call, softcap=self.softcap, tile=self.tile, workers=self.workers)
             context, shift, total = engine.attend()
-            return context, shift, total, TileReadout(engine, shift, total)
+            return context, TileReadout(engine, shift, total)
         from attention_core.sparse import EdgeEngine, EdgeReadout, prefers_edges
 
         edges = EdgeEngine(*call, softcap=self.softcap, workers=self.workers)
@@ -327,7 +320,7 @@ class Attention:
         else:
             engine = Engine(*call, softcap=self.softcap, tile=self.tile, workers=self.workers)
             context, shift, total = engine.attend()
-        return context, shift, total, EdgeReadout(edges, shift, total)
+        return context, EdgeReadout(edges, shift, total)
 
     def _own(self, memory: Memory, value: Any) -> Memory:
         if value is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import reduce
+from math import isfinite, prod
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -18,6 +19,7 @@ from attention_core.errors import ScorerContractError
 from attention_core.masking import Masking, take
 from attention_core.parallel import map_blocks
 from attention_core.scorer import InnerProductScorer, Scorer, checked_call
+from attention_core.scratch import buffer
 from attention_core.softmax import (
     SAFE_BOUND,
     SoftmaxState,
@@ -95,78 +97,89 @@ class Engine:
 
     def attend(self) -> tuple[Array, Array, Array]:
         """The context (..., L, Dv), and the shift and the total (..., L) of every row's softmax."""
-        rows_shape = self.shape[:-1]
-        context = np.zeros((*rows_shape, self.value.shape[-1]), self.dtype)
-        shift = np.full(rows_shape, -np.inf, self.dtype)
-        total = np.zeros(rows_shape, self.dtype)
-        is_bounded = self._scores_are_bounded()
-
-        def stream(block: Block, is_bounded: bool = is_bounded) -> SoftmaxState | None:
-            state = None
-            for tile in self.tiles(block):
-                value = take(self.value, block.batch, tile.keys)
-                new = softmax_state(tile.scores, value, is_bounded=is_bounded, before=state)
-                state = new if state is None else merge(state, new)
-            if is_bounded and state is not None and has_faded(state):
-                return stream(block, is_bounded=False)
-            return state
-
-        def write(block: Block, state: SoftmaxState | None) -> None:
-            if state is None:  # every key is masked
-                return
-            place = (*block.batch, block.rows)
-            shift[place], total[place] = state.shift, state.total
-            finished = finish(state)
-            if not np.isfinite(finished).all():
-                block = block._replace(keys=slice(0, self.shape[-1]))
-                finished = self._careful_context(block, shift[place], total[place])
-            context[place] = finished
-
         blocks, parts = self.plan.blocks, self.plan.parts
+        is_bounded = self._scores_are_bounded()
+        if len(blocks) == 1:  # its arrays are the result
+            (state,) = self.map(lambda block: self._stream(block, is_bounded), blocks)
+            if state is not None:
+                return self._finished(blocks[0], state), state.shift, state.total
+
+        context = np.zeros((*self.shape[:-1], self.value.shape[-1]), self.dtype)
+        shift = np.full(self.shape[:-1], -np.inf, self.dtype)
+        total = np.zeros(self.shape[:-1], self.dtype)
+
+        def write(block: Block, *states: SoftmaxState | None) -> None:
+            present = [state for state in states if state is not None]
+            if present:
+                state = reduce(merge, present)
+                place = (*block.batch, block.rows)
+                context[place] = self._finished(block, state)
+                shift[place], total[place] = state.shift, state.total
+
         if parts == 1:
-            self.map(lambda block: write(block, stream(block)), blocks)
+            self.map(lambda block: write(block, self._stream(block, is_bounded)), blocks)
         else:
-            states = self.map(stream, blocks)
-            with np.errstate(all="ignore"):
-                for first in range(0, len(blocks), parts):
-                    present = [s for s in states[first : first + parts] if s is not None]
-                    write(blocks[first], reduce(merge, present) if present else None)
+            states = self.map(lambda block: self._stream(block, is_bounded), blocks)
+            for first in range(0, len(blocks), parts):
+                write(blocks[first], *states[first : first + parts])
         return context, shift, total
+
+    def _stream(self, block: Block, is_bounded: bool) -> SoftmaxState | None:
+        """The softmax state of a block of queries over a range of keys; None if all is masked."""
+        state = None
+        for tile in self.tiles(block):
+            value = take(self.value, block.batch, tile.keys)
+            new = softmax_state(tile.scores, value, is_bounded=is_bounded, before=state)
+            state = new if state is None else merge(state, new)
+        if is_bounded and state is not None and has_faded(state):
+            return self._stream(block, is_bounded=False)
+        return state
+
+    def _finished(self, block: Block, state: SoftmaxState) -> Array:
+        """The context of a block's rows."""
+        with np.errstate(all="ignore"):
+            context = finish(state)
+            if isfinite(np.vdot(context, context)) or np.isfinite(context).all():
+                return context
+            block = block._replace(keys=slice(0, self.shape[-1]))
+            return self._careful_context(block, state.shift, state.total)
 
     def map(self, function: Callable[[Block], Result], blocks: list[Block]) -> list[Result]:
         """Apply a function to blocks, on threads if the call is large; results in order."""
-
         with np.errstate(all="ignore"):  # NaN and Inf in the inputs are results, not accidents
             return map_blocks(function, blocks, cost=self.plan.cost, workers=self.workers)
 
     def tiles(self, block: Block) -> Iterator[Tile]:
         """The tiles of a block that have anything to attend to, in order of their keys."""
-        span = self.masking.key_range(block.batch, block.rows)
-        start, stop = max(span.start, block.keys.start), min(span.stop, block.keys.stop)
+        batch, rows, (start, stop, _) = block.batch, block.rows, block.keys.indices(self.shape[-1])
+        if not self.masking.is_open:
+            span = self.masking.key_range(batch, rows)
+            start, stop = max(span.start, start), min(span.stop, stop)
         width = min(self.plan.key_tile, stop - start)
         if width <= 0:
             return
-        query = take(self.query, block.batch, block.rows)  # (..., l, H)
-        items = tuple(part.stop - part.start for part in block.batch)
-        rows = block.rows.stop - block.rows.start
-        buffer = np.empty((*items, rows, width), self.dtype)
-        for first in range(start, stop, width):
-            keys = slice(first, min(first + width, stop))
-            allowed = self.masking.allowed(block.batch, block.rows, keys)
-            if allowed is not None and not allowed.any():
-                continue
-            if keys.stop - first < width:
-                buffer = np.empty((*items, rows, keys.stop - first), self.dtype)
-            self._score(query, take(self.key, block.batch, keys), buffer)
-            if self.softcap is not None:
-                buffer /= self.softcap
-                np.tanh(buffer, out=buffer)
-                buffer *= self.softcap
-            if self.masking.bias is not None:
-                buffer += self.masking.bias_tile(block.batch, block.rows, keys, self.dtype)
-            if allowed is not None:
-                np.copyto(buffer, -np.inf, where=~allowed)
-            yield Tile(keys, buffer, allowed)
+        query = take(self.query, batch, rows)  # (..., l, H)
+        outer = (*(part.stop - part.start for part in batch), rows.stop - rows.start)
+        with buffer((*outer, width), self.dtype) as memory:
+            for first in range(start, stop, width):
+                keys = slice(first, min(first + width, stop))
+                allowed = self.masking.allowed(batch, rows, keys)
+                if allowed is not None and not allowed.any():
+                    continue
+                scores = memory
+                if keys.stop - first < width:  # the last tile, packed
+                    packed = memory.reshape(-1)[: prod(outer) * (keys.stop - first)]
+                    scores = packed.reshape(*outer, keys.stop - first)
+                self._score(query, take(self.key, batch, keys), scores)
+                if self.softcap is not None:
+                    scores /= self.softcap
+                    np.tanh(scores, out=scores)
+                    scores *= self.softcap
+                if self.masking.bias is not None:
+                    scores += self.masking.bias_tile(batch, rows, keys, self.dtype)
+                if allowed is not None:
+                    np.copyto(scores, -np.inf, where=~allowed)
+                yield Tile(keys, scores, allowed)
 
     def weight_tiles(self, block: Block, shift: Array, total: Array) -> Iterator[Tile]:
         """The same tiles with their finished weights in place of the scores."""

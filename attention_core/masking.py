@@ -83,18 +83,14 @@ class Masking:
         self.bias: Array | PairFunction | None = None
         if bias is not None:
             self.bias = bias if callable(bias) else self._checked_bias(bias, single_query)
-
-    @property
-    def is_open(self) -> bool:
-        """Whether every query may attend to every key."""
-        return (
-            self.lowest is None
+        self.is_open = (
+            mask is None
+            and self.lowest is None
             and self.highest is None
-            and self.key_lengths is None
-            and self.query_lengths is None
-            and self.mask is None
-            and self.edges is None
+            and key_lengths is None
+            and query_lengths is None
         )
+        """Whether every query may attend to every key."""
 
     @property
     def has_functions(self) -> bool:
@@ -274,6 +270,9 @@ def is_sparse(array: Any) -> bool:
 
 def take(array: Array, batch: Batch, rows: slice = _ALL, keys: slice = _ALL) -> Array:
     """The part of an array with batch axes, rows and columns; axes of length 1 stay whole."""
+    if not batch:
+        length, key_length = array.shape
+        return array[rows if length > 1 else _ALL, keys if key_length > 1 else _ALL]
     index = (*batch, rows, keys)
     return array[tuple(_ALL if n == 1 else i for n, i in zip(array.shape, index, strict=True))]
 

@@ -19,6 +19,9 @@ Array = NDArray[Any]
 class Readout(Protocol):
     """The questions a result can ask; all but `weights` and `scores` stay within tile memory."""
 
+    shift: Array
+    total: Array
+
     def weights(self, rows: range | None = None) -> Any:
         """Finished weights of all queries, or of some of them: (..., l, S)."""
 

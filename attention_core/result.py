@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from attention_core.errors import OptionError, OptionTypeError
 from attention_core.masking import is_sparse
 from attention_core.readout import Readout
+from attention_core.softmax import log_normalizer
 
 __all__ = ["AttentionResult", "TopK"]
 
@@ -50,7 +51,6 @@ class AttentionResult:
     def __init__(
         self,
         context: Array,
-        log_normalizer: Array,
         readout: Readout,
         *,
         dtype: np.dtype[Any],
@@ -61,13 +61,15 @@ class AttentionResult:
         self._single = single_query
         self.context: Array = self._finished(context)
         """The weighted sum of values, ``context_i = sum_j weights_ij value_j``: (..., L, Dv)."""
-        self.log_normalizer: Array = (
-            _without_queries(log_normalizer, -1) if single_query else log_normalizer
-        )
+
+    @cached_property
+    def log_normalizer(self) -> Array:
         """``log sum_j exp(score_ij)`` over the allowed keys: (..., L); -inf where there are none.
 
         In the dtype computed in, which is float32 for half precision.
         """
+        normalizer = log_normalizer(self._readout.shift, self._readout.total)
+        return _without_queries(normalizer, -1) if self._single else normalizer
 
     @cached_property
     def weights(self) -> Any:
@@ -117,7 +119,7 @@ class AttentionResult:
         >>> result.rows(slice(0, 2)).shape
         (2, 4)
         """
-        length = 1 if self._single else self.log_normalizer.shape[-1]
+        length = self._readout.shift.shape[-1]
         if isinstance(rows, slice):
             return self._in_dtype(self._readout.weights(range(length)[rows]))
         if isinstance(rows, bool) or not isinstance(rows, (int, np.integer)):

@@ -64,10 +64,10 @@ def softmax_state(
         shift = scores.max(axis=-1)
         if before is not None:
             np.maximum(shift, before.shift, out=shift)
-        np.subtract(scores, finite_shift(shift)[..., None], out=scores)
+        _subtract_rows(scores, shift)
     np.exp(scores, out=scores)
-    total = scores @ np.ones(scores.shape[-1], scores.dtype)  # faster than a sum over the last axis
-    return SoftmaxState(shift, total, scores @ value)
+    total = np.matmul(scores, np.ones(scores.shape[-1], scores.dtype))  # faster than a sum
+    return SoftmaxState(shift, total, np.matmul(scores, value))
 
 
 def has_faded(state: SoftmaxState) -> bool:
@@ -102,7 +102,7 @@ def weights_of(scores: Array, shift: Array, total: Array) -> Array:
     ``exp(score - shift) / total``: subtracting the log-normalizer instead would lose digits when
     it is large.
     """
-    np.subtract(scores, finite_shift(shift)[..., None], out=scores)
+    _subtract_rows(scores, shift)
     np.exp(scores, out=scores)
     return np.divide(scores, safe_total(total)[..., None], out=scores)
 
@@ -115,10 +115,29 @@ def log_normalizer(shift: Array, total: Array) -> Array:
 
 
 def finite_shift(shift: Array) -> Array:
-    """The shift to subtract: 0 where only -inf was seen, since -inf - -inf is no number."""
-    return np.where(shift == -np.inf, shift.dtype.type(0), shift)
+    """The shift to subtract: finite where only -inf was seen, since -inf - -inf is no number."""
+    lowest: Array = np.maximum(shift, _LOWEST[shift.dtype])
+    return lowest
 
 
 def safe_total(total: Array) -> Array:
-    """The total to divide by: 1 for rows without keys, whose numerators are 0."""
-    return np.where(total == 0, total.dtype.type(1), total)
+    """The total to divide by: not 0 for rows without keys, whose numerators are 0.
+
+    Other totals are far larger: the largest score alone contributes 1, or `has_faded` noticed.
+    """
+    safe: Array = np.maximum(total, _TINY[total.dtype])
+    return safe
+
+
+def _subtract_rows(scores: Array, shift: Array) -> None:
+    column = finite_shift(shift)[..., None]
+    if scores.shape[-1] < 256:
+        np.subtract(scores, column, out=scores)
+        return
+    with np.errstate():  # gives the buffer size back
+        np.setbufsize(16)  # the smallest: spreading the column into a buffer costs most
+        np.subtract(scores, column, out=scores)
+
+
+_LOWEST = {np.dtype(t): np.finfo(t).min for t in (np.float32, np.float64)}
+_TINY = {np.dtype(t): np.finfo(t).tiny for t in (np.float32, np.float64)}

@@ -17,7 +17,7 @@ Shape = tuple[int, ...]
 
 # A tile of scores and the keys and values it needs stay in a core's cache; both sides are large
 # enough for matrix products at full speed.
-_QUERIES, _KEYS = 256, 512
+_QUERIES, _KEYS = 512, 512
 _TILE_ELEMENTS = _QUERIES * _KEYS
 # Tiles of scorers that work on (l, s, H) temporaries are kept to this many temporary elements.
 _TEMPORARY_ELEMENTS = 1 << 18
@@ -70,10 +70,17 @@ def make_plan(
     tile
         The user's choice of (queries, keys) in a tile.
     """
-    cost = prod(batch) * length * key_length * pair_cost
-    if cost == 0:
+    items = prod(batch)
+    pairs = items * length * key_length
+    cost = pairs * pair_cost
+    if pairs == 0:
         return Plan([], 1, 1, 0.0)
     limit = max(1, min(_TILE_ELEMENTS, _TEMPORARY_ELEMENTS // max(temporaries, 1)))
+    if pairs <= limit and cost <= _BLOCK_COST and tile is None:  # nothing to cut
+        whole = Block(tuple([slice(0, n) for n in batch]), slice(0, length), slice(0, key_length))
+        return Plan([whole], 1, key_length, cost)
+    if whole_batch:
+        limit = max(1, limit // items)
     if tile is None:
         queries = min(length, _QUERIES, max(1, limit // min(key_length, _KEYS)))
         keys = min(key_length, max(1, limit // queries))
@@ -81,7 +88,7 @@ def make_plan(
         queries, keys = min(tile[0], length), min(tile[1], key_length)
 
     item_cost = queries * key_length * pair_cost
-    together = prod(batch) if whole_batch else 1
+    together = items if whole_batch else 1
     if queries == length and not whole_batch:  # small items share a block, and its tiles
         together = int(max(1, min(_BLOCK_COST // item_cost, limit // (queries * keys))))
     batches = list(_batch_slices(batch, together))
