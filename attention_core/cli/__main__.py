@@ -1,0 +1,5 @@
+"""``python -m attention_core.cli``."""
+
+from attention_core.cli import main
+
+main()

@@ -1,0 +1,42 @@
+"""The commands and what they share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import attention_core
+from attention_core.cli import attend, config, demo, scorers
+from attention_core.cli.errors import Commands
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    cls=Commands,
+    name="attention-core",
+    help="Attention with a pluggable alignment function.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("scorers")(scorers.scorers)
+app.command("attend")(attend.attend)
+app.add_typer(config.app, name="config")
+app.command("demo")(demo.demo)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"attention-core {attention_core.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    pass

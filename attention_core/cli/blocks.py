@@ -1,0 +1,148 @@
+"""Long work in blocks of query rows, so that it shows progress and needs little memory.
+
+Rows are independent of each other: a block is the same attention with its queries' positions
+shifted by `query_offset`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attention_core import Attention, AttentionResult
+from attention_core.inputs import as_array, broadcast_batch, computing_dtype
+from attention_core.masking import Masking, is_sparse
+
+__all__ = ["attend_in_blocks"]
+
+Array = NDArray[Any]
+Extract = Callable[[AttentionResult], Mapping[str, Any]]
+Allocate = Callable[[str, tuple[int, ...], np.dtype[Any]], Array]
+
+# Pairs of a query and a key in a block: some tenths of a second, and 64 MiB of float32 weights.
+_PAIRS = 1 << 24
+_ROW_STEP = 256  # blocks of so many rows are cut into tiles as the whole would be
+
+
+def attend_in_blocks(
+    attention: Attention,
+    query: Array,
+    key: Array,
+    value: Array,
+    *,
+    extract: Extract,
+    allocate: Allocate,
+    progress: Callable[[int, int], None],
+    mask: Any = None,
+    bias: Array | None = None,
+    key_lengths: Any = None,
+    query_lengths: Any = None,
+    rows: int | None = None,
+) -> dict[str, Any]:
+    """What `extract` takes from the result of attending, as if it was done at once.
+
+    Parameters
+    ----------
+    extract
+        From a result to named arrays shaped (..., L, n) like the context, or (..., L).
+        Sparse ones are gathered as `scipy.sparse.coo_array`.
+    allocate
+        Makes the array for a name, shape and dtype.
+    progress
+        Called with the rows done and the rows there are.
+    rows
+        Query rows in a block; None to choose.
+    """
+    query, key, value = as_array("query", query), as_array("key", key), as_array("value", value)
+    _, dtype = computing_dtype(query.dtype, key.dtype, value.dtype)  # a memory knows no query
+    memory = attention.memory(key.astype(dtype, copy=False), value.astype(dtype, copy=False))
+    options = {"mask": mask, "bias": bias, "key_lengths": key_lengths}
+    if query.ndim < 2:  # one query: nothing to cut
+        result = attention(query, memory, query_lengths=query_lengths, **options)
+        return {name: _stored(name, part, allocate) for name, part in extract(result).items()}
+
+    batch = broadcast_batch(query=query.shape, key=key.shape, value=value.shape)
+    length, key_length = query.shape[-2], key.shape[-2]
+    offset = attention.query_offset
+    # Errors about shapes should speak of the whole, not of a block.
+    Masking(batch, length, key_length, query_lengths=query_lengths, query_offset=offset, **options)
+    pieces = _Pieces((*batch, length), allocate)
+    rows = rows or _rows_per_block(prod(batch) * key_length)
+    for start in range(0, max(length, 1), rows):
+        block = slice(start, min(start + rows, length))
+        result = attention(
+            query[..., block, :],
+            memory,
+            mask=_rows_of(mask, block, length),
+            bias=_rows_of(bias, block, length),
+            key_lengths=key_lengths,
+            query_lengths=None if query_lengths is None else _less(query_lengths, start).clip(0),
+            query_offset=_less(offset, -start),
+        )
+        for name, part in extract(result).items():
+            pieces.add(name, part, block)
+        progress(block.stop, length)
+    return pieces.joined()
+
+
+class _Pieces:
+    """Arrays of (..., L, n) or (..., L) that come in blocks of rows."""
+
+    def __init__(self, shape: tuple[int, ...], allocate: Allocate) -> None:
+        self.shape = shape  # (..., L)
+        self.allocate = allocate
+        self.dense: dict[str, Array] = {}
+        self.edges: dict[str, list[tuple[Array, Array, tuple[int, ...]]]] = {}
+
+    def add(self, name: str, part: Any, block: slice) -> None:
+        if is_sparse(part):
+            part = part.tocoo()
+            coords = np.stack(part.coords)  # (axes, edges)
+            coords[-2] += block.start
+            shape = (*self.shape, part.shape[-1])
+            self.edges.setdefault(name, []).append((part.data, coords, shape))
+            return
+        after = part.shape[len(self.shape) :]  # (n,) or nothing
+        if name not in self.dense:
+            self.dense[name] = self.allocate(name, self.shape + after, part.dtype)
+        self.dense[name][(..., block, slice(None)) if after else (..., block)] = part
+
+    def joined(self) -> dict[str, Any]:
+        found: dict[str, Any] = dict(self.dense)
+        for name, parts in self.edges.items():
+            from scipy.sparse import coo_array  # only sparse masks give sparse weights
+
+            data, coords, shapes = zip(*parts, strict=True)
+            places = tuple(np.concatenate(coords, axis=1))
+            found[name] = coo_array((np.concatenate(data), places), shape=shapes[0])
+        return found
+
+
+def _rows_per_block(pairs_per_row: int) -> int:
+    rows = max(1, _PAIRS // max(pairs_per_row, 1))
+    return rows - rows % _ROW_STEP if rows > _ROW_STEP else rows
+
+
+def _rows_of(array: Any, block: slice, length: int) -> Any:
+    """The block's rows of a mask or bias; what broadcasts over the queries stays whole."""
+    if array is None:
+        return None
+    if is_sparse(array):
+        return array[block]
+    return array[..., block, :] if array.ndim >= 2 and array.shape[-2] == length else array
+
+
+def _less(positions: Any, start: int) -> NDArray[np.int64]:
+    return np.asarray(positions, np.int64) - start
+
+
+def _stored(name: str, part: Any, allocate: Allocate) -> Any:
+    if is_sparse(part):
+        return part
+    array = allocate(name, part.shape, part.dtype)
+    array[...] = part
+    return array

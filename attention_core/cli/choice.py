@@ -1,0 +1,38 @@
+"""The scorer and the options that the command line asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from attention_core import Attention, OptionError, make_scorer
+from attention_core.config import read_config
+
+__all__ = ["choose"]
+
+
+def choose(
+    scorer: str | None,
+    config: Path | None,
+    settings: Mapping[str, Any],
+    parameters: Path | None,
+    options: Mapping[str, Any],
+) -> Attention:
+    """The attention that `scorer` with its parameters, or `config`, describes.
+
+    Options given here win over those of the config.
+    """
+    if config is not None and scorer is None:
+        if settings or parameters is not None:
+            raise OptionError(
+                "--set and --parameters go with --scorer; with --config, write them in its [scorer]"
+            )
+        configured, defaults = read_config(config)
+        return Attention(configured, **{**defaults, **options})
+    if scorer is None or config is not None:
+        raise OptionError("give --scorer NAME or --config FILE, one of the two")
+    if parameters is None:
+        return Attention(make_scorer(scorer, **settings), **options)
+    section = {"name": scorer, "parameters": parameters, **settings}
+    return Attention(read_config({"scorer": section})[0], **options)

@@ -1,0 +1,100 @@
+"""Where results go: built in a temporary folder, then moved into place whole or not at all."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attention_core.errors import ParameterFileError
+from attention_core.masking import is_sparse
+from attention_core.parameter_files import write_arrays
+
+__all__ = ["Workspace", "check_output", "workspace"]
+
+SUFFIXES = (".npy", ".npz", ".safetensors")
+
+
+class Workspace:
+    """A folder beside the output in which its arrays grow, in memory maps."""
+
+    def __init__(self, folder: Path, output: Path) -> None:
+        self.folder = folder
+        self.output = output
+
+    def allocate(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """An array on disk, so that an output may be larger than memory.
+
+        Raises
+        ------
+        ParameterFileError
+            For a dtype that the output file cannot hold.
+        """
+        if dtype.isbuiltin == 2 and self.output.suffix != ".safetensors":
+            raise ParameterFileError(
+                f"{str(self.output)!r} cannot hold {name} of dtype {dtype}; write .safetensors"
+            )
+        if 0 in shape:
+            return np.empty(shape, dtype)
+        return np.memmap(self.folder / name, dtype=dtype, mode="w+", shape=shape)
+
+    def save(self, found: Mapping[str, Any]) -> None:
+        """Write the output file and move it into place."""
+        if self.output.suffix != ".npy":
+            write_arrays(self.output, _without_sparse(found))
+            return
+        (array,) = found.values()
+        finished = self.folder / "output.npy"
+        np.save(finished, array, allow_pickle=False)
+        finished.replace(self.output.resolve())  # a link stays a link
+
+
+@contextmanager
+def workspace(output: Path) -> Iterator[Workspace]:
+    """A workspace that leaves nothing behind."""
+    with tempfile.TemporaryDirectory(prefix=".attention-core-", dir=output.parent) as folder:
+        yield Workspace(Path(folder), output)
+
+
+def check_output(output: Path, inputs: Iterable[Path], *, arrays: int) -> None:
+    """Find out before any work that the output can be written.
+
+    Raises
+    ------
+    ParameterFileError
+        For a kind of file that cannot hold what is asked for, a folder that does not exist, and a
+        file that is also an input.
+    """
+    if output.suffix not in SUFFIXES:
+        raise ParameterFileError(
+            f"cannot write {str(output)!r}; the name must end in {', '.join(SUFFIXES)}"
+        )
+    if output.suffix == ".npy" and arrays > 1:
+        raise ParameterFileError(
+            f"{str(output)!r} holds one array, but {arrays} were asked for; "
+            f"write .npz or .safetensors"
+        )
+    if not output.parent.is_dir():
+        raise ParameterFileError(f"cannot write {str(output)!r}: no folder {str(output.parent)!r}")
+    for path in inputs:
+        if path.exists() and output.exists() and path.samefile(output):
+            raise ParameterFileError(f"cannot write {str(output)!r}: it is an input")
+
+
+def _without_sparse(found: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Sparse arrays as what makes them again: ``coo_array((data, coords), shape)``."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, array in found.items():
+        if is_sparse(array):
+            coo = array.tocoo()
+            arrays[f"{name}_data"] = coo.data
+            arrays[f"{name}_coords"] = np.stack(coo.coords)  # (axes, edges)
+            arrays[f"{name}_shape"] = np.array(coo.shape)
+        else:
+            arrays[name] = array
+    return arrays

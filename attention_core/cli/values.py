@@ -1,0 +1,74 @@
+"""Values written on the command line: settings, integers per batch item, windows."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Any
+
+from attention_core.cli.arrays import read_array, split_reference
+from attention_core.errors import OptionError
+
+__all__ = ["integers", "pair", "settings"]
+
+
+def settings(items: list[str]) -> dict[str, Any]:
+    """Each ``name=value`` with its value as in TOML; a word that is no TOML value is a string.
+
+    >>> settings(["hidden_dim=64", "scale=0.5", "weight=[[1, 2]]", "mode=fast"])
+    {'hidden_dim': 64, 'scale': 0.5, 'weight': [[1, 2]], 'mode': 'fast'}
+    """
+    found: dict[str, Any] = {}
+    for item in items:
+        name, equals, text = item.partition("=")
+        if not equals or not name:
+            raise OptionError(f"--set: {item!r} is not NAME=VALUE, such as hidden_dim=64")
+        if name in found:
+            raise OptionError(f"--set: {name!r} is given twice")
+        found[name] = _toml_value(text)
+    return found
+
+
+def integers(option: str, text: str | None) -> Any:
+    """An integer, or an array of them: ``7``, ``7,5,9``, or a file.
+
+    >>> integers("--key-lengths", "7,5")
+    [7, 5]
+    """
+    if text is None:
+        return None
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        if split_reference(text)[0].suffix:
+            return read_array(text, option.removeprefix("--").replace("-", "_"))
+        raise OptionError(
+            f"{option}: {text!r} is neither an integer, nor integers with commas between them, "
+            f"nor a file of them"
+        ) from None
+    return numbers if "," in text else numbers[0]
+
+
+def pair(option: str, text: str | None) -> tuple[int | None, int | None] | None:
+    """Two counts separated by a comma; a side left empty is open.
+
+    >>> pair("--window", "512,0"), pair("--window", ",0")
+    ((512, 0), (None, 0))
+    """
+    if text is None:
+        return None
+    sides = text.split(",")
+    try:
+        if len(sides) == 2:
+            left, right = (int(side) if side.strip() else None for side in sides)
+            return left, right
+    except ValueError:
+        pass
+    raise OptionError(f"{option}: {text!r} is not a pair of integers such as 512,0")
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        document = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return document["value"] if list(document) == ["value"] else text

@@ -1,0 +1,107 @@
+"""Reading digits by attention: every row of the table, and one query looked at closely."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attention_core import Attention, AttentionResult
+from attention_core.demo.digits import KEYS, Digits
+from attention_core.registry import default_registry
+
+__all__ = ["ROWS", "Look", "Outcome", "Row", "classify", "look"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table: a file in ``configs``, and how the images are prepared for it."""
+
+    config: str
+    centered: bool = False
+
+
+ROWS = (
+    Row("dot.toml"),
+    Row("scaled_dot.toml"),
+    Row("general.toml", centered=True),
+    Row("additive.toml"),
+)
+"""From the simplest to the strongest idea of what alike means."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a scorer made of the queries."""
+
+    scorer: str
+    formula: str
+    accuracy: float
+    milliseconds: float
+    """One pass over all queries: the median of a few runs."""
+    result: AttentionResult
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One query, the keys it attends to most, and the context that comes of all of them."""
+
+    query: NDArray[np.uint8]
+    """(8, 8)"""
+    truth: int
+    keys: NDArray[np.uint8]
+    """(n, 8, 8), by falling weight"""
+    labels: NDArray[np.uint8]
+    """(n,)"""
+    weights: NDArray[Any]
+    """(n,)"""
+    context: NDArray[Any]
+    """(10,): the share of the weights that fell on each label"""
+
+    @property
+    def answer(self) -> int:
+        """The label with the largest share."""
+        return int(self.context.argmax())
+
+
+def classify(row: Row, digits: Digits, *, runs: int = 5) -> Outcome:
+    """Attend from the last 597 images to the first 1,200, and compare answers with labels."""
+    with as_file(files("attention_core.demo") / "configs") as configs:
+        attention = Attention.from_config(configs / row.config)
+    query = digits.queries(centered=row.centered)  # (597, 64)
+    key, value = digits.keys(centered=row.centered), digits.values()  # (1200, 64), (1200, 10)
+    result = attention(query, key, value)
+    answers = result.context.argmax(axis=-1)  # (597,)
+    info = default_registry().info(attention.to_config()["scorer"]["name"])
+    return Outcome(
+        scorer=info.name,
+        formula=info.formula,
+        accuracy=float((answers == digits.labels[KEYS:]).mean()),
+        milliseconds=1000 * median(_seconds(attention, query, key, value) for _ in range(runs)),
+        result=result,
+    )
+
+
+def look(outcome: Outcome, digits: Digits, query: int, *, keys: int = 5) -> Look:
+    """Where one query (an index from 0 to 596) looks."""
+    top = outcome.result.top_k(keys)
+    index = top.indices[query]  # (n,)
+    return Look(
+        query=digits.images[KEYS + query],
+        truth=int(digits.labels[KEYS + query]),
+        keys=digits.images[index],
+        labels=digits.labels[index],
+        weights=top.weights[query],
+        context=outcome.result.context[query],
+    )
+
+
+def _seconds(attention: Attention, *arrays: NDArray[Any]) -> float:
+    start = perf_counter()
+    attention(*arrays)
+    return perf_counter() - start
