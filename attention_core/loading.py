@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint
 
 __all__ = [
+    "UNKNOWN",
     "Plugin",
     "PluginFailure",
     "check_spec",
@@ -30,7 +31,7 @@ __all__ = [
 ]
 
 UNKNOWN = "unknown"
-"""Stands for a name or version that a damaged distribution does not tell."""
+"""Stands for the name or version of a distribution that does not tell."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from attention_core.errors import (
 )
 from attention_core.hookspecs import ScorerSpec
 from attention_core.loading import (
+    UNKNOWN,
     Plugin,
     PluginFailure,
     check_spec,
@@ -150,8 +151,10 @@ class Registry:
         PluginWarning
             When the name of a `distribution`'s scorer is that of a bundled one.
         """
-        if distribution is not None and canonical(distribution) in map(canonical, self._block):
-            raise PluginError(f"distribution {distribution!r} is blocked in this registry")
+        if distribution is not None:
+            if canonical(distribution) in map(canonical, self._block):
+                raise PluginError(f"distribution {distribution!r} is blocked in this registry")
+            version = version or UNKNOWN
         self._commit([check_spec(spec)], distribution, version)
         for conflict in self.conflicts:
             if conflict.kept_by is not None and conflict.name in (spec.name, *spec.aliases):

@@ -1,0 +1,75 @@
+"""Distributions that exist only for a test: a package and its metadata in a folder on the path."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+
+import pytest
+
+from attention_core import registry
+from attention_core.loading import installed_plugins
+
+__all__ = ["HOOKS", "SCORER", "hooks", "install"]
+
+HOOKS = "from attention_core import ScorerSpec, hookimpl\n"
+
+SCORER = """
+    import numpy as np
+    from attention_core import Scorer
+
+    class FakeScorer(Scorer):
+        def __init__(self, gamma=1.0, scale=1.0):
+            self.gamma = gamma
+            self.scale = scale
+
+        def score(self, query, key):  # (..., L, D), (..., S, D) -> (..., L, S)
+            return self.gamma * np.matmul(query, key.swapaxes(-1, -2))
+    """
+
+
+def hooks(*specs):
+    """The source of a hooks module that yields specs, each written as arguments of ScorerSpec."""
+    yields = "\n".join(f"    yield ScorerSpec({spec})" for spec in specs)
+    return f"{HOOKS}@hookimpl\ndef attention_core_scorers():\n{yields}\n"
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Install a fake distribution; gives back the name of its package.
+
+    Plugins that are really installed, but for the bundled one, are out of sight.
+    """
+    seen = {"attention-core", "unknown"}
+    packages = set()
+
+    def seen_plugins():
+        plugins, failures = installed_plugins()
+        return (
+            [plugin for plugin in plugins if plugin.distribution in seen],
+            [failure for failure in failures if failure.distribution in seen],
+        )
+
+    def install(distribution="acme-attention", version="0.3", *, plugin="acme", **files):
+        """Keyword arguments are the modules of the package; `entry_points` and `metadata` replace
+        what its metadata says."""
+        package = distribution.replace("-", "_").lower()
+        seen.add(distribution)
+        packages.add(package)
+        metadata = f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
+        entry_points = f"[attention_core]\n{plugin} = {package}.hooks\n"
+        root = tmp_path / f"{package}-{version}"
+        info = root / f"{package}-{version}.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(files.pop("metadata", metadata))
+        (info / "entry_points.txt").write_text(files.pop("entry_points", entry_points))
+        (root / package).mkdir()
+        for name, source in {"__init__": "", **files}.items():
+            (root / package / f"{name}.py").write_text(textwrap.dedent(source))
+        monkeypatch.syspath_prepend(root)
+        return package
+
+    monkeypatch.setattr(registry, "installed_plugins", seen_plugins)
+    yield install
+    for name in [name for name in sys.modules if name.split(".")[0] in packages]:
+        del sys.modules[name]
