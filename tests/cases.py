@@ -123,6 +123,16 @@ def dense(weights: Any) -> Array:
     return weights.toarray() if scipy.sparse.issparse(weights) else weights
 
 
+def dense_scores(scores: Any) -> Array:
+    """Scores of a sparse mask store its edges; every other place is masked."""
+    if not scipy.sparse.issparse(scores):
+        return scores
+    edges = scores.tocoo()
+    full = np.full(edges.shape, -np.inf, edges.dtype)
+    full[edges.coords] = edges.data
+    return full
+
+
 def float64(array: Any) -> NDArray[np.float64]:
     return np.asarray(dense(array)).astype(np.float64)
 
@@ -152,12 +162,11 @@ def assert_agrees(
     def close(name: str, actual: Any, wanted: Array, *, rtol: float, atol: float) -> None:
         actual = float64(actual)
         assert actual.shape == wanted.shape, f"{name}: {actual.shape} instead of {wanted.shape}"
-        np.testing.assert_allclose(
-            actual, wanted, rtol=rtol + rounding, atol=atol, err_msg=name
-        )
+        np.testing.assert_allclose(actual, wanted, rtol=rtol + rounding, atol=atol, err_msg=name)
 
     close("weights", result.weights, expected.weights, rtol=weight_error, atol=smallest)
-    close("scores", result.scores, expected.scores, rtol=score_error, atol=score_error)
+    scores = dense_scores(result.scores)
+    close("scores", scores, expected.scores, rtol=score_error, atol=score_error)
     close(
         "context", result.context, expected.context,
         rtol=weight_error, atol=weight_error * value_scale + smallest,
@@ -180,9 +189,11 @@ def assert_agrees(
     )  # fmt: skip
     assert not np.isfinite(log_normalizer[~normal]).any()
 
-    for array in (result.context, result.scores, result.entropy, result.key_mass):
+    for array in (result.context, result.entropy, result.key_mass):
         assert array.dtype == dtype
-    assert result.weights.dtype == dtype
+    is_sparse = scipy.sparse.issparse(result.weights)
+    for array in (result.weights, scores):  # SciPy has no sparse arrays of half types
+        assert array.dtype == (computing.dtype if is_sparse else dtype)
 
     # Zero is exact where nothing may be attended to, never merely small.
     assert not float64(result.weights)[~expected.allowed].any()
@@ -195,4 +206,3 @@ def assert_agrees(
         top = result.top_k(n)
         close("top_k", top.weights, expected.top_k(n)[1], rtol=weight_error, atol=smallest)
         assert top.weights.dtype == dtype
-

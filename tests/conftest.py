@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 #   HYPOTHESIS_PROFILE=thorough pytest tests/test_properties.py
 settings.register_profile(
     "fast",
-    max_examples=30,
+    max_examples=100,
     derandomize=True,
     deadline=None,  # the oracle is slow on purpose
     database=None,
@@ -28,7 +28,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 @pytest.fixture
 def rng() -> np.random.Generator:
-    return np.random.default_rng(20140901)  # arXiv:1409.0473 was submitted on the first of the month
+    return np.random.default_rng(20140901)
 
 
 @pytest.fixture(params=["additive", "dot", "general", "scaled_dot", "taxicab"])

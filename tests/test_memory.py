@@ -1,0 +1,264 @@
+"""A memory of prepared keys means what attending to the keys themselves means."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import pytest
+import scipy.sparse
+from cases import Taxicab, assert_agrees, dense, largest, make_case
+
+import attention_core as ac
+
+PARTS = ("context", "weights", "scores", "log_normalizer", "entropy", "key_mass")
+
+
+def agree(ours, theirs):
+    for name in PARTS:
+        np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name), err_msg=name)
+
+
+def test_a_memory_stands_for_its_keys_and_values(case, rng):
+    query, key, value = case.arrays(rng, (2,))
+    attention = ac.Attention(case.scorer)
+    memory = attention.memory(key, value)
+    assert len(memory) == 7
+    agree(attention(query, memory), attention(query, key, value))
+
+
+def test_attend_takes_a_memory_too(case, rng):
+    query, key, value = case.arrays(rng)
+    memory = ac.Attention(case.scorer).memory(key, value)
+    result = ac.attend(query, memory, scorer=case.scorer, is_causal=True, query_offset=2)
+    agree(result, case.attend(query, key, value, is_causal=True, query_offset=2))
+
+
+def test_a_memory_takes_every_option(case, rng):
+    query, key, value = case.arrays(rng, (2,))
+    attention = ac.Attention(case.scorer, is_causal=True, window=(4, 1), softcap=3.0, tile=(2, 3))
+    options = {
+        "mask": rng.random((5, 7)) < 0.8,
+        "bias": rng.standard_normal((5, 7)),
+        "key_lengths": [6, 7],
+        "query_lengths": [5, 4],
+        "query_offset": np.array([1, 3]),
+    }
+    agree(
+        attention(query, attention.memory(key, value), **options),
+        attention(query, key, value, **options),
+    )
+
+
+def test_a_memory_takes_a_sparse_mask(rng):
+    case = make_case("additive")
+    query, key, value = case.arrays(rng)
+    mask = scipy.sparse.csr_array(rng.random((5, 7)) < 0.5)
+    memory = ac.Attention(case.scorer).memory(key, value)
+    ours = ac.attend(query, memory, scorer=case.scorer, mask=mask)
+    theirs = case.attend(query, key, value, mask=mask)
+    np.testing.assert_array_equal(ours.context, theirs.context)
+    np.testing.assert_array_equal(dense(ours.weights), dense(theirs.weights))
+
+
+@pytest.mark.parametrize("batch", [(), (2,), (2, 3)], ids=str)
+@pytest.mark.parametrize("sizes", [(7, 0, 0), (1, 6), (0, 3, 4), (2, 2, 2, 1)], ids=str)
+def test_appending_piece_by_piece_makes_the_whole(case, rng, batch, sizes):
+    query, key, value = case.arrays(rng, batch)
+    attention = ac.Attention(case.scorer)
+    cuts = np.cumsum(sizes)[:-1]
+    (first_key, *keys), (first_value, *values) = (np.split(a, cuts, axis=-2) for a in (key, value))
+    memory = attention.memory(first_key, first_value)
+    for more_keys, more_values in zip(keys, values, strict=True):
+        memory.append(more_keys, more_values)
+    assert len(memory) == 7
+    expected = case.expect(query, key, value)
+    assert_agrees(attention(query, memory), expected, value_scale=largest(value))
+
+
+def test_one_key_and_value_may_be_appended_without_their_axis(case, rng):
+    query, key, value = case.arrays(rng)
+    memory = ac.Attention(case.scorer).memory(key[:6], value[:6])
+    memory.append(key[6], value[6])
+    assert_agrees(
+        ac.attend(query, memory, scorer=case.scorer),
+        case.expect(query, key, value),
+        value_scale=largest(value),
+    )
+
+
+def test_decoder_steps_make_the_causal_whole(case, rng):
+    # self-attention: at each step one more key, and one query at that position
+    query, key, value = case.arrays(rng, queries=9, keys=9)
+    attention = ac.Attention(case.scorer, is_causal=True, window=(4, 0))
+    whole = attention(query, key, value)
+    memory = attention.memory(key[:0], value[:0])
+    for step in range(9):
+        memory.append(key[step : step + 1], value[step : step + 1])
+        one = attention(query[step], memory, query_offset=step)
+        np.testing.assert_allclose(one.context, whole.context[step], rtol=1e-11, atol=1e-12)
+        seen = whole.weights[step, : step + 1]
+        np.testing.assert_allclose(one.weights, seen, rtol=1e-11, atol=1e-13)
+        np.testing.assert_allclose(one.log_normalizer, whole.log_normalizer[step], rtol=1e-11)
+
+
+def test_several_queries_per_step_with_a_query_offset(case, rng):
+    query, key, value = case.arrays(rng, (2,), queries=8, keys=8)
+    attention = ac.Attention(case.scorer, is_causal=True)
+    whole = attention(query, key, value)
+    memory = attention.memory(key[:, :4], value[:, :4])
+    first = attention(query[:, :4], memory)
+    memory.append(key[:, 4:], value[:, 4:])
+    second = attention(query[:, 4:], memory, query_offset=4)
+    steps = np.concatenate([first.context, second.context], axis=-2)
+    np.testing.assert_allclose(steps, whole.context, rtol=1e-11, atol=1e-12)
+
+
+def test_many_queries_may_share_one_memory(case, rng):
+    # a batch of queries against the keys of one sentence
+    query, key, value = case.arrays(rng, (3,))
+    memory = ac.Attention(case.scorer).memory(key[0], value[0])
+    result = ac.attend(query, memory, scorer=case.scorer)
+    assert_agrees(result, case.expect(query, key[0], value[0]), value_scale=largest(value))
+
+
+def test_keys_are_projected_once(rng):
+    class Counting(Taxicab):
+        def __init__(self):
+            self.projected = 0
+
+        def project_key(self, key):
+            self.projected += key.shape[-2]
+            return super().project_key(key)
+
+    scorer = Counting()
+    query, key, value = make_case("taxicab").arrays(rng)
+    attention = ac.Attention(scorer)
+    memory = attention.memory(key, value)
+    memory.append(key[:2], value[:2])
+    for _ in range(3):
+        attention(query, memory).weights  # noqa: B018  # reading is the work
+    assert scorer.projected == 9
+
+
+def test_a_memory_never_changes_with_the_arrays_it_was_made_of(case, rng):
+    query, key, value = case.arrays(rng)
+    expected = case.expect(query, key, value)
+    memory = ac.Attention(case.scorer).memory(first := key[:4].copy(), second := value[:4].copy())
+    memory.append(third := key[4:].copy(), fourth := value[4:].copy())
+    for array in (first, second, third, fourth):
+        array[...] = np.nan
+    result = ac.attend(query, memory, scorer=case.scorer)
+    assert_agrees(result, expected, value_scale=largest(value))
+
+
+def test_the_arrays_a_memory_is_made_of_are_never_written_to(case, rng):
+    query, key, value = case.arrays(rng)
+    for array in (key, value):
+        array.flags.writeable = False
+    memory = ac.Attention(case.scorer).memory(key[:3], value[:3])
+    memory.append(key[3:], value[3:])
+    assert_agrees(
+        ac.attend(query, memory, scorer=case.scorer),
+        case.expect(query, key, value),
+        value_scale=largest(value),
+    )
+
+
+@pytest.mark.parametrize("is_read_before", [True, False])
+def test_results_taken_before_an_append_keep_what_they_saw(case, rng, is_read_before):
+    query, key, value = case.arrays(rng)
+    attention = ac.Attention(case.scorer)
+    memory = attention.memory(key[:4], value[:4])
+    before = attention(query, memory)
+    if is_read_before:
+        before.weights  # noqa: B018  # reading is the work
+    for n in range(4, 7):  # far enough for the memory to move to larger arrays
+        memory.append(key[n : n + 1], value[n : n + 1])
+        memory.append(100 * key[:3], 100 * value[:3])
+    assert_agrees(before, case.expect(query, key[:4], value[:4]), value_scale=largest(value))
+
+
+def test_garbage_beyond_the_end_of_a_memory_never_arrives(case, rng):
+    query, key, value = case.arrays(rng)
+    attention = ac.Attention(case.scorer)
+    memory = attention.memory(key[:4], value[:4])
+    memory.append(np.full_like(key[4:], np.nan), np.full_like(value[4:], np.inf))
+    result = attention(query, memory, key_lengths=4)
+    expected = case.expect(query, key[:4], value[:4])
+    np.testing.assert_allclose(result.context, expected.context, rtol=1e-12, atol=1e-13)
+
+
+def test_appending_stays_cheap():
+    # amortised: doubling the memory n times moves each key a bounded number of times
+    memory = ac.Attention("dot").memory(np.ones((1, 2)), np.ones((1, 2)))
+    moves = 0
+    for _ in range(1000):
+        before = memory.key
+        memory.append(np.ones((1, 2)), np.ones((1, 2)))
+        moves += not np.shares_memory(before, memory.key)
+    assert len(memory) == 1001
+    assert moves <= 20
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, ml_dtypes.bfloat16])
+def test_a_memory_keeps_its_dtype(case, rng, dtype):
+    query, key, value = case.arrays(rng, (2,), dtype=dtype)
+    attention = ac.Attention(case.scorer)
+    memory = attention.memory(key[:, :4], value[:, :4])
+    memory.append(key[:, 4:], value[:, 4:])
+    result = attention(query, memory)
+    assert result.context.dtype == dtype
+    assert_agrees(result, case.expect(query, key, value), value_scale=largest(value))
+
+
+@pytest.mark.parametrize(
+    ("query", "key", "value", "expected"),
+    [
+        (np.float64, np.float32, np.float32, np.float64),
+        (np.float32, np.float64, np.float64, np.float64),
+        (np.float16, np.float32, np.float32, np.float32),
+        (np.float32, np.float16, np.float16, np.float32),
+        (np.float32, np.float16, np.float32, np.float32),
+        (np.float32, np.int64, np.float32, np.float64),
+    ],
+)
+def test_query_and_memory_meet_in_the_wider_dtype(rng, query, key, value, expected):
+    case = make_case("additive")
+    dtypes = (query, key, value)
+    arrays = [(3 * a).astype(t) for a, t in zip(case.arrays(rng), dtypes, strict=True)]
+    attention = ac.Attention(case.scorer)
+    result = attention(arrays[0], attention.memory(*arrays[1:]))
+    assert result.context.dtype == expected
+    direct = attention(*arrays)
+    assert direct.context.dtype == expected
+    # a memory projects its keys in its own dtype, which may be float32
+    np.testing.assert_allclose(result.context, direct.context, rtol=2e-5, atol=2e-6)
+
+
+def test_an_empty_memory_is_a_fully_masked_row(case, rng):
+    query, key, value = case.arrays(rng, keys=0)
+    memory = ac.Attention(case.scorer).memory(key, value)
+    result = ac.attend(query, memory, scorer=case.scorer)
+    assert len(memory) == 0
+    np.testing.assert_array_equal(result.context, np.zeros((5, 3)))
+    assert np.isneginf(result.log_normalizer).all()
+
+
+def test_an_append_that_does_not_fit_leaves_the_memory_as_it_was(case, rng):
+    query, key, value = case.arrays(rng)
+    attention = ac.Attention(case.scorer)
+    memory = attention.memory(key, value)
+    expected = attention(query, memory).context
+    bad = [
+        (key, value[:, :2]),
+        (key[:3], value),
+        (key[:, :2], value),
+        (key[None].repeat(2, 0), value[None].repeat(2, 0)),
+        (key.astype(complex), value),
+        (key, value.astype(object)),
+    ]
+    for more_keys, more_values in bad:
+        with pytest.raises((ac.ShapeError, ac.DTypeError)):
+            memory.append(more_keys, more_values)
+        assert len(memory) == 7
+        np.testing.assert_array_equal(attention(query, memory).context, expected)

@@ -1,0 +1,214 @@
+"""How the work is cut never shows: any tile gives what one tile gives."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import scipy.sparse
+from cases import Case, column, make_case
+
+import attention_core as ac
+
+TILES = [(1, 1), (3, 5), (2, 7), (5, 1), (1, 7), (4, 4), (100, 100)]
+
+
+def options(name, rng, batch):
+    """One of every kind of restriction, for L = 5 and S = 7."""
+    return {
+        "nothing": {},
+        "mask": {"mask": rng.random((*batch, 5, 7)) < 0.5},
+        "row mask": {"mask": rng.random((5, 1)) < 0.5},
+        "sparse mask": {"mask": scipy.sparse.csr_array(rng.random((5, 7)) < 0.5)},
+        "mask function": {"mask": lambda i, j: (i * j) % 2 == 0},
+        "bias": {"bias": rng.standard_normal((5, 7))},
+        "bias function": {"bias": lambda i, j: -0.3 * abs(i - j)},
+        "causal": {"is_causal": True},
+        "causal bottom-right": {"is_causal": True, "query_offset": 2},
+        "window": {"window": (1, 2), "query_offset": -1},
+        "lengths": {"key_lengths": 4, "query_lengths": 3},
+        "softcap": {"softcap": 1.0},
+        "everything": {
+            "mask": rng.random((5, 7)) < 0.8,
+            "bias": lambda i, j: 0.2 * i - 0.1 * j,
+            "key_lengths": 6,
+            "query_lengths": 4,
+            "is_causal": True,
+            "query_offset": 3,
+            "window": (3, 3),
+            "softcap": 2.0,
+        },
+    }[name]
+
+
+@pytest.mark.parametrize("tile", TILES, ids=str)
+@pytest.mark.parametrize("name", [
+    "nothing", "mask", "row mask", "sparse mask", "mask function", "bias", "bias function",
+    "causal", "causal bottom-right", "window", "lengths", "softcap", "everything",
+])  # fmt: skip
+def test_any_tile_gives_what_the_oracle_gives(case, rng, tile, name):
+    batch = (2,)
+    case.check(*case.arrays(rng, batch), tile=tile, **options(name, rng, batch))
+
+
+@pytest.mark.parametrize("tile", TILES, ids=str)
+def test_nan_and_infinity_go_the_same_way_in_any_tile(case, rng, tile):
+    query, key, value = case.arrays(rng, (2,))
+    query[0, 1], key[0, 5], value[1, 2, 0], value[1, 6] = math.nan, math.inf, math.nan, -math.inf
+    case.check(query, key, value, is_causal=True, query_offset=1, tile=tile)
+
+
+def test_a_tile_may_be_a_list():
+    case = make_case("dot")
+    arrays = case.arrays(np.random.default_rng(0))
+    np.testing.assert_array_equal(
+        case.attend(*arrays, tile=[2, 3]).context, case.attend(*arrays, tile=(2, 3)).context
+    )
+
+
+class Spying(ac.InnerProductScorer):
+    """Remembers the sizes of the tiles it scored."""
+
+    def __init__(self):
+        self.tiles = []
+
+    def score(self, query, key):
+        self.tiles.append((query.shape[-2], key.shape[-2]))
+        return super().score(query, key)
+
+
+def test_a_scorer_never_sees_more_than_a_tile():
+    spy = Spying()
+    case = make_case("dot")
+    query, key, value = case.arrays(np.random.default_rng(0), (2,), queries=10, keys=20)
+    ac.attend(query, key, value, scorer=spy, tile=(3, 7))
+    assert spy.tiles
+    assert max(rows for rows, _ in spy.tiles) == 3
+    assert max(columns for _, columns in spy.tiles) == 7
+
+
+@pytest.mark.parametrize(
+    ("restriction", "tiles"),
+    [
+        ({"is_causal": True}, 10),  # the lower triangle of 4 x 4 tiles
+        ({"window": (0, 0)}, 4),  # its diagonal
+        ({"key_lengths": 5}, 8),  # two columns of tiles
+        ({"query_lengths": 4}, 4),  # one row of tiles
+        ({"is_causal": True, "query_offset": -16}, 0),
+        ({"key_lengths": 0}, 0),
+        ({}, 16),
+    ],
+    ids=str,
+)
+def test_tiles_with_nothing_to_attend_to_are_never_scored(restriction, tiles):
+    spy = Spying()
+    ones = np.ones((16, 2))
+    ac.attend(ones, ones, ones, scorer=spy, tile=(4, 4), **restriction)
+    assert len(spy.tiles) == tiles
+
+
+# ------------------------------------------------- exact shortcuts: both sides of their conditions
+
+
+class Unbounded(ac.Scorer):
+    """The dot score without the bound that inner products offer."""
+
+    def score(self, query, key):
+        return query @ key.swapaxes(-1, -2)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("size", [0.01, 1.0, 5.0, 20.0, 1e3, 1e4])
+@pytest.mark.parametrize("tile", [None, (3, 5)])
+def test_a_bound_on_the_scores_changes_nothing_but_the_speed(rng, dtype, size, tile):
+    case = make_case("dot")
+    # enough queries for finding the bound to be worth it
+    query, key, value = case.arrays(rng, (2,), queries=24, keys=12, dtype=dtype)
+    query *= dtype(size)
+    options = {"is_causal": True, "query_offset": 2, "tile": tile}
+    scale = 32 * max(1.0, size)
+    bounded = case.check(query, key, value, scale=scale, **options)
+    free = ac.attend(query, key, value, scorer=Unbounded(), **options)
+    # the products may be summed in another order: eps of the computing dtype times the scores
+    tolerance = 20 * scale * float(np.finfo(dtype).eps)
+    np.testing.assert_allclose(bounded.context, free.context, atol=max(tolerance, 1e-12) * 4)
+
+
+@pytest.mark.parametrize("bias", [0.0, 40.0, 500.0, -500.0, 1e5, -1e5])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("form", ["array", "function"])
+def test_a_bias_beyond_the_bound_of_the_scores_does_not_overflow(rng, bias, dtype, form):
+    # the scores alone are small, what the softmax sees is not
+    case = make_case("scaled_dot")
+    query, key, value = case.arrays(rng, dtype=dtype)
+    shifted = np.full((5, 7), bias, dtype)
+    added = shifted if form == "array" else (lambda i, j: np.full((len(i), j.shape[1]), bias))
+    case.check(query, key, value, bias=added, scale=max(32.0, abs(bias)))
+
+
+@pytest.mark.parametrize("cap", [0.5, 30.0, 1e4])
+def test_a_softcap_bounds_scores_that_are_not_bounded(rng, cap):
+    case = make_case("dot")
+    query, key, value = case.arrays(rng, dtype=np.float32)
+    case.check(1000 * query, key, value, softcap=cap, scale=32_000)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("size", [0.1, 3.0, 30.0, 60.0, 400.0, 1e4])
+@pytest.mark.parametrize("tile", [None, (3, 5)])
+def test_additive_is_right_for_hidden_values_of_any_size(rng, dtype, size, tile):
+    # a form without tanh must fall back where its exponentials would overflow
+    case = make_case("additive")
+    query, key, value = case.arrays(rng, (2,), dtype=dtype)
+    # |tanh'| <= 1, so an error in the hidden values, at most eps * size * 10, arrives unmagnified
+    case.check(query * dtype(size), key * dtype(size), value, tile=tile, scale=max(32, 40 * size))
+
+
+def test_additive_is_right_when_one_row_alone_is_large(rng):
+    case = make_case("additive")
+    query, key, value = case.arrays(rng)
+    query[2] *= 1e4
+    key[3] *= -1e4
+    case.check(query, key, value, scale=4e5)
+
+
+def test_minus_infinity_first_then_numbers_then_minus_infinity():
+    # tiles of nothing but -inf before, between and after the others
+    infinite = -math.inf
+    scores = [infinite, infinite, 1.0, infinite, 2.0, infinite]
+    bias = np.array([scores])
+    dot = make_case("dot")
+    for tile in (None, (1, 1), (1, 2), (1, 4)):
+        dot.check(column(0.0), column(*range(6)), np.eye(6), bias=bias, tile=tile)
+
+
+def test_masked_tiles_between_others_leave_no_trace(rng):
+    case = make_case("dot")
+    mask = np.ones((5, 7), bool)
+    mask[:, 2:4] = False
+    mask[3] = False
+    case.check(*case.arrays(rng), mask=mask, tile=(1, 2))
+
+
+def test_pairs_are_scored_like_tiles(case, rng):
+    query, key, _ = case.arrays(rng, (2,), queries=6, keys=6)
+    query, key = case.scorer.project_query(query), case.scorer.project_key(key)
+    tiles = case.scorer.score(query, key)
+    pairs = case.scorer.score_pairs(query, key)
+    np.testing.assert_allclose(pairs, np.diagonal(tiles, axis1=-2, axis2=-1), rtol=1e-12)
+
+
+def test_a_bound_holds_for_every_pair(case, rng):
+    query, key, _ = case.arrays(rng, queries=20, keys=20)
+    query, key = case.scorer.project_query(query), case.scorer.project_key(key)
+    bound = case.scorer.score_bound(query, key)
+    assert abs(case.scorer.score(query, key)).max() <= bound * (1 + 1e-12)
+
+
+def test_a_case_that_agrees_by_accident_would_be_noticed(rng):
+    # the comparison itself can fail: the same arrays, another scorer
+    dot, other = make_case("dot"), make_case("scaled_dot")
+    wrong = Case("wrong", other.scorer, dot.score, 4, 4)
+    with pytest.raises(AssertionError):
+        wrong.check(*wrong.arrays(rng))
