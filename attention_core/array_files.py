@@ -40,7 +40,7 @@ def read_file(path: Path) -> tuple[dict[str, Array], str | None]:
     read_kind = {".npz": _read_npz, ".safetensors": _read_safetensors}[_kind(path)]
     try:
         return read_kind(path)
-    except (ParameterFileError, MissingExtraError):
+    except ParameterFileError:
         raise
     except OSError as error:
         reason = error.strerror or str(error)
@@ -64,17 +64,18 @@ def write_file(path: Path, arrays: Mapping[str, Array], note: str | None = None)
     """
     write_kind = {".npz": _write_npz, ".safetensors": _write_safetensors}[_kind(path)]
     for name, array in arrays.items():
+        reason = None
         if array.dtype.hasobject:
-            raise ParameterFileError(
-                f"cannot write {str(path)!r}: array {name!r} holds Python objects"
-            )
+            reason = "holds Python objects"
+        elif path.suffix == ".npz" and array.dtype.isbuiltin == 2:  # of another package
+            reason = f"has dtype {array.dtype}; write .safetensors, or convert it to float32"
+        if reason is not None:
+            raise ParameterFileError(f"cannot write {str(path)!r}: array {name!r} {reason}")
     try:
         with _replacing(path) as temporary:
             write_kind(temporary, arrays, note)
-    except (ParameterFileError, MissingExtraError):
-        raise
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except Exception as error:  # safetensors has its own for what the system and NumPy raise
+        reason = getattr(error, "strerror", None) or str(error)
         raise ParameterFileError(f"cannot write {str(path)!r}: {reason}") from error
 
 
@@ -84,7 +85,21 @@ def _kind(path: Path) -> str:
             f"{str(path)!r} has the ending {path.suffix!r}; "
             f"arrays by name are kept in .npz or .safetensors files"
         )
+    if path.suffix == ".safetensors":
+        _import_safetensors(path)
     return path.suffix
+
+
+def _import_safetensors(path: Path) -> None:
+    with suppress(ImportError):
+        import ml_dtypes  # noqa: F401 - teaches NumPy what bfloat16 is
+    try:
+        import safetensors  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{str(path)!r} needs the package safetensors; "
+            f"pip install 'attention-core[safetensors]'"
+        ) from error
 
 
 def _read_npz(path: Path) -> tuple[dict[str, Array], str | None]:
@@ -111,7 +126,6 @@ def _read_npy(path: Path, name: str, file: Any) -> Array:
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Array], str | None]:
-    _import_safetensors(path)
     from safetensors import safe_open
 
     with path.open("rb"):  # safe_open has its own, wordier exceptions for missing files
@@ -119,18 +133,6 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Array], str | None]:
     with safe_open(path, framework="np") as file:
         arrays = {name: file.get_tensor(name) for name in sorted(file.keys())}
         return arrays, (file.metadata() or {}).get(NOTE)
-
-
-def _import_safetensors(path: Path) -> None:
-    with suppress(ImportError):
-        import ml_dtypes  # noqa: F401 - teaches NumPy what bfloat16 is
-    try:
-        import safetensors  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError(
-            f"{str(path)!r} needs the package safetensors; "
-            f"pip install 'attention-core[safetensors]'"
-        ) from error
 
 
 @contextmanager
@@ -151,23 +153,13 @@ def _write_npz(path: Path, arrays: Mapping[str, Array], note: str | None) -> Non
         if note is not None:
             archive.writestr(zipfile.ZipInfo(f"{NOTE}.json"), note)
         for name, array in arrays.items():
-            if array.dtype.isbuiltin == 2:  # from another package, such as bfloat16
-                raise ParameterFileError(
-                    f"an .npz file cannot hold array {name!r} of dtype {array.dtype}; "
-                    f"write .safetensors, or convert it to float32"
-                )
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                 np.lib.format.write_array(file, array, allow_pickle=False)
 
 
 def _write_safetensors(path: Path, arrays: Mapping[str, Array], note: str | None) -> None:
-    _import_safetensors(path)
-    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     # its writer copies memory as it lies
     ordered = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    try:
-        save_file(ordered, path, metadata=None if note is None else {NOTE: note})
-    except SafetensorError as error:
-        raise ParameterFileError(f"a .safetensors file cannot hold this: {error}") from error
+    save_file(ordered, path, metadata=None if note is None else {NOTE: note})

@@ -1,0 +1,560 @@
+"""The text of every error about names, plugins, configs and files, word for word.
+
+Each says its subject, what is known, and the way out.
+"""
+
+import sys
+import textwrap
+
+import fakes
+import numpy as np
+import pytest
+from fakes import hooks
+
+import attention_core as ac
+from attention_core import Registry, Scorer, ScorerSpec
+from attention_core.config import read_config
+from attention_core.parameter_files import load_scorer, read_arrays, save_parameters, write_arrays
+
+install = fakes.install
+CORE = f"attention-core {ac.__version__}"
+
+
+class RBFScorer(Scorer):
+    def __init__(self, gamma=1.0, scale=1.0):
+        self.gamma = gamma
+        self.scale = scale
+
+    def score(self, query, key):
+        return query @ key.swapaxes(-1, -2)
+
+
+def spec(name, **rest):
+    return ScorerSpec(**{"name": name, "factory": RBFScorer, **rest})
+
+
+@pytest.fixture
+def registry():
+    """As in the design: four bundled scorers, one of a package."""
+    registry = Registry()
+    for name in ("additive", "dot", "general", "scaled_dot"):
+        registry.register(spec(name), distribution="attention-core", version="0.1")
+    registry.register(spec("rbf"), distribution="acme-attention", version="0.3")
+    return registry
+
+
+def says(error, expected):
+    """Whether an error reads as expected, which is indented for the eye."""
+    assert str(error.value) == textwrap.dedent(expected).strip()
+
+
+# --- names ---
+
+
+def test_an_unknown_name(registry):
+    with pytest.raises(ac.UnknownScorerError) as error:
+        registry.make("scaled_dto")
+    says(
+        error,
+        """
+        no scorer named 'scaled_dto'; did you mean 'scaled_dot'?
+          available: additive, dot, general, scaled_dot (attention-core 0.1), rbf (acme-attention 0.3)
+        """,  # noqa: E501
+    )
+    assert isinstance(error.value, LookupError)
+    assert not isinstance(error.value, KeyError)
+
+
+def test_an_unknown_name_and_what_was_not_loaded(install):
+    install(hooks=hooks("name='rbf', factory='acme_attention.rbf:FakeScorer'"))
+    install("acme-gpu", "2.1", plugin="acme_gpu", hooks="import cupy_of_acme")
+    install("acme-old", "0.1", plugin="acme_old", hooks="import acme_old.engine")
+    with pytest.warns(ac.PluginWarning):
+        registry = Registry.from_entry_points(block="acme_old")
+    registry.register(spec("mine"))
+    with pytest.raises(ac.UnknownScorerError) as error:
+        registry.make("fourier")
+    says(
+        error,
+        f"""
+        no scorer named 'fourier'
+          available: additive, dot, general, scaled_dot ({CORE}), rbf (acme-attention 0.3), mine (run time)
+          not loaded: acme_gpu (acme-gpu 2.1) - ModuleNotFoundError: No module named 'cupy_of_acme'
+          blocked: acme_old (acme-old 0.1)
+        """,  # noqa: E501
+    )
+
+
+def test_an_ambiguous_name(registry):
+    registry.register(spec("rbf"), distribution="other-attention", version="1.0")
+    with pytest.raises(ac.AmbiguousScorerError) as error:
+        registry.make("rbf")
+    says(
+        error,
+        """
+        scorer name 'rbf' is ambiguous; use 'acme-attention/rbf' or 'other-attention/rbf'
+          offered by: acme-attention 0.3, other-attention 1.0
+        """,
+    )
+    assert isinstance(error.value, LookupError)
+
+
+def test_a_rival_of_a_bundled_name(registry):
+    with pytest.warns(ac.PluginWarning) as caught:
+        registry.register(spec("dot"), distribution="acme-attention", version="0.3")
+    assert str(caught[0].message) == (
+        "scorer name 'dot' is reserved for attention-core 0.1; "
+        "use 'acme-attention/dot' for the scorer of acme-attention 0.3"
+    )
+
+
+def test_a_name_that_is_taken(registry):
+    with pytest.raises(ac.PluginError) as error:
+        registry.register(spec("dot"))
+    says(error, "scorer name 'dot' is already taken by scorer 'dot' (attention-core 0.1)")
+
+
+def test_what_is_no_scorer(registry):
+    with pytest.raises(ac.OptionTypeError) as error:
+        registry.resolve(3)
+    says(error, "scorer must be a name, a mapping with a 'name', or a Scorer, got 3")
+    assert isinstance(error.value, TypeError)
+    assert isinstance(error.value, ValueError)
+
+
+def test_a_class_instead_of_a_scorer(registry):
+    with pytest.raises(ac.OptionTypeError) as error:
+        registry.resolve(RBFScorer)
+    says(
+        error,
+        f"scorer must be a name, a mapping with a 'name', or a Scorer, got {RBFScorer!r}; "
+        f"call the class to make one",
+    )
+
+
+def test_a_mapping_without_a_name(registry):
+    with pytest.raises(ac.ScorerConfigError) as error:
+        registry.resolve({"nmae": "rbf", "gamma": 1.0})
+    says(error, "a mapping that describes a scorer needs its 'name'; got the keys: nmae, gamma")
+
+
+# --- parameters ---
+
+
+def test_an_unknown_parameter(registry):
+    with pytest.raises(ac.ScorerConfigError) as error:
+        registry.make("rbf", gama=2.0)
+    says(
+        error,
+        "scorer 'rbf' (acme-attention 0.3) has no parameter 'gama'; did you mean 'gamma'? "
+        "accepts: gamma, scale",
+    )
+    assert isinstance(error.value, ValueError)
+
+
+def test_an_unknown_parameter_like_no_other(registry):
+    with pytest.raises(ac.ScorerConfigError) as error:
+        registry.make("rbf", temperature=2.0)
+    says(
+        error,
+        "scorer 'rbf' (acme-attention 0.3) has no parameter 'temperature'; accepts: gamma, scale",
+    )
+
+
+def test_a_parameter_of_a_scorer_without_any(registry):
+    registry.register(spec("plain", factory=lambda: RBFScorer()))
+    with pytest.raises(ac.ScorerConfigError) as error:
+        registry.make("plain", gamma=1.0)
+    says(error, "scorer 'plain' has no parameter 'gamma'; accepts: no parameters")
+
+
+def test_a_missing_parameter(registry):
+    registry.register(spec("needy", factory=lambda gamma, scale=1.0: RBFScorer(gamma)))
+    with pytest.raises(ac.ScorerConfigError) as error:
+        registry.make("needy", scael=2.0)
+    says(
+        error,
+        """
+        scorer 'needy' has no parameter 'scael'; did you mean 'scale'? accepts: gamma, scale
+        scorer 'needy' needs parameter 'gamma'; accepts: gamma, scale
+        """,
+    )
+
+
+# --- plugins ---
+
+
+def test_a_plugin_that_was_not_loaded(install):
+    install("acme-gpu", "2.1", plugin="acme_gpu", hooks="import cupy_of_acme")
+    text = (
+        "plugin not loaded: acme_gpu (acme-gpu 2.1) - "
+        "ModuleNotFoundError: No module named 'cupy_of_acme'; "
+        "ATTENTION_CORE_BLOCK=acme_gpu leaves it out without a warning"
+    )
+    with pytest.warns(ac.PluginWarning) as caught:
+        Registry.from_entry_points(strict=False)
+    assert str(caught[0].message) == text
+    with pytest.raises(ac.PluginError) as error:
+        Registry.from_entry_points(strict=True)
+    says(error, text)
+
+
+def test_a_long_reason_is_one_line(install):
+    install(hooks="raise ImportError('''one\n\n   two''')")
+    with pytest.warns(ac.PluginWarning):
+        (failure,) = Registry.from_entry_points().failures
+    assert str(failure) == "acme (acme-attention 0.3) - ImportError: one two"
+    assert failure.reason == "ImportError: one two"
+
+
+def test_an_exception_without_a_message(install):
+    install(hooks="raise SystemExit")
+    with pytest.warns(ac.PluginWarning):
+        (failure,) = Registry.from_entry_points().failures
+    assert str(failure) == "acme (acme-attention 0.3) - SystemExit"
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (
+            "import no_such_module",
+            (
+                "its factory 'acme_attention.rbf:FakeScorer' cannot be imported - "
+                "ModuleNotFoundError: No module named 'no_such_module'"
+            ),
+        ),
+        (
+            "def FakeScorer(*, gamma=1.0, **rest): ...",
+            (
+                "its factory takes (**rest); name every parameter, so that a config can give it "
+                "and a typo is noticed"
+            ),
+        ),
+        (
+            "def FakeScorer(parameters): ...",
+            (
+                "its factory has a parameter 'parameters', which a config uses for something else; "
+                "call it something else"
+            ),
+        ),
+        ("FakeScorer = 3", "its factory must be callable with a signature, got 3"),
+        (
+            "from attention_core import Scorer\nclass FakeScorer(Scorer): ...",
+            "FakeScorer does not implement score",
+        ),
+    ],
+)
+def test_a_factory_that_cannot_be_used(install, source, expected):
+    install(hooks=hooks("name='rbf', factory='acme_attention.rbf:FakeScorer'"), rbf=source)
+    with pytest.raises(ac.PluginError) as error:
+        Registry.from_entry_points().make("rbf")
+    says(error, f"scorer 'rbf' (acme-attention 0.3): {expected}")
+
+
+def test_a_factory_that_makes_something_else(install):
+    source = "def FakeScorer(): return 'rbf'"
+    install(hooks=hooks("name='rbf', factory='acme_attention.rbf:FakeScorer'"), rbf=source)
+    with pytest.raises(ac.ScorerContractError) as error:
+        Registry.from_entry_points().make("rbf")
+    says(
+        error,
+        "scorer 'rbf' (acme-attention 0.3): its factory returned 'rbf'; "
+        "expected an attention_core.Scorer",
+    )
+
+
+# --- configurations ---
+
+
+def test_every_problem_of_a_config(registry, tmp_path):
+    path = tmp_path / "attention.toml"
+    path.write_text(
+        """
+        extra = 1
+        [scorer]
+        name = "scaled_dto"
+        parameters = "weights.npz"
+        rng = "zero"
+        [attention]
+        windw = [1, 0]
+        softcap = -1
+        tilt = 3
+        """
+    )
+    with pytest.raises(ac.ConfigError) as error:
+        read_config(path, registry)
+    says(
+        error,
+        f"""
+        7 problems in {str(path)!r}
+          extra: unknown key; known keys: scorer, attention
+          scorer.name: no scorer named 'scaled_dto'; did you mean 'scaled_dot'?
+              available: additive, dot, general, scaled_dot (attention-core 0.1), rbf (acme-attention 0.3)
+          scorer.rng: must be a seed, an integer of at least 0, got 'zero'
+          scorer.parameters: cannot read {str(tmp_path / "weights.npz")!r}: No such file or directory
+          attention.windw: unknown key; did you mean 'window'?
+          attention.softcap: softcap must be positive and finite, or None for no cap, got -1
+          attention.tilt: unknown key; did you mean 'tile'?
+        """,  # noqa: E501
+    )
+    assert isinstance(error.value, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({}, "scorer: missing; give a table with the name of a scorer"),
+        ({"scorer": 3}, "scorer: got 3; give a table with the name of a scorer"),
+        (
+            {"scorer": {}},
+            "scorer.name: missing; give one of: additive, dot, general, rbf, scaled_dot",
+        ),
+        (
+            {"scorer": {"name": 3}},
+            "scorer.name: got 3; give one of: additive, dot, general, rbf, scaled_dot",
+        ),
+        (
+            {"scorer": {"name": "rbf", "gama": 3}},
+            (
+                "scorer.gama: scorer 'rbf' (acme-attention 0.3) has no parameter 'gama'; "
+                "did you mean 'gamma'? accepts: gamma, scale"
+            ),
+        ),
+        (
+            {"scorer": {"name": "rbf", "parameters": 3}},
+            "scorer.parameters: must be the path of an .npz or .safetensors file, got 3",
+        ),
+        (
+            {"scorer": {"name": "rbf", "parameters": "weights.pt"}},
+            (
+                "scorer.parameters: 'weights.pt' has the ending '.pt'; "
+                "arrays by name are kept in .npz or .safetensors files"
+            ),
+        ),
+        ({"scorer": "dot", "attention": 3}, "attention: must be a table of options, got 3"),
+        (
+            {"scorer": "dot", "attention": {"zebra": 3}},
+            (
+                "attention.zebra: unknown key; known keys: "
+                "is_causal, query_offset, window, softcap, tile, workers"
+            ),
+        ),
+    ],
+)
+def test_a_problem_of_a_config(registry, config, expected):
+    with pytest.raises(ac.ConfigError) as error:
+        read_config(config, registry)
+    assert str(error.value) == f"1 problem in the configuration\n  {expected}"
+
+
+def test_a_learned_scorer_without_parameters():
+    with pytest.raises(ac.ConfigError) as error:
+        read_config({"scorer": "general"})
+    says(
+        error,
+        """
+        1 problem in the configuration
+          scorer: general is a learned scorer: give weight, or query_factor and key_factor, or query_dim, key_dim and rng (and rank, if you like); got nothing
+        """,  # noqa: E501
+    )
+
+
+def test_a_factory_that_fails(registry):
+    def factory():
+        raise TypeError("unsupported operand")
+
+    registry.register(spec("mine", factory=factory))
+    with pytest.raises(ac.ConfigError) as error:
+        read_config({"scorer": "mine"}, registry)
+    says(
+        error,
+        """
+        1 problem in the configuration
+          scorer: 'mine' failed with TypeError: unsupported operand
+        """,
+    )
+    assert isinstance(error.value.__cause__, TypeError)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.yaml", b"", "config file {path} has the ending '.yaml'; use .toml or .json"),
+        ("a", b"", "config file {path} has the ending ''; use .toml or .json"),
+        ("a.toml", None, "cannot read config file {path}: No such file or directory"),
+        (
+            "a.toml",
+            b"[scorer]\nname = dot\n",
+            "config file {path} is not valid TOML: Invalid value (at line 2, column 8)",
+        ),
+        (
+            "a.json",
+            b'{"scorer": {"name": "dot"},\n}',
+            (
+                "config file {path} is not valid JSON: "
+                "Expecting property name enclosed in double quotes: line 2 column 1 (char 28)"
+            ),
+        ),
+        (
+            "a.json",
+            b'{"scorer": "dot", "scorer": "rbf"}',
+            "config file {path} is not valid JSON: key 'scorer' is given twice",
+        ),
+        (
+            "a.json",
+            b'{"attention": {"window": [Infinity, 0]}}',
+            (
+                "config file {path} is not valid JSON: "
+                "Infinity is no JSON number; an open side of a window is null"
+            ),
+        ),
+        (
+            "a.json",
+            b"[1]",
+            "config file {path} must hold an object with the keys scorer, attention, got [1]",
+        ),
+        (
+            "a.toml",
+            b"[scorer]\nname = 'd\xf6t'",
+            "config file {path} is not UTF-8: byte 0xf6 in line 2",
+        ),
+    ],
+)
+def test_a_config_file_that_cannot_be_read(tmp_path, name, content, expected):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ac.ConfigError) as error:
+        read_config(path)
+    says(error, expected.format(path=repr(str(path))))
+
+
+def test_what_is_no_config():
+    with pytest.raises(ac.ConfigError) as error:
+        read_config(3)
+    says(error, "a configuration is a path or a mapping, got 3")
+
+
+# --- parameter files ---
+
+
+def saved(path):
+    save_parameters(path, ac.make_scorer("general", weight=[[1.0, 2.0]]))
+    return path
+
+
+def rewritten(path, note, **arrays):
+    """A file whose arrays are others than its note says."""
+    from attention_core.array_files import write_file
+
+    write_file(path, arrays, note)
+    return path
+
+
+NOTE = '{"scorer": {"name": "general"}, "shapes": {"weight": [1, 2]}}'
+WEIGHT = np.ones((1, 2))
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+@pytest.mark.parametrize(
+    ("arrays", "note", "expected"),
+    [
+        ({}, NOTE, "array 'weight' of scorer 'general' is missing"),
+        (
+            {"weight": WEIGHT, "bias": WEIGHT},
+            NOTE,
+            "array 'bias' is not one of scorer 'general', which was saved with: weight",
+        ),
+        (
+            {"weight": WEIGHT.T},
+            NOTE,
+            "array 'weight' has shape (2, 1), but was saved with shape (1, 2)",
+        ),
+        ({"weight": WEIGHT}, "{", "cannot read what it says about its scorer: '{'"),
+        ({"weight": WEIGHT}, "{}", "cannot read what it says about its scorer: '{}'"),
+    ],
+)
+def test_a_file_that_is_not_as_it_was_saved(tmp_path, suffix, arrays, note, expected):
+    path = rewritten(tmp_path / f"w{suffix}", note, **arrays)
+    with pytest.raises(ac.ParameterFileError) as error:
+        load_scorer(path)
+    says(error, f"{str(path)!r}: {expected}")
+
+
+def test_a_file_that_does_not_fit_its_scorer(tmp_path):
+    note = NOTE.replace('"weight": [1, 2]', '"wieght": [1, 2]')
+    path = rewritten(tmp_path / "w.npz", note, wieght=WEIGHT)
+    with pytest.raises(ac.ParameterFileError) as error:
+        load_scorer(path)
+    says(
+        error,
+        f"{str(path)!r} does not fit its scorer: scorer 'general' ({CORE}) has no parameter "
+        f"'wieght'; did you mean 'weight'? accepts: weight, query_factor, key_factor, query_dim, "
+        f"key_dim, rank, rng",
+    )
+
+
+def test_a_file_that_names_no_scorer(tmp_path):
+    path = tmp_path / "w.npz"
+    write_arrays(path, {"weight": WEIGHT})
+    with pytest.raises(ac.ParameterFileError) as error:
+        load_scorer(path)
+    says(
+        error,
+        f"{str(path)!r} does not say which scorer its arrays belong to; "
+        f"use make_scorer(name, **read_arrays(path))",
+    )
+
+
+def test_a_file_of_another_scorer(tmp_path):
+    saved(tmp_path / "w.npz")
+    config = {"scorer": {"name": "additive", "parameters": str(tmp_path / "w.npz")}}
+    with pytest.raises(ac.ConfigError) as error:
+        read_config(config)
+    says(
+        error,
+        f"""
+        1 problem in the configuration
+          scorer.parameters: {str(tmp_path / "w.npz")!r} holds parameters of 'general', not 'additive'
+        """,  # noqa: E501
+    )
+
+
+def test_a_parameter_given_twice(tmp_path):
+    saved(tmp_path / "w.npz")
+    config = {"scorer": {"name": "luong", "parameters": str(tmp_path / "w.npz"), "weight": [[1.0]]}}
+    with pytest.raises(ac.ConfigError) as error:
+        read_config(config)
+    says(
+        error,
+        f"""
+        1 problem in the configuration
+          scorer.weight: given here and in {str(tmp_path / "w.npz")!r}; leave one out
+        """,
+    )
+
+
+def test_an_array_of_python_objects(tmp_path):
+    path = tmp_path / "w.npz"
+    np.savez(path, good=WEIGHT, bad=np.array([{}]))
+    with pytest.raises(ac.ParameterFileError) as error:
+        read_arrays(path)
+    says(error, f"{str(path)!r}: cannot read array 'bad': it holds Python objects")
+    with pytest.raises(ac.ParameterFileError) as error:
+        write_arrays(path, {"bad": np.array([{}])})
+    says(error, f"cannot write {str(path)!r}: array 'bad' holds Python objects")
+
+
+def test_safetensors_is_an_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    path = tmp_path / "w.safetensors"
+    for use in (lambda: read_arrays(path), lambda: write_arrays(path, {})):
+        with pytest.raises(ac.MissingExtraError) as error:
+            use()
+        says(
+            error,
+            f"{str(path)!r} needs the package safetensors; "
+            f"pip install 'attention-core[safetensors]'",
+        )
+    assert isinstance(error.value, ImportError)
