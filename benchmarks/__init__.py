@@ -1,0 +1,10 @@
+"""How fast attention-core is, and how much memory it takes, next to what people use today.
+
+``python -m benchmarks.compare`` writes docs/performance.md; ``python -m benchmarks.scaling`` adds
+how time and memory grow. Both need ``pip install -e '.[bench]'``; a peer that is not installed is
+reported as absent.
+
+- `cases`: what is computed, as data; `peers`: who computes it, one file each.
+- `worker`: one peer and one problem in a process of their own; `measure`: taking turns with them.
+- `machine`, `report`: what the numbers were measured on, and the page made of them.
+"""

@@ -1,0 +1,240 @@
+"""The problems to compare on, as data: a shape, who else computes it, and what was promised."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["CASES", "Case", "Inputs", "Limit", "Problem", "make_inputs"]
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One computation: queries (*batch, L, D) against keys and values (*batch, S, D)."""
+
+    scorer: str
+    batch: tuple[int, ...] = ()
+    L: int
+    S: int
+    D: int
+    H: int = 0
+    """Hidden units, of the additive scorer."""
+    dtype: str = "float32"
+    is_causal: bool = False
+    window: tuple[int, int] | None = None
+    is_prepared: bool = False
+    """Whether the keys' projections are known, as in the steps of a decoder."""
+    edges: int = 0
+    """How many keys each query may attend to, at random; 0 for all."""
+
+    def shrunk(self) -> Problem:
+        """The same kind of problem, small enough to take no time."""
+        return replace(
+            self,
+            batch=tuple(min(n, 2) for n in self.batch),
+            L=min(self.L, 8),
+            S=min(self.S, 8),
+            D=min(self.D, 4),
+            H=min(self.H, 4),
+            edges=min(self.edges, 4),
+        )
+
+
+class Inputs(NamedTuple):
+    """The arrays of a problem; every peer gets the same ones."""
+
+    query: Array  # (*batch, L, D)
+    key: Array  # (*batch, S, D)
+    value: Array  # (*batch, S, D)
+    query_weight: Array  # (D, H)
+    key_weight: Array  # (D, H)
+    score_weight: Array  # (H,)
+    edges: tuple[Array, Array]
+    """The queries and the keys of the edges, sorted; empty without any."""
+
+
+def make_inputs(problem: Problem) -> Inputs:
+    """Standard normal queries, keys and values, and weights that keep that scale."""
+    rng = np.random.default_rng(1409_0473)
+
+    def normal(*shape: int, fan_in: int = 1) -> Array:
+        array: Array = rng.standard_normal(shape) / fan_in**0.5
+        return array.astype(problem.dtype)
+
+    batch, d, h = problem.batch, problem.D, problem.H
+    pairs = np.repeat(np.arange(problem.L), problem.edges) * problem.S
+    pairs = np.unique(pairs + rng.integers(0, problem.S, len(pairs)))
+    return Inputs(
+        query=normal(*batch, problem.L, d),
+        key=normal(*batch, problem.S, d),
+        value=normal(*batch, problem.S, d),
+        query_weight=normal(d, h, fan_in=d),
+        key_weight=normal(d, h, fan_in=d),
+        score_weight=normal(h, fan_in=max(h, 1)),
+        edges=(pairs // problem.S, pairs % problem.S),
+    )
+
+
+class Limit(NamedTuple):
+    """Our time over that of the fastest of some peers."""
+
+    peers: tuple[str, ...]
+    at_most: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A line of the tables."""
+
+    name: str
+    title: str
+    problem: Problem
+    peers: tuple[str, ...]
+    limits: tuple[Limit, ...] = ()
+    memory_limit: float | None = None
+    """MiB beyond inputs and output."""
+    remark: str = ""
+
+
+_COMPILERS = ("torch_compile", "jax", "torch")
+_ADDITIVE = ("numpy", *_COMPILERS, "keras_numpy", "keras_torch")
+_INNER = ("numpy", "torch", "jax", "keras_numpy", "keras_torch", "onnx")
+
+
+def _additive(**shape: Any) -> Problem:
+    return Problem(scorer="additive", **shape)
+
+
+def _scaled_dot(**shape: Any) -> Problem:
+    return Problem(scorer="scaled_dot", **shape)
+
+
+CASES = (
+    Case(
+        name="additive-512",
+        title="additive, L=S=512, D=128, H=128",
+        problem=_additive(L=512, S=512, D=128, H=128),
+        peers=_ADDITIVE,
+        limits=(Limit(_COMPILERS, 0.30),),
+    ),
+    Case(
+        name="additive-1024",
+        title="additive, L=S=1024, D=64, H=64",
+        problem=_additive(L=1024, S=1024, D=64, H=64),
+        peers=_ADDITIVE,
+        limits=(Limit(_COMPILERS, 0.30),),
+    ),
+    Case(
+        name="additive-batch",
+        title="additive, batch 8, L=S=64, D=256, H=256",
+        problem=_additive(batch=(8,), L=64, S=64, D=256, H=256),
+        peers=_ADDITIVE,
+        limits=(Limit(_COMPILERS, 0.45),),
+    ),
+    Case(
+        name="additive-step",
+        title="additive decoder step, batch 32, L=1, S=64, D=256, H=256, keys prepared",
+        problem=_additive(batch=(32,), L=1, S=64, D=256, H=256, is_prepared=True),
+        peers=_ADDITIVE,
+        limits=(Limit(_COMPILERS, 1.0),),
+    ),
+    Case(
+        name="additive-2048",
+        title="additive, L=S=2048, D=64, H=256",
+        problem=_additive(L=2048, S=2048, D=64, H=256),
+        peers=("numpy", *_COMPILERS),
+        memory_limit=64,
+        remark="the tensor of hidden units has 4 GiB",
+    ),
+    Case(
+        name="scaled-dot-2048",
+        title="scaled_dot, 8 heads, L=S=2048, D=64",
+        problem=_scaled_dot(batch=(8,), L=2048, S=2048, D=64),
+        peers=_INNER,
+        limits=(
+            Limit(("torch",), 1.25),
+            Limit(("numpy",), 0.5),
+            Limit(("jax",), 0.45),
+            Limit(("onnx",), 0.45),
+        ),
+    ),
+    Case(
+        name="scaled-dot-causal",
+        title="scaled_dot, 8 heads, L=S=1024, D=64, causal",
+        problem=_scaled_dot(batch=(8,), L=1024, S=1024, D=64, is_causal=True),
+        peers=_INNER,
+        limits=(Limit(("torch",), 1.4),),
+    ),
+    Case(
+        name="scaled-dot-one-query",
+        title="scaled_dot, 8 heads, one query, S=4096, D=64",
+        problem=_scaled_dot(batch=(8,), L=1, S=4096, D=64),
+        peers=_INNER,
+        limits=(Limit(("torch",), 1.0),),
+    ),
+    Case(
+        name="scaled-dot-smallest",
+        title="scaled_dot, L=1, S=64, D=64",
+        problem=_scaled_dot(L=1, S=64, D=64),
+        peers=_INNER,
+        limits=(Limit(("numpy",), 2.5),),
+    ),
+    Case(
+        name="scaled-dot-small-heads",
+        title="scaled_dot, 64 heads, L=S=128, D=64",
+        problem=_scaled_dot(batch=(64,), L=128, S=128, D=64),
+        peers=_INNER,
+    ),
+    Case(
+        name="scaled-dot-float16",
+        title="scaled_dot, 8 heads, L=S=512, D=64, float16",
+        problem=_scaled_dot(batch=(8,), L=512, S=512, D=64, dtype="float16"),
+        peers=("numpy", "torch", "jax"),
+        remark="computed in float32 by us, in float16 by NumPy",
+    ),
+    Case(
+        name="scaled-dot-float64",
+        title="scaled_dot, 8 heads, L=S=512, D=64, float64",
+        problem=_scaled_dot(batch=(8,), L=512, S=512, D=64, dtype="float64"),
+        peers=("numpy", "torch"),
+    ),
+    Case(
+        name="causal-saves",
+        title="scaled_dot, L=S=4096, D=64: causal against full",
+        problem=_scaled_dot(L=4096, S=4096, D=64, is_causal=True),
+        peers=("ours_full",),
+        limits=(Limit(("ours_full",), 0.62),),
+    ),
+    *(
+        Case(
+            name=f"window-{length}",
+            title=f"scaled_dot, window (512, 0), D=64: L=S={length:,} against {length // 2:,}",
+            problem=_scaled_dot(L=length, S=length, D=64, window=(512, 0)),
+            peers=("ours_half",),
+            limits=(Limit(("ours_half",), 2.2),),
+        )
+        for length in (32768, 65536)
+    ),
+    Case(
+        name="scaled-dot-32768",
+        title="scaled_dot, L=S=32,768, D=64",
+        problem=_scaled_dot(L=32768, S=32768, D=64),
+        peers=("numpy", "torch"),
+        memory_limit=64,
+        remark="the weights have 4 GiB",
+    ),
+    Case(
+        name="sparse-50000",
+        title="additive on a graph, 50,000 nodes, 16 edges each, D=64, H=64",
+        problem=_additive(L=50_000, S=50_000, D=64, H=64, edges=16),
+        peers=("numpy", "torch"),
+        memory_limit=400,
+        remark="the peers gather the ends of every edge; a dense mask would need 2.5 GB, "
+        "dense hidden units 640 GB",
+    ),
+)

@@ -1,0 +1,51 @@
+"""What the numbers were measured on: nothing that names a host, a user or a path."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_info
+
+__all__ = ["describe_machine"]
+
+
+def describe_machine() -> dict[str, str]:
+    """Processor, caches, and what NumPy makes of them."""
+    blas = next((pool for pool in threadpool_info() if pool["user_api"] == "blas"), None)
+    simd: Any = np.show_config(mode="dicts")
+    extensions = simd.get("SIMD Extensions", {})
+    return {
+        "processor": _processor(),
+        "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else "?"),
+        "caches": ", ".join(_caches()) or "unknown",
+        "system": f"{platform.system()}, Python {platform.python_version()}",
+        "numpy": f"{np.__version__}, SIMD {' '.join(extensions.get('found', [])) or 'baseline'}",
+        "blas": f"{blas['internal_api']} {blas['version']}, kernel {blas.get('architecture')}"
+        if blas
+        else "unknown",
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _caches() -> list[str]:
+    """Such as ``L2 2048K``, of the first core."""
+    found = []
+    for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        level, kind, size = (
+            (index / name).read_text().strip() for name in ("level", "type", "size")
+        )
+        if kind != "Instruction":
+            found.append(f"L{level} {size}")
+    return found

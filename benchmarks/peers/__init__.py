@@ -1,0 +1,57 @@
+"""Who is compared: a module each, with the way its own users would write the computation.
+
+A module has ``prepare(problem, inputs)``, which does all that may be done once and returns the
+function to time; ``version()``; and ``to_numpy(result)`` where `numpy.asarray` does not do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from benchmarks.cases import Problem
+
+__all__ = ["PEERS", "Peer", "UnsupportedError"]
+
+
+class UnsupportedError(Exception):
+    """A peer has no way to compute a problem."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """How a peer is started and called in the tables."""
+
+    title: str
+    module: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+    is_compiled: bool = False
+    """Whether the first call compiles, which is neither timed nor counted as memory."""
+    instead: Callable[[Problem], Problem] | None = None
+    """Solves another problem, to compare us with ourselves."""
+
+
+PEERS = {
+    "ours": Peer(title="attention-core", module="ours"),
+    "numpy": Peer(title="NumPy", module="plain_numpy"),
+    "torch": Peer(title="torch", module="torch_eager"),
+    "torch_compile": Peer(title="torch.compile", module="torch_compiled", is_compiled=True),
+    "jax": Peer(title="JAX", module="jax_jit", is_compiled=True),
+    "keras_numpy": Peer(
+        title="Keras (NumPy)", module="keras_ops", environment={"KERAS_BACKEND": "numpy"}
+    ),
+    "keras_torch": Peer(
+        title="Keras (torch)", module="keras_ops", environment={"KERAS_BACKEND": "torch"}
+    ),
+    "onnx": Peer(title="ONNX reference", module="onnx_reference"),
+    "ours_full": Peer(
+        title="ours, not causal",
+        module="ours",
+        instead=lambda problem: replace(problem, is_causal=False),
+    ),
+    "ours_half": Peer(
+        title="ours, half as long",
+        module="ours",
+        instead=lambda problem: replace(problem, L=problem.L // 2, S=problem.S // 2),
+    ),
+}

@@ -1,0 +1,60 @@
+"""PyTorch: its own scaled dot-product attention; additive in three lines, as in its tutorials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from benchmarks.cases import Inputs, Problem
+
+
+def version() -> str:
+    return str(torch.__version__)
+
+
+def prepare(
+    problem: Problem, inputs: Inputs, transform: Callable[..., Any] = lambda function: function
+) -> Callable[[], Any]:
+    torch.set_grad_enabled(False)
+    query, key, value, query_weight, key_weight, score_weight = map(torch.from_numpy, inputs[:6])
+    if problem.scorer == "scaled_dot":
+        q, k, v = (tensor.reshape(1, -1, *tensor.shape[-2:]) for tensor in (query, key, value))
+        return lambda: scaled_dot_product_attention(q, k, v, is_causal=problem.is_causal)
+    if problem.edges:
+        ends = [torch.from_numpy(end) for end in inputs.edges]
+        return lambda: graph(query @ query_weight, key @ key_weight, value, score_weight, *ends)
+    function = transform(additive)
+    if problem.is_prepared:
+        prepared = key @ key_weight
+        return lambda: function(query, prepared, value, query_weight, None, score_weight)
+    return lambda: function(query, key, value, query_weight, key_weight, score_weight)
+
+
+def additive(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    query_weight: Tensor,
+    key_weight: Tensor | None,
+    score_weight: Tensor,
+) -> Tensor:
+    query = query @ query_weight
+    key = key if key_weight is None else key @ key_weight
+    hidden = torch.tanh(query[..., :, None, :] + key[..., None, :, :])
+    return torch.softmax(hidden @ score_weight, -1) @ value
+
+
+def graph(
+    query: Tensor, key: Tensor, value: Tensor, score_weight: Tensor, rows: Tensor, columns: Tensor
+) -> Tensor:
+    scores = torch.tanh(query[rows] + key[columns]) @ score_weight
+    largest = scores.new_zeros(len(query)).scatter_reduce(
+        0, rows, scores, "amax", include_self=False
+    )
+    weights = torch.exp(scores - largest[rows])
+    weights /= torch.zeros_like(largest).index_add(0, rows, weights)[rows]
+    return torch.zeros_like(value).index_add(0, rows, weights[:, None] * value[columns])
