@@ -4,28 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import is_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from attention_core.engine import Engine
-from attention_core.errors import OptionError, OptionTypeError, ShapeError
-from attention_core.inputs import (
-    as_array,
-    broadcast_batch,
-    check_key_and_value,
-    computing_dtype,
-    with_batch_axes,
-)
+from attention_core.call import attend_masked, attend_plainly, prepare
 from attention_core.masking import Masking, PairFunction
 from attention_core.memory import Memory
 from attention_core.options import OPTIONS, check_option
-from attention_core.readout import Readout, TileReadout
 from attention_core.registry import default_registry
 from attention_core.result import AttentionResult
-from attention_core.scorer import Scorer, project
+from attention_core.scorer import Scorer
 
 if TYPE_CHECKING:
     from attention_core.registry import Registry
@@ -138,9 +130,13 @@ def attend(
     >>> result.context.round(3)
     array([[1.33]])
     """
+    if not is_causal and mask is bias is key_lengths is query_lengths is window is softcap is None:
+        if tile is workers is None and type(query_offset) is int:  # the smallest calls are many
+            return attend_plainly(resolve(scorer), query, key, value)
     attention = Attention(
         scorer,
         is_causal=is_causal,
+        query_offset=query_offset,
         window=window,
         softcap=softcap,
         tile=tile,
@@ -154,7 +150,6 @@ def attend(
         bias=bias,
         key_lengths=key_lengths,
         query_lengths=query_lengths,
-        query_offset=query_offset,
     )
 
 
@@ -196,16 +191,19 @@ class Attention:
         tile: tuple[int, int] | None = None,
         workers: int | None = None,
     ) -> None:
-        if not isinstance(scorer, Scorer):
-            scorer = default_registry().resolve(scorer)
-        settings = self.__dict__  # frozen: attributes cannot be set one by one
-        settings["scorer"] = scorer
-        settings["is_causal"] = check_option("is_causal", is_causal)
-        settings["query_offset"] = check_option("query_offset", query_offset)
-        settings["window"] = check_option("window", window)
-        settings["softcap"] = check_option("softcap", softcap)
-        settings["tile"] = check_option("tile", tile)
-        settings["workers"] = check_option("workers", workers)
+        options = {
+            "is_causal": is_causal,
+            "query_offset": query_offset,
+            "window": window,
+            "softcap": softcap,
+            "tile": tile,
+            "workers": workers,
+        }
+        is_default = all(map(is_, options.values(), OPTIONS.values()))
+        if not is_default:
+            options = {name: check_option(name, value) for name, value in options.items()}
+        # frozen: attributes cannot be set one by one
+        self.__dict__.update(options, scorer=resolve(scorer), _is_default=is_default)
 
     @classmethod
     def from_config(
@@ -258,30 +256,17 @@ class Attention:
         query_offset: ArrayLike | None = None,
     ) -> AttentionResult:
         """Attend with this scorer and these options; arguments and errors are those of `attend`."""
-        queries = as_array("query", query)
-        single_query = queries.ndim == 1
-        if single_query:
-            queries = queries[None, :]
-        elif queries.ndim == 0:
-            raise ShapeError("query must have shape (..., L, Dq) or (Dq,), got ()")
-        if isinstance(key, Memory):
-            memory = self._own(key, value)
-            keys, values, key_dim = memory.key, memory.value, memory.key_dim
-            dtype, result_dtype = computing_dtype(queries.dtype, memory.dtype)
-        else:
-            if value is None:
-                raise OptionTypeError("value is missing: give it after key, or a Memory as key")
-            keys, values = as_array("key", key), as_array("value", value)
-            check_key_and_value(keys, values)
-            key_dim = keys.shape[-1]
-            dtype, result_dtype = computing_dtype(queries.dtype, keys.dtype, values.dtype)
-        self.scorer.check_features(queries.shape[-1], key_dim)
-        batch = broadcast_batch(query=queries.shape, key=keys.shape, value=values.shape)
+        if (
+            mask is bias is key_lengths is query_lengths is query_offset is None
+            and self._is_default
+        ):
+            return attend_plainly(self.scorer, query, key, value)
+        call = prepare(self.scorer, query, key, value)
         masking = Masking(
-            batch,
-            queries.shape[-2],
-            keys.shape[-2],
-            single_query=single_query,
+            call.batch,
+            call.query.shape[-2],
+            call.key.shape[-2],
+            single_query=call.is_single,
             mask=mask,
             bias=bias,
             key_lengths=key_lengths,
@@ -290,44 +275,18 @@ class Attention:
             query_offset=self.query_offset if query_offset is None else query_offset,
             window=self.window,
         )
-        queries = project(self.scorer, "project_query", queries.astype(dtype, copy=False))
-        keys = keys.astype(dtype, copy=False)
-        if not isinstance(key, Memory):
-            keys = project(self.scorer, "project_key", keys)
-        context, readout = self._computed(
+        return attend_masked(
             self.scorer,
-            with_batch_axes(queries, batch),
-            with_batch_axes(keys, batch),
-            with_batch_axes(values.astype(dtype, copy=False), batch),
+            call,
             masking,
+            softcap=self.softcap,
+            tile=self.tile,
+            workers=self.workers,
         )
-        return AttentionResult(context, readout, dtype=result_dtype, single_query=single_query)
 
-    def _computed(
-        self, scorer: Scorer, query: Array, key: Array, value: Array, masking: Masking
-    ) -> tuple[Array, Readout]:
-        """On tiles, or on the edges of a mask that stores few; sparse masks give sparse weights."""
-        call = (scorer, query, key, value, masking)
-        if masking.edges is None:
-            engine = Engine(*call, softcap=self.softcap, tile=self.tile, workers=self.workers)
-            context, shift, total = engine.attend()
-            return context, TileReadout(engine, shift, total)
-        from attention_core.sparse import EdgeEngine, EdgeReadout, prefers_edges
 
-        edges = EdgeEngine(*call, softcap=self.softcap, workers=self.workers)
-        if self.tile is None and prefers_edges(scorer, masking, key.shape[-1], value.shape[-1]):
-            context, shift, total = edges.attend()
-        else:
-            engine = Engine(*call, softcap=self.softcap, tile=self.tile, workers=self.workers)
-            context, shift, total = engine.attend()
-        return context, EdgeReadout(edges, shift, total)
-
-    def _own(self, memory: Memory, value: Any) -> Memory:
-        if value is not None:
-            raise OptionTypeError("value must be left out: the memory holds its own")
-        if memory.scorer is not self.scorer:
-            raise OptionError(
-                f"this memory was prepared for another scorer, {memory.scorer}; "
-                f"make one with this attention's memory(key, value)"
-            )
-        return memory
+def resolve(scorer: str | Mapping[str, Any] | Scorer) -> Scorer:
+    """The scorer itself, or the one that a name or a mapping stands for."""
+    if isinstance(scorer, str) or not isinstance(scorer, Scorer):
+        return default_registry().resolve(scorer)
+    return scorer

@@ -31,7 +31,7 @@ from attention_core.softmax import (
 )
 from attention_core.tiles import Block, make_plan
 
-__all__ = ["Engine", "Tile", "pair_cost"]
+__all__ = ["Engine", "Tile", "attend_at_once", "pair_cost"]
 
 Array = NDArray[Any]
 Result = TypeVar("Result")
@@ -47,13 +47,60 @@ class Tile(NamedTuple):
     """What broadcasts to (..., l, s); None where every key may be attended to."""
 
 
+def is_product(scorer: Scorer) -> bool:
+    """Whether the score is one matrix product of what was projected."""
+    return type(scorer).score is InnerProductScorer.score
+
+
 def pair_cost(scorer: Scorer, features: int, value_features: int) -> float:
     """Nanoseconds that one query-key pair takes on one core: a coarse estimate, from H and Dv.
 
     1/32 for a multiply-add of a matrix product, 1/2 for a hidden unit of any other score.
     """
-    scoring = features / 32 if isinstance(scorer, InnerProductScorer) else features / 2
+    scoring = features / 32 if is_product(scorer) else features / 2
     return scoring + value_features / 32 + 1.5
+
+
+def score_tile(scorer: Scorer, query: Array, key: Array, out: Array) -> None:
+    """Write the scores of prepared queries (..., l, H) and keys (..., s, H) to out (..., l, s).
+
+    Raises
+    ------
+    ScorerContractError
+        When the scorer fails, or returns another shape or dtype.
+    """
+    if is_product(scorer):
+        np.matmul(query, key.swapaxes(-1, -2), out=out)
+        return
+    scores = checked_call(scorer, "score", query, key)
+    expected = (*np.broadcast_shapes(query.shape[:-2], key.shape[:-2]), *out.shape[-2:])
+    if scores.shape != expected:
+        raise ScorerContractError(
+            f"{scorer} returned shape {scores.shape}; expected (..., L, S) = {expected} "
+            f"for query {query.shape}, key {key.shape}"
+        )
+    out[...] = scores  # a copy: what the scorer returned stays its own
+
+
+def attend_at_once(
+    scorer: Scorer, query: Array, key: Array, value: Array, batch: tuple[int, ...]
+) -> tuple[Array, Array, Array] | None:
+    """What `Engine.attend` returns, for a small call without masks, bias, softcap or loop.
+
+    The shift and the total keep an axis for the keys, (..., L, 1).
+
+    Every guard of the loop serves rows that come out as NaN or Inf here: then it is None, and the
+    loop has to do it.
+    """
+    scores = np.empty((*batch, query.shape[-2], key.shape[-2]), query.dtype)
+    score_tile(scorer, query, key, scores)
+    shift: Array = np.maximum.reduce(scores, axis=-1, keepdims=True)
+    np.subtract(scores, shift, out=scores)
+    np.exp(scores, out=scores)
+    total: Array = np.add.reduce(scores, axis=-1, keepdims=True)
+    context: Array = np.matmul(scores, value)  # (..., L, Dv)
+    np.divide(context, total, out=context)
+    return (context, shift, total) if isfinite(np.vdot(context, context)) else None
 
 
 class Engine:
@@ -99,11 +146,6 @@ class Engine:
         """The context (..., L, Dv), and the shift and the total (..., L) of every row's softmax."""
         blocks, parts = self.plan.blocks, self.plan.parts
         is_bounded = self._scores_are_bounded()
-        if len(blocks) == 1:  # its arrays are the result
-            (state,) = self.map(lambda block: self._stream(block, is_bounded), blocks)
-            if state is not None:
-                return self._finished(blocks[0], state), state.shift, state.total
-
         context = np.zeros((*self.shape[:-1], self.value.shape[-1]), self.dtype)
         shift = np.full(self.shape[:-1], -np.inf, self.dtype)
         total = np.zeros(self.shape[:-1], self.dtype)
@@ -137,12 +179,11 @@ class Engine:
 
     def _finished(self, block: Block, state: SoftmaxState) -> Array:
         """The context of a block's rows."""
-        with np.errstate(all="ignore"):
-            context = finish(state)
-            if isfinite(np.vdot(context, context)) or np.isfinite(context).all():
-                return context
-            block = block._replace(keys=slice(0, self.shape[-1]))
-            return self._careful_context(block, state.shift, state.total)
+        context = finish(state)
+        if np.isfinite(context).all():
+            return context
+        block = block._replace(keys=slice(0, self.shape[-1]))
+        return self._careful_context(block, state.shift, state.total)
 
     def map(self, function: Callable[[Block], Result], blocks: list[Block]) -> list[Result]:
         """Apply a function to blocks, on threads if the call is large; results in order."""
@@ -152,25 +193,26 @@ class Engine:
     def tiles(self, block: Block) -> Iterator[Tile]:
         """The tiles of a block that have anything to attend to, in order of their keys."""
         batch, rows, (start, stop, _) = block.batch, block.rows, block.keys.indices(self.shape[-1])
-        if not self.masking.is_open:
+        is_open = self.masking.is_open
+        if not is_open:
             span = self.masking.key_range(batch, rows)
             start, stop = max(span.start, start), min(span.stop, stop)
         width = min(self.plan.key_tile, stop - start)
         if width <= 0:
             return
         query = take(self.query, batch, rows)  # (..., l, H)
-        outer = (*(part.stop - part.start for part in batch), rows.stop - rows.start)
+        outer = (*[part.stop - part.start for part in batch], rows.stop - rows.start)
         with buffer((*outer, width), self.dtype) as memory:
             for first in range(start, stop, width):
                 keys = slice(first, min(first + width, stop))
-                allowed = self.masking.allowed(batch, rows, keys)
+                allowed = None if is_open else self.masking.allowed(batch, rows, keys)
                 if allowed is not None and not allowed.any():
                     continue
                 scores = memory
                 if keys.stop - first < width:  # the last tile, packed
                     packed = memory.reshape(-1)[: prod(outer) * (keys.stop - first)]
                     scores = packed.reshape(*outer, keys.stop - first)
-                self._score(query, take(self.key, batch, keys), scores)
+                score_tile(self.scorer, query, take(self.key, batch, keys), scores)
                 if self.softcap is not None:
                     scores /= self.softcap
                     np.tanh(scores, out=scores)
@@ -198,22 +240,6 @@ class Engine:
             if part.start < part.stop:
                 blocks.append(Block(block.batch, part, slice(0, self.shape[-1])))
         return blocks
-
-    def _score(self, query: Array, key: Array, out: Array) -> None:
-        if (
-            isinstance(self.scorer, InnerProductScorer)
-            and type(self.scorer).score is InnerProductScorer.score
-        ):
-            np.matmul(query, key.swapaxes(-1, -2), out=out)
-            return
-        scores = checked_call(self.scorer, "score", query, key)
-        expected = (*np.broadcast_shapes(query.shape[:-2], key.shape[:-2]), *out.shape[-2:])
-        if scores.shape != expected:
-            raise ScorerContractError(
-                f"{self.scorer} returned shape {scores.shape}; expected (..., L, S) = {expected} "
-                f"for query {query.shape}, key {key.shape}"
-            )
-        out[...] = scores  # a copy: what the scorer returned stays its own
 
     def _scores_are_bounded(self) -> bool:
         """Whether no score can be large, so that the softmax needs no maximum."""

@@ -34,14 +34,19 @@ def as_array(name: str, array: ArrayLike) -> Array:
         For complex numbers, objects, strings, dates and floats wider than float64.
     """
     result = array if type(array) is np.ndarray else np.asarray(array)
-    if result.dtype.kind in "iub":
-        return result.astype(np.float64)
-    if result.dtype.name not in _FLOATS:
+    if _is_float(result.dtype):
+        return result
+    if result.dtype.kind not in "iub":
         raise DTypeError(
             f"{name} must hold real numbers (float16, bfloat16, float32, float64 or integers), "
             f"got dtype {result.dtype}"
         )
-    return result
+    return result.astype(np.float64)
+
+
+@lru_cache(maxsize=256)  # asking a dtype for its name is slow
+def _is_float(dtype: np.dtype[Any]) -> bool:
+    return dtype.name in _FLOATS
 
 
 def check_key_and_value(key: Array, value: Array) -> None:
@@ -77,8 +82,6 @@ def broadcast_batch(**shapes: Shape) -> Shape:
     ShapeError
         When the leading axes do not broadcast.
     """
-    if all(len(shape) == 2 for shape in shapes.values()):
-        return ()
     try:
         return np.broadcast_shapes(*(shape[:-2] for shape in shapes.values()))
     except ValueError:

@@ -46,6 +46,16 @@ class Masking:
         For masks, biases, lengths and offsets that do not fit.
     """
 
+    # what most calls leave out; small calls notice every attribute set
+    offset: int | Array = 0
+    lowest: int | None = None  # key position - query position, at least
+    highest: int | None = None  # and at most
+    key_lengths: Array | None = None
+    query_lengths: Array | None = None
+    mask: Array | PairFunction | None = None
+    edges: Any = None  # a sparse mask
+    bias: Array | PairFunction | None = None
+
     def __init__(
         self,
         batch: Shape,
@@ -63,32 +73,31 @@ class Masking:
     ) -> None:
         self.shape = (*batch, length, key_length)
         self.batch = batch
-        left, right = window or (None, None)
-        self.lowest = None if left is None else -left  # key - query position, at least
-        self.highest = 0 if is_causal else right  # and at most
-        self.offset: int | Array = (
-            query_offset
-            if type(query_offset) is int
-            else integers_per_item("query_offset", query_offset, batch)
-        )
-        self.key_lengths = _lengths("key_lengths", key_lengths, batch)
-        self.query_lengths = _lengths("query_lengths", query_lengths, batch)
-        self.mask: Array | PairFunction | None = None
-        self.edges: Any = None  # a sparse mask
-        if mask is not None:
-            if is_sparse(mask):
-                self.edges = self._checked_edges(mask)
-            else:
-                self.mask = mask if callable(mask) else self._checked_mask(mask, single_query)
-        self.bias: Array | PairFunction | None = None
+        if type(query_offset) is not int:
+            self.offset = integers_per_item("query_offset", query_offset, batch)
+        elif query_offset:
+            self.offset = query_offset
+        if window is not None:
+            left, self.highest = window
+            self.lowest = None if left is None else -left
+        if is_causal:
+            self.highest = 0
+        if key_lengths is not None:
+            self.key_lengths = _lengths("key_lengths", key_lengths, batch)
+        if query_lengths is not None:
+            self.query_lengths = _lengths("query_lengths", query_lengths, batch)
+        if is_sparse(mask):
+            self.edges = self._checked_edges(mask)
+        elif mask is not None:
+            self.mask = mask if callable(mask) else self._checked_mask(mask, single_query)
         if bias is not None:
             self.bias = bias if callable(bias) else self._checked_bias(bias, single_query)
         self.is_open = (
             mask is None
-            and self.lowest is None
-            and self.highest is None
             and key_lengths is None
             and query_lengths is None
+            and self.lowest is None
+            and self.highest is None
         )
         """Whether every query may attend to every key."""
 
@@ -113,8 +122,6 @@ class Masking:
 
     def allowed(self, batch: Batch, rows: slice, keys: slice) -> Array | None:
         """Where these rows may attend to these keys, (..., l, s); None where they all may."""
-        if self.is_open:
-            return None
         conditions: list[Array] = []
         least, most = self._offset_range(batch)
         if self.highest is not None and keys.stop > rows.start + least + self.highest + 1:
@@ -284,9 +291,7 @@ def of_item(array: Array, item: Item) -> Array:
     return part
 
 
-def _lengths(name: str, value: ArrayLike | None, batch: Shape) -> Array | None:
-    if value is None:
-        return None
+def _lengths(name: str, value: ArrayLike, batch: Shape) -> Array:
     lengths = integers_per_item(name, value, batch)
     if (lengths < 0).any():
         raise OptionError(f"{name} must be at least 0, got {lengths.min()}")

@@ -110,7 +110,9 @@ class Memory:
         self._length += key.shape[-2]
 
     def _projected(self, key: Array) -> Array:
-        return project(self.scorer, "project_key", key.astype(self.computing_dtype, copy=False))
+        key = key.astype(self.computing_dtype, copy=False)
+        with np.errstate(all="ignore"):  # NaN and Inf in the inputs are results, not accidents
+            return project(self.scorer, "project_key", key)
 
 
 def _with_rows(name: str, buffer: Array, length: int, rows: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -51,16 +52,19 @@ class AttentionResult:
     def __init__(
         self,
         context: Array,
-        readout: Readout,
-        *,
+        make_readout: Callable[[], Readout],
         dtype: np.dtype[Any],
         single_query: bool,
     ) -> None:
-        self._readout = readout
+        self._make_readout = make_readout
         self._dtype = dtype
         self._single = single_query
         self.context: Array = self._finished(context)
         """The weighted sum of values, ``context_i = sum_j weights_ij value_j``: (..., L, Dv)."""
+
+    @cached_property
+    def _readout(self) -> Readout:
+        return self._make_readout()
 
     @cached_property
     def log_normalizer(self) -> Array:
@@ -156,6 +160,8 @@ class AttentionResult:
         return self._in_dtype(_without_queries(array, axis) if self._single else array)
 
     def _in_dtype(self, array: Any) -> Any:
+        if array.dtype is self._dtype:
+            return array
         if is_sparse(array) and self._dtype.itemsize < 4:
             return array  # SciPy's sparse arrays know no half precision
         return array.astype(self._dtype, copy=False)

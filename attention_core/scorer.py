@@ -229,13 +229,12 @@ class InnerProductScorer(Scorer):
 
 def checked_call(scorer: Scorer, method: str, *arrays: Array) -> Array:
     """Call a method of a scorer, and answer for what it does wrong in the scorer's name."""
-    shapes = ", ".join(str(array.shape) for array in arrays)
     try:
-        with np.errstate(all="ignore"):  # NaN and Inf in the inputs are results, not accidents
-            result = getattr(scorer, method)(*arrays)
+        result = getattr(scorer, method)(*arrays)
     except AttentionCoreError:
         raise
     except Exception as error:
+        shapes = ", ".join(str(array.shape) for array in arrays)
         raise ScorerContractError(
             f"{scorer} raised {type(error).__name__} in {method} for arrays of shape {shapes}: "
             f"{error}"

@@ -7,6 +7,7 @@ monoid (Milakov and Gimelshein 2018, arXiv:1805.02867).
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,7 +67,7 @@ def softmax_state(
             np.maximum(shift, before.shift, out=shift)
         _subtract_rows(scores, shift)
     np.exp(scores, out=scores)
-    total = np.matmul(scores, np.ones(scores.shape[-1], scores.dtype))  # faster than a sum
+    total = np.matmul(scores, _ones(scores.shape[-1], scores.dtype))  # faster than a sum
     return SoftmaxState(shift, total, np.matmul(scores, value))
 
 
@@ -127,6 +128,11 @@ def safe_total(total: Array) -> Array:
     """
     safe: Array = np.maximum(total, _TINY[total.dtype])
     return safe
+
+
+@lru_cache(maxsize=16)
+def _ones(count: int, dtype: np.dtype[Any]) -> Array:
+    return np.ones(count, dtype)
 
 
 def _subtract_rows(scores: Array, shift: Array) -> None:

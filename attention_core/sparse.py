@@ -14,14 +14,14 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from attention_core.engine import pair_cost
+from attention_core.engine import Engine, pair_cost
 from attention_core.errors import ScorerContractError
 from attention_core.masking import Item, Masking, of_item
 from attention_core.parallel import map_blocks
 from attention_core.scorer import Scorer, checked_call
 from attention_core.softmax import finite_shift, safe_total
 
-__all__ = ["EdgeEngine", "EdgeReadout", "prefers_edges"]
+__all__ = ["EdgeEngine", "EdgeReadout", "attend_edges"]
 
 Array = NDArray[Any]
 Result = TypeVar("Result")
@@ -67,11 +67,37 @@ class Edges(NamedTuple):
         return result
 
 
-def prefers_edges(scorer: Scorer, masking: Masking, features: int, value_features: int) -> bool:
+def _prefers_edges(scorer: Scorer, masking: Masking, features: int, value_features: int) -> bool:
     """Whether so few places of the sparse mask are stored that pairs cost less than tiles."""
     per_pair = pair_cost(scorer, features, value_features)
     per_edge = features + value_features / 2 + 15  # gathered, then scored
     return bool(masking.edges.nnz * per_edge < prod(masking.shape[-2:]) * per_pair)
+
+
+def attend_edges(
+    scorer: Scorer,
+    query: Array,
+    key: Array,
+    value: Array,
+    masking: Masking,
+    *,
+    softcap: float | None,
+    tile: tuple[int, int] | None,
+    workers: int | None,
+) -> tuple[Array, Callable[[], EdgeReadout]]:
+    """The context of a call with a sparse mask, and what makes the readout of the rest.
+
+    Computed on the edges, or on tiles where that is faster or asked for; read out of the edges
+    either way, so that what is sparse never depends on speed.
+    """
+    call = (scorer, query, key, value, masking)
+    edges = EdgeEngine(*call, softcap=softcap, workers=workers)
+    if tile is None and _prefers_edges(scorer, masking, key.shape[-1], value.shape[-1]):
+        context, shift, total = edges.attend()
+    else:
+        engine = Engine(*call, softcap=softcap, tile=tile, workers=workers)
+        context, shift, total = engine.attend()
+    return context, lambda: EdgeReadout(edges, shift, total)
 
 
 class EdgeEngine:

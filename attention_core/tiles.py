@@ -11,7 +11,7 @@ from itertools import product
 from math import prod
 from typing import NamedTuple
 
-__all__ = ["Block", "Plan", "make_plan"]
+__all__ = ["Block", "Plan", "fits_one_tile", "make_plan"]
 
 Shape = tuple[int, ...]
 
@@ -46,6 +46,14 @@ class Plan(NamedTuple):
     """An estimate of the whole work on one core, in nanoseconds."""
 
 
+def fits_one_tile(
+    batch: Shape, length: int, key_length: int, pair_cost: float, temporaries: int
+) -> bool:
+    """Whether a call of batch x L x S is so small that there is nothing to cut, and not empty."""
+    pairs = prod(batch) * length * key_length
+    return 0 < pairs <= _tile_limit(temporaries) and pairs * pair_cost <= _BLOCK_COST
+
+
 def make_plan(
     batch: Shape,
     length: int,
@@ -71,12 +79,11 @@ def make_plan(
         The user's choice of (queries, keys) in a tile.
     """
     items = prod(batch)
-    pairs = items * length * key_length
-    cost = pairs * pair_cost
-    if pairs == 0:
+    cost = items * length * key_length * pair_cost
+    if cost == 0:
         return Plan([], 1, 1, 0.0)
-    limit = max(1, min(_TILE_ELEMENTS, _TEMPORARY_ELEMENTS // max(temporaries, 1)))
-    if pairs <= limit and cost <= _BLOCK_COST and tile is None:  # nothing to cut
+    limit = _tile_limit(temporaries)
+    if tile is None and fits_one_tile(batch, length, key_length, pair_cost, temporaries):
         whole = Block(tuple([slice(0, n) for n in batch]), slice(0, length), slice(0, key_length))
         return Plan([whole], 1, key_length, cost)
     if whole_batch:
@@ -101,6 +108,13 @@ def make_plan(
     spans = [slice(j, min(j + width, key_length)) for j in range(0, key_length, width)]
     blocks = [Block(*block) for block in product(batches, rows, spans)]
     return Plan(blocks, len(spans), keys, cost)
+
+
+def _tile_limit(temporaries: int) -> int:
+    """How many pairs are scored at once."""
+    if temporaries <= 1:
+        return _TILE_ELEMENTS
+    return max(1, min(_TILE_ELEMENTS, _TEMPORARY_ELEMENTS // temporaries))
 
 
 def _batch_slices(batch: Shape, together: int) -> Iterator[tuple[slice, ...]]:

@@ -1,0 +1,157 @@
+"""One call: its arrays checked, then projected and computed - at once, on tiles or on edges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from attention_core.engine import Engine, attend_at_once, pair_cost
+from attention_core.errors import OptionError, OptionTypeError, ShapeError
+from attention_core.inputs import (
+    as_array,
+    broadcast_batch,
+    check_key_and_value,
+    computing_dtype,
+    with_batch_axes,
+)
+from attention_core.masking import Masking
+from attention_core.memory import Memory
+from attention_core.readout import Readout, TileReadout
+from attention_core.result import AttentionResult
+from attention_core.scorer import Scorer, project
+from attention_core.tiles import fits_one_tile
+
+__all__ = ["Call", "attend_masked", "attend_plainly", "prepare"]
+
+Array = NDArray[Any]
+Computed = tuple[Array, Callable[[], Readout]]
+"""A context, and what makes the readout of the rest when it is first asked for."""
+
+
+class Call(NamedTuple):
+    """Arrays that fit together, in the dtype to compute in."""
+
+    query: Array
+    """(..., L, Dq)"""
+    key: Array
+    """(..., S, Dk), or (..., S, H) when it comes from a memory."""
+    value: Array
+    """(..., S, Dv)"""
+    batch: tuple[int, ...]
+    result_dtype: np.dtype[Any]
+    is_single: bool
+    """Whether the query came without its L axis."""
+    is_projected: bool
+    """Whether the key comes from a memory."""
+
+
+def prepare(scorer: Scorer, query: ArrayLike, key: ArrayLike | Memory, value: Any) -> Call:
+    """Check what comes in; nothing is computed yet."""
+    queries = as_array("query", query)
+    is_single = queries.ndim == 1
+    if is_single:
+        queries = queries[None, :]
+    elif queries.ndim == 0:
+        raise ShapeError("query must have shape (..., L, Dq) or (Dq,), got ()")
+    is_projected = isinstance(key, Memory)
+    if isinstance(key, Memory):
+        _check_memory(scorer, key, value)
+        keys, values, key_dim = key.key, key.value, key.key_dim
+        dtype, result_dtype = computing_dtype(queries.dtype, key.dtype)
+    elif value is None:
+        raise OptionTypeError("value is missing: give it after key, or a Memory as key")
+    else:
+        keys, values = as_array("key", key), as_array("value", value)
+        check_key_and_value(keys, values)
+        key_dim = keys.shape[-1]
+        dtype, result_dtype = computing_dtype(queries.dtype, keys.dtype, values.dtype)
+    scorer.check_features(queries.shape[-1], key_dim)
+    batch: tuple[int, ...] = ()
+    if not queries.ndim == keys.ndim == values.ndim == 2:
+        batch = broadcast_batch(query=queries.shape, key=keys.shape, value=values.shape)
+    if not queries.dtype == keys.dtype == values.dtype == dtype:
+        queries, keys, values = (
+            array.astype(dtype, copy=False) for array in (queries, keys, values)
+        )
+    return Call(queries, keys, values, batch, result_dtype, is_single, is_projected)
+
+
+def attend_plainly(
+    scorer: Scorer, query: ArrayLike, key: ArrayLike | Memory, value: Any
+) -> AttentionResult:
+    """A call without any option; small ones are done at once."""
+    call = prepare(scorer, query, key, value)
+    with np.errstate(all="ignore"):  # NaN and Inf in the inputs are results, not accidents
+        query, key, value = _projected(scorer, call)
+        shape = (call.batch, query.shape[-2], key.shape[-2])
+        cost = pair_cost(scorer, key.shape[-1], value.shape[-1])
+        found = None
+        if fits_one_tile(*shape, cost, key.shape[-1] if scorer.needs_small_tiles else 1):
+            found = attend_at_once(scorer, query, key, value, call.batch)
+        if found is None:
+            computed = _on_tiles(scorer, query, key, value, Masking(*shape))
+        else:
+            context, shift, total = found
+
+            def make_readout() -> TileReadout:
+                engine = Engine(scorer, query, key, value, Masking(*shape))
+                return TileReadout(engine, shift[..., 0], total[..., 0])
+
+            computed = context, make_readout
+    return AttentionResult(*computed, call.result_dtype, call.is_single)
+
+
+def attend_masked(
+    scorer: Scorer,
+    call: Call,
+    masking: Masking,
+    *,
+    softcap: float | None,
+    tile: tuple[int, int] | None,
+    workers: int | None,
+) -> AttentionResult:
+    """A call of any kind, on tiles or on the edges of a mask that stores few.
+
+    What is read out of a sparse mask is sparse, wherever the context was computed.
+    """
+    with np.errstate(all="ignore"):
+        arrays = _projected(scorer, call)
+        options = {"softcap": softcap, "tile": tile, "workers": workers}
+        if masking.edges is None:
+            computed = _on_tiles(scorer, *arrays, masking, **options)
+        else:
+            from attention_core.sparse import attend_edges  # SciPy is for those who use it
+
+            computed = attend_edges(scorer, *arrays, masking, **options)
+    return AttentionResult(*computed, call.result_dtype, call.is_single)
+
+
+def _on_tiles(*arguments: Any, **options: Any) -> Computed:
+    engine = Engine(*arguments, **options)
+    context, shift, total = engine.attend()
+    return context, lambda: TileReadout(engine, shift, total)
+
+
+def _projected(scorer: Scorer, call: Call) -> tuple[Array, Array, Array]:
+    query = project(scorer, "project_query", call.query)
+    key = call.key if call.is_projected else project(scorer, "project_key", call.key)
+    if not call.batch:
+        return query, key, call.value
+    return (
+        with_batch_axes(query, call.batch),
+        with_batch_axes(key, call.batch),
+        with_batch_axes(call.value, call.batch),
+    )
+
+
+def _check_memory(scorer: Scorer, memory: Memory, value: Any) -> None:
+    if value is not None:
+        raise OptionTypeError("value must be left out: the memory holds its own")
+    if memory.scorer is not scorer:
+        raise OptionError(
+            f"this memory was prepared for another scorer, {memory.scorer}; "
+            f"make one with this attention's memory(key, value)"
+        )
