@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 from attention_core.errors import ParameterFileError, did_you_mean
 from attention_core.parameter_files import read_arrays
 
-__all__ = ["array_named", "read_array", "read_mask", "split_reference"]
+__all__ = ["SUFFIXES", "array_named", "read_array", "read_mask", "split_reference"]
+
+SUFFIXES = (".npy", ".npz", ".safetensors")
+"""The kinds of array files, for reading and writing."""
 
 
 def split_reference(reference: str) -> tuple[Path, str | None]:

@@ -13,7 +13,7 @@ import typer
 from numpy.typing import NDArray
 
 from attention_core import AttentionResult, OptionError
-from attention_core.cli.arrays import array_named, read_array, read_mask, split_reference
+from attention_core.cli.arrays import SUFFIXES, array_named, read_array, read_mask, split_reference
 from attention_core.cli.blocks import attend_in_blocks
 from attention_core.cli.choice import choose
 from attention_core.cli.outputs import check_output, workspace
@@ -82,7 +82,7 @@ def attend(
     mask: Annotated[
         str | None,
         typer.Option(
-            metavar=FILE, help="Booleans, True = may attend; or edges from scipy.sparse.save_npz."
+            metavar=FILE, help="Booleans, True = may attend; or a sparse matrix saved by SciPy."
         ),
     ] = None,
     bias: Annotated[str | None, typer.Option(metavar=FILE, help="Added to the scores.")] = None,
@@ -104,7 +104,9 @@ def attend(
         typer.Option(metavar="LEFT,RIGHT", help="Keys around each query; an empty side is open."),
     ] = None,
     softcap: Annotated[float | None, typer.Option(help="c * tanh(score / c)")] = None,
-    tile: Annotated[str | None, typer.Option(metavar="QUERIES,KEYS")] = None,
+    tile: Annotated[
+        str | None, typer.Option(metavar="QUERIES,KEYS", help="Scored at once.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Threads; every core by default.")] = None,
     output: Annotated[
         Path | None,
@@ -125,12 +127,11 @@ def attend(
         bool, typer.Option("--entropy", help="Also the entropy of the weights (..., L).")
     ] = False,
 ) -> None:
-    r"""Attend: score, softmax, weighted sum of values, from files to a file.
+    """Attend: score, softmax, weighted sum of values, from files to a file.
 
-    \b
-    attention-core attend arrays.npz --scorer scaled_dot --causal -o context.npy
-    attention-core attend --query q.npy --key k.npy --value v.npy --scorer additive \
-        --set query_dim=64 --set key_dim=64 --set hidden_dim=128 --set rng=0 -o out.npz --weights
+    attention-core attend arrays.npz --scorer scaled_dot --causal -o out.npy
+
+    attention-core attend arrays.npz --scorer general --parameters w.npz --top-k 5
     """
     wanted = Wanted(weights, top_k, log_normalizer, entropy)
     references = {"query": query, "key": key, "value": value, "mask": mask, "bias": bias}
@@ -138,7 +139,11 @@ def attend(
         texts = (*references.values(), query_offset, key_lengths, query_lengths)
         files = [split_reference(text)[0] for text in texts if text]
         files += filter(None, (arrays, config, parameters))
-        check_output(output, files, arrays=wanted.count)
+        check_output(output, SUFFIXES, files)
+        if output.suffix == ".npy" and wanted.count > 1:
+            raise OptionError(
+                f"{str(output)!r} holds one array, not {wanted.count}; write .npz or .safetensors"
+            )
     options = {
         "is_causal": is_causal,
         "query_offset": integers("--query-offset", query_offset),

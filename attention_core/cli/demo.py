@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from attention_core.cli.digits import show_look, show_table
+from attention_core.cli.outputs import check_output, workspace
 from attention_core.demo.classify import ROWS, Look, Outcome, classify, look
 from attention_core.demo.digits import load_digits
 
@@ -37,6 +38,8 @@ def demo(
     ] = False,
 ) -> None:
     """See attention read handwritten digits, with every bundled scorer."""
+    if save is not None:
+        check_output(save, (".png", ".svg", ".pdf"))
     digits = load_digits()
     outcomes = [classify(row, digits) for row in ROWS]
     chosen = next(outcome for outcome in outcomes if outcome.scorer == SCORER)
@@ -71,4 +74,7 @@ def _as_json(outcome: Outcome) -> dict[str, str | float]:
 def _save(path: Path, outcomes: list[Outcome], chosen: Outcome, closer: Look) -> None:
     from attention_core.demo.picture import draw  # only pictures need matplotlib
 
-    draw(outcomes, chosen, closer).savefig(path)
+    figure = draw(outcomes, chosen, closer)
+    with workspace(path) as space:
+        figure.savefig(space.unfinished)
+        space.publish()

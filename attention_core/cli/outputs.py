@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +21,6 @@ from attention_core.parameter_files import write_arrays
 
 __all__ = ["Workspace", "check_output", "workspace"]
 
-SUFFIXES = (".npy", ".npz", ".safetensors")
-
 
 class Workspace:
     """A folder beside the output in which its arrays grow, in memory maps."""
@@ -26,6 +28,7 @@ class Workspace:
     def __init__(self, folder: Path, output: Path) -> None:
         self.folder = folder
         self.output = output
+        self.reserved = 0  # bytes
 
     def allocate(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         """An array on disk, so that an output may be larger than memory.
@@ -34,6 +37,9 @@ class Workspace:
         ------
         ParameterFileError
             For a dtype that the output file cannot hold.
+        OSError
+            When the disk is too full; found out here, as a memory map that cannot grow kills
+            the process.
         """
         if dtype.isbuiltin == 2 and self.output.suffix != ".safetensors":
             raise ParameterFileError(
@@ -41,6 +47,9 @@ class Workspace:
             )
         if 0 in shape:
             return np.empty(shape, dtype)
+        self.reserved += prod(shape) * dtype.itemsize
+        if self.reserved > shutil.disk_usage(self.folder).free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.output))
         return np.memmap(self.folder / name, dtype=dtype, mode="w+", shape=shape)
 
     def save(self, found: Mapping[str, Any]) -> None:
@@ -49,9 +58,17 @@ class Workspace:
             write_arrays(self.output, _without_sparse(found))
             return
         (array,) = found.values()
-        finished = self.folder / "output.npy"
-        np.save(finished, array, allow_pickle=False)
-        finished.replace(self.output.resolve())  # a link stays a link
+        np.save(self.unfinished, array, allow_pickle=False)
+        self.publish()
+
+    @property
+    def unfinished(self) -> Path:
+        """Where to write a whole output file before `publish`."""
+        return self.folder / f"output{self.output.suffix}"
+
+    def publish(self) -> None:
+        """Move the finished file into place."""
+        self.unfinished.replace(self.output.resolve())  # a link stays a link
 
 
 @contextmanager
@@ -61,29 +78,22 @@ def workspace(output: Path) -> Iterator[Workspace]:
         yield Workspace(Path(folder), output)
 
 
-def check_output(output: Path, inputs: Iterable[Path], *, arrays: int) -> None:
+def check_output(output: Path, suffixes: Sequence[str], inputs: Iterable[Path] = ()) -> None:
     """Find out before any work that the output can be written.
 
     Raises
     ------
     ParameterFileError
-        For a kind of file that cannot hold what is asked for, a folder that does not exist, and a
-        file that is also an input.
+        For another ending, a folder that does not exist, and a file that is also an input.
     """
-    if output.suffix not in SUFFIXES:
-        raise ParameterFileError(
-            f"cannot write {str(output)!r}; the name must end in {', '.join(SUFFIXES)}"
-        )
-    if output.suffix == ".npy" and arrays > 1:
-        raise ParameterFileError(
-            f"{str(output)!r} holds one array, but {arrays} were asked for; "
-            f"write .npz or .safetensors"
-        )
+    subject = f"cannot write {str(output)!r}"
+    if output.suffix not in suffixes:
+        raise ParameterFileError(f"{subject}: the name must end in {' or '.join(suffixes)}")
     if not output.parent.is_dir():
-        raise ParameterFileError(f"cannot write {str(output)!r}: no folder {str(output.parent)!r}")
+        raise ParameterFileError(f"{subject}: there is no folder {str(output.parent)!r}")
     for path in inputs:
         if path.exists() and output.exists() and path.samefile(output):
-            raise ParameterFileError(f"cannot write {str(output)!r}: it is an input")
+            raise ParameterFileError(f"{subject}: it is an input")
 
 
 def _without_sparse(found: Mapping[str, Any]) -> dict[str, NDArray[Any]]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import tomllib
 from typing import Any
 
-from attention_core.cli.arrays import read_array, split_reference
+import numpy as np
+
+from attention_core.cli.arrays import SUFFIXES, read_array, split_reference
 from attention_core.errors import OptionError
 
 __all__ = ["integers", "pair", "settings"]
@@ -22,6 +24,8 @@ def settings(items: list[str]) -> dict[str, Any]:
         name, equals, text = item.partition("=")
         if not equals or not name:
             raise OptionError(f"--set: {item!r} is not NAME=VALUE, such as hidden_dim=64")
+        if name in ("name", "parameters"):
+            raise OptionError(f"--set: {name!r} is no parameter; use --scorer and --parameters")
         if name in found:
             raise OptionError(f"--set: {name!r} is given twice")
         found[name] = _toml_value(text)
@@ -32,20 +36,20 @@ def integers(option: str, text: str | None) -> Any:
     """An integer, or an array of them: ``7``, ``7,5,9``, or a file.
 
     >>> integers("--key-lengths", "7,5")
-    [7, 5]
+    array([7, 5])
     """
     if text is None:
         return None
     try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError:
-        if split_reference(text)[0].suffix:
+        numbers = np.array([int(part) for part in text.split(",")], np.int64)
+    except (ValueError, OverflowError):
+        if split_reference(text)[0].suffix in SUFFIXES:
             return read_array(text, option.removeprefix("--").replace("-", "_"))
         raise OptionError(
             f"{option}: {text!r} is neither an integer, nor integers with commas between them, "
             f"nor a file of them"
         ) from None
-    return numbers if "," in text else numbers[0]
+    return numbers if "," in text else int(numbers[0])
 
 
 def pair(option: str, text: str | None) -> tuple[int | None, int | None] | None:

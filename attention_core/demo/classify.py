@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attention_core import Attention, AttentionResult
+from attention_core import Attention, AttentionResult, scorers
 from attention_core.demo.digits import KEYS, Digits
-from attention_core.registry import default_registry
 
 __all__ = ["ROWS", "Look", "Outcome", "Row", "classify", "look"]
 
@@ -77,10 +76,11 @@ def classify(row: Row, digits: Digits, *, runs: int = 5) -> Outcome:
     key, value = digits.keys(centered=row.centered), digits.values()  # (1200, 64), (1200, 10)
     result = attention(query, key, value)
     answers = result.context.argmax(axis=-1)  # (597,)
-    info = default_registry().info(attention.to_config()["scorer"]["name"])
+    name = attention.to_config()["scorer"]["name"]
+    (formula,) = (info.formula for info in scorers() if info.name == name)
     return Outcome(
-        scorer=info.name,
-        formula=info.formula,
+        scorer=name,
+        formula=formula,
         accuracy=float((answers == digits.labels[KEYS:]).mean()),
         milliseconds=1000 * median(_seconds(attention, query, key, value) for _ in range(runs)),
         result=result,
