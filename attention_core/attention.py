@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import is_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,9 +130,19 @@ def attend(
     >>> result.context.round(3)
     array([[1.33]])
     """
-    if not is_causal and mask is bias is key_lengths is query_lengths is window is softcap is None:
-        if tile is workers is None and type(query_offset) is int:  # the smallest calls are many
-            return attend_plainly(resolve(scorer), query, key, value)
+    if (
+        mask is None
+        and bias is None
+        and key_lengths is None
+        and query_lengths is None
+        and is_causal is False
+        and type(query_offset) is int
+        and window is None
+        and softcap is None
+        and tile is None
+        and workers is None
+    ):  # the smallest calls would notice the time it takes to make an Attention
+        return attend_plainly(resolve(scorer), query, key, value)
     attention = Attention(
         scorer,
         is_causal=is_causal,
@@ -179,6 +189,7 @@ class Attention:
     softcap: float | None
     tile: tuple[int, int] | None
     workers: int | None
+    _is_default: bool = field(repr=False)
 
     def __init__(
         self,
@@ -257,7 +268,11 @@ class Attention:
     ) -> AttentionResult:
         """Attend with this scorer and these options; arguments and errors are those of `attend`."""
         if (
-            mask is bias is key_lengths is query_lengths is query_offset is None
+            mask is None
+            and bias is None
+            and key_lengths is None
+            and query_lengths is None
+            and query_offset is None
             and self._is_default
         ):
             return attend_plainly(self.scorer, query, key, value)

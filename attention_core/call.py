@@ -119,7 +119,7 @@ def attend_masked(
     """
     with np.errstate(all="ignore"):
         arrays = _projected(scorer, call)
-        options = {"softcap": softcap, "tile": tile, "workers": workers}
+        options: dict[str, Any] = {"softcap": softcap, "tile": tile, "workers": workers}
         if masking.edges is None:
             computed = _on_tiles(scorer, *arrays, masking, **options)
         else:

@@ -29,12 +29,14 @@ ENGINE = {
     "masking": "errors inputs",
     "tiles": "",
     "parallel": "",
-    "engine": "errors masking parallel scorer softmax tiles",
+    "scratch": "",
+    "engine": "errors masking parallel scorer scratch softmax tiles",
     "sparse": "engine errors masking parallel scorer softmax",
     # before and after a call
     "memory": "errors inputs scorer",
     "readout": "engine masking tiles",
-    "result": "errors masking readout",
+    "result": "errors masking readout softmax",
+    "call": ("engine errors inputs masking memory readout result scorer sparse tiles"),
 }
 NAMES = {
     "offers": "errors hookspecs scorer",
@@ -44,10 +46,7 @@ NAMES = {
     "array_files": "errors",
     "parameter_files": "array_files errors registry scorer",
     "config": "errors options parameter_files registry scorer",
-    "attention": (
-        "config engine errors inputs masking memory options readout registry result scorer "
-        "softmax sparse"
-    ),
+    "attention": "call config masking memory options registry result scorer",
 }
 PUBLIC = "attention_core"
 EDGES = {
