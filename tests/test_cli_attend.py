@@ -291,7 +291,7 @@ class Fragile(ac.Scorer):
 def test_a_failure_halfway_leaves_the_old_output(folder, monkeypatch):
     monkeypatch.setattr(registry, "_default", ac.Registry())
     ac.register_scorer(ac.ScorerSpec(name="fragile", factory=Fragile))
-    monkeypatch.setattr(blocks, "_PAIRS", 7)
+    monkeypatch.setattr(blocks, "_rows_per_block", lambda _: 1)
     np.save("out.npy", np.zeros(1))
     before = files(folder)
     result = run("qkv.npz", "--scorer", "fragile", "-o", "out.npy", code=2)
@@ -334,7 +334,7 @@ def test_an_interrupt_leaves_nothing(folder, rng, signum, code):
 
 
 def test_progress_shows_on_a_terminal(folder, monkeypatch):
-    monkeypatch.setattr(blocks, "_PAIRS", 7)
+    monkeypatch.setattr(blocks, "_rows_per_block", lambda _: 1)
     monkeypatch.setenv("FORCE_COLOR", "1")
     result = CliRunner().invoke(app, ["attend", "qkv.npz", "--scorer", "dot", "-o", "out.npy"])
     assert result.exit_code == 0

@@ -7,6 +7,7 @@ import pytest
 import scipy.sparse as sp
 
 import attention_core as ac
+from attention_core.cli import blocks as module
 from attention_core.cli.blocks import attend_in_blocks
 
 L, S, D = 7, 9, 4
@@ -176,12 +177,13 @@ def test_errors_speak_of_the_whole(rng):
             blocks(attention, query, key, value, rows=2, **options)
 
 
-def test_blocks_are_chosen_by_their_size(rng, monkeypatch):
-    from attention_core.cli import blocks as module
-
-    monkeypatch.setattr(module, "_PAIRS", 3 * S)
+def test_blocks_are_chosen_by_their_size(rng):
     seen = []
     blocks(ac.Attention("dot"), *arrays(rng), rows=None, seen=seen)
-    assert seen == [(3, L), (6, L), (7, L)]
-    monkeypatch.setattr(module, "_PAIRS", 600 * S)
-    assert module._rows_per_block(S) == 512
+    assert seen == [(L, L)]
+    assert [module._rows_per_block(pairs) for pairs in (0, 20_000, 100_000, 1 << 30)] == [
+        1 << 24,
+        768,
+        167,
+        64,
+    ]

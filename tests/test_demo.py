@@ -190,6 +190,14 @@ def test_a_digit_in_color_takes_half_the_height(closer):
     assert white in lines[0]
 
 
+@pytest.mark.parametrize(
+    "options", [{"color_system": "standard"}, {"color_system": "truecolor", "no_color": True}]
+)
+def test_shades_where_there_are_no_grays(closer, options):
+    lines = printed(closer, force_terminal=True, width=120, **options).splitlines()
+    assert lines[0].startswith("      ▒▒▓▓██████")
+
+
 def test_a_wrong_answer_says_so(closer):
     output = printed(dataclasses.replace(closer, truth=4), width=80)
     assert output.rstrip().endswith("So the query is read as a 9, but is a 4.")

@@ -17,7 +17,10 @@ def main() -> None:
             "pip install 'attention-core[cli]'\n"
         )
         sys.exit(2)
-    from attention_core.cli.app import app
-
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # clean up as after an interrupt
-    app(prog_name="attention-core")
+    try:
+        from attention_core.cli.app import app
+
+        app(prog_name="attention-core")
+    except KeyboardInterrupt:  # while importing; the commands see to their own
+        sys.exit(130)

@@ -25,6 +25,7 @@ Allocate = Callable[[str, tuple[int, ...], np.dtype[Any]], Array]
 
 # Pairs of a query and a key in a block: some tenths of a second, and 64 MiB of float32 weights.
 _PAIRS = 1 << 24
+_LEAST_ROWS = 64  # with fewer, matrix products are slow
 _ROW_STEP = 256  # blocks of so many rows are cut into tiles as the whole would be
 
 
@@ -123,7 +124,7 @@ class _Pieces:
 
 
 def _rows_per_block(pairs_per_row: int) -> int:
-    rows = max(1, _PAIRS // max(pairs_per_row, 1))
+    rows = max(_LEAST_ROWS, _PAIRS // max(pairs_per_row, 1))
     return rows - rows % _ROW_STEP if rows > _ROW_STEP else rows
 
 

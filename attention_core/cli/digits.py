@@ -54,7 +54,7 @@ def show_look(console: Console, look: Look) -> None:
 
 def draw_digit(console: Console, image: NDArray[np.uint8]) -> Text:
     """An image of ink from 0 to 16 as text: half blocks in grays, or shades without color."""
-    if console.color_system in ("256", "truecolor"):
+    if _has_grays(console):
         return Text("\n").join(map(_half_blocks, image[::2], image[1::2]))
     shades = SHADES if _has_blocks(console) else ASCII_SHADES
     level = (image.astype(int) * len(shades) - 1).clip(0) // 16  # (8, 8): 0 .. len(shades) - 1
@@ -83,7 +83,7 @@ def _cell(
 
 def _grid(console: Console, cells: Sequence[RenderableType]) -> Table:
     """All in a row where they fit, else in equal rows."""
-    width = 8 if console.color_system in ("256", "truecolor") else 16
+    width = 8 if _has_grays(console) else 16
     gap = 2
     fit = max(1, (console.width + gap) // (width + gap))
     columns = next(n for n in (6, 3, 2, 1) if n <= fit)
@@ -105,6 +105,10 @@ def _bars(console: Console, context: NDArray[np.floating]) -> Table:
         bar = full * round(BAR * float(share))
         grid.add_row(*(Text(t, style) for t in (str(label), f"{share:.3f}", bar)))
     return grid
+
+
+def _has_grays(console: Console) -> bool:
+    return console.color_system in ("256", "truecolor") and not console.no_color
 
 
 def _has_blocks(console: Console) -> bool:
