@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from operator import is_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,9 +139,9 @@ def attend(
         and window is None
         and softcap is None
         and tile is None
-        and workers is None
     ):  # the smallest calls would notice the time it takes to make an Attention
-        return attend_plainly(resolve(scorer), query, key, value)
+        workers = None if workers is None else check_option("workers", workers)
+        return attend_plainly(resolve(scorer), query, key, value, workers)
     attention = Attention(
         scorer,
         is_causal=is_causal,
@@ -189,7 +188,7 @@ class Attention:
     softcap: float | None
     tile: tuple[int, int] | None
     workers: int | None
-    _is_default: bool = field(repr=False)
+    _is_plain: bool = field(repr=False)
 
     def __init__(
         self,
@@ -210,11 +209,10 @@ class Attention:
             "tile": tile,
             "workers": workers,
         }
-        is_default = all(map(is_, options.values(), OPTIONS.values()))
-        if not is_default:
-            options = {name: check_option(name, value) for name, value in options.items()}
+        checked = {name: check_option(name, value) for name, value in options.items()}
+        is_plain = all(checked[name] is OPTIONS[name] for name in checked if name != "workers")
         # frozen: attributes cannot be set one by one
-        self.__dict__.update(options, scorer=resolve(scorer), _is_default=is_default)
+        self.__dict__.update(checked, scorer=resolve(scorer), _is_plain=is_plain)
 
     @classmethod
     def from_config(
@@ -273,9 +271,9 @@ class Attention:
             and key_lengths is None
             and query_lengths is None
             and query_offset is None
-            and self._is_default
+            and self._is_plain
         ):
-            return attend_plainly(self.scorer, query, key, value)
+            return attend_plainly(self.scorer, query, key, value, self.workers)
         call = prepare(self.scorer, query, key, value)
         masking = Masking(
             call.batch,

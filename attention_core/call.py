@@ -80,9 +80,9 @@ def prepare(scorer: Scorer, query: ArrayLike, key: ArrayLike | Memory, value: An
 
 
 def attend_plainly(
-    scorer: Scorer, query: ArrayLike, key: ArrayLike | Memory, value: Any
+    scorer: Scorer, query: ArrayLike, key: ArrayLike | Memory, value: Any, workers: int | None
 ) -> AttentionResult:
-    """A call without any option; small ones are done at once."""
+    """A call without any option that changes the result; small ones are done at once."""
     call = prepare(scorer, query, key, value)
     with np.errstate(all="ignore"):  # NaN and Inf in the inputs are results, not accidents
         query, key, value = _projected(scorer, call)
@@ -92,12 +92,12 @@ def attend_plainly(
         if fits_one_tile(*shape, cost, key.shape[-1] if scorer.needs_small_tiles else 1):
             found = attend_at_once(scorer, query, key, value, call.batch)
         if found is None:
-            computed = _on_tiles(scorer, query, key, value, Masking(*shape))
+            computed = _on_tiles(scorer, query, key, value, Masking(*shape), workers=workers)
         else:
             context, shift, total = found
 
             def make_readout() -> TileReadout:
-                engine = Engine(scorer, query, key, value, Masking(*shape))
+                engine = Engine(scorer, query, key, value, Masking(*shape), workers=workers)
                 return TileReadout(engine, shift[..., 0], total[..., 0])
 
             computed = context, make_readout

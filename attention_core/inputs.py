@@ -16,6 +16,7 @@ __all__ = [
     "check_key_and_value",
     "computing_dtype",
     "integers_per_item",
+    "is_real",
     "with_batch_axes",
 ]
 
@@ -32,8 +33,10 @@ def as_array(name: str, array: ArrayLike) -> Array:
     ------
     DTypeError
         For complex numbers, objects, strings, dates and floats wider than float64.
+    ShapeError
+        For nested lists of different lengths.
     """
-    result = array if type(array) is np.ndarray else np.asarray(array)
+    result = array if type(array) is np.ndarray else _converted(name, array)
     if _is_float(result.dtype):
         return result
     if result.dtype.kind not in "iub":
@@ -42,6 +45,20 @@ def as_array(name: str, array: ArrayLike) -> Array:
             f"got dtype {result.dtype}"
         )
     return result.astype(np.float64)
+
+
+def _converted(name: str, array: ArrayLike) -> Array:
+    try:
+        return np.asarray(array)
+    except ValueError:
+        raise ShapeError(
+            f"{name} must be an array, got nested lists of different lengths"
+        ) from None
+
+
+def is_real(dtype: np.dtype[Any]) -> bool:
+    """Whether a dtype holds real numbers: floats of any width, or integers."""
+    return dtype.kind in "fiu" or dtype.name in _FLOATS
 
 
 @lru_cache(maxsize=256)  # asking a dtype for its name is slow
@@ -69,7 +86,13 @@ def check_key_and_value(key: Array, value: Array) -> None:
 
 @lru_cache(maxsize=256)
 def computing_dtype(*dtypes: np.dtype[Any]) -> tuple[np.dtype[Any], np.dtype[Any]]:
-    """The dtype to compute in and the dtype to return: half precision computes in float32."""
+    """The dtype to compute in and the dtype to return: half precision computes in float32.
+
+    float16 and bfloat16 together, neither of which holds the other, give float32.
+    """
+    halves = {dtype.name for dtype in dtypes if dtype.itemsize < 4}
+    if len(halves) > 1:
+        dtypes = (np.dtype(np.float32), *(dtype for dtype in dtypes if dtype.itemsize >= 4))
     result = np.result_type(*dtypes)
     return (result if result.itemsize >= 4 else np.dtype(np.float32)), result
 

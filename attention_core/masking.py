@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from attention_core.errors import DTypeError, OptionError, ShapeError
-from attention_core.inputs import integers_per_item
+from attention_core.inputs import integers_per_item, is_real
 
 __all__ = ["Masking", "PairFunction", "is_sparse", "of_item", "take"]
 
@@ -159,7 +159,7 @@ class Masking:
         """What is added to the scores of these rows and keys, (..., l, s)."""
         if callable(self.bias):
             tile = self._evaluated("bias", self.bias, *self._positions(batch, rows, keys))
-            if tile.dtype.kind not in "fiuV":
+            if not is_real(tile.dtype):
                 raise DTypeError(
                     f"the bias function must return real numbers, got dtype {tile.dtype}"
                 )
@@ -192,9 +192,8 @@ class Masking:
             of_pairs = np.broadcast_to(values, (*self.batch, len(keys), 1))[item][:, 0]
         else:
             assert self.bias is not None
-            bias = of_item(self.bias, item)  # (L, S), or 1 to broadcast
-            length, key_length = bias.shape
-            of_pairs = bias[queries if length > 1 else 0, keys if key_length > 1 else 0]
+            bias = np.broadcast_to(of_item(self.bias, item), self.shape[-2:])
+            of_pairs = bias[queries, keys]
         return np.asarray(of_pairs, dtype)
 
     def _positions(self, batch: Batch, rows: slice, keys: slice) -> tuple[Array, Array]:
@@ -223,9 +222,8 @@ class Masking:
     def _checked_mask(self, mask: ArrayLike, single_query: bool) -> Array:
         array = np.asarray(mask)
         if array.dtype != np.bool_:
-            kind = "a float" if array.dtype.kind == "f" else f"a {array.dtype}"
             raise DTypeError(
-                f"mask must be boolean (True = may attend), got {kind} array; {_MASK_ADVICE}"
+                f"mask must be boolean (True = may attend), got dtype {array.dtype}; {_MASK_ADVICE}"
             )
         return self._fitted("mask", array, single_query)
 
@@ -240,7 +238,7 @@ class Masking:
             raise DTypeError(
                 "bias must hold real numbers to add to the scores, got a boolean array; use mask="
             )
-        if array.dtype.kind not in "fiuV":
+        if not is_real(array.dtype):
             raise DTypeError(f"bias must hold real numbers, got dtype {array.dtype}")
         return self._fitted("bias", array, single_query)
 

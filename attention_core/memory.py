@@ -98,7 +98,7 @@ class Memory:
                 f"value to append must have shape (..., n, {self._values.shape[-1]}), "
                 f"got {value.shape}"
             )
-        if np.result_type(self.dtype, key.dtype, value.dtype) != self.dtype:
+        if computing_dtype(self.dtype, key.dtype, value.dtype)[1] != self.dtype:
             raise DTypeError(
                 f"the memory holds {self.dtype}, which cannot keep the digits of key {key.dtype} "
                 f"and value {value.dtype}: convert them, or make the memory from wider arrays"

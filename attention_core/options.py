@@ -8,6 +8,8 @@ from numbers import Integral, Real
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from attention_core.errors import OptionError, OptionTypeError, did_you_mean
 
 __all__ = ["OPTIONS", "check_option"]
@@ -49,7 +51,7 @@ def check_option(name: str, value: Any) -> Any:
 
 
 def _is_causal(value: Any) -> bool:
-    if isinstance(value, bool) or type(value).__name__ == "bool_":
+    if isinstance(value, (bool, np.bool_)):
         return bool(value)
     raise OptionTypeError(f"is_causal must be True or False, got {value!r}")
 

@@ -200,11 +200,11 @@ class InnerProductScorer(Scorer):
     ...         return query / np.linalg.norm(query, axis=-1, keepdims=True)
     ...
     ...     project_key = project_query
-    >>> q = k = np.array([[3.0, 4.0], [4.0, -3.0]])
+    >>> q = k = np.array([[3.0, 4.0], [8.0, 6.0]])
     >>> cosine = Cosine()
-    >>> cosine.score(cosine.project_query(q), cosine.project_key(k)).round(12)
-    array([[1., 0.],
-           [0., 1.]])
+    >>> cosine.score(cosine.project_query(q), cosine.project_key(k)).round(2)
+    array([[1.  , 0.96],
+           [0.96, 1.  ]])
     """
 
     needs_small_tiles = False
@@ -259,7 +259,7 @@ def project(scorer: Scorer, method: str, array: Array) -> Array:
     if projected.shape[:-1] != array.shape[:-1]:
         raise ScorerContractError(
             f"{scorer} returned shape {projected.shape} from {method} for {array.shape}; "
-            f"expected {array.shape[:-1]} and one axis of features"
+            f"expected ({', '.join(map(str, array.shape[:-1]))}, H)"
         )
     return projected
 
