@@ -4,14 +4,18 @@ A block whose first line is `# some/path` is a file and is written there. All ot
 are run as doctests, each in an interpreter of its own, so each can be pasted on its own.
 """
 
+import json
 import os
 import re
+import shlex
 import subprocess
 import sys
+import sysconfig
 import tomllib
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import attention_core as ac
@@ -28,6 +32,7 @@ EXAMPLES = [
     body for language, body in BLOCKS if language == "python" and body not in FILES.values()
 ]
 COMMANDS = dict(re.findall(r"^<!-- ci: (\w+) -->\n```sh\n(.*)\n```$", README, flags=re.MULTILINE))
+SHELL = [body for language, body in BLOCKS if language == "sh" and "python3" not in body]
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
 
@@ -59,6 +64,7 @@ def test_the_scan_found_the_blocks():
     assert len(EXAMPLES) >= 4
     assert all(">>>" in example for example in EXAMPLES)
     assert set(COMMANDS) == {"demo", "test"}
+    assert len(SHELL) == 1
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
@@ -75,6 +81,18 @@ def test_every_example_runs(folder, example):
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("line", "".join(SHELL).splitlines())
+def test_every_command_runs(folder, line):
+    x = np.random.default_rng(0).normal(size=(3, 4, 8))
+    np.savez(folder / "arrays.npz", query=x[0], key=x[1], value=x[2])
+    command, *arguments = shlex.split(line)
+    script = Path(sysconfig.get_path("scripts")) / command
+    done = subprocess.run([script, *arguments], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    if "--output" in arguments:
+        assert (folder / arguments[-1]).stat().st_size > 0
 
 
 @pytest.mark.parametrize("name", ["demo", "test"])
@@ -95,6 +113,13 @@ def test_the_table_of_scorers_is_what_is_registered():
         for info in ac.scorers()
         if info.distribution == "attention-core"
     ]
+
+
+def test_the_accuracies_are_those_of_the_demo(folder):
+    script = Path(sysconfig.get_path("scripts")) / "attention-core"
+    demo = subprocess.run([script, "demo", "--json"], cwd=folder, check=True, capture_output=True)
+    said = dict(re.findall(r"(\w+) (0\.\d{3})", README.split("Accuracy on 597")[1].split("]")[0]))
+    assert said == {row["scorer"]: f"{row['accuracy']:.3f}" for row in json.loads(demo.stdout)}
 
 
 def test_every_attention_option_is_named():
