@@ -41,8 +41,9 @@ ENGINE = {
 NAMES = {
     "offers": "errors hookspecs scorer",
     "claims": "errors offers",
-    "loading": "errors hookspecs offers",
-    "registry": "claims errors hookspecs loading offers scorer",
+    "distributions": "",
+    "loading": "distributions errors hookspecs offers",
+    "registry": "claims distributions errors hookspecs loading offers scorer",
     "array_files": "errors",
     "parameter_files": "array_files errors registry scorer",
     "config": "errors options parameter_files registry scorer",
