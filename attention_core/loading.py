@@ -9,29 +9,28 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pluggy
 
 import attention_core.hookspecs as hookspecs
+from attention_core.distributions import (
+    Distribution,
+    entry_points,
+    identity,
+    installed_distributions,
+)
 from attention_core.errors import PluginError
 from attention_core.hookspecs import GROUP, ScorerSpec
-from attention_core.offers import canonical, check_factory
-
-if TYPE_CHECKING:
-    from importlib.metadata import Distribution, EntryPoint
+from attention_core.offers import canonical, checked_signature, import_object
 
 __all__ = [
-    "UNKNOWN",
     "Plugin",
     "PluginFailure",
     "check_spec",
     "installed_plugins",
     "load_specs",
 ]
-
-UNKNOWN = "unknown"
-"""Stands for the name or version of a distribution that does not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,8 @@ class Plugin:
     name: str
     distribution: str
     version: str
-    entry_point: EntryPoint
+    value: str
+    """The module of its hooks, as an entry point names it."""
 
     def __str__(self) -> str:
         return f"{self.name} ({self.distribution} {self.version})"
@@ -80,53 +80,34 @@ def installed_plugins() -> tuple[list[Plugin], list[PluginFailure]]:
     Notes
     -----
     `importlib.metadata.entry_points` gives up at the first unreadable declaration of *any*
-    installed distribution, and parses them all. Asking each distribution in turn keeps damage
-    where it is, and takes half the time.
+    installed distribution. Reading each by itself keeps damage where it is.
     """
-    from importlib.metadata import distributions  # 20 ms, so only when somebody asks for a name
-
     plugins: list[Plugin] = []
     failures: list[PluginFailure] = []
     seen: set[str] = set()
-    for distribution in distributions():
-        if not _declares_plugins(distribution):
+    for distribution in installed_distributions():
+        text = _declaration(distribution)
+        if f"[{GROUP}]" not in text:
             continue
-        name, version = _identity(distribution)
+        name, version = identity(distribution)
         if canonical(name) in seen:
             continue
         seen.add(canonical(name))
         try:
-            declared = distribution.entry_points.select(group=GROUP)
-        except Exception as error:  # noqa: BLE001 - damaged files raise whatever parsing them does
+            declared = entry_points(text, GROUP)
+        except ValueError as error:
             failures.append(PluginFailure("entry_points.txt", name, version, error))
         else:
-            plugins += (Plugin(entry.name, name, version, entry) for entry in declared)
-    plugins.sort(
-        key=lambda plugin: (
-            canonical(plugin.distribution),
-            plugin.entry_point.name,
-            plugin.entry_point.value,
-        )
-    )
+            plugins += (Plugin(key, name, version, value) for key, value in declared.items())
+    plugins.sort(key=lambda plugin: (canonical(plugin.distribution), plugin.name))
     return plugins, failures
 
 
-def _declares_plugins(distribution: Distribution) -> bool:
+def _declaration(distribution: Distribution) -> str:
     try:
-        text = distribution.read_text("entry_points.txt")
+        return distribution.read_text("entry_points.txt") or ""
     except (OSError, UnicodeError):
-        return False
-    return text is not None and f"[{GROUP}]" in text
-
-
-def _identity(distribution: Distribution) -> tuple[str, str]:
-    try:
-        metadata = distribution.metadata  # parsed once; .name and .version parse it each time
-    except Exception:  # noqa: BLE001 - a half-removed distribution raises what its Python likes
-        return UNKNOWN, UNKNOWN
-    name = metadata["Name"] if "Name" in metadata else UNKNOWN  # noqa: SIM401 - declares no get
-    version = metadata["Version"] if "Version" in metadata else UNKNOWN  # noqa: SIM401
-    return name, version
+        return ""
 
 
 def load_specs(plugin: Plugin) -> tuple[ScorerSpec, ...]:
@@ -145,12 +126,12 @@ def load_specs(plugin: Plugin) -> tuple[ScorerSpec, ...]:
     """
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
-    manager.register(plugin.entry_point.load(), name=plugin.name)
+    manager.register(import_object(plugin.value), name=plugin.name)
     manager.check_pending()  # a misspelt hook is an error, not silence
     hooks = manager.hook.attention_core_scorers.get_hookimpls()
     if not hooks:
         raise PluginError(
-            f"{plugin.entry_point.value!r} implements no hook; decorate a function "
+            f"{plugin.value!r} implements no hook; decorate a function "
             f"attention_core_scorers() with @hookimpl"
         )
     return tuple(check_spec(spec) for hook in hooks for spec in _offered(hook.function()))
@@ -188,7 +169,7 @@ def check_spec(spec: Any) -> ScorerSpec:
         if not isinstance(text, str):
             raise PluginError(f"scorer {spec.name!r}: {field} must be a string, got {text!r}")
     if not isinstance(spec.factory, str):
-        check_factory(spec.factory, f"scorer {spec.name!r}")
+        checked_signature(spec.factory, f"scorer {spec.name!r}")
     elif not re.fullmatch(r"\w+(\.\w+)*:\w+(\.\w+)*", spec.factory):
         raise PluginError(
             f"scorer {spec.name!r}: factory must be a callable or 'package.module:attribute', "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from importlib import import_module
@@ -20,7 +20,7 @@ from attention_core.errors import (
 from attention_core.hookspecs import ScorerSpec
 from attention_core.scorer import Origin, Scorer
 
-__all__ = ["Offer", "canonical", "check_factory"]
+__all__ = ["Offer", "canonical", "checked_signature", "import_object"]
 
 BUNDLED = "attention-core"
 """The distribution whose names no other can take."""
@@ -76,25 +76,23 @@ class Offer:
         return f"scorer {Origin(self.spec.name, self.distribution, self.version)}"
 
     @cached_property
-    def factory(self) -> Callable[..., Any]:
-        """The factory itself, imported if need be, with a signature that can be configured."""
-        factory: Any = self.spec.factory
-        if isinstance(factory, str):
-            module, _, attributes = factory.partition(":")
-            try:
-                factory = reduce(getattr, attributes.split("."), import_module(module))
-            except Exception as error:
-                raise PluginError(
-                    f"{self}: its factory {factory!r} cannot be imported - "
-                    f"{type(error).__name__}: {error}"
-                ) from error
-        check_factory(factory, str(self))
-        return factory  # type: ignore[no-any-return]  # just checked
+    def factory(self) -> Any:
+        """The factory itself, imported if need be."""
+        factory = self.spec.factory
+        if not isinstance(factory, str):
+            return factory
+        try:
+            return import_object(factory)
+        except Exception as error:
+            raise PluginError(
+                f"{self}: its factory {factory!r} cannot be imported - "
+                f"{type(error).__name__}: {error}"
+            ) from error
 
     @cached_property
     def signature(self) -> inspect.Signature:
         """What the factory may be given."""
-        return inspect.signature(self.factory)
+        return checked_signature(self.factory, str(self))
 
     def problems(self, parameters: Mapping[str, Any]) -> dict[str, str]:
         """What is wrong with the names of some parameters: wrong or missing name -> message."""
@@ -158,20 +156,34 @@ def canonical(distribution: str) -> str:
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
-def check_factory(factory: Any, subject: str) -> None:
-    """Check that a factory can be called, and that each of its parameters has a name.
+def import_object(reference: str) -> Any:
+    """What an entry point refers to: ``package.module``, or ``package.module:attribute``.
+
+    >>> import_object("math:tau.real")
+    6.283185307179586
+    """
+    module, _, attributes = reference.partition("[")[0].strip().partition(":")
+    return reduce(getattr, filter(None, attributes.split(".")), import_module(module))
+
+
+def checked_signature(factory: Any, subject: str) -> inspect.Signature:
+    """The signature of a factory, once each of its parameters is found to have a name.
 
     Raises
     ------
     PluginError
-        Beginning with `subject`, when it is not so.
+        Beginning with `subject`, for a factory that cannot be called like that.
     """
-    try:
-        parameters = inspect.signature(factory).parameters.values()
-    except (TypeError, ValueError):
-        raise PluginError(
-            f"{subject}: its factory must be callable with a signature, got {factory!r}"
-        ) from None
+    if inspect.isclass(factory) and factory.__init__ is object.__init__:
+        signature = inspect.Signature()  # inspect knows, too, but first compiles a tokenizer
+    else:
+        try:
+            signature = inspect.signature(factory)
+        except (TypeError, ValueError):
+            raise PluginError(
+                f"{subject}: its factory must be callable with a signature, got {factory!r}"
+            ) from None
+    parameters = signature.parameters.values()
     unnamed = [str(p) for p in parameters if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     unnamed += [f"{p.name}, /" for p in parameters if p.kind is p.POSITIONAL_ONLY]
     if unnamed:
@@ -179,12 +191,13 @@ def check_factory(factory: Any, subject: str) -> None:
             f"{subject}: its factory takes ({', '.join(unnamed)}); name every parameter, "
             f"so that a config can give it and a typo is noticed"
         )
-    for parameter in parameters:
-        if parameter.name in CONFIG_KEYS:
+    for name in signature.parameters:
+        if name in CONFIG_KEYS:
             raise PluginError(
-                f"{subject}: its factory has a parameter {parameter.name!r}, which a config "
+                f"{subject}: its factory has a parameter {name!r}, which a config "
                 f"uses for something else; call it something else"
             )
     missing = sorted(getattr(factory, "__abstractmethods__", ()))
     if missing:
         raise PluginError(f"{subject}: {factory.__name__} does not implement {', '.join(missing)}")
+    return signature

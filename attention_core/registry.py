@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from attention_core.claims import Claims, NameConflict, ScorerInfo
+from attention_core.distributions import UNKNOWN
 from attention_core.errors import (
     OptionTypeError,
     PluginError,
@@ -19,7 +20,6 @@ from attention_core.errors import (
 )
 from attention_core.hookspecs import ScorerSpec
 from attention_core.loading import (
-    UNKNOWN,
     Plugin,
     PluginFailure,
     check_spec,

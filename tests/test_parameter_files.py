@@ -125,6 +125,12 @@ def test_the_same_arrays_are_the_same_bytes(tmp_path, suffix):
     assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
 
 
+def test_an_archive_does_not_tell_when_it_was_written(tmp_path):
+    save_parameters(tmp_path / "w.npz", make(SCORERS["seeded"]))
+    with zipfile.ZipFile(tmp_path / "w.npz") as archive:
+        assert {member.date_time[0] for member in archive.infolist()} == {1980}
+
+
 # --- scorers ---
 
 
