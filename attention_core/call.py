@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from attention_core.engine import Engine, attend_at_once, pair_cost
+from attention_core.engine import Engine, attend_at_once
 from attention_core.errors import OptionError, OptionTypeError, ShapeError
 from attention_core.inputs import (
     as_array,
@@ -19,14 +21,15 @@ from attention_core.inputs import (
 )
 from attention_core.masking import Masking
 from attention_core.memory import Memory
+from attention_core.parallel import blas_on_one_thread
 from attention_core.readout import Readout, TileReadout
 from attention_core.result import AttentionResult
 from attention_core.scorer import Scorer, project
-from attention_core.tiles import fits_one_tile
 
 __all__ = ["Call", "attend_masked", "attend_plainly", "prepare"]
 
 Array = NDArray[Any]
+Shape = tuple[int, ...]
 Computed = tuple[Array, Callable[[], Readout]]
 """A context, and what makes the readout of the rest when it is first asked for."""
 
@@ -40,7 +43,7 @@ class Call(NamedTuple):
     """(..., S, Dk), or (..., S, H) when it comes from a memory."""
     value: Array
     """(..., S, Dv)"""
-    batch: tuple[int, ...]
+    batch: Shape
     result_dtype: np.dtype[Any]
     is_single: bool
     """Whether the query came without its L axis."""
@@ -69,7 +72,7 @@ def prepare(scorer: Scorer, query: ArrayLike, key: ArrayLike | Memory, value: An
         key_dim = keys.shape[-1]
         dtype, result_dtype = computing_dtype(queries.dtype, keys.dtype, values.dtype)
     scorer.check_features(queries.shape[-1], key_dim)
-    batch: tuple[int, ...] = ()
+    batch: Shape = ()
     if not queries.ndim == keys.ndim == values.ndim == 2:
         batch = broadcast_batch(query=queries.shape, key=keys.shape, value=values.shape)
     if not queries.dtype == keys.dtype == values.dtype == dtype:
@@ -82,26 +85,24 @@ def prepare(scorer: Scorer, query: ArrayLike, key: ArrayLike | Memory, value: An
 def attend_plainly(
     scorer: Scorer, query: ArrayLike, key: ArrayLike | Memory, value: Any, workers: int | None
 ) -> AttentionResult:
-    """A call without any option that changes the result; small ones are done at once."""
+    """A call without any option that changes the result; tiny ones are done at once."""
     call = prepare(scorer, query, key, value)
-    with np.errstate(all="ignore"):  # NaN and Inf in the inputs are results, not accidents
-        query, key, value = _projected(scorer, call)
-        shape = (call.batch, query.shape[-2], key.shape[-2])
-        cost = pair_cost(scorer, key.shape[-1], value.shape[-1])
-        found = None
-        if fits_one_tile(*shape, cost, key.shape[-1] if scorer.needs_small_tiles else 1):
-            found = attend_at_once(scorer, query, key, value, call.batch)
-        if found is None:
-            computed = _on_tiles(scorer, query, key, value, Masking(*shape), workers=workers)
-        else:
+    queries, keys, values = call.query.shape, call.key.shape, call.value.shape
+    if _is_tiny(type(scorer), queries, keys, values, call.batch, call.is_projected):
+        with np.errstate(all="ignore"):  # NaN and Inf in the inputs are results, not accidents
+            arrays = _projected(scorer, call)
+            found = attend_at_once(scorer, *arrays, call.batch)
+        if found is not None:
             context, shift, total = found
 
             def make_readout() -> TileReadout:
-                engine = Engine(scorer, query, key, value, Masking(*shape), workers=workers)
+                engine = Engine(
+                    scorer, *arrays, Masking(call.batch, queries[-2], keys[-2]), workers=workers
+                )
                 return TileReadout(engine, shift[..., 0], total[..., 0])
 
-            computed = context, make_readout
-    return AttentionResult(*computed, call.result_dtype, call.is_single)
+            return AttentionResult(context, make_readout, call.result_dtype, call.is_single)
+    return attend_masked(scorer, call, Masking(call.batch, queries[-2], keys[-2]), workers=workers)
 
 
 def attend_masked(
@@ -109,15 +110,15 @@ def attend_masked(
     call: Call,
     masking: Masking,
     *,
-    softcap: float | None,
-    tile: tuple[int, int] | None,
-    workers: int | None,
+    softcap: float | None = None,
+    tile: tuple[int, int] | None = None,
+    workers: int | None = None,
 ) -> AttentionResult:
     """A call of any kind, on tiles or on the edges of a mask that stores few.
 
     What is read out of a sparse mask is sparse, wherever the context was computed.
     """
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), blas_on_one_thread():
         arrays = _projected(scorer, call)
         options: dict[str, Any] = {"softcap": softcap, "tile": tile, "workers": workers}
         if masking.edges is None:
@@ -127,6 +128,30 @@ def attend_masked(
 
             computed = attend_edges(scorer, *arrays, masking, **options)
     return AttentionResult(*computed, call.result_dtype, call.is_single)
+
+
+@lru_cache(maxsize=1024)
+def _is_tiny(
+    scorer: type[Scorer], query: Shape, key: Shape, value: Shape, batch: Shape, is_projected: bool
+) -> bool:
+    """Whether every product is so small that BLAS keeps it on one thread by itself.
+
+    Larger calls hold BLAS to one thread, so that what else runs in the process cannot change a bit.
+    """
+    length, key_length = query[-2], key[-2]
+    widest = max(query[-1], key[-1], value[-1])
+    if not 0 < prod(batch) * length * key_length * widest <= _BLAS_MATRIX:
+        return False
+    if length == 1 and key_length * widest > _BLAS_VECTOR:
+        return False
+    projects_query = scorer.project_query is not Scorer.project_query
+    projects_key = scorer.project_key is not Scorer.project_key and not is_projected
+    rows = max(length * projects_query, key_length * projects_key)
+    return rows * widest**2 <= (_BLAS_MATRIX if rows > 1 else _BLAS_VECTOR)
+
+
+# Multiply-adds up to which OpenBLAS uses one thread, for two matrices and for a row and a matrix.
+_BLAS_MATRIX, _BLAS_VECTOR = 1 << 18, 9216
 
 
 def _on_tiles(*arguments: Any, **options: Any) -> Computed:

@@ -9,7 +9,8 @@ conflict costs any other name.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from attention_core.errors import AmbiguousScorerError, PluginError
 from attention_core.offers import Offer, canonical
@@ -40,6 +41,8 @@ class ScorerInfo:
     version: str | None
     qualified_name: str
     """Its distribution and name, such as ``acme-attention/rbf``, which nobody can contest."""
+    example: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Parameters that make a small working scorer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +150,7 @@ class Claims:
             distribution=offer.distribution,
             version=offer.version,
             qualified_name=offer.qualified_name,
+            example=dict(spec.example),
         )
 
     def spellings(self) -> tuple[str, ...]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
@@ -40,6 +40,10 @@ class ScorerSpec:
         Other names for the same scorer.
     reference
         The paper, with its DOI or arXiv id.
+    example
+        Parameters that make a small working scorer, of the kinds a config may hold. The
+        conformance kit and the documentation make one; a scorer that needs no parameters needs no
+        example.
 
     Examples
     --------
@@ -54,6 +58,7 @@ class ScorerSpec:
     formula: str = ""
     aliases: tuple[str, ...] = ()
     reference: str = ""
+    example: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @hookspec

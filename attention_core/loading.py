@@ -7,7 +7,7 @@ its specs are handed over together or not at all.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -168,6 +168,11 @@ def check_spec(spec: Any) -> ScorerSpec:
         text = getattr(spec, field)
         if not isinstance(text, str):
             raise PluginError(f"scorer {spec.name!r}: {field} must be a string, got {text!r}")
+    example: Any = spec.example
+    if not isinstance(example, Mapping) or not all(isinstance(name, str) for name in example):
+        raise PluginError(
+            f"scorer {spec.name!r}: example must be a mapping of parameters, got {example!r}"
+        )
     if not isinstance(spec.factory, str):
         checked_signature(spec.factory, f"scorer {spec.name!r}")
     elif not re.fullmatch(r"\w+(\.\w+)*:\w+(\.\w+)*", spec.factory):

@@ -141,12 +141,7 @@ class Masking:
         if self.edges is not None:
             conditions.append(self.edges[rows, keys].toarray())
         elif callable(self.mask):
-            values = self._evaluated("mask", self.mask, *self._positions(batch, rows, keys))
-            if values.dtype != np.bool_:
-                raise DTypeError(
-                    f"the mask function must return booleans (True = may attend), "
-                    f"got dtype {values.dtype}; {_MASK_ADVICE}"
-                )
+            values = self._tile_values("mask", self.mask, batch, rows, keys)
             conditions.append(values)
         elif self.mask is not None:
             conditions.append(take(self.mask, batch, rows, keys))
@@ -158,11 +153,7 @@ class Masking:
     def bias_tile(self, batch: Batch, rows: slice, keys: slice, dtype: np.dtype[Any]) -> Array:
         """What is added to the scores of these rows and keys, (..., l, s)."""
         if callable(self.bias):
-            tile = self._evaluated("bias", self.bias, *self._positions(batch, rows, keys))
-            if not is_real(tile.dtype):
-                raise DTypeError(
-                    f"the bias function must return real numbers, got dtype {tile.dtype}"
-                )
+            tile = self._tile_values("bias", self.bias, batch, rows, keys)
         else:
             assert self.bias is not None
             tile = take(self.bias, batch, rows, keys)
@@ -188,8 +179,9 @@ class Masking:
             offset = (
                 self.offset if isinstance(self.offset, int) else of_item(self.offset, item).item()
             )
-            values = np.asarray(self.bias(queries[:, None] + offset, keys[:, None]))  # (..., e, 1)
-            of_pairs = np.broadcast_to(values, (*self.batch, len(keys), 1))[item][:, 0]
+            shape = (*self.batch, len(keys), 1)
+            values = _evaluated("bias", self.bias, queries[:, None] + offset, keys[:, None], shape)
+            of_pairs = np.broadcast_to(values, shape)[item][:, 0]
         else:
             assert self.bias is not None
             bias = np.broadcast_to(of_item(self.bias, item), self.shape[-2:])
@@ -207,17 +199,12 @@ class Masking:
         offset = take(self.offset, batch)
         return int(offset.min()), int(offset.max())
 
-    def _evaluated(self, name: str, function: PairFunction, queries: Array, keys: Array) -> Array:
-        """A function's values for a tile of the whole batch: calls with functions keep it whole."""
-        values = np.asarray(function(queries, keys))
-        expected = (*self.batch, queries.shape[-2], keys.shape[-1])
-        if not _broadcasts(values.shape, expected):
-            raise ShapeError(
-                f"the {name} function returned shape {values.shape} for query positions "
-                f"{queries.shape} and key positions {keys.shape}; expected something that "
-                f"broadcasts to (..., l, s) = {expected}"
-            )
-        return values
+    def _tile_values(
+        self, name: str, function: PairFunction, batch: Batch, rows: slice, keys: slice
+    ) -> Array:
+        # calls with functions keep their batch whole
+        expected = (*self.batch, rows.stop - rows.start, keys.stop - keys.start)
+        return _evaluated(name, function, *self._positions(batch, rows, keys), expected)
 
     def _checked_mask(self, mask: ArrayLike, single_query: bool) -> Array:
         array = np.asarray(mask)
@@ -287,6 +274,27 @@ def of_item(array: Array, item: Item) -> Array:
     index = tuple(0 if n == 1 else i for n, i in zip(array.shape, item, strict=False))
     part: Array = array[index]
     return part
+
+
+def _evaluated(
+    name: str, function: PairFunction, queries: Array, keys: Array, expected: Shape
+) -> Array:
+    """The values of a mask or bias function, checked."""
+    values = np.asarray(function(queries, keys))
+    if not _broadcasts(values.shape, expected):
+        raise ShapeError(
+            f"the {name} function returned shape {values.shape} for query positions "
+            f"{queries.shape} and key positions {keys.shape}; expected something that "
+            f"broadcasts to (..., l, s) = {expected}"
+        )
+    if name == "mask" and values.dtype != np.bool_:
+        raise DTypeError(
+            f"the mask function must return booleans (True = may attend), "
+            f"got dtype {values.dtype}; {_MASK_ADVICE}"
+        )
+    if name == "bias" and not is_real(values.dtype):
+        raise DTypeError(f"the bias function must return real numbers, got dtype {values.dtype}")
+    return values
 
 
 def _lengths(name: str, value: ArrayLike, batch: Shape) -> Array:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-__all__ = ["available_cores", "map_blocks"]
+__all__ = ["available_cores", "blas_on_one_thread", "map_blocks"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Below this much work, in nanoseconds, threads and the hold on BLAS cost more than they give.
+# Below this much work, in nanoseconds, threads cost more than they give.
 _WORTH_THREADS = 400_000.0
 
 
@@ -37,11 +37,9 @@ def map_blocks(
     workers
         The number of threads; None for every core.
     """
-    if cost < _WORTH_THREADS:
-        return [function(item) for item in items]
     count = min(available_cores() if workers is None else workers, len(items))
-    with _blas_on_one_thread():
-        if count == 1:
+    with blas_on_one_thread():
+        if count <= 1 or cost < _WORTH_THREADS:
             return [function(item) for item in items]
         return _on_threads(function, items, count)
 
@@ -120,8 +118,12 @@ _blas_lock = threading.Lock()
 
 
 @contextmanager
-def _blas_on_one_thread() -> Iterator[None]:
-    """Hold BLAS to one thread while any call needs it; the setting belongs to the process."""
+def blas_on_one_thread() -> Iterator[None]:
+    """Hold BLAS to one thread while any call needs it; the setting belongs to the process.
+
+    Threads of its own would fight those of a call for the cores, and their number changes the
+    last bits of a product.
+    """
     global _holds, _limiter
     with _blas_lock:
         if _holds == 0:

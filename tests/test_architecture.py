@@ -36,7 +36,7 @@ ENGINE = {
     "memory": "errors inputs scorer",
     "readout": "engine masking tiles",
     "result": "errors masking readout softmax",
-    "call": ("engine errors inputs masking memory readout result scorer sparse tiles"),
+    "call": ("engine errors inputs masking memory parallel readout result scorer sparse"),
 }
 NAMES = {
     "offers": "errors hookspecs scorer",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import prod
@@ -73,9 +74,15 @@ class Workspace:
 
 @contextmanager
 def workspace(output: Path) -> Iterator[Workspace]:
-    """A workspace that leaves nothing behind."""
-    with tempfile.TemporaryDirectory(prefix=".attention-core-", dir=output.parent) as folder:
-        yield Workspace(Path(folder), output)
+    """A workspace that leaves nothing behind, whenever an interrupt comes."""
+    # named before it exists (`tempfile` does both at once), so that no moment is unguarded
+    folder = output.parent / f".attention-core-{secrets.token_hex(8)}"
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # if removing is interrupted too
+    try:
+        folder.mkdir()
+        yield Workspace(folder, output)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def check_output(output: Path, suffixes: Sequence[str], inputs: Iterable[Path] = ()) -> None:

@@ -19,6 +19,7 @@ def attention_core_scorers() -> Iterator[ScorerSpec]:
         formula="v . tanh(W_q q + W_k k + b)",
         aliases=("bahdanau", "mlp"),
         reference="Bahdanau, Cho and Bengio 2015, arXiv:1409.0473",
+        example={"query_dim": 4, "key_dim": 3, "hidden_dim": 5, "rng": 0},
     )
     yield ScorerSpec(
         name="dot",
@@ -34,6 +35,7 @@ def attention_core_scorers() -> Iterator[ScorerSpec]:
         formula="q . W k",
         aliases=("bilinear", "luong"),
         reference="Luong, Pham and Manning 2015, doi:10.18653/v1/D15-1166",
+        example={"query_dim": 4, "key_dim": 3, "rng": 0},
     )
     yield ScorerSpec(
         name="scaled_dot",
