@@ -56,6 +56,7 @@ def test_scorers_as_json_is_what_the_library_knows(run):
         "distribution": "attention-core",
         "version": ac.__version__,
         "qualified_name": "attention-core/additive",
+        "example": {"query_dim": 4, "key_dim": 3, "hidden_dim": 5, "rng": 0},
     }
 
 

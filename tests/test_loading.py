@@ -222,6 +222,11 @@ class Unfinished(Scorer):
         ({"name": "rbf\n"}, r"scorer name 'rbf\\n' must be"),
         ({"name": None}, "scorer name None must be"),
         ({"aliases": "gauss"}, "scorer 'rbf': aliases must be a tuple, got 'gauss'"),
+        (
+            {"example": ["gamma"]},
+            r"scorer 'rbf': example must be a mapping of parameters, got \['gamma'\]",
+        ),
+        ({"example": {1: 2}}, "scorer 'rbf': example must be a mapping of parameters, got {1: 2}"),
         ({"aliases": ("Gauss",)}, "scorer name 'Gauss' must be"),
         ({"aliases": (1,)}, "scorer name 1 must be"),
         ({"summary": None}, "scorer 'rbf': summary must be a string, got None"),
