@@ -4,6 +4,7 @@ import importlib.metadata
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import fakes
 import pytest
@@ -47,6 +48,18 @@ def test_the_order_is_that_of_the_path(install):
     install("two")
     install("three")
     assert names(installed_distributions())[:3] == ["three", "two", "one"]
+
+
+@pytest.mark.parametrize("listing", [sorted, lambda paths: sorted(paths, reverse=True)])
+def test_the_order_does_not_depend_on_the_file_system(install, tmp_path, monkeypatch, listing):
+    install(version="0.2")
+    install(version="0.3")
+    (old,), (new,) = tmp_path.glob("*-0.2/*.dist-info"), tmp_path.glob("*-0.3/*.dist-info")
+    new.rename(old.parent / new.name)
+    iterdir = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda path: iter(listing(iterdir(path))))
+    found = [identity(distribution) for distribution in installed_distributions()]
+    assert found[:2] == [("acme-attention", "0.2"), ("acme-attention", "0.3")]
 
 
 @pytest.fixture

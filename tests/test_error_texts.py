@@ -390,11 +390,8 @@ def test_a_factory_that_fails(registry):
         ),
         (
             "a.json",
-            b'{"scorer": {"name": "dot"},\n}',
-            (
-                "config file {path} is not valid JSON: "
-                "Expecting property name enclosed in double quotes: line 2 column 1 (char 28)"
-            ),
+            b'{\n"scorer": dot}',
+            "config file {path} is not valid JSON: Expecting value: line 2 column 11 (char 12)",
         ),
         (
             "a.json",

@@ -195,6 +195,11 @@ def test_an_attribute_that_is_not_there(install):
         load_specs(*found("acme-attention"))
 
 
+def test_an_entry_point_may_name_extras(install):
+    install(entry_points="[attention_core]\nacme = acme_attention.hooks [gpu]\n", hooks=hooks(RBF))
+    assert load_specs(*found("acme-attention"))
+
+
 def test_a_plugin_may_offer_nothing(install):
     install(hooks=HOOKS + "@hookimpl\ndef attention_core_scorers():\n    return []")
     assert load_specs(*found("acme-attention")) == ()
