@@ -7,6 +7,7 @@ distributions may be in other places than folders: in archives, or wherever an i
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from importlib.machinery import PathFinder
@@ -23,7 +24,7 @@ class Distribution(Protocol):
     """Whatever gives the files of a distribution's metadata."""
 
     def read_text(self, filename: str, /) -> str | None:
-        """The text of a file; None if there is no such file."""
+        """The text of a file; None, or an `OSError`, if there is no such file."""
 
 
 class _Folder:
@@ -32,11 +33,8 @@ class _Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def read_text(self, filename: str, /) -> str | None:
-        try:
-            return (self.path / filename).read_text(encoding="utf-8")
-        except OSError:
-            return None
+    def read_text(self, filename: str, /) -> str:
+        return (self.path / filename).read_text(encoding="utf-8")
 
 
 def installed_distributions() -> Iterable[Distribution]:
@@ -50,12 +48,19 @@ def installed_distributions() -> Iterable[Distribution]:
 
 def _all_are_folders() -> bool:
     hooks = [finder for finder in sys.meta_path if hasattr(finder, "find_distributions")]
-    places = map(Path, sys.path)
-    return hooks == [PathFinder] and not any(p.is_file() or p.suffix == ".egg" for p in places)
+    return hooks == [PathFinder] and not any(
+        os.path.isfile(place) or place.suffix == ".egg"  # noqa: PTH113 - Path.is_file may raise
+        for place in _places()
+    )
+
+
+def _places() -> list[Path]:
+    places: list[object] = [*sys.path]  # the import system skips what is no string, too
+    return [Path(place) for place in places if isinstance(place, str)]
 
 
 def _folders() -> Iterator[_Folder]:
-    for place in map(Path, sys.path):
+    for place in _places():
         try:
             content = list(place.iterdir())
         except OSError:
@@ -64,35 +69,28 @@ def _folders() -> Iterator[_Folder]:
         yield from map(_Folder, sorted(found))
 
 
-def entry_points(text: str, group: str) -> dict[str, str]:
-    r"""The entry points of a group in the text of an ``entry_points.txt``: name -> value.
+def entry_points(distribution: Distribution, group: str) -> dict[str, str]:
+    """The entry points of a group that a distribution declares: name -> value.
 
-    Raises
-    ------
-    ValueError
-        For a line of the group that is none.
-
-    Examples
-    --------
-    >>> entry_points("[console_scripts]\nacme = acme:main\n[group]\nrbf = acme.hooks", "group")
-    {'rbf': 'acme.hooks'}
+    A line that is none is one without a value: it cannot be loaded, but its neighbors can.
     """
-    found = {}
+    text = _text_of(distribution, "entry_points.txt")
+    found: dict[str, str] = {}
+    if f"[{group}]" not in text:
+        return found
     section = None
     for line in map(str.strip, text.splitlines()):
         if line.startswith("["):
             section = line.strip("[]")
         elif section == group and line and not line.startswith("#"):
-            name, equals, value = line.partition("=")
-            if not equals:
-                raise ValueError(f"{line!r} is no entry point")
+            name, _, value = line.partition("=")
             found[name.strip()] = value.strip()
     return found
 
 
 def identity(distribution: Distribution) -> tuple[str, str]:
     """The name and the version of a distribution."""
-    text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+    text = _text_of(distribution, "METADATA") or _text_of(distribution, "PKG-INFO")
     headers = {}
     for line in text.splitlines():
         if not line:
@@ -100,3 +98,10 @@ def identity(distribution: Distribution) -> tuple[str, str]:
         header, _, value = line.partition(":")
         headers[header.lower()] = value.strip()
     return headers.get("name", UNKNOWN), headers.get("version", UNKNOWN)
+
+
+def _text_of(distribution: Distribution, filename: str) -> str:
+    try:
+        return distribution.read_text(filename) or ""
+    except (OSError, UnicodeError):
+        return ""

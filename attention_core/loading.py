@@ -14,12 +14,7 @@ from typing import Any
 import pluggy
 
 import attention_core.hookspecs as hookspecs
-from attention_core.distributions import (
-    Distribution,
-    entry_points,
-    identity,
-    installed_distributions,
-)
+from attention_core.distributions import entry_points, identity, installed_distributions
 from attention_core.errors import PluginError
 from attention_core.hookspecs import GROUP, ScorerSpec
 from attention_core.offers import canonical, checked_signature, import_object
@@ -71,11 +66,10 @@ class PluginFailure:
         return f"{self.plugin} ({self.distribution} {self.version}) - {self.reason}"
 
 
-def installed_plugins() -> tuple[list[Plugin], list[PluginFailure]]:
+def installed_plugins() -> list[Plugin]:
     """Every plugin that installed distributions declare, in a fixed order; imports none of them.
 
-    A distribution that is installed twice counts where Python finds it first. The failures are
-    distributions whose declaration cannot be read.
+    A distribution that is installed twice counts where Python finds it first.
 
     Notes
     -----
@@ -83,31 +77,16 @@ def installed_plugins() -> tuple[list[Plugin], list[PluginFailure]]:
     installed distribution. Reading each by itself keeps damage where it is.
     """
     plugins: list[Plugin] = []
-    failures: list[PluginFailure] = []
     seen: set[str] = set()
     for distribution in installed_distributions():
-        text = _declaration(distribution)
-        if f"[{GROUP}]" not in text:
+        declared = entry_points(distribution, GROUP)
+        if not declared:
             continue
         name, version = identity(distribution)
-        if canonical(name) in seen:
-            continue
-        seen.add(canonical(name))
-        try:
-            declared = entry_points(text, GROUP)
-        except ValueError as error:
-            failures.append(PluginFailure("entry_points.txt", name, version, error))
-        else:
+        if canonical(name) not in seen:
+            seen.add(canonical(name))
             plugins += (Plugin(key, name, version, value) for key, value in declared.items())
-    plugins.sort(key=lambda plugin: (canonical(plugin.distribution), plugin.name))
-    return plugins, failures
-
-
-def _declaration(distribution: Distribution) -> str:
-    try:
-        return distribution.read_text("entry_points.txt") or ""
-    except (OSError, UnicodeError):
-        return ""
+    return sorted(plugins, key=lambda plugin: (canonical(plugin.distribution), plugin.name))
 
 
 def load_specs(plugin: Plugin) -> tuple[ScorerSpec, ...]:

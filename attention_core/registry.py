@@ -106,8 +106,7 @@ class Registry:
         return registry
 
     def _load(self) -> None:
-        plugins, self._failures = installed_plugins()
-        for plugin in plugins:
+        for plugin in installed_plugins():
             if plugin.is_named_in(self._block):
                 self._blocked.append(plugin)
                 continue

@@ -44,11 +44,7 @@ def install(tmp_path, monkeypatch):
     packages = set()
 
     def seen_plugins():
-        plugins, failures = installed_plugins()
-        return (
-            [plugin for plugin in plugins if plugin.distribution in seen],
-            [failure for failure in failures if failure.distribution in seen],
-        )
+        return [plugin for plugin in installed_plugins() if plugin.distribution in seen]
 
     def install(distribution="acme-attention", version="0.3", *, plugin="acme", **files):
         """Keyword arguments are the modules of the package; `entry_points` and `metadata` replace

@@ -10,12 +10,13 @@ import fakes
 import pytest
 from fakes import SCORER, hooks
 
-from attention_core import Registry, registry
+from attention_core import Registry
 from attention_core.distributions import (
     entry_points,
     identity,
     installed_distributions,
 )
+from attention_core.loading import installed_plugins
 
 install = fakes.install
 RBF = hooks("name='rbf', factory='acme_attention.rbf:FakeScorer'")
@@ -31,10 +32,9 @@ def test_everything_that_is_installed_reads_the_same():
     assert len(theirs) > 5
     for distribution in theirs:
         mine = ours[distribution.metadata["Name"], distribution.version]
-        text = mine.read_text("entry_points.txt") or ""
         for group in {entry.group for entry in distribution.entry_points}:
             declared = distribution.entry_points.select(group=group)
-            assert entry_points(text, group) == {entry.name: entry.value for entry in declared}
+            assert entry_points(mine, group) == {entry.name: entry.value for entry in declared}
 
 
 def test_importlib_metadata_is_not_imported():
@@ -100,7 +100,7 @@ def test_an_import_hook_with_distributions_is_asked(install, tmp_path, monkeypat
 def test_places_that_are_not_there_do_no_harm(install, tmp_path, monkeypatch):
     install(hooks=RBF)
     monkeypatch.syspath_prepend(tmp_path / "nowhere")
-    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    monkeypatch.setattr(sys, "path", ["", None, b"bytes", *sys.path])
     assert "acme-attention" in names(installed_distributions())
 
 
@@ -109,8 +109,29 @@ def test_older_metadata_is_read(install, tmp_path):
     (folder,) = tmp_path.glob("acme_attention-*/*.dist-info")
     (folder / "METADATA").rename(folder / "PKG-INFO")
     folder.rename(folder.with_suffix(".egg-info"))
-    plugins, _ = registry.installed_plugins()
-    assert "acme (acme-attention 0.3)" in map(str, plugins)
+    assert "acme (acme-attention 0.3)" in map(str, installed_plugins())
+
+
+class Files:
+    """A distribution of these files; texts that are exceptions are raised."""
+
+    def __init__(self, entry_points=None, **files):
+        self.files = {"entry_points.txt": entry_points, **files}
+
+    def read_text(self, filename):
+        text = self.files.get(filename)
+        if isinstance(text, Exception):
+            raise text
+        return text
+
+
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError(), PermissionError(), UnicodeDecodeError("utf-8", b"x", 0, 1, "")]
+)
+def test_a_file_that_cannot_be_read_says_nothing(error):
+    broken = Files(entry_points=error, METADATA=error)
+    assert entry_points(broken, "group") == {}
+    assert identity(broken) == ("unknown", "unknown")
 
 
 @pytest.mark.parametrize(
@@ -122,24 +143,12 @@ def test_older_metadata_is_read(install, tmp_path):
         ("[group]\n  a=b:c [extra]  \r\n\n# x = y\n", {"a": "b:c [extra]"}),
         ("[group]\na = b = c", {"a": "b = c"}),
         ("[other]\nno equals sign\n[group]\na = b\n[more]\nc = d", {"a": "b"}),
+        ("[group]\nno equals sign\na = b", {"no equals sign": "", "a": "b"}),
         ("a = b\n[groups]\nc = d", {}),
     ],
 )
 def test_entry_points(text, expected):
-    assert entry_points(text, "group") == expected
-
-
-def test_a_line_that_is_no_entry_point():
-    with pytest.raises(ValueError, match=r"^'no equals sign' is no entry point$"):
-        entry_points("[group]\nno equals sign\n", "group")
-
-
-class Metadata:
-    def __init__(self, text):
-        self.text = text
-
-    def read_text(self, filename):
-        return self.text if filename == "METADATA" else None
+    assert entry_points(Files(entry_points=text), "group") == expected
 
 
 @pytest.mark.parametrize(
@@ -153,4 +162,5 @@ class Metadata:
     ],
 )
 def test_the_name_and_version_are_in_the_headers(text, expected):
-    assert identity(Metadata(text)) == expected
+    assert identity(Files(METADATA=text)) == expected
+    assert identity(Files(**{"PKG-INFO": text})) == expected

@@ -14,8 +14,7 @@ RBF = "name='rbf', factory='acme_attention.rbf:FakeScorer'"
 
 
 def found(distribution):
-    plugins, _ = installed_plugins()
-    return [plugin for plugin in plugins if plugin.distribution == distribution]
+    return [plugin for plugin in installed_plugins() if plugin.distribution == distribution]
 
 
 class Plain(Scorer):
@@ -56,7 +55,7 @@ def test_order_is_that_of_names_not_of_the_path(install):
     for distribution in ("zeta", "alpha", "Beta"):
         install(distribution, hooks=hooks(RBF))
     install("acme", entry_points="[attention_core]\nb = acme.hooks\na = acme.hooks\n")
-    order = [(p.distribution, p.name) for p in installed_plugins()[0]]
+    order = [(p.distribution, p.name) for p in installed_plugins()]
     fakes = [pair for pair in order if pair[0] in {"acme", "alpha", "Beta", "zeta"}]
     assert fakes == [
         ("acme", "a"),
@@ -90,11 +89,13 @@ def test_a_stranger_with_undecodable_entry_points_does_no_harm(install, tmp_path
     assert not found("stranger")
 
 
-def test_damaged_entry_points_of_ours_are_a_failure(install):
-    install(entry_points="[attention_core]\nno equals sign\n")
-    failures = [f for f in installed_plugins()[1] if f.distribution == "acme-attention"]
-    (failure,) = failures
-    assert str(failure).startswith("entry_points.txt (acme-attention 0.3) - ")
+def test_a_damaged_line_of_ours_costs_that_line(install):
+    install(entry_points="[attention_core]\noops\nacme = acme_attention.hooks\n", hooks=hooks(RBF))
+    good, bad = found("acme-attention")
+    assert load_specs(good)
+    assert str(bad) == "oops (acme-attention 0.3)"
+    with pytest.raises(ValueError, match="Empty module name"):
+        load_specs(bad)
 
 
 def test_a_distribution_without_metadata_is_unknown_but_works(install):
