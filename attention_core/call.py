@@ -21,7 +21,7 @@ from attention_core.inputs import (
 )
 from attention_core.masking import Masking
 from attention_core.memory import Memory
-from attention_core.parallel import blas_on_one_thread
+from attention_core.parallel import blas_on_one_thread, map_blocks
 from attention_core.readout import Readout, TileReadout
 from attention_core.result import AttentionResult
 from attention_core.scorer import Scorer, project
@@ -90,7 +90,7 @@ def attend_plainly(
     queries, keys, values = call.query.shape, call.key.shape, call.value.shape
     if _is_tiny(type(scorer), queries, keys, values, call.batch, call.is_projected):
         with np.errstate(all="ignore"):  # NaN and Inf in the inputs are results, not accidents
-            arrays = _projected(scorer, call)
+            arrays = _with_batch_axes(call, *_projected(scorer, call))
             found = attend_at_once(scorer, *arrays, call.batch)
         if found is not None:
             context, shift, total = found
@@ -119,7 +119,7 @@ def attend_masked(
     What is read out of a sparse mask is sparse, wherever the context was computed.
     """
     with np.errstate(all="ignore"), blas_on_one_thread():
-        arrays = _projected(scorer, call)
+        arrays = _with_batch_axes(call, *_projected_in_parallel(scorer, call, workers))
         options: dict[str, Any] = {"softcap": softcap, "tile": tile, "workers": workers}
         if masking.edges is None:
             computed = _on_tiles(scorer, *arrays, masking, **options)
@@ -160,9 +160,26 @@ def _on_tiles(*arguments: Any, **options: Any) -> Computed:
     return context, lambda: TileReadout(engine, shift, total)
 
 
-def _projected(scorer: Scorer, call: Call) -> tuple[Array, Array, Array]:
+def _projected(scorer: Scorer, call: Call) -> tuple[Array, Array]:
     query = project(scorer, "project_query", call.query)
-    key = call.key if call.is_projected else project(scorer, "project_key", call.key)
+    return query, call.key if call.is_projected else project(scorer, "project_key", call.key)
+
+
+def _projected_in_parallel(scorer: Scorer, call: Call, workers: int | None) -> tuple[Array, Array]:
+    """The same, with a thread for each of the two where they are much work."""
+    if call.is_projected:
+        return _projected(scorer, call)
+    cost = call.query.size * call.query.shape[-1] + call.key.size * call.key.shape[-1]
+    query, key = map_blocks(
+        lambda projection: project(scorer, *projection),
+        [("project_query", call.query), ("project_key", call.key)],
+        cost=cost / 32,
+        workers=workers,
+    )
+    return query, key
+
+
+def _with_batch_axes(call: Call, query: Array, key: Array) -> tuple[Array, Array, Array]:
     if not call.batch:
         return query, key, call.value
     return (

@@ -137,7 +137,9 @@ class Engine:
             masking.batch,
             *self.shape[-2:],
             pair_cost=pair_cost(scorer, key.shape[-1], value.shape[-1]),
+            key_cost=(key.shape[-1] + value.shape[-1]) / 6,
             temporaries=key.shape[-1] if scorer.needs_small_tiles else 1,
+            is_banded=masking.is_banded,
             whole_batch=masking.has_functions,
             tile=tile,
         )

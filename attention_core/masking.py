@@ -102,6 +102,11 @@ class Masking:
         """Whether every query may attend to every key."""
 
     @property
+    def is_banded(self) -> bool:
+        """Whether causal order or a window leaves out keys."""
+        return self.lowest is not None or self.highest is not None
+
+    @property
     def has_functions(self) -> bool:
         """Whether the mask or the bias is a function, evaluated for the whole batch at once."""
         return callable(self.mask) or callable(self.bias)

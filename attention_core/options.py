@@ -60,7 +60,7 @@ def _query_offset(value: Any) -> Any:
     # arrays, one offset per batch item, are checked against the batch when a call has one
     if _is_integer(value):
         return int(value)
-    if hasattr(value, "dtype") or isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple, np.ndarray)) and _holds_integers(value):
         return value
     raise OptionTypeError(
         f"query_offset must be an integer or an integer array, one per batch item, got {value!r}"
@@ -121,6 +121,13 @@ def _workers(value: Any) -> int | None:
     if value < 1:
         raise OptionError(f"workers must be at least 1, got {value!r}")
     return int(value)
+
+
+def _holds_integers(value: Any) -> bool:
+    try:
+        return np.asarray(value).dtype.kind in "iu"
+    except ValueError:  # nested lists of different lengths
+        return False
 
 
 def _is_integer(value: Any) -> bool:

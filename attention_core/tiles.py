@@ -11,18 +11,21 @@ from itertools import product
 from math import prod
 from typing import NamedTuple
 
-__all__ = ["Block", "Plan", "fits_one_tile", "make_plan"]
+__all__ = ["Block", "Plan", "make_plan"]
 
 Shape = tuple[int, ...]
 
-# A tile of scores and the keys and values it needs stay in a core's cache; both sides are large
-# enough for matrix products at full speed.
-_QUERIES, _KEYS = 512, 512
-_TILE_ELEMENTS = _QUERIES * _KEYS
+# A tile of scores stays in a core's second-level cache, and both its sides are large enough for
+# matrix products at full speed. Below the fewest rows products slow down.
+_ROWS, _FEWEST_ROWS, _TILE_ELEMENTS = 512, 128, 1 << 18
+# Half the rows where a band is cut out, so that less is computed only to be masked.
+_BANDED_ROWS = 256
 # Tiles of scorers that work on (l, s, H) temporaries are kept to this many temporary elements.
 _TEMPORARY_ELEMENTS = 1 << 18
 # Work worth a thread, in nanoseconds: several times what handing it over costs.
-_BLOCK_COST = 150_000.0
+_BLOCK_COST = 250_000.0
+# As many blocks keep the threads of a small machine busy to the end.
+_ENOUGH_BLOCKS = 8
 
 
 class Block(NamedTuple):
@@ -46,21 +49,15 @@ class Plan(NamedTuple):
     """An estimate of the whole work on one core, in nanoseconds."""
 
 
-def fits_one_tile(
-    batch: Shape, length: int, key_length: int, pair_cost: float, temporaries: int
-) -> bool:
-    """Whether a call of batch x L x S is so small that there is nothing to cut, and not empty."""
-    pairs = prod(batch) * length * key_length
-    return 0 < pairs <= _tile_limit(temporaries) and pairs * pair_cost <= _BLOCK_COST
-
-
 def make_plan(
     batch: Shape,
     length: int,
     key_length: int,
     *,
     pair_cost: float,
+    key_cost: float,
     temporaries: int,
+    is_banded: bool,
     whole_batch: bool,
     tile: tuple[int, int] | None,
 ) -> Plan:
@@ -68,64 +65,65 @@ def make_plan(
 
     Parameters
     ----------
-    pair_cost
-        Nanoseconds for one query-key pair on one core.
+    pair_cost, key_cost
+        Nanoseconds on one core for a query-key pair, and for reading a key and its value.
     temporaries
         Elements that scoring a pair keeps in memory at once: H for scorers that make
         (l, s, H) temporaries, 1 for those that do not.
+    is_banded
+        Whether causal order or a window leaves out keys.
     whole_batch
         Whether the batch must stay together.
     tile
         The user's choice of (queries, keys) in a tile.
     """
     items = prod(batch)
-    cost = items * length * key_length * pair_cost
-    if cost == 0:
+    cost = items * key_length * (length * pair_cost + key_cost)
+    if items * length * key_length == 0:
         return Plan([], 1, 1, 0.0)
-    limit = _tile_limit(temporaries)
-    if tile is None and fits_one_tile(batch, length, key_length, pair_cost, temporaries):
+    limit = max(1, min(_TILE_ELEMENTS, _TEMPORARY_ELEMENTS // max(temporaries, 1)))
+    if tile is None and cost <= _BLOCK_COST and items * length * key_length <= limit:
         whole = Block(tuple([slice(0, n) for n in batch]), slice(0, length), slice(0, key_length))
         return Plan([whole], 1, key_length, cost)
     if whole_batch:
         limit = max(1, limit // items)
-    if tile is None:
-        queries = min(length, _QUERIES, max(1, limit // min(key_length, _KEYS)))
-        keys = min(key_length, max(1, limit // queries))
+
+    if tile is not None:
+        rows, keys = min(tile[0], length), min(tile[1], key_length)
     else:
-        queries, keys = min(tile[0], length), min(tile[1], key_length)
-
-    item_cost = queries * key_length * pair_cost
+        rows = _BANDED_ROWS if is_banded else _ROWS
+        rows = min(rows, max(_FEWEST_ROWS, items * length // _ENOUGH_BLOCKS))
+        rows = _evenly(length, min(rows, max(1, limit // min(key_length, _ROWS))))
+        keys = min(key_length, max(1, limit // rows))
+    block_cost = key_length * (rows * pair_cost + key_cost)
     together = items if whole_batch else 1
-    if queries == length and not whole_batch:  # small items share a block, and its tiles
-        together = int(max(1, min(_BLOCK_COST // item_cost, limit // (queries * keys))))
+    if rows == length and not whole_batch:  # small items share a block, and its tiles
+        together = int(max(1, min(_BLOCK_COST // block_cost, limit // (rows * keys))))
     batches = list(_batch_slices(batch, together))
-    rows = [slice(i, min(i + queries, length)) for i in range(0, length, queries)]
+    row_slices = _slices(length, rows)
 
-    parts = 1
-    if tile is None and len(batches) * len(rows) < 4:  # few blocks: split their keys as well
-        parts = int(max(1, min(8, item_cost // _BLOCK_COST)))
-    width = -(-key_length // parts)
-    spans = [slice(j, min(j + width, key_length)) for j in range(0, key_length, width)]
-    blocks = [Block(*block) for block in product(batches, rows, spans)]
+    width = key_length
+    if tile is None and len(batches) * len(row_slices) < _ENOUGH_BLOCKS // 2:
+        parts = max(1, min(_ENOUGH_BLOCKS, int(block_cost // _BLOCK_COST), key_length // _ROWS))
+        width = _evenly(key_length, -(-key_length // parts))
+    spans = _slices(key_length, width)
+    blocks = [Block(*block) for block in product(batches, row_slices, spans)]
     return Plan(blocks, len(spans), keys, cost)
 
 
-def _tile_limit(temporaries: int) -> int:
-    """How many pairs are scored at once."""
-    if temporaries <= 1:
-        return _TILE_ELEMENTS
-    return max(1, min(_TILE_ELEMENTS, _TEMPORARY_ELEMENTS // temporaries))
+def _evenly(count: int, size: int) -> int:
+    """The size of equal pieces, none of them larger than `size`: 600 by 512 is twice 300."""
+    return -(-count // -(-count // min(size, count)))
+
+
+def _slices(count: int, size: int) -> list[slice]:
+    return [slice(i, min(i + size, count)) for i in range(0, count, size)]
 
 
 def _batch_slices(batch: Shape, together: int) -> Iterator[tuple[slice, ...]]:
     """Cut the batch axes so that no piece has more items than `together`, inner axes first."""
-    steps = []
+    axes = []
     for n in reversed(batch):
-        step = max(1, min(n, together))
-        together = together // n if step == n else 1
-        steps.append(step)
-    axes = [
-        [slice(i, min(i + step, n)) for i in range(0, n, step)]
-        for n, step in zip(batch, reversed(steps), strict=True)
-    ]
-    yield from product(*axes)
+        axes.append(_slices(n, _evenly(n, max(1, together))))
+        together = together // n if together >= n else 1
+    yield from product(*reversed(axes))

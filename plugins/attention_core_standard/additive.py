@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from attention_core import Scorer, ScorerConfigError, ShapeError
-from attention_core_standard.learned import Form, choose_form, glorot_uniform, parameter
+from attention_core_standard.learned import Form, choose_form, glorot_uniform, parameter, project
 
 __all__ = ["AdditiveScorer", "make_additive"]
 
@@ -83,26 +83,31 @@ class AdditiveScorer(Scorer):
 
     def project_query(self, query: Array) -> Array:
         """``q W_q + b``: (..., L, Dq) -> (..., L, H)."""
-        projected: Array = query @ self.query_weight.astype(query.dtype, copy=False)
+        projected = project(query, self.query_weight)
         if self.bias is not None:
             projected += self.bias.astype(query.dtype, copy=False)
         return projected
 
     def project_key(self, key: Array) -> Array:
         """``k W_k``: (..., S, Dk) -> (..., S, H)."""
-        projected: Array = key @ self.key_weight.astype(key.dtype, copy=False)
-        return projected
+        return project(key, self.key_weight)
 
     def score(self, query: Array, key: Array) -> Array:
         """``tanh(query + key) v``: (..., L, H), (..., S, H) -> (..., L, S).
 
         Where it saves time and loses nothing, tanh is computed from exponentials of the queries
         and of the keys alone: with ``e = exp(2 q)`` and ``f = exp(-2 k)``,
-        ``tanh(q + k) = 1 - 2 f / (e + f)``.
+        ``tanh(q + k) = 1 - 2 f / (e + f)``. Its error is that of rounding 1, not that of rounding
+        a small tanh, so huge score weights are left to tanh itself.
         """
         weight = self.score_weight.astype(query.dtype, copy=False)
         limit = _EXPONENT_LIMIT[query.dtype]
-        if query.shape[-2] >= 4 and _magnitude(query) <= limit and _magnitude(key) <= limit:
+        if (
+            query.shape[-2] >= _FEWEST_ROWS
+            and np.abs(weight).sum() <= _WEIGHT_LIMIT
+            and _magnitude(query) <= limit
+            and _magnitude(key) <= limit
+        ):
             scores = _contract(np.exp(2 * query), np.exp(-2 * key), -2 * weight, _quotient)
             scores += weight.sum()
             return scores
@@ -123,6 +128,10 @@ class AdditiveScorer(Scorer):
 # Beyond this the exponentials of twice the projections leave the range of normal numbers, and
 # with it the digits of the quotient.
 _EXPONENT_LIMIT = {np.dtype(np.float32): 40.0, np.dtype(np.float64): 350.0}
+# The error of the quotients is the rounding error of sum |v|: 6e-5 of a score at the most.
+_WEIGHT_LIMIT = 1000.0
+# With fewer rows the exponentials cost as much as the tanh they save.
+_FEWEST_ROWS = 4
 # Elements of the (rows, S, H) buffer: half of a core's second-level cache, and enough work that
 # threads do not wait for each other between array operations.
 _BUFFER_ELEMENTS = 1 << 18

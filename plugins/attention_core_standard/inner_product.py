@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from attention_core import InnerProductScorer, ScorerConfigError, ShapeError
-from attention_core_standard.learned import Form, choose_form, glorot_uniform, parameter
+from attention_core_standard.learned import Form, choose_form, glorot_uniform, parameter, project
 
 __all__ = ["DotScorer", "GeneralScorer", "LowRankGeneralScorer", "ScaledDotScorer", "make_general"]
 
@@ -122,8 +122,7 @@ class GeneralScorer(InnerProductScorer):
 
     def project_query(self, query: Array) -> Array:
         """``q W``: (..., L, Dq) -> (..., L, Dk)."""
-        projected: Array = query @ self.weight.astype(query.dtype, copy=False)
-        return projected
+        return project(query, self.weight)
 
 
 class LowRankGeneralScorer(InnerProductScorer):
@@ -166,13 +165,11 @@ class LowRankGeneralScorer(InnerProductScorer):
 
     def project_query(self, query: Array) -> Array:
         """``q U``: (..., L, Dq) -> (..., L, R)."""
-        projected: Array = query @ self.query_factor.astype(query.dtype, copy=False)
-        return projected
+        return project(query, self.query_factor)
 
     def project_key(self, key: Array) -> Array:
         """``k V``: (..., S, Dk) -> (..., S, R)."""
-        projected: Array = key @ self.key_factor.astype(key.dtype, copy=False)
-        return projected
+        return project(key, self.key_factor)
 
 
 def make_general(

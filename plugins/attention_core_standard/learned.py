@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from attention_core import ScorerConfigError
 
-__all__ = ["Form", "choose_form", "glorot_uniform", "parameter"]
+__all__ = ["Form", "choose_form", "glorot_uniform", "parameter", "project"]
 
 
 def parameter(scorer: str, name: str, value: ArrayLike, axes: str) -> NDArray[Any]:
@@ -69,6 +70,17 @@ def choose_form(scorer: str, arguments: Mapping[str, Any], *forms: Form) -> dict
         f"{scorer} is a learned scorer: give {', or '.join(map(str, forms))}; "
         f"got {', '.join(given) or 'nothing'}"
     )
+
+
+def project(array: NDArray[Any], weight: NDArray[Any]) -> NDArray[Any]:
+    """``array @ weight`` in the dtype of the array: (..., n, D), (D, H) -> (..., n, H).
+
+    One product of all rows, which many batch items of few rows each are not for NumPy.
+    """
+    *outer, features = array.shape
+    rows = array.reshape(prod(outer), features) @ weight.astype(array.dtype, copy=False)
+    projected: NDArray[Any] = rows.reshape(*outer, weight.shape[-1])
+    return projected
 
 
 def glorot_uniform(rng: np.random.Generator, fan_in: int, fan_out: int) -> NDArray[np.float64]:
