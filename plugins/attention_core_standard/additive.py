@@ -16,6 +16,8 @@ from attention_core_standard.learned import Form, choose_form, glorot_uniform, p
 __all__ = ["AdditiveScorer", "make_additive"]
 
 Array = NDArray[Any]
+Activation = Callable[[Array, Array], None]
+"""Puts the hidden values in the place of ``query + key``, given the key."""
 
 
 class AdditiveScorer(Scorer):
@@ -136,7 +138,7 @@ _FEWEST_ROWS = 4
 # threads do not wait for each other between array operations.
 _BUFFER_ELEMENTS = 1 << 18
 # From so many keys on, keys are the better innermost axis: sums over H become row operations.
-_MANY_KEYS = 256
+_LONG_AXIS = 256
 
 _scratch = threading.local()
 
@@ -151,52 +153,63 @@ def _quotient(hidden: Array, key: Array) -> None:
     np.divide(key, hidden, out=hidden)
 
 
-def _contract(
-    query: Array, key: Array, weight: Array, activate: Callable[[Array, Array], None]
-) -> Array:
+def _contract(query: Array, key: Array, weight: Array, activate: Activation) -> Array:
     """``sum_h weight_h activate(query_ih + key_jh)``: (..., L, H), (..., S, H) -> (..., L, S)."""
     batch = np.broadcast_shapes(query.shape[:-2], key.shape[:-2])
     (length, hidden), key_length = query.shape[-2:], key.shape[-2]
     scores = np.empty((*batch, length, key_length), query.dtype)
-    if scores.size * hidden <= _BUFFER_ELEMENTS:
-        buffer = _buffer((*scores.shape, hidden), query.dtype)
-        keys = key[..., None, :, :]  # (..., 1, S, H)
-        np.add(query[..., :, None, :], keys, out=buffer)  # (..., L, S, H)
-        activate(buffer, keys)
-        return np.matmul(buffer, weight, out=scores)
-    query = np.broadcast_to(query, (*batch, length, hidden))
-    key = np.broadcast_to(key, (*batch, key_length, hidden))
-    for item in np.ndindex(batch):
-        _contract_item(query[item], key[item], weight, activate, scores[item])
-    return scores
+    with np.errstate(all="ignore"):  # also gives the buffer size back
+        if scores.size * hidden <= _BUFFER_ELEMENTS:
+            _contract_at_once(query, key, weight, activate, scores)
+            return scores
+        query = np.broadcast_to(query, (*batch, length, hidden))
+        key = np.broadcast_to(key, (*batch, key_length, hidden))
+        for item in np.ndindex(batch):
+            _contract_item(query[item], key[item], weight, activate, scores[item])
+        return scores
+
+
+def _contract_at_once(
+    query: Array, key: Array, weight: Array, activate: Activation, out: Array
+) -> None:
+    """A small tile, with all its batch items in one buffer."""
+    hidden = weight.shape[0]
+    _set_buffer_size(hidden)
+    buffer = _buffer((*out.shape, hidden), query.dtype)
+    keys = key[..., None, :, :]  # (..., 1, S, H)
+    np.add(query[..., :, None, :], keys, out=buffer)  # (..., L, S, H)
+    activate(buffer, keys)
+    np.matmul(buffer, weight, out=out)
 
 
 def _contract_item(
-    query: Array,
-    key: Array,
-    weight: Array,
-    activate: Callable[[Array, Array], None],
-    out: Array,
+    query: Array, key: Array, weight: Array, activate: Activation, out: Array
 ) -> None:
-    """The same for one batch item, in blocks of rows: (L, H), (S, H) -> out (L, S)."""
+    """One batch item, in blocks of rows: (L, H), (S, H) -> out (L, S)."""
     (length, hidden), key_length = query.shape, key.shape[0]
     step = max(1, _BUFFER_ELEMENTS // max(1, hidden * key_length))
-    many_keys = key_length >= _MANY_KEYS
+    many_keys = key_length >= _LONG_AXIS
     keys = np.ascontiguousarray(key.T) if many_keys else key
     queries = query[:, :, None] if many_keys else query[:, None, :]
+    _set_buffer_size(keys.shape[-1])
     buffer = _buffer((min(step, length), *keys.shape), query.dtype)
-    with np.errstate(all="ignore"):  # also gives the buffer size back
+    for first in range(0, length, step):
+        rows = slice(first, min(first + step, length))
+        block = buffer[: rows.stop - rows.start]
+        np.add(queries[rows], keys, out=block)
+        activate(block, keys)
         if many_keys:
-            np.setbufsize(16)  # the smallest: copying broadcast rows into it would cost most
-        for first in range(0, length, step):
-            rows = slice(first, min(first + step, length))
-            block = buffer[: rows.stop - rows.start]
-            np.add(queries[rows], keys, out=block)
-            activate(block, keys)
-            if many_keys:
-                np.matmul(weight, block, out=out[rows])  # (H,) @ (l, H, S)
-            else:
-                np.matmul(block, weight, out=out[rows])  # (l, S, H) @ (H,)
+            np.matmul(weight, block, out=out[rows])  # (H,) @ (l, H, S)
+        else:
+            np.matmul(block, weight, out=out[rows])  # (l, S, H) @ (H,)
+
+
+def _set_buffer_size(inner: int) -> None:
+    """Keep NumPy from copying broadcast rows into its buffer, which costs more than adding them.
+
+    For short inner axes the copies pay.
+    """
+    np.setbufsize(16 if inner >= _LONG_AXIS else 8192)
 
 
 def _buffer(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
