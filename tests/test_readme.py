@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from projects import ROOT, build
 
 import attention_core as ac
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
 FILES = {
@@ -46,12 +46,7 @@ def folder(tmp_path_factory):
         path.write_text(body)
     assert "an empty `acme_attention/__init__.py`" in README
     (folder / "acme-attention" / "acme_attention" / "__init__.py").touch()
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder],
-        cwd=folder / "acme-attention",
-        check=True,
-        capture_output=True,
-    )
+    build(folder / "acme-attention", folder, "-t", "wheel")
     (wheel,) = folder.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(folder / "site")
     return folder

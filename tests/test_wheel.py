@@ -1,7 +1,5 @@
 """What we ship: the files of the wheel and of the source archive, and what the wheel declares."""
 
-import subprocess
-import sys
 import tarfile
 import tomllib
 import zipfile
@@ -9,8 +7,8 @@ from email.parser import Parser
 from pathlib import Path
 
 import pytest
+from projects import ROOT, build
 
-ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 NAME = f"attention_core-{PROJECT['version']}"
 
@@ -19,8 +17,7 @@ NAME = f"attention_core-{PROJECT['version']}"
 def built(tmp_path_factory):
     """A folder with the wheel and the source archive, built from the work tree."""
     target = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "hatchling", "build", "-d", target]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    build(ROOT, target)
     return target
 
 
@@ -78,6 +75,7 @@ def test_the_source_archive_holds_only_what_is_listed(built):
         *(".gitignore", "pyproject.toml", "PKG-INFO"),
     }
     assert {name.parts[1] for name in names if name.parts[0] == "plugins"} == {
-        "attention_core_standard"
+        "attention_core_standard",
+        "attention-core-kernels",  # the tests install it
     }
     assert Path("tests/test_wheel.py") in names

@@ -1,0 +1,72 @@
+"""The cosine score: how alike two directions are, whatever their lengths."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from attention_core import InnerProductScorer
+from numpy.typing import NDArray
+
+from attention_core_kernels.checks import positive, require_equal_features
+
+__all__ = ["CosineScorer"]
+
+Array = NDArray[Any]
+
+
+class CosineScorer(InnerProductScorer):
+    """``score = q . k / (|q| |k| temperature)``, from ``-1 / temperature`` to ``1 / temperature``.
+
+    Parameters
+    ----------
+    temperature
+        Above 0. The lower, the more the weights gather on the keys nearest in direction. At the
+        default of 1 no weight is more than ``exp(2)`` times another; trained models use 0.01 to
+        0.1.
+
+    Notes
+    -----
+    A vector of zeros has no direction: its scores are 0. Vectors are scaled by their largest
+    entry before their length is taken, so lengths neither overflow nor vanish.
+
+    References
+    ----------
+    Graves, Wayne and Danihelka, "Neural Turing Machines", 2014, arXiv:1410.5401, section 3.3.1,
+    where ``1 / temperature`` is the key strength beta.
+
+    Examples
+    --------
+    >>> import attention_core as ac
+    >>> key = [[1.0, 0.0], [0.0, 5.0], [-2.0, 0.0]]
+    >>> ac.attend([[3.0, 0.0]], key, key, scorer={"name": "cosine", "temperature": 0.5}).scores
+    array([[ 2.,  0., -2.]])
+    """
+
+    name = "cosine"
+
+    def __init__(self, temperature: float = 1.0) -> None:
+        self.temperature = positive("temperature", temperature)
+
+    def check_features(self, query_dim: int, key_dim: int) -> None:
+        """Query and key must have equally many features."""
+        require_equal_features(self, query_dim, key_dim)
+
+    def project_query(self, query: Array) -> Array:
+        """``q / (|q| temperature)``: (..., L, D) -> (..., L, D)."""
+        direction = _direction(query)
+        direction /= self.temperature
+        return direction
+
+    def project_key(self, key: Array) -> Array:
+        """``k / |k|``: (..., S, D) -> (..., S, D)."""
+        return _direction(key)
+
+
+def _direction(vectors: Array) -> Array:
+    """Vectors of length 1, or 0 where there is no direction: (..., n, D) -> (..., n, D)."""
+    largest = np.abs(vectors).max(axis=-1, keepdims=True, initial=0)  # (..., n, 1)
+    scaled: Array = vectors / np.where(largest == 0, 1, largest)  # (..., n, D)
+    length = np.sqrt(np.vecdot(scaled, scaled))[..., None]  # (..., n, 1)
+    scaled /= np.where(length == 0, 1, length)
+    return scaled

@@ -1,0 +1,199 @@
+"""Graph attention, version 2: a network with one hidden layer scores the edges of a graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from attention_core import Scorer, ShapeError
+from numpy.typing import ArrayLike, NDArray
+
+from attention_core_kernels.checks import finite, parameter, whole
+
+__all__ = ["GATv2Scorer", "make_gatv2"]
+
+Array = NDArray[Any]
+
+
+class GATv2Scorer(Scorer):
+    """``score = a . LeakyReLU(W_q^T q + W_k^T k + b)``, the score of GATv2.
+
+    Made for sparse masks: give the graph as a `scipy.sparse` array of edges, and work and memory
+    grow with the edges. It works with every other mask, or none, as well.
+
+    Parameters
+    ----------
+    query_weight : (Dq, H)
+        W_q, for the node that attends.
+    key_weight : (Dk, H)
+        W_k, for its neighbours.
+    score_weight : (H,)
+        a.
+    bias : (H,), optional
+        b; left out, there is none.
+    negative_slope
+        The slope of LeakyReLU below 0, from 0 to 1.
+
+    Raises
+    ------
+    ValueError
+        For arrays that do not agree on H.
+
+    Notes
+    -----
+    ``LeakyReLU(x) = (1 + s)/2 x + (1 - s)/2 |x|`` for a slope of s. The first part of the score
+    is then a sum of one number for the query and one for the key; only the second is computed for
+    each pair, in the place of the hidden units.
+
+    The authors' code, PyTorch Geometric and DGL keep the two weights apart as here (``lin_r`` and
+    ``lin_l``) or use one array for both: give it twice. Each of their heads is a scorer.
+
+    References
+    ----------
+    Brody, Alon and Yahav, "How Attentive are Graph Attention Networks?", ICLR 2022,
+    arXiv:2105.14491.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> scorer = GATv2Scorer(query_weight=[[1.0]], key_weight=[[-1.0]], score_weight=[3.0])
+    >>> query = scorer.project_query(np.array([[2.0]]))
+    >>> key = scorer.project_key(np.array([[1.0], [4.0]]))
+    >>> scorer.score(query, key).round(6)  # 3 LeakyReLU(2 - 1), 3 LeakyReLU(2 - 4)
+    array([[ 3. , -1.2]])
+    """
+
+    name = "gatv2"
+
+    def __init__(
+        self,
+        query_weight: ArrayLike,
+        key_weight: ArrayLike,
+        score_weight: ArrayLike,
+        bias: ArrayLike | None = None,
+        negative_slope: float = 0.2,
+    ) -> None:
+        self.query_weight = parameter("query_weight", query_weight, "Dq, H")
+        self.key_weight = parameter("key_weight", key_weight, "Dk, H")
+        self.score_weight = parameter("score_weight", score_weight, "H")
+        self.bias = None if bias is None else parameter("bias", bias, "H")
+        self.negative_slope = finite("negative_slope", negative_slope)
+        if not 0 <= self.negative_slope <= 1:
+            raise ValueError(f"negative_slope must be from 0 to 1, got {negative_slope!r}")
+        hidden = {name: array.shape[-1] for name, array in self.parameters.items()}
+        if len(set(hidden.values())) > 1:
+            raise ValueError(
+                "the arrays must agree on H, their last axis, got "
+                + ", ".join(f"{name} with {size}" for name, size in hidden.items())
+            )
+
+    def check_features(self, query_dim: int, key_dim: int) -> None:
+        """Query and key must fit their weights."""
+        expected = (self.query_weight.shape[0], self.key_weight.shape[0])
+        if (query_dim, key_dim) != expected:
+            raise ShapeError(
+                f"{self} has weights for (Dq, Dk) = {expected}, got query (..., L, {query_dim}) "
+                f"and key (..., S, {key_dim})"
+            )
+
+    def project_query(self, query: Array) -> Array:
+        """``q W_q + b``: (..., L, Dq) -> (..., L, H)."""
+        projected: Array = query @ self.query_weight.astype(query.dtype, copy=False)
+        if self.bias is not None:
+            projected += self.bias.astype(query.dtype, copy=False)
+        return projected
+
+    def project_key(self, key: Array) -> Array:
+        """``k W_k``: (..., S, Dk) -> (..., S, H)."""
+        projected: Array = key @ self.key_weight.astype(key.dtype, copy=False)
+        return projected
+
+    def score(self, query: Array, key: Array) -> Array:
+        """``LeakyReLU(query + key) a``: (..., L, H), (..., S, H) -> (..., L, S)."""
+        linear, bent = self._split_weight(query.dtype)
+        hidden = query[..., :, None, :] + key[..., None, :, :]  # (..., L, S, H)
+        np.abs(hidden, out=hidden)
+        scores: Array = hidden @ bent  # (..., L, S)
+        scores += (query @ linear)[..., :, None]
+        scores += (key @ linear)[..., None, :]
+        return scores
+
+    def score_pairs(self, query: Array, key: Array) -> Array:
+        """``LeakyReLU(query + key) a``: (..., E, H), (..., E, H) -> (..., E)."""
+        linear, bent = self._split_weight(query.dtype)
+        hidden = query + key  # (..., E, H)
+        scores: Array = hidden @ linear  # (..., E)
+        np.abs(hidden, out=hidden)
+        scores += hidden @ bent
+        return scores
+
+    def _split_weight(self, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+        """``(1 + s)/2 a`` and ``(1 - s)/2 a``, both (H,)."""
+        weight = self.score_weight.astype(dtype, copy=False)
+        return (1 + self.negative_slope) / 2 * weight, (1 - self.negative_slope) / 2 * weight
+
+
+def make_gatv2(
+    *,
+    query_weight: ArrayLike | None = None,
+    key_weight: ArrayLike | None = None,
+    score_weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    negative_slope: float = 0.2,
+    query_dim: int | None = None,
+    key_dim: int | None = None,
+    hidden_dim: int | None = None,
+    rng: int | np.random.Generator | None = None,
+) -> GATv2Scorer:
+    """The `gatv2` scorer from its arrays, or from dimensions and a seed.
+
+    Give `query_weight`, `key_weight` and `score_weight`, with `bias` if there is one; or
+    `query_dim`, `key_dim`, `hidden_dim` and `rng`. First values are Glorot-uniform, without bias.
+
+    Raises
+    ------
+    ValueError
+        For anything else, or arrays that do not fit together.
+
+    Examples
+    --------
+    >>> scorer = make_gatv2(query_dim=3, key_dim=4, hidden_dim=8, rng=0)
+    >>> {name: array.shape for name, array in scorer.parameters.items()}
+    {'query_weight': (3, 8), 'key_weight': (4, 8), 'score_weight': (8,)}
+    """
+    arrays: dict[str, Any] = {
+        "query_weight": query_weight,
+        "key_weight": key_weight,
+        "score_weight": score_weight,
+        "bias": bias,
+    }
+    sizes: dict[str, Any] = {
+        "query_dim": query_dim,
+        "key_dim": key_dim,
+        "hidden_dim": hidden_dim,
+        "rng": rng,
+    }
+    given = [name for name, value in {**arrays, **sizes}.items() if value is not None]
+    if set(arrays) - {"bias"} <= set(given) <= set(arrays):
+        return GATv2Scorer(**arrays, negative_slope=negative_slope)
+    if set(given) != set(sizes):
+        raise ValueError(
+            "give query_weight, key_weight and score_weight (and bias, if you like), "
+            f"or query_dim, key_dim, hidden_dim and rng; got {', '.join(given) or 'nothing'}"
+        )
+    queries, keys, hidden = (
+        whole(name, sizes[name]) for name in ("query_dim", "key_dim", "hidden_dim")
+    )
+    random = np.random.default_rng(rng)
+    return GATv2Scorer(
+        query_weight=_glorot_uniform(random, queries, hidden),
+        key_weight=_glorot_uniform(random, keys, hidden),
+        score_weight=_glorot_uniform(random, hidden, 1)[:, 0],
+        negative_slope=negative_slope,
+    )
+
+
+def _glorot_uniform(rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
+    """Uniform in ``+-sqrt(6 / (fan_in + fan_out))``: (fan_in, fan_out)."""
+    limit = (6 / (fan_in + fan_out)) ** 0.5
+    return rng.uniform(-limit, limit, size=(fan_in, fan_out))

@@ -1,0 +1,88 @@
+"""The polynomial kernel: weights that grow as a power of the inner product."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from attention_core import Scorer
+from numpy.typing import NDArray
+
+from attention_core_kernels.checks import finite, positive, require_equal_features, whole
+
+__all__ = ["PolynomialScorer"]
+
+Array = NDArray[Any]
+
+
+class PolynomialScorer(Scorer):
+    """``score = log (gamma q . k + coef0)^degree``: weights in proportion to a polynomial kernel.
+
+    The score is the kernel's logarithm, so that the softmax divides each kernel by their sum: the
+    context is the kernel smoother ``sum_j K(q, k_j) v_j / sum_j K(q, k_j)``.
+
+    Parameters
+    ----------
+    degree
+        A whole number from 1 on. An even power takes opposite directions for alike. With an odd
+        one, a key whose ``gamma q . k + coef0`` is not above 0 gets no weight, as a kernel below
+        0 is no weight; a query of which that is true for all keys has a context of 0.
+    gamma
+        Above 0; None for ``1 / D``.
+    coef0
+        The constant, any finite number; the larger, the more equal the weights.
+
+    Notes
+    -----
+    Parameters are named as in scikit-learn's ``polynomial_kernel``.
+
+    References
+    ----------
+    Tsai et al., "Transformer Dissection: A Unified Understanding of Transformer's Attention via
+    the Lens of Kernel", EMNLP 2019, doi:10.18653/v1/D19-1443, section 3.1.
+
+    Examples
+    --------
+    >>> import attention_core as ac
+    >>> scorer = ac.make_scorer("polynomial", degree=2, gamma=1, coef0=1)
+    >>> ac.attend([[1.0]], [[0.0], [1.0], [2.0]], [[0.0]] * 3, scorer=scorer).weights * 14
+    array([[1., 4., 9.]])
+    """
+
+    name = "polynomial"
+    needs_small_tiles = False
+
+    def __init__(self, degree: int = 2, gamma: float | None = None, coef0: float = 1.0) -> None:
+        self.degree = whole("degree", degree)
+        self.gamma = None if gamma is None else positive("gamma", gamma)
+        self.coef0 = finite("coef0", coef0)
+
+    def check_features(self, query_dim: int, key_dim: int) -> None:
+        """Query and key must have equally many features."""
+        require_equal_features(self, query_dim, key_dim)
+
+    def project_query(self, query: Array) -> Array:
+        """``gamma q``: (..., L, D) -> (..., L, D)."""
+        gamma = 1 / max(query.shape[-1], 1) if self.gamma is None else self.gamma
+        scaled: Array = gamma * query
+        return scaled
+
+    def score(self, query: Array, key: Array) -> Array:
+        """``degree log(q . k + coef0)``: (..., L, D), (..., S, D) -> (..., L, S)."""
+        return self._scored(np.matmul(query, key.swapaxes(-1, -2)))
+
+    def score_pairs(self, query: Array, key: Array) -> Array:
+        """``degree log(q . k + coef0)``: (..., E, D), (..., E, D) -> (..., E)."""
+        return self._scored(np.vecdot(query, key))
+
+    def _scored(self, base: Array) -> Array:
+        """``degree log(base + coef0)``, in the place of the base; -inf where there is no weight."""
+        base += self.coef0
+        if self.degree % 2:
+            np.maximum(base, 0, out=base)
+        else:
+            np.abs(base, out=base)
+        with np.errstate(divide="ignore"):  # log 0 is meant
+            np.log(base, out=base)
+        base *= self.degree
+        return base
