@@ -1,0 +1,118 @@
+"""Rules that let the engine cut, reorder and share the work: a score depends on its own pair."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+
+import numpy as np
+
+from attention_core.testing.report import Violation
+from attention_core.testing.subject import Subject, require_equal, rule
+
+__all__ = ["RULES"]
+
+
+@rule(fix="compute each score from its own prepared query and key, and from nothing around them")
+def tiles(subject: Subject) -> None:
+    """Scoring in tiles equals scoring whole."""
+    query, key = subject.project(subject.queries(2, 7), subject.keys(2, 11))
+    whole = subject.call("score", query, key)
+    for height, width in [(3, 4), (1, 11), (7, 1)]:
+        for row, column in product(range(0, 7, height), range(0, 11, width)):
+            rows, columns = slice(row, row + height), slice(column, column + width)
+            tile = subject.call("score", query[:, rows], key[:, columns])
+            require_equal(
+                f"scores of queries {row}:{row + height} and keys {column}:{column + width} alone",
+                tile,
+                whole[:, rows, columns],
+            )
+
+
+@rule(
+    fix="project each query and key by itself: a Memory projects what is appended on its own, "
+    "so nothing may be normalized over queries or keys"
+)
+def projection(subject: Subject) -> None:
+    """Projecting in pieces equals projecting whole."""
+    arrays = {"project_query": subject.queries(2, 7), "project_key": subject.keys(2, 7)}
+    for method, array in arrays.items():
+        whole = subject.call(method, array)
+        for piece in (slice(0, 3), slice(3, 7), slice(6, 7)):
+            part = subject.call(method, array[:, piece])
+            what = f"results of {method} for rows {piece.start}:{piece.stop} alone"
+            require_equal(what, part, whole[:, piece])
+
+
+@rule(fix="let batch axes broadcast; reduce over features (axis=-1) only")
+def batch(subject: Subject) -> None:
+    """Scoring a batch equals scoring its items one by one."""
+    query, key = subject.queries(3, 5), subject.keys(3, 7)
+    whole = subject.scores(query, key)
+    for item in range(3):
+        alone = subject.scores(query[item], key[item])
+        require_equal(f"scores of batch item {item} alone", alone, whole[item])
+
+
+@rule(fix="score_pairs must do for pairs (..., E, H) what score does for tiles; or leave it out")
+def pairs(subject: Subject) -> None:
+    """Scores of pairs, for sparse masks, equal those of tiles."""
+    query, key = subject.project(subject.queries(2, 5), subject.keys(2, 7))
+    whole = subject.call("score", query, key)
+    rows, columns = np.array([4, 0, 2, 2, 1, 3]), np.array([0, 6, 3, 4, 1, 5])
+    for count in (6, 1, 0):
+        edges = rows[:count], columns[:count]
+        scores = subject.call("score_pairs", query[:, edges[0]], key[:, edges[1]])
+        require_equal(f"scores of {count} pairs", scores, whole[:, edges[0], edges[1]])
+        scores = subject.call("score_pairs", query[0, edges[0]], key[0, edges[1]])
+        require_equal(f"scores of {count} pairs", scores, whole[0, edges[0], edges[1]])
+
+
+@rule(fix="compute each score from its own pair; normalize nothing by a sum or maximum over others")
+def nan(subject: Subject) -> None:
+    """Padding with NaN or Inf in a query or a key reaches the scores of that one only."""
+    query, key = subject.queries(5), subject.keys(7)
+    clean = subject.scores(query, key)
+    for bad, feature in product((np.nan, np.inf, -np.inf), (0, -1)):
+        bad_query, bad_key = query.copy(), key.copy()
+        bad_query[2, feature] = bad_key[3, feature] = bad
+        scores = subject.scores(bad_query, bad_key)
+        others = np.ix_([0, 1, 3, 4], [0, 1, 2, 4, 5, 6])
+        require_equal(f"scores beside a query and a key with {bad}", scores[others], clean[others])
+
+
+@rule(fix="draw random numbers in the constructor, never while scoring")
+def deterministic(subject: Subject) -> None:
+    """The same arrays give the same bits each time."""
+    query, key = subject.queries(5), subject.keys(7)
+    first, second = subject.scores(query, key), subject.scores(query, key)
+    if first.tobytes() != second.tobytes():
+        raise Violation(f"scores changed by {np.abs(first - second).max():.3g} from call to call")
+
+
+@rule(fix="pass everything on in what project_query and project_key return; store nothing on self")
+def stateless(subject: Subject) -> None:
+    """Calls that take turns do not see each other."""
+    mine = subject.queries(5), subject.keys(7)
+    others = subject.queries(5), subject.keys(7)
+    expected = subject.scores(*mine)
+    prepared, prepared_others = subject.project(*mine), subject.project(*others)
+    scores = subject.returned("score", *prepared)
+    subject.returned("score", *prepared_others)
+    require_equal("scores after another call", scores, expected)
+
+
+@rule(fix="keep scratch memory in threading.local(), or allocate it; share nothing that is written")
+def threads(subject: Subject) -> None:
+    """Many threads may score at once."""
+    inputs = [(subject.queries(3, 5), subject.keys(3, 7)) for _ in range(8)]
+    expected = [subject.scores(*arrays) for arrays in inputs]
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        for _ in range(5):
+            for scores, alone in zip(
+                pool.map(lambda arrays: subject.scores(*arrays), inputs), expected, strict=True
+            ):
+                require_equal("scores computed while other threads score", scores, alone)
+
+
+RULES = (tiles, projection, batch, pairs, nan, deterministic, stateless, threads)

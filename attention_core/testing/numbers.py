@@ -1,0 +1,63 @@
+"""Rules about numbers: finite where they should be, and within the bound that is promised."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from attention_core.testing.report import Violation
+from attention_core.testing.subject import Subject, rule
+
+__all__ = ["RULES"]
+
+
+@rule(fix="write the formula so that nothing in it overflows; the softmax needs no exponentials")
+def finite(subject: Subject) -> None:
+    """Moderate queries and keys have finite scores."""
+    for dtype in (np.float32, np.float64):
+        for scale in (0.01, 1, 10):
+            query, key = subject.queries(5, dtype=dtype), subject.keys(7, dtype=dtype)
+            _require_finite(f"normal arrays times {scale}", subject, query * scale, key * scale)
+
+
+@rule(fix="guard divisions and logarithms: a vector of zeros is what padding is made of")
+def zeros(subject: Subject) -> None:
+    """Queries and keys of zeros have finite scores."""
+    query, key = subject.queries(5), subject.keys(7)
+    for factors in [(0, 1), (1, 0), (0, 0)]:
+        where = " and ".join(n for n, f in zip(("query", "key"), factors, strict=True) if not f)
+        _require_finite(f"zeros as {where}", subject, query * factors[0], key * factors[1])
+
+
+def _require_finite(what: str, subject: Subject, *arrays: np.ndarray) -> None:
+    scores = subject.scores(*arrays)
+    wrong = np.argwhere(~np.isfinite(scores))
+    if len(wrong):
+        place = tuple(map(int, wrong[0]))
+        raise Violation(f"{what} ({scores.dtype}): the score at {place} is {scores[place]}")
+
+
+@rule(
+    fix="return a number that no |score| of these prepared arrays exceeds, or leave the method out"
+)
+def bound(subject: Subject) -> str | None:
+    """No score exceeds score_bound."""
+    offered = False
+    for dtype, scale in [(np.float64, 1), (np.float64, 100), (np.float32, 1), (np.float32, 100)]:
+        for length, keys in [(5, 7), (5, 0), (0, 7)]:
+            query, key = subject.project(
+                subject.queries(length, dtype=dtype) * scale,
+                subject.keys(keys, dtype=dtype) * scale,
+            )
+            with np.errstate(all="ignore"):
+                limit = subject.scorer.score_bound(query, key)
+            largest = float(np.abs(subject.call("score", query, key)).max(initial=0))
+            if not largest <= limit * (1 + 1e-5):  # NaN is no bound either
+                raise Violation(
+                    f"score_bound returned {limit!r} for prepared query {query.shape} and key "
+                    f"{key.shape}, but a score has magnitude {largest:.6g}"
+                )
+            offered |= limit < float("inf")
+    return None if offered else "none is offered"
+
+
+RULES = (finite, zeros, bound)

@@ -1,0 +1,198 @@
+"""The checks of a plugin: its hooks module, its descriptions, and every scorer they describe."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from types import ModuleType
+
+from attention_core import Registry, ScorerSpec, scorers
+from attention_core.loading import Plugin, installed_plugins, load_specs
+from attention_core.offers import BUNDLED
+from attention_core.testing.kit import passed, scorer_checks
+from attention_core.testing.report import Check, Report, Violation, run_checks
+
+__all__ = ["check_plugin", "plugin_checks"]
+
+# Run in a fresh interpreter: what importing and asking a hooks module imports.
+PROBE = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+from attention_core.loading import Plugin, load_specs
+before = list(sys.modules)
+load_specs(Plugin("probe", "", "", sys.argv[2]))
+print()
+print(json.dumps([before, list(sys.modules)[len(before):]]))
+"""
+
+
+def plugin_checks(module: str | ModuleType, *, seed: int = 0) -> Iterator[Check]:
+    """The checks of a plugin and of its scorers, to run one by one.
+
+    Those of a scorer have its name in front, such as ``rbf.tiles``. Each scorer is made with the
+    `example` of its description.
+
+    Parameters
+    ----------
+    module
+        The hooks module, which the entry point names, or its name.
+    seed
+        Of the arrays that the scorers are tried with.
+
+    Examples
+    --------
+    >>> from attention_core.testing import plugin_checks
+    >>> [check.name for check in plugin_checks("attention_core_standard.hooks")][:4]
+    ['hooks', 'light', 'additive.reserved', 'additive.example']
+    """
+    plugin = _plugin(module if isinstance(module, str) else module.__name__)
+    about = f"plugin {plugin.value!r}"
+    yield Check(
+        "hooks",
+        about,
+        "the module describes its scorers",
+        "name the module that the entry point names, such as acme_attention.hooks; in it, decorate "
+        "attention_core_scorers() with @hookimpl and yield a ScorerSpec for each scorer",
+        lambda: _describes(plugin),
+    )
+    yield Check(
+        "light",
+        about,
+        "describing imports nothing but attention_core and the standard library",
+        "let the hooks module import attention_core only, and name each factory in a string: "
+        'factory="acme_attention.rbf:RBFScorer"',
+        lambda: _is_light(plugin.value),
+    )
+    try:
+        specs = load_specs(plugin)
+    except Exception:  # noqa: BLE001 - whatever it is, the first check reports it
+        return
+    registry = Registry()
+    for spec in specs:
+        registry.register(spec, distribution=plugin.distribution or None, version=plugin.version)
+    for spec in specs:
+        for check in _spec_checks(spec, plugin, registry, seed):
+            yield replace(check, name=f"{spec.name}.{check.name}")
+
+
+def _plugin(module: str) -> Plugin:
+    """The installed plugin whose hooks a module holds, or one that is not installed."""
+    for plugin in installed_plugins():
+        if plugin.value == module:
+            return plugin
+    return Plugin(module, "", "", module)
+
+
+def _describes(plugin: Plugin) -> str | None:
+    if not load_specs(plugin):
+        raise Violation("attention_core_scorers() yields nothing")
+    return None if plugin.distribution else "no installed entry point names it"
+
+
+def _is_light(value: str) -> None:
+    path = json.dumps([str(entry) for entry in sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, path, value], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise Violation(f"in a fresh interpreter: {done.stderr.strip().splitlines()[-1]}")
+    before, added = json.loads(done.stdout.splitlines()[-1])
+    module = value.partition(":")[0]
+    parents = {module[:end] for end, letter in enumerate(f"{module}.") if letter == "."}
+    known = {*map(_top, before), *sys.stdlib_module_names} - {_top(module)}
+    heavy = {  # in the order they were imported; names with an underscore belong to others
+        name if _top(name) == _top(module) else _top(name): None
+        for name in added
+        if name not in parents and _top(name) not in known and not name.startswith("_")
+    }
+    if heavy:
+        raise Violation(f"it also imports {', '.join(heavy)}")
+
+
+def _top(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def _spec_checks(
+    spec: ScorerSpec, plugin: Plugin, registry: Registry, seed: int
+) -> Iterator[Check]:
+    def make() -> None:
+        registry.make(spec.name, **spec.example)
+
+    try:
+        scorer = registry.make(spec.name, **spec.example)
+    except Exception:  # noqa: BLE001 - the check of the example reports it
+        of_scorer = []
+        about = f"scorer {spec.name!r} of plugin {plugin.value!r}"
+    else:
+        of_scorer = list(scorer_checks(scorer, seed=seed, registry=registry))
+        about = of_scorer[0].subject
+    yield Check(
+        "reserved",
+        about,
+        "no name or alias is that of a bundled scorer",
+        "choose another: a bundled name never means anything else",
+        lambda: _has_free_names(spec, plugin),
+    )
+
+    yield Check(
+        "example",
+        about,
+        "its example makes a scorer",
+        "give the ScorerSpec an example: parameters that make a small working scorer, such as "
+        'example={"query_dim": 4, "key_dim": 3, "rng": 0}',
+        make,
+    )
+    yield from of_scorer
+
+
+def _has_free_names(spec: ScorerSpec, plugin: Plugin) -> None:
+    if plugin.distribution == BUNDLED:
+        return
+    reserved = {
+        name
+        for info in scorers()
+        if info.distribution == BUNDLED
+        for name in (info.name, *info.aliases)
+    }
+    taken = sorted(reserved & {spec.name, *spec.aliases})
+    if taken:
+        raise Violation(f"{', '.join(map(repr, taken))} is bundled with attention-core")
+
+
+def check_plugin(
+    module: str | ModuleType,
+    *,
+    seed: int = 0,
+    expected_failures: Mapping[str, str] | None = None,
+) -> Report:
+    """Run every check of a plugin and of its scorers.
+
+    Parameters
+    ----------
+    module, seed
+        As for `plugin_checks`.
+    expected_failures
+        Names of checks that are known to fail, such as ``"rbf.zeros"``, and the reason of each;
+        as for `check_scorer`.
+
+    Returns
+    -------
+    Report
+        What came of each check; print it.
+
+    Raises
+    ------
+    CheckError
+        When a check fails; the message is the report.
+
+    Examples
+    --------
+    >>> from attention_core.testing import check_plugin
+    >>> check_plugin("attention_core_standard.hooks").ok
+    True
+    """
+    return passed(run_checks(plugin_checks(module, seed=seed), expected_failures=expected_failures))
