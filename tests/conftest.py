@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 #   HYPOTHESIS_PROFILE=thorough pytest tests/test_properties.py
 settings.register_profile(
     "fast",
-    max_examples=100,
+    max_examples=50,
     derandomize=True,
     deadline=None,  # the oracle is slow on purpose
     database=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
-settings.register_profile("thorough", max_examples=1000, deadline=None, print_blob=True)
+settings.register_profile("thorough", max_examples=500, deadline=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 

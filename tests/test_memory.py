@@ -140,12 +140,16 @@ def test_keys_are_projected_once(rng):
     assert scorer.projected == 9
 
 
-def test_a_memory_never_changes_with_the_arrays_it_was_made_of(case, rng):
-    query, key, value = case.arrays(rng)
+@pytest.mark.parametrize("cut", [7, 4, 0])
+@pytest.mark.parametrize("dtype", [np.float64, np.float16])
+def test_a_memory_never_changes_with_the_arrays_it_was_made_of(case, rng, cut, dtype):
+    query, key, value = case.arrays(rng, dtype=dtype)
     expected = case.expect(query, key, value)
-    memory = ac.Attention(case.scorer).memory(first := key[:4].copy(), second := value[:4].copy())
-    memory.append(third := key[4:].copy(), fourth := value[4:].copy())
-    for array in (first, second, third, fourth):
+    given = [array.copy() for array in (key[:cut], value[:cut], key[cut:], value[cut:])]
+    memory = ac.Attention(case.scorer).memory(*given[:2])
+    if cut < 7:  # otherwise nothing moves the first arrays to larger ones
+        memory.append(*given[2:])
+    for array in given:
         array[...] = np.nan
     result = ac.attend(query, memory, scorer=case.scorer)
     assert_agrees(result, expected, value_scale=largest(value))

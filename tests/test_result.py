@@ -289,32 +289,32 @@ def test_a_call_may_bring_its_own_query_offset(rng):
 # ---------------------------------------------------------------------------------- same bits
 
 
-LARGE_OPTIONS = {  # made to measure when called, for L = 130 and S = 300
+LARGE_OPTIONS = {  # for L = 300 and S = 700, enough for several threads
     "nothing": lambda rng: {},
-    "mask": lambda rng: {"mask": rng.random((130, 300)) < 0.6},
-    "sparse mask": lambda rng: {"mask": scipy.sparse.csr_array(rng.random((130, 300)) < 0.1)},
+    "mask": lambda rng: {"mask": rng.random((300, 700)) < 0.6},
+    "sparse mask": lambda rng: {"mask": scipy.sparse.csr_array(rng.random((300, 700)) < 0.1)},
     "functions": lambda rng: OPTIONS["functions"],
-    "causal": lambda rng: {"is_causal": True, "query_offset": np.array([-20, 170])},
+    "causal": lambda rng: {"is_causal": True, "query_offset": np.array([-20, 400])},
     "everything": lambda rng: {
-        "bias": rng.standard_normal((130, 300)),
-        "key_lengths": [200, 300],
-        "query_lengths": [130, 90],
-        "window": (100, 20),
+        "bias": rng.standard_normal((300, 700)),
+        "key_lengths": [500, 700],
+        "query_lengths": [300, 200],
+        "window": (300, 50),
         "softcap": 2.0,
     },
 }
 
 
-@pytest.mark.parametrize("tile", [None, (16, 24)])
+@pytest.mark.parametrize("name", ["additive", "dot"])
+@pytest.mark.parametrize("tile", [None, (64, 96)], ids=str)
 @pytest.mark.parametrize("options", LARGE_OPTIONS)
-def test_workers_never_change_a_bit(case, rng, tile, options):
-    options = LARGE_OPTIONS[options](rng)
-    arrays = case.arrays(rng, (2,), queries=130, keys=300, dtype=np.float32)
+def test_workers_never_change_a_bit(rng, name, tile, options):
+    case, options = make_case(name), LARGE_OPTIONS[options](rng)
+    arrays = case.arrays(rng, (2,), queries=300, keys=700, dtype=np.float32)
     once = case.attend(*arrays, tile=tile, workers=1, **options)
-    for workers in (2, None):
-        again = case.attend(*arrays, tile=tile, workers=workers, **options)
-        for name, part in PARTS.items():
-            np.testing.assert_array_equal(part(again), part(once), err_msg=f"{name}, {workers}")
+    again = case.attend(*arrays, tile=tile, workers=3, **options)
+    for name, part in PARTS.items():
+        np.testing.assert_array_equal(part(again), part(once), err_msg=name)
 
 
 @pytest.mark.parametrize("name", SCORERS)
@@ -394,6 +394,47 @@ def test_a_scorer_that_attends_inside_itself_works(rng):
     np.testing.assert_allclose(
         result.context, ac.attend(query, smooth, value, scorer="dot").context, rtol=1e-12
     )
+
+
+@pytest.mark.parametrize("tile", [None, (300, 150)], ids=str)
+def test_a_score_or_bias_that_attends_inside_itself_works(rng, tile):
+    # the memory of the tile in work must not be taken by the call inside
+    query, key, value = make_case("dot").arrays(rng, queries=300, keys=300)
+    other = np.ones((300, 4))
+
+    class Nested(ac.InnerProductScorer):
+        def score(self, query, key):
+            scores = super().score(query, key)
+            ac.attend(other, other, other, scorer="dot", is_causal=True).weights.sum()
+            return scores
+
+    def bias(i, j):
+        ac.attend(other, other, other, scorer="dot", is_causal=True).weights.sum()
+        return 0.01 * (i - j)
+
+    nested = ac.attend(query, key, value, scorer=Nested(), bias=bias, tile=tile)
+    plain = ac.attend(query, key, value, scorer="dot", bias=lambda i, j: 0.01 * (i - j), tile=tile)
+    np.testing.assert_allclose(nested.context, plain.context, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(nested.weights, plain.weights, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("queries", "keys"), [(100, 500), (16, 2000)])
+def test_a_call_gives_the_same_bits_while_another_holds_blas_to_one_thread(rng, queries, keys):
+    shapes = (queries, 64), (keys, 64), (keys, 64)
+    arrays = [rng.standard_normal(shape) for shape in shapes]
+    alone = ac.attend(*arrays, scorer="scaled_dot").context
+    beside = []
+
+    class Outer(ac.InnerProductScorer):
+        def score(self, query, key):
+            beside.append(ac.attend(*arrays, scorer="scaled_dot").context)
+            return super().score(query, key)
+
+    large = rng.standard_normal((1000, 64))
+    ac.attend(large, large, large, scorer=Outer(), workers=1, tile=(1000, 500))
+    assert beside
+    for context in beside:
+        np.testing.assert_array_equal(context, alone)
 
 
 def test_an_exception_in_a_thread_arrives_at_the_caller():

@@ -305,8 +305,9 @@ def test_causal_with_any_offset(rng, offset):
     case.check(*case.arrays(rng), is_causal=True, query_offset=offset, tile=(2, 3))
 
 
-def test_an_offset_per_batch_item_serves_all_its_heads(case, rng):
-    options = {"is_causal": True, "query_offset": np.array([3, -1])}
+@pytest.mark.parametrize("offsets", [[3, -1], [0, 20], [-20, 2], [20, 0]], ids=str)
+def test_an_offset_per_batch_item_serves_all_its_heads(case, rng, offsets):
+    options = {"is_causal": True, "query_offset": np.array(offsets)}
     case.check(*case.arrays(rng, (2,)), **options)
     case.check(*case.arrays(rng, (2, 3)), **options)
     case.check(*case.arrays(rng, (2, 3)), tile=(2, 3), **options)
@@ -348,7 +349,9 @@ def test_window_is_left_then_right():
     assert ((result.weights != 0)[2] == [True, True, True, True, False]).all()
 
 
-@pytest.mark.parametrize("offset", [-9, -2, 0, 2, 9, np.array([0, 4])], ids=str)
+@pytest.mark.parametrize(
+    "offset", [-9, -2, 0, 2, 9, np.array([0, 4]), np.array([9, 0]), np.array([-9, 1])], ids=str
+)
 @pytest.mark.parametrize("tile", [None, (2, 3)])
 def test_window_moves_with_the_offset(case, rng, offset, tile):
     arrays = case.arrays(rng, (2,))
@@ -712,12 +715,29 @@ def test_minus_infinity_from_a_scorer(tile):
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("tile", [None, (1, 1), (1, 2)])
-def test_huge_scores_do_not_overflow(dtype, tile):
-    result = one_row(np.array([1e4, -1e4, 1e4, 9999.0], dtype), tile=tile)
-    e = np.exp([0.0, -2e4, 0.0, -1.0])
-    np.testing.assert_allclose(result.weights[0], e / e.sum(), rtol=1e-6)
-    np.testing.assert_allclose(result.log_normalizer, [1e4 + math.log(e.sum())], rtol=1e-6)
+@pytest.mark.parametrize("tile", [None, (1, 1), (32, 2)])
+@pytest.mark.parametrize("queries", [1, 32])
+@pytest.mark.parametrize("size", [20, 50, 80, 95, 250, 500, 720, 1000, 10_000])
+def test_large_scores_do_not_overflow(dtype, tile, queries, size):
+    # the exponential overflows beyond 88 in float32 and 709 in float64, and vanishes below them
+    query, key = np.ones((queries, 1), dtype), column(size, -size, size, size - 1, dtype=dtype)
+    result = ac.attend(query, key, np.eye(4, dtype=dtype), scorer="dot", tile=tile)
+    e = np.exp([0.0, -2.0 * size, 0.0, -1.0])
+    for weights, total in zip(result.weights, result.log_normalizer, strict=True):
+        np.testing.assert_allclose(weights, e / e.sum(), rtol=1e-5, atol=1e-37)
+        np.testing.assert_allclose(total, size + math.log(e.sum()), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("size", [-20, -50, -95, -250, -500, -720, -800, -10_000])
+@pytest.mark.parametrize("queries", [1, 32])
+def test_scores_that_are_all_far_below_zero_still_make_weights(dtype, queries, size):
+    query, key = np.ones((queries, 1), dtype), column(size, size - 1, dtype=dtype)
+    result = ac.attend(query, key, np.eye(2, dtype=dtype), scorer="dot")
+    e = np.exp([0.0, -1.0])
+    for weights, total in zip(result.weights, result.log_normalizer, strict=True):
+        np.testing.assert_allclose(weights, e / e.sum(), rtol=1e-5)
+        np.testing.assert_allclose(total, size + math.log(e.sum()), rtol=1e-6)
 
 
 @pytest.mark.parametrize("tile", [None, (1, 1)])

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import reference
 import scipy.sparse
 from cases import Case, column, make_case
 
@@ -108,6 +109,18 @@ def test_tiles_with_nothing_to_attend_to_are_never_scored(restriction, tiles):
     assert len(spy.tiles) == tiles
 
 
+@pytest.mark.parametrize(
+    "form", [np.asarray, scipy.sparse.csr_array, lambda m: lambda i, j: m[i, j]]
+)
+def test_tiles_that_a_mask_leaves_empty_are_never_scored(form):
+    spy = Spying()
+    mask = np.zeros((16, 16), bool)
+    mask[5, 2], mask[6, 3], mask[15, 15] = True, True, True
+    ones = np.ones((16, 2))
+    ac.attend(ones, ones, ones, scorer=spy, tile=(4, 4), mask=form(mask))
+    assert len(spy.tiles) == 2
+
+
 # ------------------------------------------------- exact shortcuts: both sides of their conditions
 
 
@@ -141,8 +154,8 @@ def test_a_bound_on_the_scores_changes_nothing_but_the_speed(rng, dtype, size, t
 def test_a_bias_beyond_the_bound_of_the_scores_does_not_overflow(rng, bias, dtype, form):
     # the scores alone are small, what the softmax sees is not
     case = make_case("scaled_dot")
-    query, key, value = case.arrays(rng, dtype=dtype)
-    shifted = np.full((5, 7), bias, dtype)
+    query, key, value = case.arrays(rng, queries=20, dtype=dtype)
+    shifted = np.full((20, 7), bias, dtype)
     added = shifted if form == "array" else (lambda i, j: np.full((len(i), j.shape[1]), bias))
     case.check(query, key, value, bias=added, scale=max(32.0, abs(bias)))
 
@@ -165,12 +178,48 @@ def test_additive_is_right_for_hidden_values_of_any_size(rng, dtype, size, tile)
     case.check(query * dtype(size), key * dtype(size), value, tile=tile, scale=max(32, 40 * size))
 
 
-def test_additive_is_right_when_one_row_alone_is_large(rng):
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("size", [20.0, 44.0, 60.0, 360.0, 1e4])
+@pytest.mark.parametrize(("query_size", "key_size"), [(1, 0), (-1, 0), (0, 1), (0, -1)])
+def test_additive_is_right_when_one_side_alone_is_large(rng, dtype, size, query_size, key_size):
     case = make_case("additive")
-    query, key, value = case.arrays(rng)
-    query[2] *= 1e4
-    key[3] *= -1e4
-    case.check(query, key, value, scale=4e5)
+    query, key, value = case.arrays(rng, queries=8, dtype=dtype)
+    query = abs(query) * dtype(size * query_size or 1)
+    key = abs(key) * dtype(size * key_size or 1)
+    case.check(query, key, value, scale=40 * size)
+    query, key, value = case.arrays(rng, queries=8, dtype=dtype)
+    query[2] *= dtype(size * query_size or 1)  # one row is enough to leave the range
+    key[3] *= dtype(size * key_size or 1)
+    case.check(query, key, value, scale=40 * size)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("size", [1.0, 20.0, 42.0, 44.0, 60.0, 345.0, 355.0, 1000.0])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_additive_is_right_when_large_projections_cancel(rng, dtype, size, sign):
+    # q + k is moderate though q and k are not
+    arrays = {"query_weight": np.eye(3), "key_weight": np.eye(3), "score_weight": np.ones(3)}
+    case = Case("sum", ac.make_scorer("additive", **arrays), reference.additive(**arrays), 3, 3)
+    _, key, value = case.arrays(rng)
+    key = (sign * size + key).astype(dtype)
+    query = (-sign * size + rng.standard_normal((8, 3))).astype(dtype)
+    case.check(query, key, value, scale=max(8.0, 2 * size))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("queries", [1, 20])
+def test_additive_keeps_the_digits_of_small_hidden_values(rng, dtype, queries):
+    # tanh(x) is x here and the weights make ordinary scores of it; 1 - (1 - x) would have lost x
+    small, large = 1e-4, 1e4
+    arrays = {
+        "query_weight": small * rng.standard_normal((4, 6)),
+        "key_weight": small * rng.standard_normal((3, 6)),
+        "score_weight": large * rng.standard_normal(6),
+    }
+    linear = Case(
+        "linear", ac.make_scorer("additive", **arrays), reference.additive(**arrays), 4, 3
+    )
+    linear.check(*linear.arrays(rng, queries=queries, dtype=dtype), scale=200)
 
 
 def test_minus_infinity_first_then_numbers_then_minus_infinity():
