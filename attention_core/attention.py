@@ -14,6 +14,7 @@ from attention_core.call import attend_masked, attend_plainly, prepare
 from attention_core.masking import Masking, PairFunction
 from attention_core.memory import Memory
 from attention_core.options import OPTIONS, check_option
+from attention_core.packing import PackedMasking, Packing
 from attention_core.registry import default_registry
 from attention_core.result import AttentionResult
 from attention_core.scorer import Scorer
@@ -63,7 +64,7 @@ def attend(
     mask
         **True = may attend**: a boolean array that broadcasts to (..., L, S), a 2-D `scipy.sparse`
         array whose stored entries are the edges, or a function of (query_positions, key_positions)
-        evaluated tile by tile.
+        evaluated tile by tile; or a `Packing` of sequences whose rows follow each other.
     bias
         Added to the scores: an array of real numbers that broadcasts to (..., L, S), or such a
         function. Gradients aside it is the place for ALiBi and relative positions.
@@ -275,7 +276,8 @@ class Attention:
         ):
             return attend_plainly(self.scorer, query, key, value, self.workers)
         call = prepare(self.scorer, query, key, value)
-        masking = Masking(
+        kind = PackedMasking if isinstance(mask, Packing) else Masking
+        masking = kind(
             call.batch,
             call.query.shape[-2],
             call.key.shape[-2],

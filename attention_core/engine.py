@@ -136,6 +136,8 @@ class Engine:
         self.plan = make_plan(
             masking.batch,
             *self.shape[-2:],
+            pairs=masking.pairs,
+            query_starts=masking.query_starts,
             pair_cost=pair_cost(scorer, key.shape[-1], value.shape[-1]),
             key_cost=(key.shape[-1] + value.shape[-1]) / 6,
             temporaries=key.shape[-1] if scorer.needs_small_tiles else 1,

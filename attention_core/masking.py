@@ -102,6 +102,16 @@ class Masking:
         """Whether every query may attend to every key."""
 
     @property
+    def query_starts(self) -> list[int] | None:
+        """Where the rows of packed sequences start; None when the rows are one sequence."""
+        return None
+
+    @property
+    def pairs(self) -> int:
+        """The number of query-key pairs of a batch item, at most."""
+        return self.shape[-2] * self.shape[-1]
+
+    @property
     def is_banded(self) -> bool:
         """Whether causal order or a window leaves out keys."""
         return self.lowest is not None or self.highest is not None

@@ -6,8 +6,8 @@ give the same bits however many threads compute them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import product
+from collections.abc import Iterator, Sequence
+from itertools import pairwise, product
 from math import prod
 from typing import NamedTuple
 
@@ -24,6 +24,8 @@ _BANDED_ROWS = 256
 _TEMPORARY_ELEMENTS = 1 << 18
 # Work worth a thread, in nanoseconds: several times what handing it over costs.
 _BLOCK_COST = 250_000.0
+# What scoring the pairs between short packed sequences may waste to save a tile, in nanoseconds.
+_SHARED_COST = 50_000.0
 # As many blocks keep the threads of a small machine busy to the end.
 _ENOUGH_BLOCKS = 8
 
@@ -54,6 +56,8 @@ def make_plan(
     length: int,
     key_length: int,
     *,
+    pairs: int,
+    query_starts: Sequence[int] | None,
     pair_cost: float,
     key_cost: float,
     temporaries: int,
@@ -65,6 +69,10 @@ def make_plan(
 
     Parameters
     ----------
+    pairs
+        The query-key pairs of a batch item: L x S, or fewer for packed sequences.
+    query_starts
+        Where the rows of packed sequences start and end, if they are packed.
     pair_cost, key_cost
         Nanoseconds on one core for a query-key pair, and for reading a key and its value.
     temporaries
@@ -78,11 +86,13 @@ def make_plan(
         The user's choice of (queries, keys) in a tile.
     """
     items = prod(batch)
-    cost = items * key_length * (length * pair_cost + key_cost)
+    cost = items * (pairs * pair_cost + key_length * key_cost)
     if items * length * key_length == 0:
         return Plan([], 1, 1, 0.0)
     limit = max(1, min(_TILE_ELEMENTS, _TEMPORARY_ELEMENTS // max(temporaries, 1)))
-    if tile is None and cost <= _BLOCK_COST and items * length * key_length <= limit:
+    is_one_sequence = query_starts is None
+    fits = cost <= _BLOCK_COST and items * pairs <= limit
+    if tile is None and fits and is_one_sequence:
         whole = Block(tuple([slice(0, n) for n in batch]), slice(0, length), slice(0, key_length))
         return Plan([whole], 1, key_length, cost)
     if whole_batch:
@@ -95,20 +105,40 @@ def make_plan(
         rows = min(rows, max(_FEWEST_ROWS, items * length // _ENOUGH_BLOCKS))
         rows = _evenly(length, min(rows, max(1, limit // min(key_length, _ROWS))))
         keys = min(key_length, max(1, limit // rows))
-    block_cost = key_length * (rows * pair_cost + key_cost)
-    together = items if whole_batch else 1
-    if rows == length and not whole_batch:  # small items share a block, and its tiles
+    if query_starts is None:
+        row_slices = _slices(length, rows)
+    else:
+        fewest = min(rows, max(1, int((_SHARED_COST / pair_cost) ** 0.5)))
+        row_slices = list(_packed_slices(query_starts, rows, fewest))
+    block_cost = cost / items / len(row_slices)
+    together = items
+    if not whole_batch:  # small items share a block, and its tiles
         together = int(max(1, min(_BLOCK_COST // block_cost, limit // (rows * keys))))
     batches = list(_batch_slices(batch, together))
-    row_slices = _slices(length, rows)
 
     width = key_length
-    if tile is None and len(batches) * len(row_slices) < _ENOUGH_BLOCKS // 2:
+    few_blocks = len(batches) * len(row_slices) < _ENOUGH_BLOCKS // 2
+    if tile is None and few_blocks and is_one_sequence:
         parts = max(1, min(_ENOUGH_BLOCKS, int(block_cost // _BLOCK_COST), key_length // _ROWS))
         width = _evenly(key_length, -(-key_length // parts))
     spans = _slices(key_length, width)
     blocks = [Block(*block) for block in product(batches, row_slices, spans)]
     return Plan(blocks, len(spans), keys, cost)
+
+
+def _packed_slices(starts: Sequence[int], rows: int, fewest: int) -> Iterator[slice]:
+    """Cut packed sequences apart, but leave short ones together up to `fewest` rows."""
+    first = 0
+    for start, stop in pairwise(starts):
+        if stop - first > fewest and first < start:
+            yield slice(first, start)
+            first = start
+        if stop - first > fewest:
+            size = _evenly(stop - first, rows)
+            yield from (slice(i, min(i + size, stop)) for i in range(first, stop, size))
+            first = stop
+    if first < starts[-1]:
+        yield slice(first, starts[-1])
 
 
 def _evenly(count: int, size: int) -> int:
