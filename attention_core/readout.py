@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attention_core.engine import Engine
-from attention_core.masking import take
+from attention_core.engine import Engine, Tile
+from attention_core.masking import Masking, take
 from attention_core.tiles import Block
 
 __all__ = ["Readout", "TileReadout"]
@@ -21,12 +22,13 @@ class Readout(Protocol):
 
     shift: Array
     total: Array
+    masking: Masking
 
     def weights(self, rows: range | None = None) -> Any:
         """Finished weights of all queries, or of some of them: (..., l, S)."""
 
-    def scores(self) -> Any:
-        """Masked scores: (..., L, S)."""
+    def scores(self, rows: range | None = None) -> Any:
+        """Masked scores of all queries, or of some of them: (..., l, S)."""
 
     def entropy(self) -> Array:
         """Entropy of each row of weights, in nats: (..., L)."""
@@ -44,32 +46,15 @@ class TileReadout:
     def __init__(self, engine: Engine, shift: Array, total: Array) -> None:
         self.engine = engine
         self.shift, self.total = shift, total
+        self.masking = engine.masking
 
     def weights(self, rows: range | None = None) -> Array:
         """Finished weights of all queries, or of some of them: (..., l, S)."""
-        *batch, length, key_length = self.engine.shape
-        chosen = range(length) if rows is None else rows
-        first, last = (min(chosen), max(chosen) + 1) if chosen else (0, 0)
-        weights = np.zeros((*batch, last - first, key_length), self.engine.dtype)
+        return self._assembled(self._weight_tiles, 0, rows)
 
-        def fill(block: Block) -> None:
-            place = slice(block.rows.start - first, block.rows.stop - first)
-            for keys, tile, _ in self._weight_tiles(block):
-                weights[(*block.batch, place, keys)] = tile
-
-        self.engine.map(fill, self.engine.row_blocks(slice(first, last)))
-        return weights if chosen.step == 1 else weights[..., np.array(chosen) - first, :]
-
-    def scores(self) -> Array:
-        """Masked scores: (..., L, S)."""
-        scores = np.full(self.engine.shape, -np.inf, self.engine.dtype)
-
-        def fill(block: Block) -> None:
-            for keys, tile, _ in self.engine.tiles(block):
-                scores[(*block.batch, block.rows, keys)] = tile
-
-        self.engine.map(fill, self.engine.row_blocks())
-        return scores
+    def scores(self, rows: range | None = None) -> Array:
+        """Masked scores of all queries, or of some of them: (..., l, S)."""
+        return self._assembled(self.engine.tiles, -np.inf, rows)
 
     def entropy(self) -> Array:
         """``-sum_j w_ij log w_ij`` in nats: (..., L)."""
@@ -127,6 +112,23 @@ class TileReadout:
         self.engine.map(fill, self.engine.row_blocks())
         return indices, weights
 
-    def _weight_tiles(self, block: Block) -> Any:
+    def _assembled(
+        self, tiles: Callable[[Block], Iterable[Tile]], masked: float, rows: range | None
+    ) -> Array:
+        """The tiles of some rows as one array, and one number where there are none."""
+        *batch, length, key_length = self.engine.shape
+        chosen = range(length) if rows is None else rows
+        first, last = (min(chosen), max(chosen) + 1) if chosen else (0, 0)
+        whole = np.full((*batch, last - first, key_length), masked, self.engine.dtype)
+
+        def fill(block: Block) -> None:
+            place = slice(block.rows.start - first, block.rows.stop - first)
+            for keys, tile, _ in tiles(block):
+                whole[(*block.batch, place, keys)] = tile
+
+        self.engine.map(fill, self.engine.row_blocks(slice(first, last)))
+        return whole if chosen.step == 1 else whole[..., np.array(chosen) - first, :]
+
+    def _weight_tiles(self, block: Block) -> Iterator[Tile]:
         place = (*block.batch, block.rows)
         return self.engine.weight_tiles(block, self.shift[place], self.total[place])

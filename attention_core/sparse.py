@@ -212,14 +212,15 @@ class EdgeReadout:
     def __init__(self, engine: EdgeEngine, shift: Array, total: Array) -> None:
         self.engine = engine
         self.shift, self.total = shift, total
+        self.masking = engine.masking
 
     def weights(self, rows: range | None = None) -> Any:
         """Finished weights of all queries, or of some of them: (..., l, S)."""
         return self._assembled(self._weights, rows)
 
-    def scores(self) -> Any:
-        """Scores of the edges: (..., L, S)."""
-        return self._assembled(self.engine.scored)
+    def scores(self, rows: range | None = None) -> Any:
+        """Scores of the edges of all queries, or of some of them: (..., l, S)."""
+        return self._assembled(self.engine.scored, rows)
 
     def entropy(self) -> Array:
         """``-sum_j w_ij log w_ij`` in nats: (..., L)."""
