@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import attention_core
-from attention_core.cli import attend, config, demo, scorers
+from attention_core.cli import attend, check, config, demo, new_scorer, scorers
 from attention_core.cli.errors import Commands
 
 __all__ = ["app"]
@@ -24,6 +24,8 @@ app.command("scorers")(scorers.scorers)
 app.command("attend")(attend.attend)
 app.add_typer(config.app, name="config")
 app.command("demo")(demo.demo)
+app.command("check")(check.check)
+app.command("new-scorer")(new_scorer.new_scorer)
 
 
 def _print_version(wanted: bool) -> None:

@@ -58,6 +58,10 @@ def plugin_checks(module: str | ModuleType, *, seed: int = 0) -> Iterator[Check]
         "attention_core_scorers() with @hookimpl and yield a ScorerSpec for each scorer",
         lambda: _describes(plugin),
     )
+    try:
+        specs = load_specs(plugin)
+    except Exception:  # noqa: BLE001 - whatever it is, the check above reports it
+        return
     yield Check(
         "light",
         about,
@@ -66,10 +70,6 @@ def plugin_checks(module: str | ModuleType, *, seed: int = 0) -> Iterator[Check]
         'factory="acme_attention.rbf:RBFScorer"',
         lambda: _is_light(plugin.value),
     )
-    try:
-        specs = load_specs(plugin)
-    except Exception:  # noqa: BLE001 - whatever it is, the first check reports it
-        return
     registry = Registry()
     for spec in specs:
         registry.register(spec, distribution=plugin.distribution or None, version=plugin.version)
