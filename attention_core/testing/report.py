@@ -63,7 +63,7 @@ class Check:
         except Violation as violation:
             raise self._error(str(violation), violation.fix) from None
         except Exception as error:
-            raise self._error(f"{type(error).__name__}: {error}") from error
+            raise self._error(f"{type(error).__name__}: {error}".strip()) from error
 
     def _error(self, seen: str, fix: str | None = None) -> CheckError:
         return CheckError(

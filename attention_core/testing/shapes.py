@@ -88,7 +88,8 @@ def features(subject: Subject) -> None:
         try:
             scores = subject.scores(query, key)
         except Exception as error:
-            raise Violation(f"{accepted} scoring raised {type(error).__name__}: {error}") from error
+            seen = f"{accepted} scoring raised {type(error).__name__}: {error}".strip()
+            raise Violation(seen) from error
         if scores.shape != (5, 7):
             raise Violation(f"{accepted} scores have shape {scores.shape}, expected (5, 7)")
 
