@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import pytest
 from test_testing_rules import BROKEN, WEIGHT, Honest, PromisesTooMuch
 
 import attention_core as ac
+from attention_core import testing
 from attention_core.testing import (
     Check,
     CheckError,
@@ -239,6 +241,17 @@ def test_other_seeds_try_other_arrays():
     text = repr(seen).split("None")
     assert text[1].strip(", ") == text[2].strip(", ")
     assert text[3].strip(", ]") != text[2].strip(", ")
+
+
+# --- documentation ---
+
+
+@pytest.mark.parametrize("name", testing.__all__)
+def test_every_public_object_is_documented(name):
+    value = getattr(testing, name)
+    assert inspect.getdoc(value)
+    if inspect.isfunction(value):
+        assert "\nExamples\n" in inspect.getdoc(value)
 
 
 # --- pytest ---
