@@ -11,6 +11,9 @@ array([[0.67, 0.33],
        [0.33, 0.67]])
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from attention_core.attention import Attention, attend
 from attention_core.errors import (
     AmbiguousScorerError,
@@ -36,6 +39,9 @@ from attention_core.packing import Packing
 from attention_core.registry import Registry, ScorerInfo, make_scorer, register_scorer, scorers
 from attention_core.result import AttentionResult, TopK
 from attention_core.scorer import InnerProductScorer, Scorer
+
+if TYPE_CHECKING:
+    from attention_core import plot as plot
 
 __all__ = [
     "AmbiguousScorerError",
@@ -73,8 +79,10 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> str:
-    """``__version__``, read from the installed distribution when asked for."""
+def __getattr__(name: str) -> Any:
+    """What is imported or read when asked for: ``plot`` and ``__version__``."""
+    if name == "plot":
+        return import_module("attention_core.plot")
     if name == "__version__":
         from importlib.metadata import version  # reading metadata costs more than importing us
 

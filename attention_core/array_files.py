@@ -5,11 +5,9 @@ A file is written whole or not at all: beside its place first, then moved there.
 
 from __future__ import annotations
 
-import os
-import threading
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_core.errors import MissingExtraError, ParameterFileError
+from attention_core.files import replacing
 
 __all__ = ["read_file", "write_file"]
 
@@ -72,7 +71,7 @@ def write_file(path: Path, arrays: Mapping[str, Array], note: str | None = None)
         if reason is not None:
             raise ParameterFileError(f"cannot write {str(path)!r}: array {name!r} {reason}")
     try:
-        with _replacing(path) as temporary:
+        with replacing(path) as temporary:
             write_kind(temporary, arrays, note)
     except Exception as error:  # safetensors has its own for what the system and NumPy raise
         reason = getattr(error, "strerror", None) or str(error)
@@ -133,18 +132,6 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Array], str | None]:
     with safe_open(path, framework="np") as file:
         arrays = {name: file.get_tensor(name) for name in sorted(file.keys())}
         return arrays, (file.metadata() or {}).get(NOTE)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, which takes its place at the end or disappears."""
-    target = path.resolve()  # a link stays a link
-    temporary = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.tmp")
-    try:
-        yield temporary
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _write_npz(path: Path, arrays: Mapping[str, Array], note: str | None) -> None:

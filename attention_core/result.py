@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,9 @@ from attention_core.errors import OptionError, OptionTypeError
 from attention_core.masking import is_sparse
 from attention_core.readout import Readout
 from attention_core.softmax import log_normalizer
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["AttentionResult", "TopK"]
 
@@ -154,6 +158,59 @@ class AttentionResult:
             raise OptionError(f"top_k must be asked for at least 1 key, got {n!r}")
         indices, weights = self._readout.top_k(int(n))
         return TopK(_without_queries(indices) if self._single else indices, self._finished(weights))
+
+    def plot(self, path: str | os.PathLike[str] | None = None, /, **options: Any) -> Figure:
+        """A heat map of the weights or scores, with entropy and key mass in its margins.
+
+        Parameters
+        ----------
+        path
+            Save it there too, as ``.png``, ``.svg`` or ``.pdf``.
+        **options
+            Those of `attention_core.plot.heatmap`, such as ``query_labels`` and ``key_labels``.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        MissingExtraError
+            When matplotlib is not installed.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import attention_core as ac
+        >>> result = ac.attend(np.eye(3), np.eye(3), np.eye(3), scorer="dot")
+        >>> figure = result.plot(query_labels="abc", key_labels="xyz", title="Three letters")
+        """
+        from attention_core.plot import heatmap, save  # only pictures need it
+
+        figure = heatmap(self, **options)
+        if path is not None:
+            save(figure, path)
+        return figure
+
+    def to_text(self, **options: Any) -> str:
+        """A heat map in plain text, for terminals; the options are those of `plot.text`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import attention_core as ac
+        >>> result = ac.attend(2 * np.eye(3), np.eye(3), np.eye(3), scorer="dot")
+        >>> print(result.to_text(query_labels=["one", "two", "three"]))
+                  0 1 2
+             one │██░░░░│ 0.67 nats
+             two │░░██░░│ 0.67
+           three │░░░░██│ 0.67
+        key mass  ██████  max 1
+        ░ 0.031  ▒ 0.13  ▓ 0.28  █ 0.5 and more
+        """
+        from attention_core.plot import text  # only pictures need it
+
+        return text(self, **options)
 
     def _finished(self, array: Any, axis: int = -2) -> Any:
         """In the result's dtype, without the query axis when the query came without it."""

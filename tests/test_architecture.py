@@ -25,6 +25,7 @@ ENGINE = {
     "hookspecs": "scorer",
     "options": "errors",
     "inputs": "errors",
+    "files": "",
     # the mathematics
     "softmax": "",
     "masking": "errors inputs",
@@ -37,7 +38,8 @@ ENGINE = {
     # before and after a call
     "memory": "errors inputs scorer",
     "readout": "engine masking tiles",
-    "result": "errors masking readout softmax",
+    "plot": "errors files inputs masking readout",
+    "result": "errors masking plot readout softmax",
     "call": ("engine errors inputs masking memory parallel readout result scorer sparse"),
 }
 NAMES = {
@@ -46,7 +48,7 @@ NAMES = {
     "distributions": "",
     "loading": "distributions errors hookspecs offers",
     "registry": "claims distributions errors hookspecs loading offers scorer",
-    "array_files": "errors",
+    "array_files": "errors files",
     "parameter_files": "array_files errors registry scorer",
     "config": "errors options parameter_files registry scorer",
     "attention": "call config masking memory options packing registry result scorer",
@@ -56,7 +58,7 @@ EDGES = {
     PUBLIC: "attention errors hookspecs memory packing registry result scorer",
     "demo": f"{PUBLIC} errors parameter_files",
     "testing": f"{PUBLIC} errors loading offers registry",
-    "cli": f"{PUBLIC} config demo errors inputs masking parameter_files registry testing",
+    "cli": f"{PUBLIC} config demo errors inputs masking parameter_files plot registry testing",
     "__main__": "cli",
 }
 TABLE = {row: set(cell.split()) for row, cell in (ENGINE | NAMES | EDGES).items()}
@@ -70,11 +72,11 @@ THIRD_PARTY = {
 }
 # Imported by functions and for type checkers.
 LAZY = {
-    "matplotlib": {"demo"},
+    "matplotlib": {"demo", "plot", "result"},
     "ml_dtypes": {"array_files"},
     "pytest": {"testing"},
     "safetensors": {"array_files"},
-    "scipy": {"cli", "sparse"},
+    "scipy": {"cli", "plot", "sparse"},
     "threadpoolctl": {"parallel"},
 }
 

@@ -17,6 +17,7 @@ from attention_core.cli.arrays import SUFFIXES, array_named, read_array, read_ma
 from attention_core.cli.blocks import attend_in_blocks
 from attention_core.cli.choice import choose
 from attention_core.cli.outputs import check_output, workspace
+from attention_core.cli.pictures import drawing
 from attention_core.cli.progress import progress_bar
 from attention_core.cli.values import integers, pair, settings
 from attention_core.masking import is_sparse
@@ -126,19 +127,36 @@ def attend(
     entropy: Annotated[
         bool, typer.Option("--entropy", help="Also the entropy of the weights (..., L).")
     ] = False,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the weights: .png, .svg or .pdf.")
+    ] = None,
+    show: Annotated[bool, typer.Option("--show", help="Draw the weights here, as text.")] = False,
+    query_labels: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What to call the queries in a picture: one on a line."),
+    ] = None,
+    key_labels: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What to call the keys.")
+    ] = None,
+    batch: Annotated[
+        str | None, typer.Option(metavar="N,...", help="The batch item to draw, such as 0,3.")
+    ] = None,
 ) -> None:
     """Attend: score, softmax, weighted sum of values, from files to a file.
 
     attention-core attend arrays.npz --scorer scaled_dot --causal -o out.npy
 
     attention-core attend arrays.npz --scorer general --parameters w.npz --top-k 5
+
+    attention-core attend arrays.npz --scorer dot --key-labels words.txt --plot weights.svg
     """
     wanted = Wanted(weights, top_k, log_normalizer, entropy)
     references = {"query": query, "key": key, "value": value, "mask": mask, "bias": bias}
+    texts = (*references.values(), query_offset, key_lengths, query_lengths)
+    files = [split_reference(text)[0] for text in texts if text]
+    files += filter(None, (arrays, config, parameters))
+    picture = drawing(plot, show, query_labels, key_labels, batch, files)
     if output is not None:
-        texts = (*references.values(), query_offset, key_lengths, query_lengths)
-        files = [split_reference(text)[0] for text in texts if text]
-        files += filter(None, (arrays, config, parameters))
         check_output(output, SUFFIXES, files)
         if output.suffix == ".npy" and wanted.count > 1:
             raise OptionError(
@@ -155,14 +173,17 @@ def attend(
     given = {name: option for name, option in options.items() if option is not None}
     attention = choose(scorer, config, settings(setting or []), parameters, given)
     inputs = _inputs(arrays, references)
+    call = {
+        "mask": None if mask is None else read_mask(mask),
+        "bias": None if bias is None else read_array(bias, "bias"),
+        "key_lengths": integers("--key-lengths", key_lengths),
+        "query_lengths": integers("--query-lengths", query_lengths),
+    }
     with workspace(output) if output else nullcontext() as space, progress_bar() as progress:
         found = attend_in_blocks(
             attention,
             *inputs,
-            mask=None if mask is None else read_mask(mask),
-            bias=None if bias is None else read_array(bias, "bias"),
-            key_lengths=integers("--key-lengths", key_lengths),
-            query_lengths=integers("--query-lengths", query_lengths),
+            **call,
             extract=wanted,
             allocate=space.allocate if space else lambda _, shape, dtype: np.empty(shape, dtype),
             progress=progress,
@@ -170,6 +191,8 @@ def attend(
         if space:
             space.save(found)
     _print(found, output)
+    if picture:
+        picture.draw(attention(*inputs, **call))
 
 
 def _inputs(arrays: Path | None, references: Mapping[str, str | None]) -> list[Array]:

@@ -10,7 +10,7 @@ import numpy as np
 from attention_core.cli.arrays import SUFFIXES, read_array, split_reference
 from attention_core.errors import OptionError
 
-__all__ = ["integers", "pair", "settings"]
+__all__ = ["indices", "integers", "pair", "settings"]
 
 
 def settings(items: list[str]) -> dict[str, Any]:
@@ -50,6 +50,20 @@ def integers(option: str, text: str | None) -> Any:
             f"nor a file of them"
         ) from None
     return numbers if "," in text else int(numbers[0])
+
+
+def indices(option: str, text: str | None) -> tuple[int, ...] | None:
+    """Integers with commas between them.
+
+    >>> indices("--batch", "0,3")
+    (0, 3)
+    """
+    if text is None:
+        return None
+    try:
+        return tuple([int(part) for part in text.split(",")])
+    except ValueError:
+        raise OptionError(f"{option}: {text!r} is not integers such as 0,3") from None
 
 
 def pair(option: str, text: str | None) -> tuple[int | None, int | None] | None:

@@ -1,0 +1,103 @@
+"""Pictures that commands draw: in files, and in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from attention_core import AttentionResult
+from attention_core.cli.outputs import check_output
+from attention_core.cli.values import indices
+from attention_core.errors import OptionError, ParameterFileError
+from attention_core.plot import heatmap, save, text
+from attention_core.plot.files import SUFFIXES
+from attention_core.plot.style import need_matplotlib
+
+__all__ = ["Drawing", "drawing"]
+
+LEAST_WIDTH = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """Where a result is to be drawn: in a file, in the terminal, or both."""
+
+    path: Path | None
+    in_terminal: bool
+    query_labels: list[str] | None
+    key_labels: list[str] | None
+    batch: tuple[int, ...] | None
+
+    def __bool__(self) -> bool:
+        return self.path is not None or self.in_terminal
+
+    def draw(self, result: AttentionResult) -> None:
+        """Print the result as text, and save it as a picture."""
+        options: dict[str, Any] = {
+            "query_labels": self.query_labels,
+            "key_labels": self.key_labels,
+            "batch": self.batch,
+        }
+        if self.in_terminal:
+            console = Console()
+            is_plain = not console.encoding.lower().startswith("utf")
+            width = max(console.width, LEAST_WIDTH)
+            typer.echo(text(result, width=width, ascii_only=is_plain, **options))
+        if self.path is not None:
+            save(heatmap(result, **options), self.path)
+            typer.echo(f"drawn in {self.path}")
+
+
+def drawing(
+    path: Path | None,
+    in_terminal: bool,
+    query_labels: Path | None,
+    key_labels: Path | None,
+    batch: str | None,
+    inputs: Iterable[Path],
+) -> Drawing:
+    """What the options ask for, checked before any work.
+
+    Raises
+    ------
+    OptionError
+        For labels or a batch item of no picture.
+    ParameterFileError
+        For labels that cannot be read, and a picture that cannot be written.
+    MissingExtraError
+        When matplotlib is needed and not installed.
+    """
+    if path is not None:
+        labels = filter(None, (query_labels, key_labels))
+        check_output(path, SUFFIXES, [*inputs, *labels])
+        need_matplotlib()
+    elif not in_terminal:
+        options = {
+            "--query-labels": query_labels,
+            "--key-labels": key_labels,
+            "--batch": batch,
+        }
+        for option, given in options.items():
+            if given is not None:
+                raise OptionError(f"{option} is for pictures; ask for one with --plot or --show")
+    return Drawing(
+        path,
+        in_terminal,
+        None if query_labels is None else _lines(query_labels),
+        None if key_labels is None else _lines(key_labels),
+        indices("--batch", batch),
+    )
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text("utf-8").splitlines()
+    except OSError as error:
+        raise ParameterFileError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise ParameterFileError(f"{str(path)!r} is no text in UTF-8: {error}") from error

@@ -1,0 +1,139 @@
+"""An axis of a heat map: which queries or keys it shows, what they are called, how they are cut."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from attention_core.errors import OptionError, OptionTypeError, ShapeError
+
+__all__ = ["Axis", "Tick", "make_axis", "visible"]
+
+Array = NDArray[Any]
+Tick = tuple[float, str]
+"""Where a label stands, counted in positions from the start of the axis, and what it says."""
+
+LONGEST = 20  # characters of a label
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """The queries or the keys that are shown."""
+
+    name: str
+    places: Array
+    """(n,): their positions in the result."""
+    step: int
+    """Positions in a cell."""
+    labels: list[str] | None = None
+    images: list[Array] | None = None
+
+    @property
+    def cells(self) -> int:
+        """How many cells the axis has."""
+        return -(-len(self.places) // self.step)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether there is one position only, without a label: it needs no number."""
+        return self.labels is None and self.places.tolist() == [0]
+
+    @property
+    def edges(self) -> Array:
+        """Where cells begin and end, (cells + 1,); the last may be smaller."""
+        return np.minimum(np.arange(self.cells + 1) * self.step, len(self.places))
+
+    def ticks(self, most: int) -> list[Tick]:
+        """At most so many labels, evenly spread; without labels, positions that are round."""
+        count = len(self.places)
+        every = max(1, -(-count // max(most, 1)))
+        if self.labels is not None:
+            return [(i + 0.5, self.labels[i]) for i in range(0, count, every)]
+        round_step = next(n * 10**e for e in range(20) for n in (1, 2, 5) if n * 10**e >= every)
+        is_run = bool((np.diff(self.places) == 1).all())
+        shown = (
+            np.flatnonzero(self.places % round_step == 0) if is_run else np.arange(0, count, every)
+        )
+        return [(int(i) + 0.5, str(self.places[i])) for i in shown]
+
+
+def make_axis(
+    name: str,
+    length: int,
+    *,
+    labels: Iterable[Any] | None,
+    chosen: slice | ArrayLike | None,
+    most: int,
+) -> Axis:
+    """The axis of all queries or keys, or of the chosen ones, in at most so many cells.
+
+    Raises
+    ------
+    OptionError
+        For positions that are not there, and for none.
+    ShapeError
+        For another number of labels than there are positions.
+    """
+    places = np.arange(length)
+    if chosen is not None:
+        places = _chosen(places, f"{name}s" if name != "query" else "queries", chosen)
+    if not len(places):
+        raise OptionError(f"nothing to draw: there is no {name}")
+    step = -(-len(places) // most)
+    if labels is None:
+        return Axis(name, places, step)
+    labels = labels if isinstance(labels, np.ndarray) else list(labels)
+    if len(labels) != length:
+        raise ShapeError(
+            f"{name}_labels must have one label per {name}, {length}; got {len(labels)}"
+        )
+    kept = [labels[place] for place in places]
+    if np.ndim(kept[0]) >= 2:
+        return Axis(name, places, step, images=[_image(name, image) for image in kept])
+    return Axis(name, places, step, labels=visible(kept))
+
+
+def _chosen(places: Array, name: str, chosen: Any) -> Array:
+    index = chosen if isinstance(chosen, slice) else np.atleast_1d(np.asarray(chosen))
+    if not isinstance(index, slice) and (index.ndim != 1 or index.dtype.kind not in "iu"):
+        raise OptionTypeError(f"{name} must be a slice or integers, got {chosen!r}")
+    try:
+        kept: Array = places[index]
+    except IndexError:
+        raise OptionError(f"{name}: {chosen!r} is not among {len(places)} positions") from None
+    return kept
+
+
+def _image(name: str, image: Any) -> Array:
+    array = np.asarray(image)
+    if array.ndim not in (2, 3) or 0 in array.shape:
+        raise ShapeError(
+            f"{name}_labels: an image must have shape (height, width), or (height, width, 3) "
+            f"in colors, got {array.shape}"
+        )
+    return array
+
+
+def visible(labels: Iterable[Any]) -> list[str]:
+    """Labels in one short line each, with spaces that are seen where there is nothing else.
+
+    >>> visible(["a", " ", 7])
+    ['a', '␣', '7']
+    """
+    return [_visible(str(label)) for label in labels]
+
+
+def _visible(label: str) -> str:
+    text = unicodedata.normalize("NFC", label)
+    if text and not text.strip(" \u00a0"):
+        return "\u2423" * min(len(text), 3)  # an open box
+    text = "".join(_SIGNS.get(c, c if c.isprintable() else "\ufffd") for c in text)
+    return text if len(text) <= LONGEST else text[: LONGEST - 1].rstrip() + "…"
+
+
+_SIGNS = {"\n": "↵", "\r": "↵", "\t": "⇥", "\u00a0": " "}

@@ -1,0 +1,59 @@
+"""The cells of a heat map: one pair of a query and a key each, or the summary of many."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attention_core.plot.axis import Axis
+
+__all__ = ["Cells", "Summary", "mean_per_cell"]
+
+Array = NDArray[Any]
+Summary: TypeAlias = Literal["max", "mean"]
+
+
+class Cells:
+    """Gathers values piece by piece, so that no more than the cells is ever kept.
+
+    A cell is masked when every pair in it is; masked pairs are left out of the others. NaN in any
+    pair makes a cell NaN.
+    """
+
+    def __init__(self, queries: Axis, keys: Axis, summary: Summary) -> None:
+        self.queries, self.keys = queries, keys
+        self.combine = np.maximum if summary == "max" else np.add
+        self.is_mean = summary == "mean"
+        shape = queries.cells, keys.cells
+        self.values = np.full(shape, -np.inf if summary == "max" else 0.0)
+        self.counts = np.zeros(shape, np.intp)  # of allowed pairs
+
+    def add_rows(self, first: int, values: Array, allowed: Array) -> None:
+        """Add the chosen queries from the `first` on, against all chosen keys: (l, n)."""
+        starts = np.arange(self.keys.cells) * self.keys.step
+        values = np.where(allowed, values, -np.inf if not self.is_mean else 0.0)
+        rows = np.arange(first, first + len(values)) // self.queries.step  # (l,)
+        self.combine.at(self.values, rows, self.combine.reduceat(values, starts, axis=1))
+        np.add.at(self.counts, rows, np.add.reduceat(allowed, starts, axis=1, dtype=np.intp))
+
+    def add_edges(self, edges: Any) -> None:
+        """Add what a sparse matrix of all chosen queries and keys stores."""
+        edges = edges.tocoo()
+        place = edges.coords[0] // self.queries.step, edges.coords[1] // self.keys.step
+        self.combine.at(self.values, place, edges.data.astype(np.float64))
+        np.add.at(self.counts, place, 1)
+
+    def finished(self) -> np.ma.MaskedArray[Any, Any]:
+        """The cells (l, s), masked where nothing is allowed."""
+        values = self.values / np.maximum(self.counts, 1) if self.is_mean else self.values
+        return np.ma.MaskedArray(values, self.counts == 0)
+
+
+def mean_per_cell(values: Array, axis: Axis) -> Array:
+    """What belongs to each position (n,) of an axis, averaged over those of a cell."""
+    starts = np.arange(axis.cells) * axis.step
+    sums = np.add.reduceat(values[axis.places].astype(np.float64), starts)
+    means: Array = sums / np.diff(axis.edges)
+    return means

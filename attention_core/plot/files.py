@@ -1,0 +1,68 @@
+"""Pictures in files: the same picture is the same file, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attention_core.errors import ParameterFileError
+from attention_core.files import replacing
+from attention_core.plot.style import style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["SUFFIXES", "save"]
+
+SUFFIXES = (".png", ".svg", ".pdf")
+
+# The date would make every file another one.
+_METADATA: dict[str, dict[str, Any]] = {
+    ".png": {},
+    ".svg": {"Date": None},
+    ".pdf": {"CreationDate": None},
+}
+
+
+def save(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Write a picture as PNG, SVG or PDF, as the ending says.
+
+    The file appears whole, or stays as it was, and the same picture gives the same bytes. In SVG,
+    text stays text, so that it can be searched, copied and read aloud.
+
+    Parameters
+    ----------
+    figure
+        From `heatmap`, or any other figure.
+    path
+        Where to; it ends in ``.png``, ``.svg`` or ``.pdf``.
+
+    Raises
+    ------
+    ParameterFileError
+        For another ending, or a place that cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import attention_core as ac
+    >>> figure = ac.plot.heatmap([[0.2, 0.8], [1.0, 0.0]])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ac.plot.save(figure, Path(folder) / "weights.svg")
+    ...     [path.name for path in Path(folder).iterdir()]
+    ['weights.svg']
+    """
+    target = Path(path)
+    kind = target.suffix.lower()
+    if kind not in SUFFIXES:
+        raise ParameterFileError(
+            f"cannot write {str(target)!r}: the name must end in {' or '.join(SUFFIXES)}"
+        )
+    try:
+        with style(), replacing(target) as temporary:
+            figure.savefig(temporary, format=kind[1:], metadata=_METADATA[kind])
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ParameterFileError(f"cannot write {str(target)!r}: {reason}") from error

@@ -1,0 +1,114 @@
+"""Sizes in inches: how large a panel is, and where panels go once their labels are measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from attention_core.plot.axis import Axis
+from attention_core.plot.picture import Picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["ALONE", "LINE", "Neighbors", "arrange", "inches", "panel_size"]
+
+LINE = 0.165  # inches that a line of text needs
+EDGE = 0.12  # around everything
+BETWEEN = 0.22  # panels
+
+# The longer side of a panel: of one alone, of one of two, of one of many.
+LONGEST = (6.0, 4.0, 2.4)
+LARGEST_CELL, LARGEST_IMAGE = 0.42, 0.56
+LEAST_SIDE = 0.42
+LEAST_IMAGE = 0.24
+MOST_LABELS = 64  # a panel grows until so many words can be read
+
+
+class Neighbors(NamedTuple):
+    """Where a panel has others beside it, which share their labels with it."""
+
+    left: bool
+    right: bool
+    above: bool
+
+
+ALONE = Neighbors(left=False, right=False, above=False)
+
+
+def panel_size(picture: Picture) -> tuple[float, float]:
+    """Width and height of each panel, with square cells where that leaves them readable."""
+    longest = LONGEST[min(len(picture.panels), len(LONGEST)) - 1]
+    axes = picture.keys, picture.queries
+    counts = [len(axis.places) for axis in axes]
+    largest = LARGEST_IMAGE if any(axis.images for axis in axes) else LARGEST_CELL
+    cell = max(min(largest, longest / max(counts)), *map(_least_cell, axes))
+    width, height = (
+        max(LEAST_SIDE, min(count * cell, max(longest, count * _least_cell(axis))))
+        for count, axis in zip(counts, axes, strict=True)
+    )
+    return width, height
+
+
+def _least_cell(axis: Axis) -> float:
+    if axis.images is not None:
+        return LEAST_IMAGE
+    return LINE if axis.labels is not None and len(axis.places) <= MOST_LABELS else 0.0
+
+
+def inches(axes: Axes) -> tuple[float, float]:
+    """Width and height of axes, as they are now."""
+    box = axes.get_window_extent()
+    return box.width / axes.figure.dpi, box.height / axes.figure.dpi
+
+
+def arrange(
+    figure: Figure,
+    panels: Sequence[Axes],
+    columns: int,
+    size: tuple[float, float],
+    title: str | None,
+) -> None:
+    """Put panels in rows as close as what hangs around them allows, and fit the figure to them."""
+    width, height = size
+    head = 0.34 if title else 0.0
+    rows = -(-len(panels) // columns)
+    margins = np.zeros((rows, columns, 4))  # left, right, below, above
+    for place, axes in enumerate(panels):
+        margins[divmod(place, columns)] = _overhang(figure, axes)
+    left, right = (margins[..., side].max(axis=0) for side in (0, 1))  # (columns,)
+    below, above = (margins[..., side].max(axis=1) for side in (2, 3))  # (rows,)
+    across = left + width + right  # (columns,)
+    down = above + height + below  # (rows,)
+    whole = (
+        2 * EDGE + across.sum() + BETWEEN * (columns - 1),
+        2 * EDGE + down.sum() + BETWEEN * (rows - 1) + head,
+    )
+    if title:
+        text = figure.text(0, 0, title, fontsize=12, weight="bold", va="top", parse_math=False)
+        room = text.get_window_extent().width / figure.dpi + 2 * EDGE
+        whole = max(whole[0], room), whole[1]
+        text.set_position((EDGE / whole[0], 1 - EDGE / whole[1]))
+    figure.set_size_inches(*whole)
+    for place, axes in enumerate(panels):
+        row, column = divmod(place, columns)
+        x = EDGE + across[:column].sum() + BETWEEN * column + left[column]
+        y = EDGE + head + down[:row].sum() + BETWEEN * row + above[row] + height  # from the top
+        axes.set_position((x / whole[0], 1 - y / whole[1], width / whole[0], height / whole[1]))
+
+
+def _overhang(figure: Figure, axes: Axes) -> tuple[float, float, float, float]:
+    """What hangs out of a panel to the left, to the right, below and above."""
+    inner, outer = axes.get_window_extent(), axes.get_tightbbox()
+    assert outer is not None
+    sides = (
+        inner.x0 - outer.x0,
+        outer.x1 - inner.x1,
+        inner.y0 - outer.y0,
+        outer.y1 - inner.y1,
+    )
+    left, right, below, above = (max(0.0, float(side)) / figure.dpi for side in sides)
+    return left, right, below, above

@@ -1,0 +1,148 @@
+"""What a picture shows, whatever it is drawn with: panels of cells, their margins, their axes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from attention_core.errors import OptionError, ShapeError
+from attention_core.plot.axis import Axis, make_axis
+from attention_core.plot.cells import Summary, mean_per_cell
+from attention_core.plot.source import Attended, What, source_of
+
+__all__ = ["Panel", "Picture", "make_picture"]
+
+Array = NDArray[Any]
+
+MOST_PANELS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One batch item, such as a head."""
+
+    name: str
+    """Empty when there is only one."""
+    cells: np.ma.MaskedArray[Any, Any]
+    """(l, s): NaN where a pair is, masked where every pair is."""
+    entropy: Array
+    """(l,)"""
+    key_mass: Array
+    """(s,)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Panels that share their axes and their scale."""
+
+    what: What
+    summary: Summary
+    queries: Axis
+    keys: Axis
+    panels: list[Panel]
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The least and the largest number on the scale of all panels."""
+        numbers = np.concatenate([panel.cells.compressed() for panel in self.panels])
+        numbers = numbers[np.isfinite(numbers)]
+        if self.what == "weights":
+            return 0.0, float(numbers.max(initial=0)) or 1.0
+        if not len(numbers):
+            return 0.0, 1.0
+        low, high = float(numbers.min()), float(numbers.max())
+        return (low, high) if low < high else (low - 0.5, high + 0.5)
+
+    @property
+    def has_masked(self) -> bool:
+        """Whether there are cells without any pair that may attend."""
+        return any(np.ma.getmaskarray(panel.cells).any() for panel in self.panels)
+
+    @property
+    def has_nan(self) -> bool:
+        """Whether there are cells that are not a number."""
+        return any(np.isnan(panel.cells.filled(0)).any() for panel in self.panels)
+
+    @property
+    def note(self) -> str:
+        """What a cell stands for, where that is more than one pair; else empty."""
+        rows, columns = self.queries.step, self.keys.step
+        if rows == columns == 1:
+            return ""
+        of = "largest" if self.summary == "max" else "mean"
+        parts = [f"{n} {plural}" for n, plural in ((rows, "queries"), (columns, "keys")) if n > 1]
+        return (
+            f"Each cell is the {of} of the {self.what} of {' by '.join(parts)}; margins are means."
+        )
+
+
+def make_picture(
+    drawn: Attended | ArrayLike,
+    *,
+    query_labels: Iterable[Any] | None,
+    key_labels: Iterable[Any] | None,
+    what: What,
+    batch: Any,
+    names: Sequence[str] | None,
+    queries: slice | ArrayLike | None,
+    keys: slice | ArrayLike | None,
+    summary: Summary,
+    most: tuple[int, int],
+) -> Picture:
+    """Gather the numbers of a picture in at most so many rows and columns of cells.
+
+    Raises
+    ------
+    OptionError, ShapeError, DTypeError
+        As `attention_core.plot.heatmap` does.
+    """
+    for option, value, known in (("what", what, What), ("summary", summary, Summary)):
+        if value not in get_args(known):
+            raise OptionError(
+                f"{option} must be {' or '.join(map(repr, get_args(known)))}, got {value!r}"
+            )
+    source = source_of(drawn, what)
+    *shape, length, key_length = source.shape
+    axes = (
+        make_axis("query", length, labels=query_labels, chosen=queries, most=most[0]),
+        make_axis("key", key_length, labels=key_labels, chosen=keys, most=most[1]),
+    )
+    items = _items(tuple(shape), batch)
+    if names is None:
+        names = [str(list(item)) if len(items) > 1 else "" for item in items]
+    elif len(names) != len(items):
+        raise ShapeError(f"names must be one for each panel, {len(items)}; got {len(names)}")
+    entropy, key_mass = source.entropy(), source.key_mass()
+    panels = [
+        Panel(
+            name,
+            cells,
+            mean_per_cell(entropy[item], axes[0]),
+            mean_per_cell(key_mass[item], axes[1]),
+        )
+        for item, name, cells in zip(items, names, source.cells(items, *axes, summary), strict=True)
+    ]
+    return Picture(what, summary, *axes, panels)
+
+
+def _items(shape: tuple[int, ...], batch: Any) -> list[tuple[int, ...]]:
+    """The batch items that an index into the batch axes means, in order."""
+    numbers = np.arange(np.prod(shape, dtype=np.intp)).reshape(shape)
+    if batch is not None:
+        try:
+            numbers = numbers[batch]
+        except IndexError:
+            raise OptionError(f"batch: {batch!r} does not index batch axes {shape}") from None
+    chosen = np.atleast_1d(numbers).ravel()
+    if not len(chosen):
+        raise OptionError("nothing to draw: there is no batch item")
+    if len(chosen) > MOST_PANELS:
+        raise OptionError(
+            f"{len(chosen)} batch items are too many for one picture, which has up to "
+            f"{MOST_PANELS}; choose with batch=, an index into axes {shape}"
+        )
+    return [tuple(map(int, np.unravel_index(number, shape))) if shape else () for number in chosen]

@@ -1,0 +1,180 @@
+"""Where the numbers of a picture come from: a result, or an array of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from math import prod
+from typing import Any, Literal, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attention_core.errors import DTypeError, OptionError, ShapeError
+from attention_core.inputs import is_real
+from attention_core.masking import is_sparse
+from attention_core.plot.axis import Axis
+from attention_core.plot.cells import Cells, Summary
+from attention_core.readout import Readout
+
+__all__ = ["Attended", "Source", "What", "source_of"]
+
+Array = NDArray[Any]
+Item = tuple[int, ...]
+What: TypeAlias = Literal["weights", "scores"]
+
+_PAIRS = 1 << 22  # computed at once, where all would be too many to keep
+
+
+class Attended(Protocol):
+    """What a picture is drawn of: an `attention_core.AttentionResult`."""
+
+    @property
+    def _readout(self) -> Readout: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The numbers behind a picture."""
+
+    shape: tuple[int, ...]
+    """(..., L, S)"""
+    fill: Callable[[Mapping[Item, Cells]], None]
+    """Add the numbers of batch items to their cells."""
+    entropy: Callable[[], Array]
+    """(..., L)"""
+    key_mass: Callable[[], Array]
+    """(..., S)"""
+
+    def cells(
+        self, items: Iterable[Item], queries: Axis, keys: Axis, summary: Summary
+    ) -> list[np.ma.MaskedArray[Any, Any]]:
+        """The cells of some batch items."""
+        cells = {item: Cells(queries, keys, summary) for item in items}
+        with np.errstate(all="ignore"):  # NaN and Inf are to be seen, not warned of
+            self.fill(cells)
+            return [each.finished() for each in cells.values()]
+
+
+def source_of(drawn: Any, what: What) -> Source:
+    """The numbers of a result, or of weights (..., L, S): dense, masked or sparse.
+
+    Raises
+    ------
+    DTypeError, ShapeError
+        For what is neither.
+    OptionError
+        For scores, when there are weights only.
+    """
+    if hasattr(drawn, "_readout"):
+        return _of_readout(drawn._readout, what)
+    if what == "scores":
+        raise OptionError("scores can be drawn of a result only; an array is taken for weights")
+    weights = drawn if is_sparse(drawn) else np.ma.asanyarray(drawn)
+    if weights.ndim == 1 and not is_sparse(weights):
+        weights = weights[None, :]
+    if weights.ndim < 2:
+        raise ShapeError(f"weights must have shape (..., L, S) or (S,), got {weights.shape}")
+    if not is_real(weights.dtype):
+        raise DTypeError(f"weights must be real numbers, got dtype {weights.dtype}")
+    return _of_edges(weights) if is_sparse(weights) else _of_array(weights)
+
+
+def _of_readout(readout: Readout, what: What) -> Source:
+    numbers = readout.weights if what == "weights" else readout.scores
+    masking = readout.masking
+    if masking.edges is not None:
+        return Source(masking.shape, _filler_of_edges(numbers), readout.entropy, readout.key_mass)
+
+    def read(rows: range) -> tuple[Array, Array]:
+        place = slice(rows.start, rows.stop), slice(0, masking.shape[-1])
+        allowed = masking.allowed(tuple([slice(0, n) for n in masking.batch]), *place)
+        values = numbers(rows)
+        return values, np.broadcast_to(True if allowed is None else allowed, values.shape)
+
+    fill = partial(_fill_by_rows, read, prod(masking.batch) * masking.shape[-1])
+    return Source(masking.shape, fill, readout.entropy, readout.key_mass)
+
+
+def _of_array(weights: np.ma.MaskedArray[Any, Any]) -> Source:
+    def read(rows: range) -> tuple[Array, Array]:
+        part = weights[..., rows.start : rows.stop, :]
+        return part.filled(0).astype(np.float64), ~np.ma.getmaskarray(part)
+
+    def entropy() -> Array:
+        found: Array = _terms(weights.filled(0).astype(np.float64)).sum(axis=-1)
+        return found
+
+    def key_mass() -> Array:
+        found: Array = weights.filled(0).astype(np.float64).sum(axis=-2)
+        return found
+
+    fill = partial(_fill_by_rows, read, prod(weights.shape[:-2]) * weights.shape[-1])
+    return Source(weights.shape, fill, entropy, key_mass)
+
+
+def _of_edges(weights: Any) -> Source:
+    def entropy() -> Array:
+        edges = weights.tocoo(copy=True)
+        edges.data = _terms(edges.data.astype(np.float64))
+        return _summed(edges, axis=-1)
+
+    return Source(
+        weights.shape,
+        _filler_of_edges(lambda: weights),
+        entropy,
+        lambda: _summed(weights.tocoo(), axis=-2),
+    )
+
+
+def _fill_by_rows(
+    read: Callable[[range], tuple[Array, Array]], pairs_per_row: int, cells: Mapping[Item, Cells]
+) -> None:
+    """Read the chosen queries of all batch items in pieces, which are short of memory alone."""
+    some = next(iter(cells.values()))
+    places, keys = some.queries.places, some.keys.places
+    most = max(1, _PAIRS // pairs_per_row)
+    for first, last in pairwise([0, *(np.flatnonzero(np.diff(places) != 1) + 1), len(places)]):
+        for start in range(first, last, most):
+            stop = min(start + most, last)
+            values, allowed = read(range(places[start], places[start] + stop - start))
+            for item, each in cells.items():
+                each.add_rows(start, values[item][:, keys], allowed[item][:, keys])
+
+
+def _filler_of_edges(numbers: Callable[[], Any]) -> Callable[[Mapping[Item, Cells]], None]:
+    def fill(cells: Mapping[Item, Cells]) -> None:
+        edges = numbers().tocoo()
+        for item, each in cells.items():
+            matrix = _of_item(edges, item).tocsr()
+            each.add_edges(matrix[each.queries.places][:, each.keys.places])
+
+    return fill
+
+
+def _of_item(edges: Any, item: Item) -> Any:
+    """The matrix (L, S) of a batch item of n-dimensional edges."""
+    from scipy.sparse import coo_array  # imported already by who made the edges
+
+    *batch, rows, columns = edges.coords
+    kept = np.ones(len(edges.data), np.bool_)
+    for coordinate, index in zip(batch, item, strict=True):
+        kept &= coordinate == index
+    return coo_array((edges.data[kept], (rows[kept], columns[kept])), shape=edges.shape[-2:])
+
+
+def _terms(weights: Array) -> Array:
+    """The terms of the entropy, ``-w log w``."""
+    logs = np.log(weights, out=np.zeros_like(weights), where=weights != 0)
+    return -weights * logs
+
+
+def _summed(edges: Any, axis: int) -> Array:
+    """Sums of edges over one of their axes."""
+    kept = list(range(edges.ndim))
+    del kept[axis]
+    total = np.zeros([edges.shape[n] for n in kept])
+    np.add.at(total, tuple(edges.coords[n] for n in kept), edges.data)
+    return total

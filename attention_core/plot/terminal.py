@@ -1,0 +1,252 @@
+"""Heat maps in plain text."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from attention_core.errors import OptionError
+from attention_core.plot.axis import visible
+from attention_core.plot.cells import Summary
+from attention_core.plot.picture import Panel, Picture, make_picture
+from attention_core.plot.source import Attended, What
+
+__all__ = ["text"]
+
+Array = NDArray[Any]
+
+LEAST_WIDTH = 40
+MOST_ROWS = 48
+ENTROPY = 10  # columns
+LONGEST_LEFT = 16
+LONGEST_UPRIGHT = 10  # letters of a key's label, written downwards
+MASS = "key mass"
+
+
+def text(
+    result: Attended | ArrayLike,
+    *,
+    query_labels: Iterable[Any] | None = None,
+    key_labels: Iterable[Any] | None = None,
+    what: What = "weights",
+    batch: Any = None,
+    names: Sequence[str] | None = None,
+    queries: slice | ArrayLike | None = None,
+    keys: slice | ArrayLike | None = None,
+    summary: Summary = "max",
+    width: int = 80,
+    ascii_only: bool = False,
+) -> str:
+    """A heat map in plain text, for terminals, logs and letters.
+
+    Each cell is shaded by its weight; the last line says from where on each shade is used, on a
+    square root scale for weights, so that small ones are seen, and on a linear one for scores.
+    Masked cells are dots. To the right of each row stands its entropy ``-sum_j w_ij log w_ij`` in
+    nats; below each column a bar as tall as its mass ``sum_i w_ij``.
+
+    Parameters
+    ----------
+    result, query_labels, key_labels, what, batch, names, queries, keys, summary
+        As in `attention_core.plot.heatmap`; images as labels become positions.
+    width
+        Columns of the terminal, at least 40. More keys than fit are summarised, and so are more
+        than 48 queries.
+    ascii_only
+        Use no other signs than ASCII has; labels stay what they are.
+
+    Returns
+    -------
+    str
+        Lines without a newline at the end.
+
+    Raises
+    ------
+    OptionError, ShapeError, DTypeError
+        As `attention_core.plot.heatmap`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import attention_core as ac
+    >>> x = np.eye(4)
+    >>> result = ac.attend(3 * x, x, x, scorer="dot", is_causal=True)
+    >>> print(ac.plot.text(result, query_labels="abcd", key_labels="wxyz"))
+              w x y z
+           a │██······│ 0.00 nats
+           b │░░██····│ 0.19
+           c │░░░░██··│ 0.37
+           d │░░░░░░██│ 0.53
+    key mass  ████▇▇▆▆  max 1.14
+    ░ 0.04  ▒ 0.16  ▓ 0.36  █ 0.64 and more  · masked
+    """
+    if width < LEAST_WIDTH:
+        raise OptionError(f"width must be at least {LEAST_WIDTH} columns, got {width!r}")
+    query_labels, key_labels = _words(query_labels), _words(key_labels)
+    left = max([len(MASS), *(columns_of(label) for label in query_labels or ())])
+    left = min(left, LONGEST_LEFT)
+    room = width - left - len(" ||") - ENTROPY
+    picture = make_picture(
+        result,
+        query_labels=query_labels,
+        key_labels=key_labels,
+        what=what,
+        batch=batch,
+        names=names,
+        queries=queries,
+        keys=keys,
+        summary=summary,
+        most=(MOST_ROWS, room),
+    )
+    writer = _Writer(picture, left, room, _ASCII if ascii_only else _BLOCKS)
+    return "\n".join(line.rstrip() for line in writer.lines())
+
+
+class _Signs(NamedTuple):
+    shades: str
+    masked: str
+    nan: str
+    bars: str
+    side: str
+
+
+_BLOCKS = _Signs(" ░▒▓█", "·", "?", " ▁▂▃▄▅▆▇█", "│")
+_ASCII = _Signs(" .+#@", "-", "?", " 123456789", "|")
+
+
+class _Writer:
+    """Writes a picture, with one or two columns for each cell."""
+
+    def __init__(self, picture: Picture, left: int, room: int, signs: _Signs) -> None:
+        self.picture = picture
+        self.left = left
+        self.signs = signs
+        self.columns = 2 if 2 * picture.keys.cells <= room else 1
+        self.low, self.high = picture.limits
+        self.is_linear = picture.what == "scores"  # of weights, small ones matter too
+
+    def lines(self) -> Iterator[str]:
+        """All lines, some with blanks at their end."""
+        for panel in self.picture.panels:
+            if panel.name:
+                yield panel.name
+            yield from self._header()
+            yield from self._rows(panel)
+            yield self._mass(panel)
+            if panel is not self.picture.panels[-1]:
+                yield ""
+        yield self._legend()
+        if self.picture.note:
+            yield self.picture.note
+
+    def _header(self) -> Iterator[str]:
+        keys = self.picture.keys
+        indent = " " * (self.left + 2)
+        if keys.labels is not None and keys.step == 1:
+            letters = [_letters(label) for label in keys.labels]
+            if all(columns_of(label) <= self.columns for label in keys.labels):
+                yield indent + "".join(map(self._fitted, keys.labels))
+                return
+            if all(columns_of(letter) <= self.columns for label in letters for letter in label):
+                upright = [_shortened(label, LONGEST_UPRIGHT)[::-1] for label in letters]
+                for row in reversed(list(zip_longest(*upright, fillvalue=" "))):
+                    yield indent + "".join(map(self._fitted, row))
+                return
+        line = ""
+        longest = max(map(columns_of, keys.labels or [str(keys.places.max())]))
+        for place, label in keys.ticks(keys.cells * self.columns // (longest + 1)):
+            start = int(place) // keys.step * self.columns
+            line += " " * (start - columns_of(line)) + label
+        yield indent + line
+
+    def _rows(self, panel: Panel) -> Iterator[str]:
+        queries, side = self.picture.queries, self.signs.side
+        unit = " nats"
+        for row, (cells, entropy) in enumerate(zip(panel.cells, panel.entropy, strict=True)):
+            place = row * queries.step
+            if queries.labels is not None:
+                label = queries.labels[place]
+            else:
+                label = "query" if queries.is_alone else str(queries.places[place])
+            label = "".join(_shortened(_letters(label), self.left))
+            pad = " " * (self.left - columns_of(label))
+            shades = "".join(self._shade(cell) * self.columns for cell in cells)
+            yield f"{pad}{label} {side}{shades}{side} {entropy:.2f}{unit}"
+            unit = ""
+
+    def _shade(self, cell: Any) -> str:
+        if cell is np.ma.masked:
+            return self.signs.masked
+        if np.isnan(cell):
+            return self.signs.nan
+        part = (cell - self.low) / (self.high - self.low)
+        return self.signs.shades[_level(part if self.is_linear else np.sqrt(max(part, 0)), 5)]
+
+    def _mass(self, panel: Panel) -> str:
+        finite = panel.key_mass[np.isfinite(panel.key_mass)]
+        top = float(finite.max(initial=0)) or 1.0
+        count = len(self.signs.bars)
+        bars = "".join(
+            self.columns
+            * (self.signs.nan if np.isnan(mass) else self.signs.bars[_level(mass / top, count)])
+            for mass in panel.key_mass
+        )
+        return f"{MASS:>{self.left}}  {bars}  max {top:.3g}"
+
+    def _legend(self) -> str:
+        shades = []
+        for level, shade in enumerate(self.signs.shades[1:], start=1):
+            part = level / 5 if self.is_linear else (level / 5) ** 2
+            shades.append(f"{shade} {self.low + part * (self.high - self.low):.2g}")
+        line = "  ".join(shades) + " and more"
+        line += f"  {self.signs.masked} masked" * self.picture.has_masked
+        return line + f"  {self.signs.nan} not a number" * self.picture.has_nan
+
+    def _fitted(self, letter: str) -> str:
+        return letter + " " * (self.columns - columns_of(letter))
+
+
+def columns_of(label: str) -> int:
+    """The columns that a label takes in a terminal: two for the signs of East Asia.
+
+    >>> columns_of("été"), columns_of("夏")
+    (3, 2)
+    """
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+        for c in label
+    )
+
+
+def _words(labels: Iterable[Any] | None) -> list[str] | None:
+    """Labels as text; images have none."""
+    found = None if labels is None else list(labels)
+    return None if found is None or any(np.ndim(label) for label in found) else visible(found)
+
+
+def _letters(label: str) -> list[str]:
+    """What is seen as one: a letter with the accents that follow it."""
+    letters: list[str] = []
+    for c in label:
+        if letters and unicodedata.combining(c):
+            letters[-1] += c
+        else:
+            letters.append(c)
+    return letters
+
+
+def _shortened(letters: list[str], columns: int) -> list[str]:
+    if columns_of("".join(letters)) <= columns:
+        return letters
+    while columns_of("".join(letters)) >= columns:
+        letters = letters[:-1]
+    return [*letters, "…"]
+
+
+def _level(part: float, count: int) -> int:
+    """Which of so many levels a part from 0 to 1 has; what is outside has the first or last."""
+    return int(np.clip(part, 0, 1) * count) - (part >= 1)
