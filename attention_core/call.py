@@ -74,7 +74,7 @@ def prepare(scorer: Scorer, query: ArrayLike, key: ArrayLike | Memory, value: An
     scorer.check_features(queries.shape[-1], key_dim)
     batch: Shape = ()
     if not queries.ndim == keys.ndim == values.ndim == 2:
-        batch = broadcast_batch(query=queries.shape, key=keys.shape, value=values.shape)
+        batch = broadcast_batch(queries.shape, keys.shape, values.shape)
     if not queries.dtype == keys.dtype == values.dtype == dtype:
         queries, keys, values = (
             array.astype(dtype, copy=False) for array in (queries, keys, values)
@@ -167,7 +167,12 @@ def _projected(scorer: Scorer, call: Call) -> tuple[Array, Array]:
 
 def _projected_in_parallel(scorer: Scorer, call: Call, workers: int | None) -> tuple[Array, Array]:
     """The same, with a thread for each of the two where they are much work."""
-    if call.is_projected:
+    kind = type(scorer)
+    if (
+        call.is_projected
+        or kind.project_query is Scorer.project_query
+        or kind.project_key is Scorer.project_key
+    ):
         return _projected(scorer, call)
     cost = call.query.size * call.query.shape[-1] + call.key.size * call.key.shape[-1]
     query, key = map_blocks(

@@ -23,6 +23,7 @@ from attention_core.scratch import buffer
 from attention_core.softmax import (
     SAFE_BOUND,
     SoftmaxState,
+    extend,
     finish,
     has_faded,
     merge,
@@ -176,7 +177,7 @@ class Engine:
         for tile in self.tiles(block):
             value = take(self.value, block.batch, tile.keys)
             new = softmax_state(tile.scores, value, is_bounded=is_bounded, before=state)
-            state = new if state is None else merge(state, new)
+            state = new if state is None else extend(state, new)
         if is_bounded and state is not None and has_faded(state):
             return self._stream(block, is_bounded=False)
         return state
@@ -196,26 +197,25 @@ class Engine:
 
     def tiles(self, block: Block) -> Iterator[Tile]:
         """The tiles of a block that have anything to attend to, in order of their keys."""
-        batch, rows, (start, stop, _) = block.batch, block.rows, block.keys.indices(self.shape[-1])
-        is_open = self.masking.is_open
-        if not is_open:
-            span = self.masking.key_range(batch, rows)
-            start, stop = max(span.start, start), min(span.stop, stop)
-        width = min(self.plan.key_tile, stop - start)
-        if width <= 0:
+        batch, rows, is_open = block.batch, block.rows, self.masking.is_open
+        spans = [block.keys] if is_open else self.masking.key_spans(batch, rows)
+        tiles = [
+            slice(first, min(first + self.plan.key_tile, stop))
+            for start, stop in (_overlap(span, block.keys) for span in spans)
+            for first in range(start, stop, self.plan.key_tile)
+        ]
+        if not tiles:
             return
         query = take(self.query, batch, rows)  # (..., l, H)
         outer = (*[part.stop - part.start for part in batch], rows.stop - rows.start)
-        with buffer((*outer, width), self.dtype) as memory:
-            for first in range(start, stop, width):
-                keys = slice(first, min(first + width, stop))
+        width = max(keys.stop - keys.start for keys in tiles)
+        with buffer((prod(outer) * width,), self.dtype) as memory:
+            for keys in tiles:
                 allowed = None if is_open else self.masking.allowed(batch, rows, keys)
                 if allowed is not None and not allowed.any():
                     continue
-                scores = memory
-                if keys.stop - first < width:  # the last tile, packed
-                    packed = memory.reshape(-1)[: prod(outer) * (keys.stop - first)]
-                    scores = packed.reshape(*outer, keys.stop - first)
+                columns = keys.stop - keys.start
+                scores = memory[: prod(outer) * columns].reshape(*outer, columns)
                 score_tile(self.scorer, query, take(self.key, batch, keys), scores)
                 if self.softcap is not None:
                     scores /= self.softcap
@@ -277,3 +277,7 @@ class Engine:
                 counts = allowed[..., key, None] & ~np.isfinite(row)  # (..., l, Dv)
                 context += np.where(counts, tile.scores[..., key, None] * row, 0)
         return context
+
+
+def _overlap(span: slice, keys: slice) -> tuple[int, int]:
+    return max(span.start, keys.start), min(span.stop, keys.stop)

@@ -97,8 +97,9 @@ def computing_dtype(*dtypes: np.dtype[Any]) -> tuple[np.dtype[Any], np.dtype[Any
     return (result if result.itemsize >= 4 else np.dtype(np.float32)), result
 
 
-def broadcast_batch(**shapes: Shape) -> Shape:
-    """The common batch axes of arrays whose last two axes are their own.
+@lru_cache(maxsize=1024)
+def broadcast_batch(query: Shape, key: Shape, value: Shape) -> Shape:
+    """The common batch axes of arrays of these shapes, whose last two axes are their own.
 
     Raises
     ------
@@ -106,11 +107,11 @@ def broadcast_batch(**shapes: Shape) -> Shape:
         When the leading axes do not broadcast.
     """
     try:
-        return np.broadcast_shapes(*(shape[:-2] for shape in shapes.values()))
+        return np.broadcast_shapes(query[:-2], key[:-2], value[:-2])
     except ValueError:
-        listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
         raise ShapeError(
-            f"batch axes (all but the last two) must broadcast, got {listed}"
+            f"batch axes (all but the last two) must broadcast, got query {query}, key {key}, "
+            f"value {value}"
         ) from None
 
 

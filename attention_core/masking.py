@@ -7,7 +7,8 @@ they exclude are never computed and tiles they leave whole need no mask at all.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import reduce
+from functools import lru_cache, reduce
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from attention_core.errors import DTypeError, OptionError, ShapeError
 from attention_core.inputs import integers_per_item, is_real
 
-__all__ = ["Masking", "PairFunction", "is_sparse", "of_item", "take"]
+__all__ = ["Masking", "PairFunction", "band_spans", "in_band", "is_sparse", "of_item", "take"]
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
@@ -121,30 +122,33 @@ class Masking:
         """Whether the mask or the bias is a function, evaluated for the whole batch at once."""
         return callable(self.mask) or callable(self.bias)
 
-    def key_range(self, batch: Batch, rows: slice) -> slice:
-        """The keys that these rows may attend to at most, from positions and lengths alone."""
+    def key_spans(self, batch: Batch, rows: slice) -> list[slice]:
+        """The keys these rows may attend to at most, from positions and lengths alone.
+
+        Cut where a band starts or stops to hold for all the rows, so that only the edges of the
+        band need masks.
+        """
         start, stop = 0, self.shape[-1]
         if self.query_lengths is not None and rows.start >= take(self.query_lengths, batch).max():
-            return slice(0, 0)
+            return []
         if self.key_lengths is not None:
             stop = min(stop, int(take(self.key_lengths, batch).max()))
         least, most = self._offset_range(batch)
-        if self.highest is not None:
-            stop = min(stop, rows.stop + most + self.highest)
-        if self.lowest is not None:
-            start = max(start, rows.start + least + self.lowest)
-        return slice(start, max(start, stop))
+        return band_spans(start, stop, rows.start + least, rows.stop - 1 + most, self)
 
     def allowed(self, batch: Batch, rows: slice, keys: slice) -> Array | None:
         """Where these rows may attend to these keys, (..., l, s); None where they all may."""
         conditions: list[Array] = []
         least, most = self._offset_range(batch)
-        if self.highest is not None and keys.stop > rows.start + least + self.highest + 1:
-            query_positions, key_positions = self._positions(batch, rows, keys)
-            conditions.append(key_positions - query_positions <= self.highest)
-        if self.lowest is not None and keys.start < rows.stop - 1 + most + self.lowest:
-            query_positions, key_positions = self._positions(batch, rows, keys)
-            conditions.append(key_positions - query_positions >= self.lowest)
+        cut_right = self.highest is not None and keys.stop > rows.start + least + self.highest + 1
+        cut_left = self.lowest is not None and keys.start < rows.stop - 1 + most + self.lowest
+        if (cut_right or cut_left) and isinstance(self.offset, int):
+            shape = (rows.stop - rows.start, keys.stop - keys.start)
+            shift = rows.start + self.offset - keys.start
+            conditions.append(_band(shape, shift, self.lowest, self.highest))
+        elif cut_right or cut_left:
+            queries, positions = self._positions(batch, rows, keys)
+            conditions.append(in_band(queries, positions, self.lowest, self.highest))
         if self.key_lengths is not None:
             lengths = take(self.key_lengths, batch)
             if keys.stop > lengths.min():
@@ -282,6 +286,43 @@ def take(array: Array, batch: Batch, rows: slice = _ALL, keys: slice = _ALL) -> 
         return array[rows if length > 1 else _ALL, keys if key_length > 1 else _ALL]
     index = (*batch, rows, keys)
     return array[tuple(_ALL if n == 1 else i for n, i in zip(array.shape, index, strict=True))]
+
+
+def band_spans(start: int, stop: int, first: int, last: int, band: Masking) -> list[slice]:
+    """The keys from start to stop within the band of queries at positions first to last.
+
+    Cut where the band starts or stops to hold for every one of them, if that is far between.
+    """
+    whole_start, whole_stop = start, stop
+    if band.lowest is not None:
+        start, whole_start = max(start, first + band.lowest), max(start, last + band.lowest)
+    if band.highest is not None:
+        stop, whole_stop = min(stop, last + band.highest + 1), min(stop, first + band.highest + 1)
+    edges = [start, stop]
+    if whole_stop - whole_start >= _WORTH_CUTTING:
+        edges[1:1] = [whole_start, whole_stop]
+    return [slice(*span) for span in pairwise(edges) if span[0] < span[1]]
+
+
+@lru_cache(maxsize=16)  # tiles along the diagonal have the same band
+def _band(shape: Shape, shift: int, lowest: int | None, highest: int | None) -> Array:
+    """The band in a tile whose first query is `shift` positions after its first key."""
+    queries, keys = np.arange(shape[0])[:, None] + shift, np.arange(shape[1])[None, :]
+    return in_band(queries, keys, lowest, highest)
+
+
+def in_band(queries: Array, keys: Array, lowest: int | None, highest: int | None) -> Array:
+    """Where keys are in the band of queries, given the positions of both."""
+    inside = np.ones(np.broadcast_shapes(queries.shape, keys.shape), np.bool_)
+    if highest is not None:
+        inside &= keys <= queries + highest
+    if lowest is not None:
+        inside &= keys >= queries + lowest
+    return inside
+
+
+# Keys that hold for all rows are a tile of their own, without a mask, if they are as many.
+_WORTH_CUTTING = 64
 
 
 def of_item(array: Array, item: Item) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from attention_core.errors import DTypeError, OptionError, ShapeError
-from attention_core.masking import Batch, Masking
+from attention_core.masking import Batch, Masking, band_spans, in_band
 
 __all__ = ["PackedMasking", "Packing"]
 
@@ -132,28 +132,21 @@ class PackedMasking(Masking):
         """The number of query-key pairs within sequences."""
         return int(np.diff(self.packing.query_starts) @ np.diff(self.packing.key_starts))
 
-    def key_range(self, batch: Batch, rows: slice) -> slice:
+    def key_spans(self, batch: Batch, rows: slice) -> list[slice]:
         """The keys of the sequences of these rows, within the band if it is one sequence."""
         first, last = self._query_sequence[rows.start], self._query_sequence[rows.stop - 1]
         start, stop = self.packing.key_starts[first], self.packing.key_starts[last + 1]
-        if first == last:
-            shift = self._key_origins[first] - self._query_origins[first]
-            if self.highest is not None:
-                stop = min(stop, rows.stop + shift + self.highest)
-            if self.lowest is not None:
-                start = max(start, rows.start + shift + self.lowest)
-        return slice(int(start), int(max(start, stop)))
+        if first < last:
+            return [slice(int(start), int(stop))]
+        shift = int(self._key_origins[first] - self._query_origins[first])
+        return band_spans(int(start), int(stop), rows.start + shift, rows.stop - 1 + shift, self)
 
     def allowed(self, batch: Batch, rows: slice, keys: slice) -> Array | None:
         """Where these rows may attend to these keys, (l, s); None where they all may."""
         allowed = self._query_sequence[rows][:, None] == self._key_sequence[keys]
         if self.is_banded:
-            query_positions, key_positions = self._positions(batch, rows, keys)
-            distance = key_positions - query_positions
-            if self.highest is not None:
-                allowed &= distance <= self.highest
-            if self.lowest is not None:
-                allowed &= distance >= self.lowest
+            positions = self._positions(batch, rows, keys)
+            allowed &= in_band(*positions, self.lowest, self.highest)
         return None if allowed.all() else allowed
 
     def _positions(self, batch: Batch, rows: slice, keys: slice) -> tuple[Array, Array]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 # Below this much work, in nanoseconds, threads cost more than they give.
-_WORTH_THREADS = 400_000.0
+_WORTH_THREADS = 1_000_000.0
 
 
 def map_blocks(
@@ -91,7 +90,9 @@ def _pool() -> ThreadPoolExecutor:
         if _executor is None:
             from concurrent.futures import ThreadPoolExecutor  # only large calls need it
 
-            _executor = ThreadPoolExecutor(32, thread_name_prefix="attention-core")
+            # few threads, so that those which worked last, with warm memory, work next
+            count = max(1, available_cores() - 1)
+            _executor = ThreadPoolExecutor(count, thread_name_prefix="attention-core")
         return _executor
 
 
@@ -99,6 +100,7 @@ def _forget_pool() -> None:
     """A forked child has none of its parent's threads."""
     global _executor, _lock
     _executor, _lock = None, threading.Lock()
+    blas_on_one_thread._lock = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -106,33 +108,37 @@ if hasattr(os, "register_at_fork"):
 
 
 @cache
-def _blas() -> Any:
-    from threadpoolctl import ThreadpoolController  # only large calls need it
+def _blas() -> Sequence[Any]:
+    from threadpoolctl import ThreadpoolController  # the smallest calls do without
 
-    return ThreadpoolController().select(user_api="blas")
-
-
-_holds = 0
-_limiter: Any = None
-_blas_lock = threading.Lock()
+    libraries: Sequence[Any] = ThreadpoolController().select(user_api="blas").lib_controllers
+    return libraries
 
 
-@contextmanager
-def blas_on_one_thread() -> Iterator[None]:
-    """Hold BLAS to one thread while any call needs it; the setting belongs to the process.
+class blas_on_one_thread:
+    """``with blas_on_one_thread():`` holds BLAS to one thread while any call needs it.
 
     Threads of its own would fight those of a call for the cores, and their number changes the
-    last bits of a product.
+    last bits of a product. The setting belongs to the process, so calls count who is inside.
     """
-    global _holds, _limiter
-    with _blas_lock:
-        if _holds == 0:
-            _limiter = _blas().limit(limits=1)
-        _holds += 1
-    try:
-        yield
-    finally:
-        with _blas_lock:
-            _holds -= 1
-            if _holds == 0:
-                _limiter.restore_original_limits()
+
+    _inside: ClassVar[int] = 0
+    _before: ClassVar[list[int]] = []
+    _lock: ClassVar[threading.Lock] = threading.Lock()
+
+    def __enter__(self) -> None:
+        kind = blas_on_one_thread
+        with kind._lock:
+            if kind._inside == 0:
+                kind._before = [library.get_num_threads() for library in _blas()]
+                for library in _blas():
+                    library.set_num_threads(1)
+            kind._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        kind = blas_on_one_thread
+        with kind._lock:
+            kind._inside -= 1
+            if kind._inside == 0:
+                for library, count in zip(_blas(), kind._before, strict=True):
+                    library.set_num_threads(count)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 __all__ = [
     "SAFE_BOUND",
     "SoftmaxState",
+    "extend",
     "finish",
     "finite_shift",
     "has_faded",
@@ -57,10 +58,10 @@ def softmax_state(
     is_bounded
         Whether no score exceeds `SAFE_BOUND`; -inf for masked places is fine.
     before
-        The state it will be merged into, whose shift it then starts from.
+        The state it will extend, whose shift it then starts from.
     """
     if is_bounded:
-        shift = np.zeros(scores.shape[:-1], scores.dtype)
+        shift = np.zeros(scores.shape[:-1], scores.dtype) if before is None else before.shift
     else:
         shift = scores.max(axis=-1)
         if before is not None:
@@ -69,6 +70,17 @@ def softmax_state(
     np.exp(scores, out=scores)
     total = np.matmul(scores, _ones(scores.shape[-1], scores.dtype))  # faster than a sum
     return SoftmaxState(shift, total, np.matmul(scores, value))
+
+
+def extend(state: SoftmaxState, tile: SoftmaxState) -> SoftmaxState:
+    """The state with a tile that started from its shift; the arrays of both are reused."""
+    if tile.shift is not state.shift:
+        factor = np.exp(state.shift - finite_shift(tile.shift))  # (..., l)
+        np.multiply(state.total, factor, out=state.total)
+        np.multiply(state.context, factor[..., None], out=state.context)
+    np.add(tile.total, state.total, out=tile.total)
+    np.add(tile.context, state.context, out=tile.context)
+    return tile
 
 
 def has_faded(state: SoftmaxState) -> bool:

@@ -23,7 +23,7 @@ _BANDED_ROWS = 256
 # Tiles of scorers that work on (l, s, H) temporaries are kept to this many temporary elements.
 _TEMPORARY_ELEMENTS = 1 << 18
 # Work worth a thread, in nanoseconds: several times what handing it over costs.
-_BLOCK_COST = 250_000.0
+_BLOCK_COST = 500_000.0
 # What scoring the pairs between short packed sequences may waste to save a tile, in nanoseconds.
 _SHARED_COST = 50_000.0
 # As many blocks keep the threads of a small machine busy to the end.

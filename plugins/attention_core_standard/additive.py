@@ -156,17 +156,19 @@ def _quotient(hidden: Array, key: Array) -> None:
 def _contract(query: Array, key: Array, weight: Array, activate: Activation) -> Array:
     """``sum_h weight_h activate(query_ih + key_jh)``: (..., L, H), (..., S, H) -> (..., L, S)."""
     batch = np.broadcast_shapes(query.shape[:-2], key.shape[:-2])
-    (length, hidden), key_length = query.shape[-2:], key.shape[-2]
-    scores = np.empty((*batch, length, key_length), query.dtype)
+    items, (length, hidden), key_length = prod(batch), query.shape[-2:], key.shape[-2]
+    query = np.broadcast_to(query, (*batch, length, hidden)).reshape(items, length, hidden)
+    key = np.broadcast_to(key, (*batch, key_length, hidden)).reshape(items, key_length, hidden)
+    scores = np.empty((items, length, key_length), query.dtype)
+    together = _BUFFER_ELEMENTS // max(1, length * key_length * hidden)  # items in one buffer
     with np.errstate(all="ignore"):  # also gives the buffer size back
-        if scores.size * hidden <= _BUFFER_ELEMENTS:
-            _contract_at_once(query, key, weight, activate, scores)
-            return scores
-        query = np.broadcast_to(query, (*batch, length, hidden))
-        key = np.broadcast_to(key, (*batch, key_length, hidden))
-        for item in np.ndindex(batch):
-            _contract_item(query[item], key[item], weight, activate, scores[item])
-        return scores
+        for first in range(0, items, max(1, together)):
+            if together > 0:
+                part = slice(first, first + together)
+                _contract_at_once(query[part], key[part], weight, activate, scores[part])
+            else:
+                _contract_item(query[first], key[first], weight, activate, scores[first])
+    return scores.reshape(*batch, length, key_length)
 
 
 def _contract_at_once(
