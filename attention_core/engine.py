@@ -141,6 +141,7 @@ class Engine:
             query_starts=masking.query_starts,
             pair_cost=pair_cost(scorer, key.shape[-1], value.shape[-1]),
             key_cost=(key.shape[-1] + value.shape[-1]) / 6,
+            itemsize=self.dtype.itemsize,
             temporaries=key.shape[-1] if scorer.needs_small_tiles else 1,
             is_banded=masking.is_banded,
             whole_batch=masking.has_functions,

@@ -6,22 +6,22 @@ give the same bits however many threads compute them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import pairwise, product
 from math import prod
 from typing import NamedTuple
 
-__all__ = ["Block", "Plan", "make_plan"]
+__all__ = ["Block", "Plan", "make_plan", "tile_bytes"]
 
 Shape = tuple[int, ...]
 
-# A tile of scores stays in a core's second-level cache, and both its sides are large enough for
-# matrix products at full speed. Below the fewest rows products slow down.
-_ROWS, _FEWEST_ROWS, _TILE_ELEMENTS = 512, 128, 1 << 18
+# Rows of a tile: both its sides are large enough for matrix products at full speed, which fewer
+# rows slow down.
+_ROWS, _FEWEST_ROWS = 512, 128
 # Half the rows where a band is cut out, so that less is computed only to be masked.
 _BANDED_ROWS = 256
-# Tiles of scorers that work on (l, s, H) temporaries are kept to this many temporary elements.
-_TEMPORARY_ELEMENTS = 1 << 18
 # Work worth a thread, in nanoseconds: several times what handing it over costs.
 _BLOCK_COST = 500_000.0
 # What scoring the pairs between short packed sequences may waste to save a tile, in nanoseconds.
@@ -51,6 +51,16 @@ class Plan(NamedTuple):
     """An estimate of the whole work on one core, in nanoseconds."""
 
 
+@cache
+def tile_bytes() -> int:
+    """What a tile of scores may take: half of a core's second-level cache, 1 MiB if unknown."""
+    try:
+        size = os.sysconf("SC_LEVEL2_CACHE_SIZE")
+    except (AttributeError, OSError, ValueError):  # not every system tells
+        size = 0
+    return min(max(size // 2, 1 << 18), 1 << 21) if size > 0 else 1 << 20
+
+
 def make_plan(
     batch: Shape,
     length: int,
@@ -60,6 +70,7 @@ def make_plan(
     query_starts: Sequence[int] | None,
     pair_cost: float,
     key_cost: float,
+    itemsize: int,
     temporaries: int,
     is_banded: bool,
     whole_batch: bool,
@@ -75,6 +86,8 @@ def make_plan(
         Where the rows of packed sequences start and end, if they are packed.
     pair_cost, key_cost
         Nanoseconds on one core for a query-key pair, and for reading a key and its value.
+    itemsize
+        Bytes of an element.
     temporaries
         Elements that scoring a pair keeps in memory at once: H for scorers that make
         (l, s, H) temporaries, 1 for those that do not.
@@ -89,7 +102,7 @@ def make_plan(
     cost = items * (pairs * pair_cost + key_length * key_cost)
     if items * length * key_length == 0:
         return Plan([], 1, 1, 0.0)
-    limit = max(1, min(_TILE_ELEMENTS, _TEMPORARY_ELEMENTS // max(temporaries, 1)))
+    limit = max(1, tile_bytes() // (itemsize * max(temporaries, 1)))
     is_one_sequence = query_starts is None
     fits = cost <= _BLOCK_COST and items * pairs <= limit
     if tile is None and fits and is_one_sequence:

@@ -134,9 +134,9 @@ _EXPONENT_LIMIT = {np.dtype(np.float32): 40.0, np.dtype(np.float64): 350.0}
 _WEIGHT_LIMIT = 1000.0
 # With fewer rows the exponentials cost as much as the tanh they save.
 _FEWEST_ROWS = 4
-# Elements of the (rows, S, H) buffer: half of a core's second-level cache, and enough work that
+# Bytes of the (rows, S, H) buffer: it stays in a core's second-level cache, and is enough work that
 # threads do not wait for each other between array operations.
-_BUFFER_ELEMENTS = 1 << 18
+_BUFFER_BYTES = 1 << 20
 # From so many keys on, keys are the better innermost axis: sums over H become row operations.
 _LONG_AXIS = 256
 
@@ -160,7 +160,7 @@ def _contract(query: Array, key: Array, weight: Array, activate: Activation) -> 
     query = np.broadcast_to(query, (*batch, length, hidden)).reshape(items, length, hidden)
     key = np.broadcast_to(key, (*batch, key_length, hidden)).reshape(items, key_length, hidden)
     scores = np.empty((items, length, key_length), query.dtype)
-    together = _BUFFER_ELEMENTS // max(1, length * key_length * hidden)  # items in one buffer
+    together = _buffer_elements(scores) // max(1, length * key_length * hidden)  # items in one buffer
     with np.errstate(all="ignore"):  # also gives the buffer size back
         for first in range(0, items, max(1, together)):
             if together > 0:
@@ -189,7 +189,7 @@ def _contract_item(
 ) -> None:
     """One batch item, in blocks of rows: (L, H), (S, H) -> out (L, S)."""
     (length, hidden), key_length = query.shape, key.shape[0]
-    step = max(1, _BUFFER_ELEMENTS // max(1, hidden * key_length))
+    step = max(1, _buffer_elements(out) // max(1, hidden * key_length))
     many_keys = key_length >= _LONG_AXIS
     keys = np.ascontiguousarray(key.T) if many_keys else key
     queries = query[:, :, None] if many_keys else query[:, None, :]
@@ -212,6 +212,10 @@ def _set_buffer_size(inner: int) -> None:
     For short inner axes the copies pay.
     """
     np.setbufsize(16 if inner >= _LONG_AXIS else 8192)
+
+
+def _buffer_elements(array: Array) -> int:
+    return _BUFFER_BYTES // array.itemsize
 
 
 def _buffer(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
