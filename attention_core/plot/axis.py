@@ -39,6 +39,13 @@ class Axis:
         return -(-len(self.places) // self.step)
 
     @property
+    def index(self) -> slice | Array:
+        """What picks the positions from an array; a slice, which copies nothing, for a run."""
+        first, last = int(self.places[0]), int(self.places[-1])
+        is_run = bool((np.diff(self.places) == 1).all())
+        return slice(first, last + 1) if is_run else self.places
+
+    @property
     def is_alone(self) -> bool:
         """Whether there is one position only, without a label: it needs no number."""
         return self.labels is None and self.places.tolist() == [0]
@@ -55,10 +62,9 @@ class Axis:
         if self.labels is not None:
             return [(i + 0.5, self.labels[i]) for i in range(0, count, every)]
         round_step = next(n * 10**e for e in range(20) for n in (1, 2, 5) if n * 10**e >= every)
-        is_run = bool((np.diff(self.places) == 1).all())
-        shown = (
-            np.flatnonzero(self.places % round_step == 0) if is_run else np.arange(0, count, every)
-        )
+        shown = np.arange(0, count, every)
+        if isinstance(self.index, slice):
+            shown = np.flatnonzero(self.places % round_step == 0)
         return [(int(i) + 0.5, str(self.places[i])) for i in shown]
 
 

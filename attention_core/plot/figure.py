@@ -203,7 +203,7 @@ def _draw_panel(
     mesh = axes.pcolormesh(
         keys.edges,
         queries.edges,
-        panel.cells,
+        np.clip(panel.cells, *limits),  # Inf has a place, the end of the scale
         cmap=color_map(),
         vmin=limits[0],
         vmax=limits[1],

@@ -25,7 +25,7 @@ LONGEST = (6.0, 4.0, 2.4)
 LARGEST_CELL, LARGEST_IMAGE = 0.42, 0.56
 LEAST_SIDE = 0.42
 LEAST_IMAGE = 0.24
-MOST_LABELS = 64  # a panel grows until so many words can be read
+MOST_LABELS = (64, 36, 20)  # a panel grows until so many words can be read
 
 
 class Neighbors(NamedTuple):
@@ -41,22 +41,24 @@ ALONE = Neighbors(left=False, right=False, above=False)
 
 def panel_size(picture: Picture) -> tuple[float, float]:
     """Width and height of each panel, with square cells where that leaves them readable."""
-    longest = LONGEST[min(len(picture.panels), len(LONGEST)) - 1]
+    kind = min(len(picture.panels), len(LONGEST)) - 1
+    longest = LONGEST[kind]
     axes = picture.keys, picture.queries
     counts = [len(axis.places) for axis in axes]
     largest = LARGEST_IMAGE if any(axis.images for axis in axes) else LARGEST_CELL
-    cell = max(min(largest, longest / max(counts)), *map(_least_cell, axes))
+    least = [_least_cell(axis, MOST_LABELS[kind]) for axis in axes]
+    cell = max(min(largest, longest / max(counts)), *least)
     width, height = (
-        max(LEAST_SIDE, min(count * cell, max(longest, count * _least_cell(axis))))
-        for count, axis in zip(counts, axes, strict=True)
+        max(LEAST_SIDE, min(count * cell, max(longest, count * smallest)))
+        for count, smallest in zip(counts, least, strict=True)
     )
     return width, height
 
 
-def _least_cell(axis: Axis) -> float:
+def _least_cell(axis: Axis, most_labels: int) -> float:
     if axis.images is not None:
         return LEAST_IMAGE
-    return LINE if axis.labels is not None and len(axis.places) <= MOST_LABELS else 0.0
+    return LINE if axis.labels is not None and len(axis.places) <= most_labels else 0.0
 
 
 def inches(axes: Axes) -> tuple[float, float]:

@@ -25,7 +25,7 @@ Array = NDArray[Any]
 Item = tuple[int, ...]
 What: TypeAlias = Literal["weights", "scores"]
 
-_PAIRS = 1 << 22  # computed at once, where all would be too many to keep
+_PAIRS = 1 << 20  # computed at once, where all would be too many to keep
 
 
 class Attended(Protocol):
@@ -134,7 +134,7 @@ def _fill_by_rows(
 ) -> None:
     """Read the chosen queries of all batch items in pieces, which are short of memory alone."""
     some = next(iter(cells.values()))
-    places, keys = some.queries.places, some.keys.places
+    places, keys = some.queries.places, some.keys.index
     most = max(1, _PAIRS // pairs_per_row)
     for first, last in pairwise([0, *(np.flatnonzero(np.diff(places) != 1) + 1), len(places)]):
         for start in range(first, last, most):

@@ -22,7 +22,7 @@ Array = NDArray[Any]
 
 LEAST_WIDTH = 40
 MOST_ROWS = 48
-ENTROPY = 10  # columns
+RIGHT = len("  max 1.23e-05")
 LONGEST_LEFT = 16
 LONGEST_UPRIGHT = 10  # letters of a key's label, written downwards
 MASS = "key mass"
@@ -89,7 +89,7 @@ def text(
     query_labels, key_labels = _words(query_labels), _words(key_labels)
     left = max([len(MASS), *(columns_of(label) for label in query_labels or ())])
     left = min(left, LONGEST_LEFT)
-    room = width - left - len(" ||") - ENTROPY
+    room = width - left - len("  ") - RIGHT
     picture = make_picture(
         result,
         query_labels=query_labels,
