@@ -123,7 +123,7 @@ def save(name, array):
         (
             "--mask",
             np.zeros((5, 7)),
-            "mask must be boolean (True = may attend), got a float array; to add numbers to the "
+            "mask must be boolean (True = may attend), got dtype float64; to add numbers to the "
             "scores use bias=, to keep the non-zero places use mask != 0",
         ),
         (

@@ -1,5 +1,6 @@
 """The ``attention-core`` command (extra ``cli``); nothing is imported until it runs."""
 
+import os
 import signal
 import sys
 
@@ -7,7 +8,25 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; an interrupt ends it with 130, after cleaning up."""
+    stopped_by: list[int] = []
+
+    def stop(signum: int, _: object) -> None:
+        stopped_by.append(signum)
+        sys.exit(128 + signum)
+
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(signum) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(signum, stop)
+    try:
+        _run()
+    except BaseException:  # what interrupts an import may surface as any exception
+        if stopped_by:
+            os._exit(128 + stopped_by[0])  # an interrupted thread pool might never end
+        raise
+
+
+def _run() -> None:
     try:
         import rich  # noqa: F401  # found missing here, not halfway through
         import typer  # noqa: F401
@@ -17,10 +36,6 @@ def main() -> None:
             "pip install 'attention-core[cli]'\n"
         )
         sys.exit(2)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # clean up as after an interrupt
-    try:
-        from attention_core.cli.app import app
+    from attention_core.cli.app import app
 
-        app(prog_name="attention-core")
-    except KeyboardInterrupt:  # while importing; the commands see to their own
-        sys.exit(130)
+    app(prog_name="attention-core")

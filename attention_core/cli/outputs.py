@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import errno
 import os
 import secrets
@@ -77,7 +76,6 @@ def workspace(output: Path) -> Iterator[Workspace]:
     """A workspace that leaves nothing behind, whenever an interrupt comes."""
     # named before it exists (`tempfile` does both at once), so that no moment is unguarded
     folder = output.parent / f".attention-core-{secrets.token_hex(8)}"
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # if removing is interrupted too
     try:
         folder.mkdir()
         yield Workspace(folder, output)
