@@ -33,6 +33,7 @@ from attention_core.errors import (
     ShapeError,
     UnknownScorerError,
 )
+from attention_core.gradients import Gradients
 from attention_core.hookspecs import ScorerSpec, hookimpl
 from attention_core.memory import Memory
 from attention_core.packing import Packing
@@ -50,6 +51,7 @@ __all__ = [
     "AttentionResult",
     "ConfigError",
     "DTypeError",
+    "Gradients",
     "InnerProductScorer",
     "Memory",
     "MissingExtraError",

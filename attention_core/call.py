@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from attention_core.contract import project
 from attention_core.engine import Engine, attend_at_once
 from attention_core.errors import OptionError, OptionTypeError, ShapeError
 from attention_core.inputs import (
+    Call,
     as_array,
     broadcast_batch,
     check_key_and_value,
@@ -24,31 +26,14 @@ from attention_core.memory import Memory
 from attention_core.parallel import blas_on_one_thread, map_blocks
 from attention_core.readout import Readout, TileReadout
 from attention_core.result import AttentionResult
-from attention_core.scorer import Scorer, project
+from attention_core.scorer import Scorer
 
-__all__ = ["Call", "attend_masked", "attend_plainly", "prepare"]
+__all__ = ["attend_masked", "attend_plainly", "prepare"]
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
 Computed = tuple[Array, Callable[[], Readout]]
 """A context, and what makes the readout of the rest when it is first asked for."""
-
-
-class Call(NamedTuple):
-    """Arrays that fit together, in the dtype to compute in."""
-
-    query: Array
-    """(..., L, Dq)"""
-    key: Array
-    """(..., S, Dk), or (..., S, H) when it comes from a memory."""
-    value: Array
-    """(..., S, Dv)"""
-    batch: Shape
-    result_dtype: np.dtype[Any]
-    is_single: bool
-    """Whether the query came without its L axis."""
-    is_projected: bool
-    """Whether the key comes from a memory."""
 
 
 def prepare(scorer: Scorer, query: ArrayLike, key: ArrayLike | Memory, value: Any) -> Call:
@@ -63,6 +48,7 @@ def prepare(scorer: Scorer, query: ArrayLike, key: ArrayLike | Memory, value: An
     if isinstance(key, Memory):
         _check_memory(scorer, key, value)
         keys, values, key_dim = key.key, key.value, key.key_dim
+        dtypes = queries.dtype, key.dtype, key.dtype
         dtype, result_dtype = computing_dtype(queries.dtype, key.dtype)
     elif value is None:
         raise OptionTypeError("value is missing: give it after key, or a Memory as key")
@@ -70,7 +56,8 @@ def prepare(scorer: Scorer, query: ArrayLike, key: ArrayLike | Memory, value: An
         keys, values = as_array("key", key), as_array("value", value)
         check_key_and_value(keys, values)
         key_dim = keys.shape[-1]
-        dtype, result_dtype = computing_dtype(queries.dtype, keys.dtype, values.dtype)
+        dtypes = queries.dtype, keys.dtype, values.dtype
+        dtype, result_dtype = computing_dtype(*dtypes)
     scorer.check_features(queries.shape[-1], key_dim)
     batch: Shape = ()
     if not queries.ndim == keys.ndim == values.ndim == 2:
@@ -79,7 +66,10 @@ def prepare(scorer: Scorer, query: ArrayLike, key: ArrayLike | Memory, value: An
         queries, keys, values = (
             array.astype(dtype, copy=False) for array in (queries, keys, values)
         )
-    return Call(queries, keys, values, batch, result_dtype, is_single, is_projected)
+    given_key = key.given_key if isinstance(key, Memory) else keys
+    return Call(
+        queries, keys, values, batch, result_dtype, is_single, is_projected, given_key, dtypes
+    )
 
 
 def attend_plainly(
@@ -101,7 +91,7 @@ def attend_plainly(
                 )
                 return TileReadout(engine, shift[..., 0], total[..., 0])
 
-            return AttentionResult(context, make_readout, call.result_dtype, call.is_single)
+            return AttentionResult(context, make_readout, call)
     return attend_masked(scorer, call, Masking(call.batch, queries[-2], keys[-2]), workers=workers)
 
 
@@ -127,7 +117,7 @@ def attend_masked(
             from attention_core.sparse import attend_edges  # SciPy is for those who use it
 
             computed = attend_edges(scorer, *arrays, masking, **options)
-    return AttentionResult(*computed, call.result_dtype, call.is_single)
+    return AttentionResult(*computed, call)
 
 
 @lru_cache(maxsize=1024)

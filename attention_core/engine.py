@@ -15,14 +15,16 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from attention_core.contract import checked_call
 from attention_core.errors import ScorerContractError
 from attention_core.masking import Masking, take
-from attention_core.parallel import map_blocks
-from attention_core.scorer import InnerProductScorer, Scorer, checked_call
+from attention_core.parallel import fold_blocks, map_blocks
+from attention_core.scorer import InnerProductScorer, Scorer
 from attention_core.scratch import buffer
 from attention_core.softmax import (
     SAFE_BOUND,
     SoftmaxState,
+    careful_sum,
     extend,
     finish,
     has_faded,
@@ -196,6 +198,16 @@ class Engine:
         with np.errstate(all="ignore"):  # NaN and Inf in the inputs are results, not accidents
             return map_blocks(function, blocks, cost=self.plan.cost, workers=self.workers)
 
+    def fold(
+        self,
+        function: Callable[[Block], Result],
+        add: Callable[[Block, Result], object],
+        blocks: list[Block],
+    ) -> None:
+        """Apply a function to blocks likewise, and give each result to `add`, in order."""
+        with np.errstate(all="ignore"):
+            fold_blocks(function, add, blocks, cost=self.plan.cost, workers=self.workers)
+
     def tiles(self, block: Block) -> Iterator[Tile]:
         """The tiles of a block that have anything to attend to, in order of their keys."""
         batch, rows, is_open = block.batch, block.rows, self.masking.is_open
@@ -259,24 +271,13 @@ class Engine:
     def _careful_context(self, block: Block, shift: Array, total: Array) -> Array:
         """The context of rows whose plain sum was not finite, from finished weights.
 
-        Values at masked keys are left out, so their NaN or Inf cannot leak through ``0 * NaN``;
-        values at allowed keys put theirs into exactly the rows that may attend to them. Sums of
-        huge values cannot overflow, since the weights are already divided by their total.
+        Sums of huge values cannot overflow, since the weights are already divided by their total.
         """
         shape = (*shift.shape, self.value.shape[-1])
         context = np.zeros(shape, self.dtype)
         for tile in self.weight_tiles(block, shift, total):
             value = take(self.value, block.batch, tile.keys)  # (..., s, Dv)
-            finite = np.isfinite(value)
-            context += tile.scores @ np.where(finite, value, 0)
-            allowed = np.broadcast_to(
-                True if tile.allowed is None else tile.allowed, tile.scores.shape
-            )
-            columns = finite.all(axis=-1).reshape(-1, finite.shape[-2]).all(axis=0)  # (s,)
-            for key in np.flatnonzero(~columns):
-                row = value[..., None, key, :]  # (..., 1, Dv)
-                counts = allowed[..., key, None] & ~np.isfinite(row)  # (..., l, Dv)
-                context += np.where(counts, tile.scores[..., key, None] * row, 0)
+            context += careful_sum(tile.scores, value, tile.allowed)
         return context
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from attention_core.errors import DTypeError, ShapeError
 
 __all__ = [
+    "Call",
     "as_array",
     "broadcast_batch",
     "check_key_and_value",
@@ -24,6 +25,27 @@ Array = NDArray[Any]
 Shape = tuple[int, ...]
 
 _FLOATS = {"float16", "bfloat16", "float32", "float64"}
+
+
+class Call(NamedTuple):
+    """Arrays that fit together, in the dtype to compute in."""
+
+    query: Array
+    """(..., L, Dq)"""
+    key: Array
+    """(..., S, Dk), or (..., S, H) when it comes from a memory."""
+    value: Array
+    """(..., S, Dv)"""
+    batch: Shape
+    result_dtype: np.dtype[Any]
+    is_single: bool
+    """Whether the query came without its L axis."""
+    is_projected: bool
+    """Whether the key comes from a memory."""
+    given_key: Array
+    """(..., S, Dk): the key before projection."""
+    dtypes: tuple[np.dtype[Any], np.dtype[Any], np.dtype[Any]]
+    """Of query, key and value as they came."""
 
 
 def as_array(name: str, array: ArrayLike) -> Array:

@@ -56,6 +56,7 @@ class Masking:
     mask: Array | PairFunction | None = None
     edges: Any = None  # a sparse mask
     bias: Array | PairFunction | None = None
+    bias_shape: Shape = ()  # of an array as it was given
 
     def __init__(
         self,
@@ -93,6 +94,7 @@ class Masking:
             self.mask = mask if callable(mask) else self._checked_mask(mask, single_query)
         if bias is not None:
             self.bias = bias if callable(bias) else self._checked_bias(bias, single_query)
+            self.bias_shape = np.shape(bias)  # of a function ()
         self.is_open = (
             mask is None
             and key_lengths is None

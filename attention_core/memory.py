@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from attention_core.contract import project
 from attention_core.errors import DTypeError, ShapeError
 from attention_core.inputs import as_array, check_key_and_value, computing_dtype
-from attention_core.scorer import Scorer, project
+from attention_core.scorer import Scorer
 
 __all__ = ["Memory"]
 
@@ -58,6 +59,9 @@ class Memory:
         """Dk, the features of a key before projection."""
         self._length: int = key.shape[-2]
         self._keys = self._projected(key).copy()  # (..., capacity, H)
+        self._given = None  # gradients go through the projection, so it keeps what it was given
+        if type(scorer).project_key is not Scorer.project_key:
+            self._given = key.astype(self.computing_dtype)  # (..., capacity, Dk)
         self._values = value.astype(self.computing_dtype)  # (..., capacity, Dv)
 
     def __len__(self) -> int:
@@ -71,6 +75,12 @@ class Memory:
     def key(self) -> Array:
         """The projected keys: (..., S, H)."""
         return self._keys[..., : self._length, :]
+
+    @property
+    def given_key(self) -> Array:
+        """The keys before projection, in the dtype computed in: (..., S, Dk)."""
+        given = self._keys if self._given is None else self._given
+        return given[..., : self._length, :]
 
     @property
     def value(self) -> Array:
@@ -105,6 +115,8 @@ class Memory:
             )
         projected = self._projected(key)
         keys = _with_rows("key", self._keys, self._length, projected)
+        if self._given is not None:
+            self._given = _with_rows("key", self._given, self._length, key)
         self._values = _with_rows("value", self._values, self._length, value)
         self._keys = keys
         self._length += key.shape[-2]

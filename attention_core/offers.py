@@ -10,6 +10,7 @@ from functools import cached_property, reduce
 from importlib import import_module
 from typing import Any
 
+from attention_core.configured import Origin
 from attention_core.errors import (
     AttentionCoreError,
     PluginError,
@@ -18,7 +19,7 @@ from attention_core.errors import (
     did_you_mean,
 )
 from attention_core.hookspecs import ScorerSpec
-from attention_core.scorer import Origin, Scorer
+from attention_core.scorer import Scorer
 
 __all__ = ["Offer", "canonical", "checked_signature", "import_object"]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-__all__ = ["available_cores", "blas_on_one_thread", "map_blocks"]
+__all__ = ["available_cores", "blas_on_one_thread", "fold_blocks", "map_blocks"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -41,6 +41,35 @@ def map_blocks(
         if count <= 1 or cost < _WORTH_THREADS:
             return [function(item) for item in items]
         return _on_threads(function, items, count)
+
+
+def fold_blocks(
+    function: Callable[[Item], Result],
+    add: Callable[[Item, Result], object],
+    items: Sequence[Item],
+    *,
+    cost: float,
+    workers: int | None,
+) -> None:
+    """Apply a function to every item as `map_blocks` does, and give each result to `add` at once.
+
+    Results are given in the order of the items and one at a time, whichever thread is first: sums
+    have the same bits however many threads there are.
+    """
+    early: dict[int, Result] = {}
+    following = 0
+    lock = threading.Lock()
+
+    def work(index: int) -> None:
+        nonlocal following
+        result = function(items[index])
+        with lock:
+            early[index] = result
+            while following in early:
+                add(items[following], early.pop(following))
+                following += 1
+
+    map_blocks(work, range(len(items)), cost=cost, workers=workers)
 
 
 def _on_threads(

@@ -23,6 +23,8 @@ class Readout(Protocol):
     shift: Array
     total: Array
     masking: Masking
+    computed_by: Any
+    """The engine that computed the context: an `Engine`, or the `EdgeEngine` of a sparse mask."""
 
     def weights(self, rows: range | None = None) -> Any:
         """Finished weights of all queries, or of some of them: (..., l, S)."""
@@ -44,7 +46,7 @@ class TileReadout:
     """A `Readout` that streams the tiles again, given each row's shift and total (..., L)."""
 
     def __init__(self, engine: Engine, shift: Array, total: Array) -> None:
-        self.engine = engine
+        self.engine = self.computed_by = engine
         self.shift, self.total = shift, total
         self.masking = engine.masking
 

@@ -8,9 +8,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from attention_core.errors import OptionError, OptionTypeError
+from attention_core.gradients import Gradients, vjp
+from attention_core.inputs import Call
 from attention_core.masking import is_sparse
 from attention_core.readout import Readout
 from attention_core.softmax import log_normalizer
@@ -57,12 +59,13 @@ class AttentionResult:
         self,
         context: Array,
         make_readout: Callable[[], Readout],
-        dtype: np.dtype[Any],
-        single_query: bool,
+        call: Call,
     ) -> None:
         self._make_readout = make_readout
-        self._dtype = dtype
-        self._single = single_query
+        self._call = call
+        self._dtype = call.result_dtype
+        self._single = call.is_single
+        self._context = context
         self.context: Array = self._finished(context)
         """The weighted sum of values, ``context_i = sum_j weights_ij value_j``: (..., L, Dv)."""
 
@@ -211,6 +214,66 @@ class AttentionResult:
         from attention_core.plot import text  # only pictures need it
 
         return text(self, **options)
+
+    def vjp(self, grad_context: ArrayLike) -> Gradients:
+        """Gradients of a loss with respect to what went in, from its gradient at the context.
+
+        The vector-Jacobian product of attention, for every scorer that has one: see `Scorer`.
+        Weights are computed again tile by tile, on threads, in as little memory as the context;
+        the result does not depend on the number of workers.
+
+        Parameters
+        ----------
+        grad_context : (..., L, Dv)
+            The gradient of the loss with respect to `context`, in its shape.
+
+        Returns
+        -------
+        Gradients
+            With `query`, `key`, `value`, `bias` and `parameters`, shaped as what was given.
+
+        Raises
+        ------
+        NotDifferentiableError
+            When the scorer offers no gradients.
+        ShapeError, DTypeError
+            For a gradient that does not fit the context.
+        ScorerContractError
+            When the scorer's own gradients fail.
+
+        Notes
+        -----
+        Rows that may attend to nothing get gradients of exactly 0, and so does what no row may
+        attend to, be it NaN. NaN at allowed places makes the gradients of its rows NaN, and of the
+        keys and parameters they share.
+
+        References
+        ----------
+        Dao et al. 2022, arXiv:2205.14135, section 3 and appendix B.
+
+        Examples
+        --------
+        Learning the matrix of the general score with SciPy:
+
+        >>> import numpy as np
+        >>> import attention_core as ac
+        >>> from scipy.optimize import minimize
+        >>> rng = np.random.default_rng(0)
+        >>> query, key, value = rng.normal(size=(3, 5, 2))
+        >>> truth = ac.make_scorer("general", weight=[[1.0, -0.5], [0.0, 2.0]])
+        >>> target = ac.attend(query, key, value, scorer=truth).context
+        >>> start = ac.make_scorer("general", query_dim=2, key_dim=2, rng=0)
+        >>> def loss(vector):
+        ...     scorer = start.with_parameter_vector(vector)
+        ...     result = ac.attend(query, key, value, scorer=scorer)
+        ...     error = result.context - target
+        ...     return (error**2).sum(), result.vjp(2 * error).parameter_vector
+        >>> found = minimize(loss, start.parameter_vector, jac=True, tol=1e-12)
+        >>> start.with_parameter_vector(found.x).weight.round(3)
+        array([[ 1. , -0.5],
+               [ 0. ,  2. ]])
+        """
+        return vjp(self._call, self._readout, self._context, grad_context)
 
     def _finished(self, array: Any, axis: int = -2) -> Any:
         """In the result's dtype, without the query axis when the query came without it."""

@@ -6,45 +6,23 @@ the engine cuts queries and keys into tiles, asks for the scores of each tile, a
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attention_core.errors import (
-    AttentionCoreError,
-    ScorerConfigError,
-    ScorerContractError,
-    did_you_mean,
-)
+from attention_core.configured import Configured
+from attention_core.errors import NotDifferentiableError
 
-__all__ = ["InnerProductScorer", "Origin", "Scorer", "checked_call", "project"]
+__all__ = ["InnerProductScorer", "ParameterGrads", "Scorer"]
 
 Array = NDArray[Any]
+ParameterGrads = dict[str, Array]
+"""Gradients of some of a scorer's parameters, by name, each in the shape of its parameter."""
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a scorer came from: its registered name, who ships it, and what it was made with."""
-
-    name: str
-    distribution: str | None = None
-    """The distribution that ships the scorer; None when it was registered at run time."""
-    version: str | None = None
-    settings: Mapping[str, Any] | None = None
-    """The parameters it was asked for with; None once its arrays were replaced."""
-
-    def __str__(self) -> str:
-        if self.distribution is None:
-            return repr(self.name)
-        return f"{self.name!r} ({self.distribution} {self.version})"
-
-
-class Scorer(ABC):
+class Scorer(Configured, ABC):
     """An alignment function: ``score(query, key)``, split into what is done once and per tile.
 
     Subclasses implement `score` and, where something can be computed once per query or key,
@@ -54,6 +32,12 @@ class Scorer(ABC):
 
     Constructor arguments are kept as attributes of the same name. From that convention follow
     `parameters`, `with_parameters` and `to_config`; a class that cannot keep it overrides them.
+
+    Gradients are optional. A class that defines `score`, `project_query` or `project_key` and wants
+    them also defines the vector-Jacobian product of that method: `score_vjp`, `project_query_vjp`
+    or `project_key_vjp`. Each is given the method's inputs and the gradient of a loss with respect
+    to its output. It returns the gradients with respect to the inputs, and a dict of those with
+    respect to the parameters that the method uses, summed over batch, queries and keys.
 
     Examples
     --------
@@ -67,16 +51,11 @@ class Scorer(ABC):
     array([[-0., -3.]])
     """
 
-    name: ClassVar[str | None] = None
-    """The registered name, for scorers that are also built by hand and then saved to a config."""
-
     needs_small_tiles: ClassVar[bool] = True
     """Whether `score` works on (..., L, S, H) temporaries, so that tiles are kept small enough for
     them to stay in cache; False for a scorer that needs little more than the scores it returns."""
 
-    _origin: Origin | None = None
-
-    def check_features(self, query_dim: int, key_dim: int) -> None:  # noqa: B027 - optional
+    def check_features(self, query_dim: int, key_dim: int) -> None:
         """Raise `ShapeError` for numbers of features that this scorer cannot score."""
 
     def project_query(self, query: Array) -> Array:
@@ -96,6 +75,57 @@ class Scorer(ABC):
         tiles = self.score(query[..., None, :], key[..., None, :])  # (..., E, 1, 1)
         return tiles[..., 0, 0]
 
+    def project_query_vjp(self, query: Array, grad: Array) -> tuple[Array, ParameterGrads]:
+        """Gradients through `project_query`: (..., L, Dq), (..., L, H) -> (..., L, Dq), by name."""
+        self.check_differentiable()
+        return grad, {}
+
+    def project_key_vjp(self, key: Array, grad: Array) -> tuple[Array, ParameterGrads]:
+        """Gradients through `project_key`: (..., S, Dk), (..., S, H) -> (..., S, Dk), by name."""
+        self.check_differentiable()
+        return grad, {}
+
+    def score_vjp(
+        self, query: Array, key: Array, grad: Array
+    ) -> tuple[Array, Array, ParameterGrads]:
+        """Gradients through `score`, for a tile.
+
+        (..., L, H), (..., S, H), (..., L, S) -> (..., L, H), (..., S, H), by name. Where query or
+        key broadcasts, its gradient may keep the batch axes of `grad`; the engine sums them.
+        """
+        raise NotDifferentiableError(f"{self} has no gradients: it does not define score_vjp")
+
+    def score_pairs_vjp(
+        self, query: Array, key: Array, grad: Array
+    ) -> tuple[Array, Array, ParameterGrads]:
+        """Gradients through `score_pairs`.
+
+        (..., E, H), (..., E, H), (..., E) -> (..., E, H), (..., E, H), by name.
+        """
+        grad_query, grad_key, parameters = self.score_vjp(
+            query[..., None, :], key[..., None, :], grad[..., None, None]
+        )
+        return grad_query[..., 0, :], grad_key[..., 0, :], parameters
+
+    def check_differentiable(self) -> None:
+        """Raise `NotDifferentiableError` unless every method has its vector-Jacobian product.
+
+        A product belongs to the class that defines the method, or to one derived from it: a class
+        that defines another `score` and inherits `score_vjp` would get the gradients of another
+        score.
+        """
+        classes = type(self).__mro__
+        for method in ("project_query", "project_key", "score"):
+            owner, owner_of_vjp = (
+                next(place for place, each in enumerate(classes) if name in vars(each))
+                for name in (method, f"{method}_vjp")
+            )
+            if owner < owner_of_vjp:
+                raise NotDifferentiableError(
+                    f"{self} has no gradients: class {classes[owner].__name__} defines {method} "
+                    f"without {method}_vjp"
+                )
+
     def score_bound(self, query: Array, key: Array) -> float:
         """A number that no ``|score|`` of these prepared arrays exceeds, or ``inf``.
 
@@ -103,86 +133,6 @@ class Scorer(ABC):
         every pair: too large costs time, too small is an error in the scorer.
         """
         return float("inf")
-
-    @property
-    def origin(self) -> Origin | None:
-        """Where this scorer came from, when it was made by name."""
-        return self._origin
-
-    @property
-    def parameters(self) -> dict[str, Array]:
-        """The arrays that define this scorer, by name; empty for a scorer without any."""
-        return {
-            name: value
-            for name, value in self._arguments().items()
-            if isinstance(value, np.ndarray)
-        }
-
-    def with_parameters(self, parameters: Mapping[str, Array]) -> Self:
-        """The same scorer with some of its arrays replaced by others of the same shape.
-
-        Raises
-        ------
-        ScorerConfigError
-            For a name this scorer does not have, or an array of another shape.
-        """
-        present = self.parameters
-        for name, value in parameters.items():
-            if name not in present:
-                raise ScorerConfigError(
-                    f"{self} has no parameter {name!r}{did_you_mean(name, present)}"
-                    f"; it has: {', '.join(present) or 'none'}"
-                )
-            if np.shape(value) != present[name].shape:
-                raise ScorerConfigError(
-                    f"{self}: parameter {name!r} has shape {present[name].shape}, "
-                    f"got {np.shape(value)}"
-                )
-        changed = type(self)(**{**self._arguments(), **parameters})
-        if self._origin is not None:
-            origin = self._origin
-            changed._adopt(Origin(origin.name, origin.distribution, origin.version))
-        return changed
-
-    def to_config(self) -> dict[str, Any]:
-        """The mapping that makes this scorer again: its name and its parameters.
-
-        The values are those of a JSON document; arrays are nested lists, exactly.
-
-        Raises
-        ------
-        ScorerConfigError
-            When the scorer was built by hand and its class has no registered `name`.
-        """
-        name = self._origin.name if self._origin else self.name
-        if name is None:
-            raise ScorerConfigError(
-                f"{self} was built by hand and its class names no registered scorer; "
-                f"make it with make_scorer(name, ...) or set {type(self).__name__}.name"
-            )
-        settings = self._origin.settings if self._origin else None
-        if settings is None or not all(map(_is_plain, settings.values())):
-            settings = {k: v for k, v in self._arguments().items() if v is not None}
-        return {"name": name, **{k: _to_plain(v) for k, v in settings.items()}}
-
-    def __str__(self) -> str:
-        return f"scorer {self._origin or type(self).__name__}"
-
-    def _adopt(self, origin: Origin) -> None:
-        object.__setattr__(self, "_origin", origin)  # frozen dataclasses are scorers too
-
-    def _arguments(self) -> dict[str, Any]:
-        """The constructor's arguments, read back from the attributes of the same name."""
-        if type(self).__init__ is object.__init__:
-            return {}
-        names = inspect.signature(type(self)).parameters
-        missing = [name for name in names if not hasattr(self, name)]
-        if missing:
-            raise ScorerContractError(
-                f"{self} keeps no attribute {missing[0]!r} for its constructor argument; keep it, "
-                f"or override parameters, with_parameters and to_config"
-            )
-        return {name: getattr(self, name) for name in names}
 
 
 class InnerProductScorer(Scorer):
@@ -219,59 +169,21 @@ class InnerProductScorer(Scorer):
         pairs: Array = np.vecdot(query, key)
         return pairs
 
+    def score_vjp(
+        self, query: Array, key: Array, grad: Array
+    ) -> tuple[Array, Array, ParameterGrads]:
+        """``grad @ key`` and ``grad.T @ query``."""
+        return np.matmul(grad, key), np.matmul(grad.swapaxes(-1, -2), query), {}
+
+    def score_pairs_vjp(
+        self, query: Array, key: Array, grad: Array
+    ) -> tuple[Array, Array, ParameterGrads]:
+        """``grad * key`` and ``grad * query``, pair by pair."""
+        return grad[..., None] * key, grad[..., None] * query, {}
+
     def score_bound(self, query: Array, key: Array) -> float:
         """Cauchy-Schwarz: ``max |q| max |k|``."""
         if query.size == 0 or key.size == 0:
             return 0.0
         longest = np.vecdot(query, query).max() * np.vecdot(key, key).max()
         return float(np.sqrt(longest))
-
-
-def checked_call(scorer: Scorer, method: str, *arrays: Array) -> Array:
-    """Call a method of a scorer, and answer for what it does wrong in the scorer's name."""
-    try:
-        result = getattr(scorer, method)(*arrays)
-    except AttentionCoreError:
-        raise
-    except Exception as error:
-        shapes = ", ".join(str(array.shape) for array in arrays)
-        raise ScorerContractError(
-            f"{scorer} raised {type(error).__name__} in {method} for arrays of shape {shapes}: "
-            f"{error}"
-        ) from error
-    if not isinstance(result, np.ndarray):
-        raise ScorerContractError(
-            f"{scorer} returned {type(result).__name__} from {method}; expected an array"
-        )
-    if result.dtype != arrays[0].dtype:
-        raise ScorerContractError(
-            f"{scorer} returned dtype {result.dtype} from {method}; expected {arrays[0].dtype}, "
-            f"the dtype of its query; parameters and NumPy scalars must not widen it"
-        )
-    return result
-
-
-def project(scorer: Scorer, method: str, array: Array) -> Array:
-    """Queries or keys prepared by the scorer's method of that name: (..., n, D) -> (..., n, H)."""
-    if getattr(type(scorer), method) is getattr(Scorer, method):
-        return array
-    projected = checked_call(scorer, method, array)
-    if projected.shape[:-1] != array.shape[:-1]:
-        raise ScorerContractError(
-            f"{scorer} returned shape {projected.shape} from {method} for {array.shape}; "
-            f"expected ({', '.join(map(str, array.shape[:-1]))}, H)"
-        )
-    return projected
-
-
-def _is_plain(value: object) -> bool:
-    """Whether a value means the same in JSON."""
-    if isinstance(value, (list, tuple)):
-        return all(map(_is_plain, value))
-    return value is None or isinstance(value, (bool, int, float, str))
-
-
-def _to_plain(value: Any) -> Any:
-    if isinstance(value, (np.ndarray, np.generic)):
-        return value.tolist()
-    return list(value) if isinstance(value, tuple) else value

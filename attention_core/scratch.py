@@ -15,7 +15,15 @@ _LINE = 64  # bytes in a cache line, where vector instructions prefer arrays to 
 _SMALL = 1 << 16  # bytes that the allocator hands out without asking the system
 _KEPT = 1 << 23  # bytes kept at most
 
-_kept = threading.local()
+
+class _Kept(threading.local):
+    """What each thread keeps: as many pieces of memory as it once had in use together."""
+
+    def __init__(self) -> None:
+        self.memories: list[NDArray[np.uint8]] = []
+
+
+_kept = _Kept()
 
 
 class buffer:
@@ -34,7 +42,7 @@ class buffer:
         size = prod(self._shape) * self._dtype.itemsize
         if size <= _SMALL:
             return np.empty(self._shape, self._dtype)
-        memory: NDArray[np.uint8] | None = _kept.__dict__.pop("memory", None)
+        memory: NDArray[np.uint8] | None = _kept.memories.pop() if _kept.memories else None
         if memory is None or memory.size < size:
             fresh = np.empty(size + _LINE, np.uint8)
             start = -fresh.ctypes.data % _LINE
@@ -44,4 +52,4 @@ class buffer:
 
     def __exit__(self, *_: object) -> None:
         if self._memory is not None and self._memory.size <= _KEPT:
-            _kept.memory = self._memory
+            _kept.memories.append(self._memory)

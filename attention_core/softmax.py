@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 __all__ = [
     "SAFE_BOUND",
     "SoftmaxState",
+    "careful_sum",
     "extend",
     "finish",
     "finite_shift",
@@ -120,6 +121,23 @@ def weights_of(scores: Array, shift: Array, total: Array) -> Array:
     return np.divide(scores, safe_total(total)[..., None], out=scores)
 
 
+def careful_sum(weights: Array, value: Array, allowed: Array | None) -> Array:
+    """``weights @ value``: (..., l, s), (..., s, Dv) -> (..., l, Dv), if values may be NaN or Inf.
+
+    Values at masked keys are left out, so their NaN or Inf cannot leak through ``0 * NaN``;
+    values at allowed keys put theirs into exactly the rows that may attend to them.
+    """
+    finite = np.isfinite(value)
+    total: Array = weights @ np.where(finite, value, 0)
+    allowed = np.broadcast_to(True if allowed is None else allowed, weights.shape)
+    columns = finite.all(axis=-1).reshape(-1, finite.shape[-2]).all(axis=0)  # (s,)
+    for key in np.flatnonzero(~columns):
+        row = value[..., None, key, :]  # (..., 1, Dv)
+        counts = allowed[..., key, None] & ~np.isfinite(row)  # (..., l, Dv)
+        total += np.where(counts, weights[..., key, None] * row, 0)
+    return total
+
+
 def log_normalizer(shift: Array, total: Array) -> Array:
     """``log sum_j exp(s_j)`` of every row: -inf for rows without keys."""
     with np.errstate(divide="ignore"):
@@ -148,6 +166,8 @@ def _ones(count: int, dtype: np.dtype[Any]) -> Array:
 
 
 def _subtract_rows(scores: Array, shift: Array) -> None:
+    if not shift.any():  # scores known to be small
+        return
     column = finite_shift(shift)[..., None]
     if scores.shape[-1] < 256:
         np.subtract(scores, column, out=scores)

@@ -6,7 +6,7 @@ over the edges of each row, and the values are gathered by a sparse matrix produ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from math import prod
 from typing import Any, NamedTuple, TypeVar
@@ -14,11 +14,12 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from attention_core.contract import checked_call
 from attention_core.engine import Engine, pair_cost
 from attention_core.errors import ScorerContractError
 from attention_core.masking import Item, Masking, of_item
-from attention_core.parallel import map_blocks
-from attention_core.scorer import Scorer, checked_call
+from attention_core.parallel import fold_blocks, map_blocks
+from attention_core.scorer import Scorer
 from attention_core.softmax import finite_shift, safe_total
 
 __all__ = ["EdgeEngine", "EdgeReadout", "attend_edges"]
@@ -92,12 +93,11 @@ def attend_edges(
     """
     call = (scorer, query, key, value, masking)
     edges = EdgeEngine(*call, softcap=softcap, workers=workers)
-    if tile is None and _prefers_edges(scorer, masking, key.shape[-1], value.shape[-1]):
-        context, shift, total = edges.attend()
-    else:
+    engine: Engine | EdgeEngine = edges
+    if tile is not None or not _prefers_edges(scorer, masking, key.shape[-1], value.shape[-1]):
         engine = Engine(*call, softcap=softcap, tile=tile, workers=workers)
-        context, shift, total = engine.attend()
-    return context, lambda: EdgeReadout(edges, shift, total)
+    context, shift, total = engine.attend()
+    return context, lambda: EdgeReadout(edges, shift, total, computed_by=engine)
 
 
 class EdgeEngine:
@@ -148,10 +148,23 @@ class EdgeEngine:
 
     def map(self, function: Callable[[Edges], Result], blocks: Sequence[Edges]) -> list[Result]:
         """Apply a function to blocks, on threads if the call is large; results in order."""
-        per_edge = self.key.shape[-1] + self.value.shape[-1] + 30
-        cost = per_edge * self.masking.edges.nnz * prod(self.masking.batch)
         with np.errstate(all="ignore"):  # NaN and Inf in the inputs are results, not accidents
-            return map_blocks(function, blocks, cost=cost, workers=self.workers)
+            return map_blocks(function, blocks, cost=self._cost, workers=self.workers)
+
+    def fold(
+        self,
+        function: Callable[[Edges], Result],
+        add: Callable[[Edges, Result], object],
+        blocks: Sequence[Edges],
+    ) -> None:
+        """Apply a function to blocks likewise, and give each result to `add`, in order."""
+        with np.errstate(all="ignore"):
+            fold_blocks(function, add, blocks, cost=self._cost, workers=self.workers)
+
+    @property
+    def _cost(self) -> float:
+        per_edge = self.key.shape[-1] + self.value.shape[-1] + 30
+        return float(per_edge * self.masking.edges.nnz * prod(self.masking.batch))
 
     def blocks(self, rows: range | None = None) -> list[Edges]:
         """All edges of the mask in blocks of rows, for each batch item."""
@@ -179,18 +192,34 @@ class EdgeEngine:
         keep = self.masking.pairs_allowed(edges.item, edges.rows[edges.places], edges.keys)
         if keep is not None:
             edges = edges.kept(keep)
-        query, key = of_item(self.query, edges.item), of_item(self.key, edges.item)
-        queries = edges.rows[edges.places]  # (e,)
-        scores = np.empty(len(edges.keys), self.dtype)
-        step = max(1, _PIECE_ELEMENTS // max(1, key.shape[-1]))
-        for first in range(0, len(scores), step):
-            piece = slice(first, first + step)
-            scores[piece] = self._score_pairs(query[queries[piece]], key[edges.keys[piece]])
+        scores = self.bare_scores(edges)
         if self.softcap is not None:
             scores = self.softcap * np.tanh(scores / self.softcap)
         if self.masking.bias is not None:
+            queries = edges.rows[edges.places]  # (e,)
             scores += self.masking.pairs_bias(edges.item, queries, edges.keys, self.dtype)
         return edges, scores
+
+    def weighted(self, block: Edges, shift: Array, total: Array) -> tuple[Edges, Array]:
+        """The same edges and their finished weights (e,), given each row's shift and total."""
+        edges, scores = self.scored(block)
+        exponentials = _exponentials(edges, scores, shift[edges.place])
+        return edges, _divided(edges, exponentials, total[edges.place])
+
+    def bare_scores(self, edges: Edges) -> Array:
+        """What the scorer says of the edges, before softcap and bias: (e,)."""
+        query, key = of_item(self.query, edges.item), of_item(self.key, edges.item)
+        queries = edges.rows[edges.places]  # (e,)
+        scores = np.empty(len(edges.keys), self.dtype)
+        for piece in self.pieces(edges):
+            scores[piece] = self._score_pairs(query[queries[piece]], key[edges.keys[piece]])
+        return scores
+
+    def pieces(self, edges: Edges) -> Iterator[slice]:
+        """Runs of edges whose gathered queries and keys stay in cache."""
+        step = max(1, _PIECE_ELEMENTS // max(1, self.key.shape[-1]))
+        for first in range(0, len(edges.keys), step):
+            yield slice(first, min(first + step, len(edges.keys)))
 
     def _score_pairs(self, query: Array, key: Array) -> Array:
         scores = checked_call(self.scorer, "score_pairs", query, key)
@@ -209,10 +238,13 @@ class EdgeReadout:
     when there are batch axes.
     """
 
-    def __init__(self, engine: EdgeEngine, shift: Array, total: Array) -> None:
+    def __init__(
+        self, engine: EdgeEngine, shift: Array, total: Array, computed_by: Engine | EdgeEngine
+    ) -> None:
         self.engine = engine
         self.shift, self.total = shift, total
         self.masking = engine.masking
+        self.computed_by = computed_by
 
     def weights(self, rows: range | None = None) -> Any:
         """Finished weights of all queries, or of some of them: (..., l, S)."""
@@ -259,10 +291,7 @@ class EdgeReadout:
         return indices, strongest
 
     def _weights(self, block: Edges) -> tuple[Edges, Array]:
-        edges, scores = self.engine.scored(block)
-        place = edges.place
-        exponentials = _exponentials(edges, scores, self.shift[place])
-        return edges, _divided(edges, exponentials, self.total[place])
+        return self.engine.weighted(block, self.shift, self.total)
 
     def _assembled(
         self, values_of: Callable[[Edges], tuple[Edges, Array]], rows: range | None = None

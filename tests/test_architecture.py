@@ -21,7 +21,9 @@ PLUGINS = ROOT / "plugins"
 ENGINE = {
     # what everything shares
     "errors": "",
-    "scorer": "errors",
+    "configured": "errors",
+    "scorer": "configured errors",
+    "contract": "errors scorer",
     "hookspecs": "scorer",
     "options": "errors",
     "inputs": "errors",
@@ -33,17 +35,23 @@ ENGINE = {
     "tiles": "",
     "parallel": "",
     "scratch": "",
-    "engine": "errors masking parallel scorer scratch softmax tiles",
-    "sparse": "engine errors masking parallel scorer softmax",
+    "engine": "contract errors masking parallel scorer scratch softmax tiles",
+    "sparse": "contract engine errors masking parallel scorer softmax",
+    "tile_gradients": "contract engine masking scorer scratch softmax tiles",
+    "edge_gradients": "contract masking scorer sparse tile_gradients",
     # before and after a call
-    "memory": "errors inputs scorer",
+    "memory": "contract errors inputs scorer",
     "readout": "engine masking tiles",
+    "gradients": (
+        "configured contract edge_gradients engine errors inputs parallel readout scorer "
+        "tile_gradients"
+    ),
     "plot": "errors files inputs masking readout",
-    "result": "errors masking plot readout softmax",
-    "call": ("engine errors inputs masking memory parallel readout result scorer sparse"),
+    "result": "errors gradients inputs masking plot readout softmax",
+    "call": "contract engine errors inputs masking memory parallel readout result scorer sparse",
 }
 NAMES = {
-    "offers": "errors hookspecs scorer",
+    "offers": "configured errors hookspecs scorer",
     "claims": "errors offers",
     "distributions": "",
     "loading": "distributions errors hookspecs offers",
@@ -55,7 +63,7 @@ NAMES = {
 }
 PUBLIC = "attention_core"
 EDGES = {
-    PUBLIC: "attention errors hookspecs memory packing registry result scorer",
+    PUBLIC: "attention errors gradients hookspecs memory packing registry result scorer",
     "demo": f"{PUBLIC} errors parameter_files",
     "testing": f"{PUBLIC} errors loading offers registry",
     "cli": f"{PUBLIC} config demo errors inputs masking parameter_files plot registry testing",
@@ -76,7 +84,7 @@ LAZY = {
     "ml_dtypes": {"array_files"},
     "pytest": {"testing"},
     "safetensors": {"array_files"},
-    "scipy": {"cli", "plot", "sparse"},
+    "scipy": {"cli", "edge_gradients", "plot", "sparse"},
     "threadpoolctl": {"parallel"},
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from math import prod
 from typing import Any
@@ -11,7 +10,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from attention_core import Scorer, ScorerConfigError, ShapeError
-from attention_core_standard.learned import Form, choose_form, glorot_uniform, parameter, project
+from attention_core_standard.additive_gradient import hidden_gradients
+from attention_core_standard.learned import (
+    Form,
+    choose_form,
+    glorot_uniform,
+    parameter,
+    project,
+    project_vjp,
+)
+from attention_core_standard.scratch import scratch, scratch_elements
 
 __all__ = ["AdditiveScorer", "make_additive"]
 
@@ -115,6 +123,46 @@ class AdditiveScorer(Scorer):
             return scores
         return _contract(query, key, weight, _tanh)
 
+    def project_query_vjp(self, query: Array, grad: Array) -> tuple[Array, dict[str, Array]]:
+        """``grad W_q^T``; ``q^T grad`` for W_q, and the sum of ``grad`` for b."""
+        grad_query, grad_weight = project_vjp(query, self.query_weight, grad)
+        grads = {"query_weight": grad_weight}
+        if self.bias is not None:
+            grads["bias"] = grad.sum(axis=tuple(range(grad.ndim - 1)))
+        return grad_query, grads
+
+    def project_key_vjp(self, key: Array, grad: Array) -> tuple[Array, dict[str, Array]]:
+        """``grad W_k^T``, and ``k^T grad`` for W_k."""
+        grad_key, grad_weight = project_vjp(key, self.key_weight, grad)
+        return grad_key, {"key_weight": grad_weight}
+
+    def score_vjp(
+        self, query: Array, key: Array, grad: Array
+    ) -> tuple[Array, Array, dict[str, Array]]:
+        """Gradients of ``tanh(query + key) v``; as `score`, without tanh where that saves time.
+
+        With ``t = tanh(query + key)`` they are ``v_h sum_j grad_ij (1 - t_ijh^2)`` for the query,
+        the same sum over i for the key, and ``sum_ij grad_ij t_ijh`` for v.
+        """
+        weight = self.score_weight.astype(query.dtype, copy=False)
+        limit = _EXPONENT_LIMIT[query.dtype]
+        is_small = _magnitude(query) <= limit and _magnitude(key) <= limit
+        sums = hidden_gradients(query, key, grad, use_exponentials=is_small)
+        return weight * sums.query, weight * sums.key, {"score_weight": sums.units}
+
+    def score_pairs_vjp(
+        self, query: Array, key: Array, grad: Array
+    ) -> tuple[Array, Array, dict[str, Array]]:
+        """The same for pairs: (..., E, H), (..., E, H), (..., E)."""
+        hidden = np.add(query, key)
+        np.tanh(hidden, out=hidden)
+        grad_weight = np.tensordot(grad, hidden, grad.ndim)  # (H,)
+        np.square(hidden, out=hidden)
+        np.subtract(1, hidden, out=hidden)
+        hidden *= grad[..., None]
+        hidden *= self.score_weight.astype(query.dtype, copy=False)
+        return hidden, hidden, {"score_weight": grad_weight}
+
     def score_pairs(self, query: Array, key: Array) -> Array:
         """``tanh(query + key) v``: (..., E, H), (..., E, H) -> (..., E)."""
         hidden = np.add(query, key)
@@ -134,13 +182,8 @@ _EXPONENT_LIMIT = {np.dtype(np.float32): 40.0, np.dtype(np.float64): 350.0}
 _WEIGHT_LIMIT = 1000.0
 # With fewer rows the exponentials cost as much as the tanh they save.
 _FEWEST_ROWS = 4
-# Bytes of the (rows, S, H) buffer: it stays in a core's second-level cache, and is enough work that
-# threads do not wait for each other between array operations.
-_BUFFER_BYTES = 1 << 20
 # From so many keys on, keys are the better innermost axis: sums over H become row operations.
 _LONG_AXIS = 256
-
-_scratch = threading.local()
 
 
 def _tanh(hidden: Array, _: Array) -> None:
@@ -160,7 +203,9 @@ def _contract(query: Array, key: Array, weight: Array, activate: Activation) -> 
     query = np.broadcast_to(query, (*batch, length, hidden)).reshape(items, length, hidden)
     key = np.broadcast_to(key, (*batch, key_length, hidden)).reshape(items, key_length, hidden)
     scores = np.empty((items, length, key_length), query.dtype)
-    together = _buffer_elements(scores) // max(1, length * key_length * hidden)  # items in one buffer
+    together = scratch_elements(scores) // max(
+        1, length * key_length * hidden
+    )  # items in one buffer
     with np.errstate(all="ignore"):  # also gives the buffer size back
         for first in range(0, items, max(1, together)):
             if together > 0:
@@ -177,7 +222,7 @@ def _contract_at_once(
     """A small tile, with all its batch items in one buffer."""
     hidden = weight.shape[0]
     _set_buffer_size(hidden)
-    buffer = _buffer((*out.shape, hidden), query.dtype)
+    buffer = scratch((*out.shape, hidden), query.dtype)
     keys = key[..., None, :, :]  # (..., 1, S, H)
     np.add(query[..., :, None, :], keys, out=buffer)  # (..., L, S, H)
     activate(buffer, keys)
@@ -189,12 +234,12 @@ def _contract_item(
 ) -> None:
     """One batch item, in blocks of rows: (L, H), (S, H) -> out (L, S)."""
     (length, hidden), key_length = query.shape, key.shape[0]
-    step = max(1, _buffer_elements(out) // max(1, hidden * key_length))
+    step = max(1, scratch_elements(out) // max(1, hidden * key_length))
     many_keys = key_length >= _LONG_AXIS
     keys = np.ascontiguousarray(key.T) if many_keys else key
     queries = query[:, :, None] if many_keys else query[:, None, :]
     _set_buffer_size(keys.shape[-1])
-    buffer = _buffer((min(step, length), *keys.shape), query.dtype)
+    buffer = scratch((min(step, length), *keys.shape), query.dtype)
     for first in range(0, length, step):
         rows = slice(first, min(first + step, length))
         block = buffer[: rows.stop - rows.start]
@@ -212,25 +257,6 @@ def _set_buffer_size(inner: int) -> None:
     For short inner axes the copies pay.
     """
     np.setbufsize(16 if inner >= _LONG_AXIS else 8192)
-
-
-def _buffer_elements(array: Array) -> int:
-    return _BUFFER_BYTES // array.itemsize
-
-
-def _buffer(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Memory that each thread keeps for its next tile: fresh pages cost more than the arithmetic.
-
-    Aligned to a cache line, which vector instructions prefer.
-    """
-    size = prod(shape) * dtype.itemsize
-    memory = getattr(_scratch, "memory", None)
-    if memory is None or memory.size < size:
-        fresh = np.empty(size + 64, np.uint8)
-        start = -fresh.ctypes.data % 64
-        memory = fresh[start : start + size]
-        _scratch.memory = memory
-    return memory[:size].view(dtype).reshape(shape)
 
 
 def _magnitude(array: Array) -> float:

@@ -8,7 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from attention_core import InnerProductScorer, ScorerConfigError, ShapeError
-from attention_core_standard.learned import Form, choose_form, glorot_uniform, parameter, project
+from attention_core_standard.learned import (
+    Form,
+    choose_form,
+    glorot_uniform,
+    parameter,
+    project,
+    project_vjp,
+)
 
 __all__ = ["DotScorer", "GeneralScorer", "LowRankGeneralScorer", "ScaledDotScorer", "make_general"]
 
@@ -85,6 +92,10 @@ class ScaledDotScorer(DotScorer):
         scaled: Array = query * scale  # (..., L, D)
         return scaled
 
+    def project_query_vjp(self, query: Array, grad: Array) -> tuple[Array, dict[str, Array]]:
+        """``scale * grad``."""
+        return self.project_query(grad), {}
+
 
 class GeneralScorer(InnerProductScorer):
     """``score = q . (W k)``, a bilinear form; query and key may differ in features.
@@ -123,6 +134,11 @@ class GeneralScorer(InnerProductScorer):
     def project_query(self, query: Array) -> Array:
         """``q W``: (..., L, Dq) -> (..., L, Dk)."""
         return project(query, self.weight)
+
+    def project_query_vjp(self, query: Array, grad: Array) -> tuple[Array, dict[str, Array]]:
+        """``grad W^T``, and ``q^T grad`` for W."""
+        grad_query, grad_weight = project_vjp(query, self.weight, grad)
+        return grad_query, {"weight": grad_weight}
 
 
 class LowRankGeneralScorer(InnerProductScorer):
@@ -167,9 +183,19 @@ class LowRankGeneralScorer(InnerProductScorer):
         """``q U``: (..., L, Dq) -> (..., L, R)."""
         return project(query, self.query_factor)
 
+    def project_query_vjp(self, query: Array, grad: Array) -> tuple[Array, dict[str, Array]]:
+        """``grad U^T``, and ``q^T grad`` for U."""
+        grad_query, grad_factor = project_vjp(query, self.query_factor, grad)
+        return grad_query, {"query_factor": grad_factor}
+
     def project_key(self, key: Array) -> Array:
         """``k V``: (..., S, Dk) -> (..., S, R)."""
         return project(key, self.key_factor)
+
+    def project_key_vjp(self, key: Array, grad: Array) -> tuple[Array, dict[str, Array]]:
+        """``grad V^T``, and ``k^T grad`` for V."""
+        grad_key, grad_factor = project_vjp(key, self.key_factor, grad)
+        return grad_key, {"key_factor": grad_factor}
 
 
 def make_general(

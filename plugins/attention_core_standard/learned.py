@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from attention_core import ScorerConfigError
 
-__all__ = ["Form", "choose_form", "glorot_uniform", "parameter", "project"]
+__all__ = ["Form", "choose_form", "glorot_uniform", "parameter", "project", "project_vjp"]
 
 
 def parameter(scorer: str, name: str, value: ArrayLike, axes: str) -> NDArray[Any]:
@@ -81,6 +81,21 @@ def project(array: NDArray[Any], weight: NDArray[Any]) -> NDArray[Any]:
     rows = array.reshape(prod(outer), features) @ weight.astype(array.dtype, copy=False)
     projected: NDArray[Any] = rows.reshape(*outer, weight.shape[-1])
     return projected
+
+
+def project_vjp(
+    array: NDArray[Any], weight: NDArray[Any], grad: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Gradients through `project`, for array and weight: (..., n, D), (D, H), (..., n, H).
+
+    >>> project_vjp(np.ones((2, 3)), np.ones((3, 1)), np.array([[1.0], [2.0]]))[1]
+    array([[3.],
+           [3.],
+           [3.]])
+    """
+    count, (features, hidden) = prod(array.shape[:-1]), weight.shape
+    grad_weight: NDArray[Any] = array.reshape(count, features).T @ grad.reshape(count, hidden)
+    return project(grad, weight.T), grad_weight
 
 
 def glorot_uniform(rng: np.random.Generator, fan_in: int, fan_out: int) -> NDArray[np.float64]:

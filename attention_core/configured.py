@@ -1,0 +1,184 @@
+"""Objects that are defined by the arguments they are made with: read, replaced and written down."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from attention_core.errors import ScorerConfigError, ScorerContractError, did_you_mean
+
+__all__ = ["Configured", "Origin", "flattened"]
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a scorer came from: its registered name, who ships it, and what it was made with."""
+
+    name: str
+    distribution: str | None = None
+    """The distribution that ships the scorer; None when it was registered at run time."""
+    version: str | None = None
+    settings: Mapping[str, Any] | None = None
+    """The parameters it was asked for with; None once its arrays were replaced."""
+
+    def __str__(self) -> str:
+        if self.distribution is None:
+            return repr(self.name)
+        return f"{self.name!r} ({self.distribution} {self.version})"
+
+
+class Configured:
+    """The base of scorers: what follows from keeping constructor arguments as attributes.
+
+    Each argument is an attribute of the same name; those that are arrays are the parameters.
+    """
+
+    name: ClassVar[str | None] = None
+    """The registered name, for scorers that are also built by hand and then saved to a config."""
+
+    _origin: Origin | None = None
+
+    @property
+    def origin(self) -> Origin | None:
+        """Where this scorer came from, when it was made by name."""
+        return self._origin
+
+    @property
+    def parameters(self) -> dict[str, Array]:
+        """The arrays that define this scorer, by name; empty for a scorer without any."""
+        return {
+            name: value
+            for name, value in self._arguments().items()
+            if isinstance(value, np.ndarray)
+        }
+
+    def with_parameters(self, parameters: Mapping[str, Array]) -> Self:
+        """The same scorer with some of its arrays replaced by others of the same shape.
+
+        Raises
+        ------
+        ScorerConfigError
+            For a name this scorer does not have, or an array of another shape.
+        """
+        present = self.parameters
+        for name, value in parameters.items():
+            if name not in present:
+                raise ScorerConfigError(
+                    f"{self} has no parameter {name!r}{did_you_mean(name, present)}"
+                    f"; it has: {', '.join(present) or 'none'}"
+                )
+            if np.shape(value) != present[name].shape:
+                raise ScorerConfigError(
+                    f"{self}: parameter {name!r} has shape {present[name].shape}, "
+                    f"got {np.shape(value)}"
+                )
+        changed = type(self)(**{**self._arguments(), **parameters})
+        if self._origin is not None:
+            origin = self._origin
+            changed._adopt(Origin(origin.name, origin.distribution, origin.version))
+        return changed
+
+    @property
+    def parameter_vector(self) -> NDArray[np.float64]:
+        """All parameters in one vector (n,), in order, as optimizers want them.
+
+        Examples
+        --------
+        >>> import attention_core as ac
+        >>> scorer = ac.make_scorer("general", weight=[[1.0, 2.0], [3.0, 4.0]])
+        >>> scorer.parameter_vector
+        array([1., 2., 3., 4.])
+        >>> scorer.with_parameter_vector(2 * scorer.parameter_vector).weight
+        array([[2., 4.],
+               [6., 8.]])
+        """
+        return flattened(self.parameters)
+
+    def with_parameter_vector(self, vector: ArrayLike) -> Self:
+        """The same scorer with all its parameters replaced by the numbers of a vector (n,).
+
+        Raises
+        ------
+        ScorerConfigError
+            For a vector of another length.
+        """
+        numbers = np.asarray(vector)
+        present = self.parameters
+        count = sum(array.size for array in present.values())
+        if numbers.shape != (count,):
+            raise ScorerConfigError(
+                f"{self} has {count} numbers in its parameters, got a vector of shape "
+                f"{numbers.shape}"
+            )
+        changed, first = {}, 0
+        for name, array in present.items():
+            part = numbers[first : first + array.size]
+            changed[name] = part.reshape(array.shape).astype(array.dtype)
+            first += array.size
+        return self.with_parameters(changed)
+
+    def to_config(self) -> dict[str, Any]:
+        """The mapping that makes this scorer again: its name and its parameters.
+
+        The values are those of a JSON document; arrays are nested lists, exactly.
+
+        Raises
+        ------
+        ScorerConfigError
+            When the scorer was built by hand and its class has no registered `name`.
+        """
+        name = self._origin.name if self._origin else self.name
+        if name is None:
+            raise ScorerConfigError(
+                f"{self} was built by hand and its class names no registered scorer; "
+                f"make it with make_scorer(name, ...) or set {type(self).__name__}.name"
+            )
+        settings = self._origin.settings if self._origin else None
+        if settings is None or not all(map(_is_plain, settings.values())):
+            settings = {k: v for k, v in self._arguments().items() if v is not None}
+        return {"name": name, **{k: _to_plain(v) for k, v in settings.items()}}
+
+    def __str__(self) -> str:
+        return f"scorer {self._origin or type(self).__name__}"
+
+    def _adopt(self, origin: Origin) -> None:
+        object.__setattr__(self, "_origin", origin)  # frozen dataclasses are scorers too
+
+    def _arguments(self) -> dict[str, Any]:
+        """The constructor's arguments, read back from the attributes of the same name."""
+        if type(self).__init__ is object.__init__:
+            return {}
+        names = inspect.signature(type(self)).parameters
+        missing = [name for name in names if not hasattr(self, name)]
+        if missing:
+            raise ScorerContractError(
+                f"{self} keeps no attribute {missing[0]!r} for its constructor argument; keep it, "
+                f"or override parameters, with_parameters and to_config"
+            )
+        return {name: getattr(self, name) for name in names}
+
+
+def flattened(arrays: Mapping[str, Array]) -> NDArray[np.float64]:
+    """All numbers of some arrays in one vector (n,), in order."""
+    parts = [array.astype(np.float64).reshape(-1) for array in arrays.values()]
+    return np.concatenate([np.empty(0), *parts])
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value means the same in JSON."""
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (bool, int, float, str))
+
+
+def _to_plain(value: Any) -> Any:
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    return list(value) if isinstance(value, tuple) else value
