@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +19,8 @@ from attention_core.result import AttentionResult
 from attention_core.scorer import Scorer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from attention_core.registry import Registry
 
 __all__ = ["Attention", "attend"]

@@ -11,8 +11,10 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from importlib.machinery import PathFinder
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["UNKNOWN", "Distribution", "entry_points", "identity", "installed_distributions"]
 
@@ -55,6 +57,8 @@ def _all_are_folders() -> bool:
 
 
 def _places() -> list[Path]:
+    from pathlib import Path  # 4 ms, so only when somebody asks for a name
+
     places: list[object] = [*sys.path]  # the import system skips what is no string, too
     return [Path(place) for place in places if isinstance(place, str)]
 
