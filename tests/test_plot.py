@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tracemalloc
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -28,6 +29,9 @@ from attention_core.plot.style import MASKED, NAN, color_map
 NAN_, INF = float("nan"), float("inf")
 ENGLISH = ["the", "agreement", "on", "the", "European", "Economic", "Area"]
 FRENCH = ["l'", "accord", "sur", "la", "zone"]
+
+# The picture has boxes for letters that no installed font has, and older matplotlib says so.
+no_such_letters = pytest.mark.filterwarnings("ignore:Glyph:UserWarning")
 
 
 def attended(rng, batch=(), *, queries=5, keys=7, dtype=np.float64, **options):
@@ -372,6 +376,7 @@ def test_a_given_ax_is_drawn_into(rng):
 # ----------------------------------------------------------------------------------------- labels
 
 
+@no_such_letters
 def test_labels_are_short_visible_and_literal():
     labels = ["a" * 40, "$x_1$", " ", "\n", "\t", "a\x07b", "e\u0301", "夏", 7, ""]
     axis = make_axis("key", 10, labels=labels, chosen=None, most=10)
@@ -564,6 +569,7 @@ def test_the_same_picture_is_the_same_file(rng, tmp_path, kind):
     assert sorted(tmp_path.iterdir()) == paths
 
 
+@no_such_letters
 def test_text_stays_text_in_svg(rng, tmp_path):
     labels = ["naïve", "日本語", "<&>"]
     figure = heatmap(np.eye(3), query_labels=labels, key_labels=labels, title="A title")
@@ -864,3 +870,19 @@ def test_attend_draws_in_the_terminal(folder):
 )
 def test_attend_says_what_is_wrong_with_a_picture(folder, arguments, message):
     assert message in run(*arguments, code=2).stderr
+
+
+# ------------------------------------------------------------------------------------ the how-to
+
+
+def test_the_page_on_pictures_runs_as_it_says(tmp_path, monkeypatch, capsys):
+    """The Python of the page, one block after the other, prints the page's text."""
+    page = (Path(__file__).parents[1] / "docs" / "how-to" / "pictures.md").read_text("utf-8")
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    code = "".join(body for language, body in blocks if language == "python")
+    exec(compile(code, "pictures.md", "exec"), {})
+    printed = "".join(body for language, body in blocks if language == "text")
+    assert capsys.readouterr().out == printed
+    shown = re.findall(r"\]\((\w+\.png)\)", page)
+    assert sorted(shown) == sorted(path.name for path in tmp_path.iterdir())
