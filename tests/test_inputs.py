@@ -73,6 +73,14 @@ def test_half_scores_may_exceed_what_float16_can_hold():
     np.testing.assert_allclose(result.log_normalizer, [640000.0], rtol=1e-6)
 
 
+def test_what_float16_cannot_hold_is_infinite_without_a_warning():
+    ones = np.ones((1, 8), np.float16)
+    result = ac.attend(200 * ones, 200 * ones, ones, scorer="dot")
+    np.testing.assert_array_equal(result.scores, [[np.inf]])  # 320,000
+    many = ac.attend(np.ones((70_000, 1), np.float16), ones[:, :1], ones, scorer="dot")
+    np.testing.assert_array_equal(many.key_mass, [np.inf])
+
+
 @pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint64])
 def test_integers_become_float64(rng, dtype):
     case = make_case("scaled_dot")

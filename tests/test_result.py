@@ -226,6 +226,21 @@ def test_top_k_of_equal_weights_is_in_the_order_of_the_keys(tile):
     np.testing.assert_array_equal(top.indices, [[1, 3, 0, 2]])
 
 
+@any_tile
+def test_top_k_of_fewer_keys_ends_with_no_key(tile):
+    result = one_row([1.0, 3.0, 2.0], mask=np.array([[True, False, True]]), tile=tile)
+    for n in (3, 5):  # also for more keys than there are
+        top = result.top_k(n)
+        np.testing.assert_array_equal(top.indices, [[2, 0] + [-1] * (n - 2)])
+        np.testing.assert_array_equal(top.weights[0, 2:], np.zeros(n - 2))
+
+
+def test_top_k_keeps_an_allowed_key_of_weight_zero():
+    top = one_row([0.0, -INF, -2000.0], mask=np.array([[True, True, True]])).top_k(3)
+    np.testing.assert_array_equal(top.indices, [[0, 1, 2]])
+    np.testing.assert_array_equal(top.weights, [[1.0, 0.0, 0.0]])
+
+
 # --------------------------------------------------------------------------- entropy and key mass
 
 
