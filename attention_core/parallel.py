@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
-from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
-
-if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from queue import SimpleQueue
+from threading import Event, Lock, Thread
+from typing import Any, ClassVar, TypeVar
 
 __all__ = ["available_cores", "blas_on_one_thread", "fold_blocks", "map_blocks"]
 
@@ -58,7 +56,7 @@ def fold_blocks(
     """
     early: dict[int, Result] = {}
     following = 0
-    lock = threading.Lock()
+    lock = Lock()
 
     def work(index: int) -> None:
         nonlocal following
@@ -77,7 +75,7 @@ def _on_threads(
 ) -> list[Result]:
     results: dict[int, Result] = {}
     indices = iter(range(len(items)))  # next() on it is atomic
-    stopped = threading.Event()
+    stopped = Event()
 
     def drain() -> None:
         try:
@@ -90,12 +88,11 @@ def _on_threads(
             raise
 
     # each helper works in the caller's context, so NumPy's error settings are the caller's
-    helpers = [_pool().submit(copy_context().run, drain) for _ in range(count - 1)]
+    tasks = [_helpers().ask(partial(copy_context().run, drain)) for _ in range(count - 1)]
     try:
         drain()
     finally:
-        started = [helper for helper in helpers if not helper.cancel()]
-        errors = [error for helper in started if (error := helper.exception()) is not None]
+        errors = [error for task in tasks if (error := task.withdraw()) is not None]
     if errors:
         raise errors[0]
     return [results[index] for index in range(len(items))]
@@ -109,31 +106,67 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-_executor: ThreadPoolExecutor | None = None
-_lock = threading.Lock()
+class _Task:
+    """A function that a helper may call, unless the caller is done before a helper comes."""
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self._function = function
+        self._taken = Lock()
+        self._done = Event()
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        """Call the function, if it is not withdrawn."""
+        if self._taken.acquire(blocking=False):
+            try:
+                self._function()
+            except BaseException as error:  # noqa: BLE001 - the caller raises it
+                self._error = error
+            finally:
+                self._done.set()
+
+    def withdraw(self) -> BaseException | None:
+        """Withdraw it, or wait for it if a helper has started; what it raised."""
+        if not self._taken.acquire(blocking=False):
+            self._done.wait()
+        return self._error
 
 
-def _pool() -> ThreadPoolExecutor:
-    global _executor
-    with _lock:
-        if _executor is None:
-            from concurrent.futures import ThreadPoolExecutor  # only large calls need it
+class _Helpers:
+    """Threads that wait for tasks; few, so that those which worked last work next, memory warm.
 
-            # few threads, so that those which worked last, with warm memory, work next
-            count = max(1, available_cores() - 1)
-            _executor = ThreadPoolExecutor(count, thread_name_prefix="attention-core")
-        return _executor
+    They are daemons: a call waits for the helpers it has, and nobody else needs to.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._tasks: SimpleQueue[_Task] = SimpleQueue()
+        for n in range(count):
+            Thread(target=self._serve, name=f"attention-core-{n}", daemon=True).start()
+
+    def ask(self, function: Callable[[], None]) -> _Task:
+        """Have a function called by the next helper that is free."""
+        task = _Task(function)
+        self._tasks.put(task)
+        return task
+
+    def _serve(self) -> None:
+        while True:
+            self._tasks.get().run()
 
 
-def _forget_pool() -> None:
+@cache
+def _helpers() -> _Helpers:
+    return _Helpers(max(1, available_cores() - 1))
+
+
+def _start_afresh() -> None:
     """A forked child has none of its parent's threads."""
-    global _executor, _lock
-    _executor, _lock = None, threading.Lock()
-    blas_on_one_thread._lock = threading.Lock()
+    _helpers.cache_clear()
+    blas_on_one_thread._lock = Lock()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_pool)
+    os.register_at_fork(after_in_child=_start_afresh)
 
 
 @cache
@@ -153,7 +186,7 @@ class blas_on_one_thread:
 
     _inside: ClassVar[int] = 0
     _before: ClassVar[list[int]] = []
-    _lock: ClassVar[threading.Lock] = threading.Lock()
+    _lock: ClassVar[Lock] = Lock()
 
     def __enter__(self) -> None:
         kind = blas_on_one_thread
