@@ -65,7 +65,7 @@ PUBLIC = "attention_core"
 EDGES = {
     PUBLIC: "attention errors gradients hookspecs memory packing registry result scorer",
     "demo": f"{PUBLIC} errors parameter_files",
-    "testing": f"{PUBLIC} errors loading offers registry",
+    "testing": f"{PUBLIC} contract errors loading offers registry",
     "cli": f"{PUBLIC} config demo errors inputs masking parameter_files plot registry testing",
     "__main__": "cli",
 }

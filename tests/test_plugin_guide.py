@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 import pytest
 from projects import ROOT, Environment, build
 
-from attention_core import ScorerSpec, hookspecs
+from attention_core import Scorer, ScorerSpec, hookspecs
 from attention_core.testing.kit import RULES
 
 GUIDE = (ROOT / "plugins" / "README.md").read_text()
@@ -44,6 +44,12 @@ def test_every_field_of_a_description_is_used():
     (hooks_module,) = [body for _, body in BLOCKS if "/hooks.py\n" in body]
     for field in ScorerSpec.__dataclass_fields__:
         assert f"        {field}=" in hooks_module
+
+
+def test_everything_a_scorer_may_define_is_there():
+    methods = {name for name in vars(Scorer) if not name.startswith("_")}
+    assert {"score", "score_pairs", "score_vjp"} <= methods
+    assert [name for name in sorted(methods) if not re.search(rf"[`.]{name}\b", GUIDE)] == []
 
 
 def test_the_table_of_checks_is_that_of_the_kit():

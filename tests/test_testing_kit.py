@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from test_testing_rules import BROKEN, WEIGHT, Honest, PromisesTooMuch
+from broken_scorers import WEIGHT, Honest, PromisesTooMuch
 
 import attention_core as ac
 from attention_core import testing
@@ -21,6 +21,7 @@ from attention_core.testing import (
     run_checks,
     scorer_checks,
 )
+from attention_core.testing.kit import RULES
 
 
 class Handmade(Honest):
@@ -222,7 +223,7 @@ def test_check_scorer_raises_the_whole_report():
         check_scorer(Timid(WEIGHT))
     assert "  passed   shape " in str(error.value)
     assert "  FAILED   bound " in str(error.value)
-    assert str(error.value).endswith(f"{len(BROKEN) - 1} passed, 1 failed")
+    assert str(error.value).endswith(f"{len(RULES) - 1} passed, 1 failed")
 
 
 def test_other_seeds_try_other_arrays():
@@ -310,6 +311,6 @@ def test_parametrized_checks_are_tests_of_their_own(tmp_path):
         "::test_known[Bad-bound] XFAIL (in progress)",
         "::test_gone[Good-bound] FAILED",
         "fix:  return a number that no |score|",
-        f" 2 failed, {6 * len(BROKEN) - 3} passed, 1 xfailed ",
+        f" 2 failed, {6 * len(RULES) - 3} passed, 1 xfailed ",
     ):
         assert line in done.stdout

@@ -4,9 +4,9 @@
 >>> from attention_core.testing import check_scorer
 >>> print(check_scorer(ac.make_scorer("scaled_dot")))  # doctest: +ELLIPSIS
 scorer 'scaled_dot' (attention-core ...) with query_dim=4, key_dim=4
-  passed   shape          scores have shape (..., L, S), also for one query or one key
+  passed   shape           scores have shape (..., L, S), also for one query or one key
   ...
-  passed   config         a config makes it again, as it is and after its arrays were replaced
+  passed   config          a config makes it again, as it is and after its arrays were replaced
 <BLANKLINE>
 ... passed
 

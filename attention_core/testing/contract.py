@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from attention_core import Scorer, UnknownScorerError
 from attention_core.offers import checked_signature
 from attention_core.testing.report import Violation
-from attention_core.testing.subject import Subject, require_equal, rule
+from attention_core.testing.subject import Subject, require_equal, rule, scores_of
 
 __all__ = ["RULES"]
 
@@ -73,7 +73,7 @@ def parameters(subject: Subject) -> str | None:
         if not isinstance(array, np.ndarray):
             raise Violation(f"parameter {name!r} is {type(array).__name__}, not an array")
     same = scorer.with_parameters(arrays)
-    require_equal("scores with the same parameters", _scores(same, query, key), expected)
+    require_equal("scores with the same parameters", scores_of(same, query, key), expected)
     halved = _halved(arrays)
     changed = scorer.with_parameters(halved)
     if changed.parameters.keys() != arrays.keys():
@@ -115,8 +115,8 @@ def config(subject: Subject) -> str | None:
             ) from error
         require_equal(
             f"scores of the scorer made again from its config {what}",
-            _scores(again, query, key),
-            _scores(variant, query, key),
+            scores_of(again, query, key),
+            scores_of(variant, query, key),
         )
     return None
 
@@ -130,11 +130,6 @@ def _variants(scorer: Scorer) -> Iterator[tuple[str, Scorer]]:
 def _halved(arrays: dict[str, Array]) -> dict[str, Array]:
     """Other values that a scorer should take: of the same signs and no larger."""
     return {name: (array / 2).astype(array.dtype) for name, array in arrays.items()}
-
-
-def _scores(scorer: Scorer, query: Array, key: Array) -> Array:
-    with np.errstate(all="ignore"):
-        return scorer.score(scorer.project_query(query), scorer.project_key(key))
 
 
 RULES = (documented, summary, signature, parameters, config)

@@ -8,7 +8,7 @@ import numpy as np
 
 from attention_core import OptionTypeError, Registry, Scorer
 from attention_core.registry import default_registry
-from attention_core.testing import arrays, contract, independence, numbers, shapes
+from attention_core.testing import arrays, contract, gradients, independence, numbers, shapes
 from attention_core.testing.report import Check, CheckError, Report, run_checks
 from attention_core.testing.subject import Rule, Subject, find_features
 
@@ -19,6 +19,7 @@ RULES = (
     *arrays.RULES,
     *independence.RULES,
     *numbers.RULES,
+    *gradients.RULES,
     *contract.RULES,
 )
 

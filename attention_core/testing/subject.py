@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 from attention_core import Registry, Scorer
 from attention_core.testing.report import Violation
 
-__all__ = ["Rule", "Subject", "find_features", "require_equal", "rule"]
+__all__ = ["Rule", "Subject", "find_features", "require_equal", "rule", "scores_of"]
 
 Array = NDArray[Any]
 FEATURES = 4
@@ -60,6 +60,12 @@ class Subject:
     def scores(self, query: Array, key: Array) -> Array:
         """(..., L, Dq), (..., S, Dk) -> (..., L, S)."""
         return self.call("score", *self.project(query, key))
+
+
+def scores_of(scorer: Scorer, query: Array, key: Array) -> Array:
+    """What a scorer makes of queries and keys: (..., L, Dq), (..., S, Dk) -> (..., L, S)."""
+    with np.errstate(all="ignore"):
+        return scorer.score(scorer.project_query(query), scorer.project_key(key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +128,7 @@ def _candidates(
 def _can_score(scorer: Scorer, query_dim: int, key_dim: int) -> bool:
     try:
         scorer.check_features(query_dim, key_dim)
-        query, key = np.ones((1, query_dim)), np.ones((1, key_dim))
-        with np.errstate(all="ignore"):
-            scorer.score(scorer.project_query(query), scorer.project_key(key))
+        scores_of(scorer, np.ones((1, query_dim)), np.ones((1, key_dim)))
     except Exception:  # noqa: BLE001 - a scorer may raise anything
         return False
     return True
