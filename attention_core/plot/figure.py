@@ -40,6 +40,7 @@ MOST_CELLS = 256  # along an axis: of at least three pixels each
 MOST_SHAPES = 4096  # cells that are drawn as shapes; more become pixels, in SVG and PDF too
 LEAST_SEPARATE = 0.2  # inches of a cell that has a line around it
 COLUMNS = 4
+HATCH = "////"
 
 
 def heatmap(
@@ -242,7 +243,7 @@ def _hatch(
             facecolor=face,
             edgecolor=lines,
             linewidth=0,
-            hatch="////",
+            hatch=HATCH,
             label=label,
             rasterized=is_many,
         ),
@@ -266,19 +267,15 @@ def _draw_key(axes: Axes, mesh: QuadMesh, picture: Picture, size: Size, margins:
     bar.outline.set_visible(False)
     scale.tick_params(length=0, labelsize=8)
     scale.set_label("scale")
-    patches = []
-    if picture.has_masked:
-        patches.append(
-            Patch(
-                facecolor=MASKED, edgecolor=MASKED_HATCH, linewidth=0, hatch="////", label="masked"
-            )
-        )
-    if picture.has_nan:
-        patches.append(
-            Patch(
-                facecolor=NAN, edgecolor=NAN_HATCH, linewidth=0, hatch="////", label="not a number"
-            )
-        )
+    kinds = (
+        (picture.has_masked, MASKED, MASKED_HATCH, "masked"),
+        (picture.has_nan, NAN, NAN_HATCH, "not a number"),
+    )
+    patches = [
+        Patch(facecolor=face, edgecolor=lines, linewidth=0, hatch=HATCH, label=label)
+        for is_there, face, lines, label in kinds
+        if is_there
+    ]
     if patches:
         axes.legend(
             handles=patches,

@@ -60,7 +60,7 @@ def _label_keys(axes: Axes, keys: Axis, size: tuple[float, float]) -> None:
     ticks = keys.ticks(int(width / level) or 1)
     turned: dict[str, Any] = {}
     if keys.labels is not None and len(ticks) < len(keys.places):
-        ticks = keys.ticks(int(width / LINE) or 1)
+        ticks = keys.ticks(int(width / LINE + 1e-9) or 1)
         is_loose = width / len(ticks) >= SLANTED
         turned = {"rotation": 45 if is_loose else 90, "rotation_mode": "anchor"}
         turned |= {"ha": "left", "va": "baseline" if is_loose else "center"}
