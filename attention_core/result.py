@@ -284,7 +284,8 @@ class AttentionResult:
             return array
         if is_sparse(array) and self._dtype.itemsize < 4:
             return array  # SciPy's sparse arrays know no half precision
-        return array.astype(self._dtype, copy=False)
+        with np.errstate(over="ignore"):  # what half precision cannot hold is infinite
+            return array.astype(self._dtype, copy=False)
 
 
 def _without_queries(array: Any, axis: int = -2) -> Any:
