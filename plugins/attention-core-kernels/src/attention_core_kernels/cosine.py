@@ -54,19 +54,31 @@ class CosineScorer(InnerProductScorer):
 
     def project_query(self, query: Array) -> Array:
         """``q / (|q| temperature)``: (..., L, D) -> (..., L, D)."""
-        direction = _direction(query)
+        direction, _ = _polar(query)
         direction /= self.temperature
         return direction
 
     def project_key(self, key: Array) -> Array:
         """``k / |k|``: (..., S, D) -> (..., S, D)."""
-        return _direction(key)
+        direction, _ = _polar(key)
+        return direction
+
+    def project_query_vjp(self, query: Array, grad: Array) -> tuple[Array, dict[str, Array]]:
+        """As for the key, divided by the temperature."""
+        return self.project_key_vjp(query, grad / self.temperature)
+
+    def project_key_vjp(self, key: Array, grad: Array) -> tuple[Array, dict[str, Array]]:
+        """The part of ``grad`` across the direction of k, divided by ``|k|``; 0 for zeros."""
+        direction, length = _polar(key)
+        across: Array = grad - np.vecdot(direction, grad)[..., None] * direction  # (..., S, D)
+        has_direction = length > 0
+        return np.divide(across, length, out=np.zeros_like(across), where=has_direction), {}
 
 
-def _direction(vectors: Array) -> Array:
-    """Vectors of length 1, or 0 where there is no direction: (..., n, D) -> (..., n, D)."""
+def _polar(vectors: Array) -> tuple[Array, Array]:
+    """Vectors (..., n, D) as directions of length 1, or 0 for zeros, and lengths (..., n, 1)."""
     largest = np.abs(vectors).max(axis=-1, keepdims=True, initial=0)  # (..., n, 1)
-    scaled: Array = vectors / np.where(largest == 0, 1, largest)  # (..., n, D)
-    length = np.sqrt(np.vecdot(scaled, scaled))[..., None]  # (..., n, 1)
-    scaled /= np.where(length == 0, 1, length)
-    return scaled
+    direction: Array = vectors / np.where(largest == 0, 1, largest)  # (..., n, D)
+    length = np.sqrt(np.vecdot(direction, direction))[..., None]  # (..., n, 1)
+    direction /= np.where(length == 0, 1, length)
+    return direction, largest * length

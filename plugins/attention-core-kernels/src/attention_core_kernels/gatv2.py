@@ -127,6 +127,48 @@ class GATv2Scorer(Scorer):
         scores += hidden @ bent
         return scores
 
+    def project_query_vjp(self, query: Array, grad: Array) -> tuple[Array, dict[str, Array]]:
+        """``grad W_q^T``; ``q^T grad`` for W_q, and the sum of ``grad`` for b."""
+        grad_query, grad_weight = _product_vjp(query, self.query_weight, grad)
+        grads = {"query_weight": grad_weight}
+        if self.bias is not None:
+            grads["bias"] = grad.sum(axis=tuple(range(grad.ndim - 1)))
+        return grad_query, grads
+
+    def project_key_vjp(self, key: Array, grad: Array) -> tuple[Array, dict[str, Array]]:
+        """``grad W_k^T``, and ``k^T grad`` for W_k."""
+        grad_key, grad_weight = _product_vjp(key, self.key_weight, grad)
+        return grad_key, {"key_weight": grad_weight}
+
+    def score_vjp(
+        self, query: Array, key: Array, grad: Array
+    ) -> tuple[Array, Array, dict[str, Array]]:
+        """``a LeakyReLU'(x)`` times ``grad``, summed; ``LeakyReLU(x)`` times ``grad`` for a."""
+        hidden = query[..., :, None, :] + key[..., None, :, :]  # (..., L, S, H)
+        slopes, grad_weight = self._slopes(hidden, grad)
+        return slopes.sum(axis=-2), slopes.sum(axis=-3), {"score_weight": grad_weight}
+
+    def score_pairs_vjp(
+        self, query: Array, key: Array, grad: Array
+    ) -> tuple[Array, Array, dict[str, Array]]:
+        """The same for pairs: (..., E, H), (..., E, H), (..., E)."""
+        slopes, grad_weight = self._slopes(query + key, grad)
+        return slopes, slopes, {"score_weight": grad_weight}
+
+    def _slopes(self, hidden: Array, grad: Array) -> tuple[Array, Array]:
+        """Gradients of the hidden units, and of a: (..., H), (...) -> (..., H), (H,).
+
+        At 0, where LeakyReLU has no slope, the one between its two.
+        """
+        slopes = np.sign(hidden)
+        slopes *= (1 - self.negative_slope) / 2
+        slopes += (1 + self.negative_slope) / 2
+        hidden *= slopes  # LeakyReLU(x) = x LeakyReLU'(x)
+        terms = grad[..., None] * hidden
+        grad_weight: Array = terms.sum(axis=tuple(range(grad.ndim)))
+        weight = self.score_weight.astype(grad.dtype, copy=False)
+        return grad[..., None] * (slopes * weight), grad_weight
+
     def _split_weight(self, dtype: np.dtype[Any]) -> tuple[Array, Array]:
         """``(1 + s)/2 a`` and ``(1 - s)/2 a``, both (H,)."""
         weight = self.score_weight.astype(dtype, copy=False)
@@ -191,6 +233,12 @@ def make_gatv2(
         score_weight=_glorot_uniform(random, hidden, 1)[:, 0],
         negative_slope=negative_slope,
     )
+
+
+def _product_vjp(array: Array, weight: Array, grad: Array) -> tuple[Array, Array]:
+    """Gradients of ``array @ weight``: (..., n, D), (D, H), (..., n, H) -> (..., n, D), (D, H)."""
+    rows = tuple(range(grad.ndim - 1))
+    return grad @ weight.astype(grad.dtype, copy=False).T, np.tensordot(array, grad, (rows, rows))
 
 
 def _glorot_uniform(rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:

@@ -59,10 +59,33 @@ class LaplacianScorer(Scorer):
         """``-gamma sum_d |q_d - k_d|``: (..., E, D), (..., E, D) -> (..., E)."""
         return self._scored(query - key)
 
+    def score_vjp(
+        self, query: Array, key: Array, grad: Array
+    ) -> tuple[Array, Array, dict[str, Array]]:
+        """``-gamma sum_j grad_ij sign(q_i - k_j)``, and the opposite for the key; 0 where equal."""
+        difference = query[..., :, None, :] - key[..., None, :, :]  # (..., L, S, D)
+        slopes = self._slopes(difference, grad)
+        return slopes.sum(axis=-2), -slopes.sum(axis=-3), {}
+
+    def score_pairs_vjp(
+        self, query: Array, key: Array, grad: Array
+    ) -> tuple[Array, Array, dict[str, Array]]:
+        """The same for pairs: (..., E, D), (..., E, D), (..., E)."""
+        slopes = self._slopes(query - key, grad)
+        return slopes, -slopes, {}
+
     def _scored(self, difference: Array) -> Array:
         """``-gamma sum_d |d|``, overwriting the differences: (..., D) -> (...)."""
-        features = difference.shape[-1]
-        gamma = 1 / max(features, 1) if self.gamma is None else self.gamma
+        gamma = self._gamma(difference)
         np.abs(difference, out=difference)  # another array of this size would cost more than this
-        scores: Array = difference @ np.full(features, -gamma, difference.dtype)
+        scores: Array = difference @ np.full(difference.shape[-1], -gamma, difference.dtype)
         return scores
+
+    def _slopes(self, difference: Array, grad: Array) -> Array:
+        """``-gamma grad sign(d)``, overwriting the differences: (..., D), (...) -> (..., D)."""
+        np.sign(difference, out=difference)
+        slopes: Array = -self._gamma(difference) * grad[..., None] * difference
+        return slopes
+
+    def _gamma(self, vectors: Array) -> float:
+        return 1 / max(vectors.shape[-1], 1) if self.gamma is None else self.gamma

@@ -67,6 +67,10 @@ class PolynomialScorer(Scorer):
         scaled: Array = gamma * query
         return scaled
 
+    def project_query_vjp(self, query: Array, grad: Array) -> tuple[Array, dict[str, Array]]:
+        """``gamma grad``."""
+        return self.project_query(grad), {}
+
     def score(self, query: Array, key: Array) -> Array:
         """``degree log(q . k + coef0)``: (..., L, D), (..., S, D) -> (..., L, S)."""
         return self._scored(np.matmul(query, key.swapaxes(-1, -2)))
@@ -74,6 +78,28 @@ class PolynomialScorer(Scorer):
     def score_pairs(self, query: Array, key: Array) -> Array:
         """``degree log(q . k + coef0)``: (..., E, D), (..., E, D) -> (..., E)."""
         return self._scored(np.vecdot(query, key))
+
+    def score_vjp(
+        self, query: Array, key: Array, grad: Array
+    ) -> tuple[Array, Array, dict[str, Array]]:
+        """``s k`` and ``s q``, summed, for slopes ``s = degree grad / (q . k + coef0)``."""
+        slopes = self._slopes(np.matmul(query, key.swapaxes(-1, -2)), grad)  # (..., L, S)
+        return np.matmul(slopes, key), np.matmul(slopes.swapaxes(-1, -2), query), {}
+
+    def score_pairs_vjp(
+        self, query: Array, key: Array, grad: Array
+    ) -> tuple[Array, Array, dict[str, Array]]:
+        """The same for pairs: (..., E, D), (..., E, D), (..., E)."""
+        slopes = self._slopes(np.vecdot(query, key), grad)[..., None]  # (..., E, 1)
+        return slopes * key, slopes * query, {}
+
+    def _slopes(self, base: Array, grad: Array) -> Array:
+        """``degree grad / (base + coef0)``, overwriting the base; 0 where there is no weight."""
+        base += self.coef0
+        has_weight = base > 0 if self.degree % 2 else base != 0
+        slopes = np.zeros_like(grad)
+        np.divide(self.degree * grad, base, out=slopes, where=has_weight)
+        return slopes
 
     def _scored(self, base: Array) -> Array:
         """``degree log(base + coef0)``, in the place of the base; -inf where there is no weight."""

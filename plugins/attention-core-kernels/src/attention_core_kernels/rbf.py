@@ -70,6 +70,15 @@ class RBFScorer(InnerProductScorer):
         """``(k, 1, -gamma |k|^2)``: (..., S, D) -> (..., S, D + 2)."""
         return _augmented(key, 1, -self._gamma(key) * np.vecdot(key, key))
 
+    def project_query_vjp(self, query: Array, grad: Array) -> tuple[Array, dict[str, Array]]:
+        """``2 gamma (g - g' q)`` for gradients g of the vector and g' of its square."""
+        gamma = self._gamma(query)
+        return 2 * gamma * (grad[..., :-2] - grad[..., -2, None] * query), {}
+
+    def project_key_vjp(self, key: Array, grad: Array) -> tuple[Array, dict[str, Array]]:
+        """``g - 2 gamma g' k`` for gradients g of the vector and g' of its square."""
+        return grad[..., :-2] - 2 * self._gamma(key) * grad[..., -1, None] * key, {}
+
     def _gamma(self, vectors: Array) -> float:
         return 1 / max(vectors.shape[-1], 1) if self.gamma is None else self.gamma
 
