@@ -1,0 +1,76 @@
+"""Bands of keys around the diagonal: causal order and windows, as arithmetic on positions."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Band"]
+
+Array = NDArray[Any]
+
+# Keys that hold for all rows are a tile of their own, without a mask, if they are as many.
+_WORTH_CUTTING = 64
+
+
+class Band(NamedTuple):
+    """The keys whose position differs from a query's by `lowest` to `highest`; None: no bound.
+
+    >>> Band(-1, 0).contains(np.arange(3)[:, None], np.arange(3))
+    array([[ True, False, False],
+           [ True,  True, False],
+           [False,  True,  True]])
+    """
+
+    lowest: int | None = None
+    highest: int | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it leaves out no key."""
+        return self.lowest is None and self.highest is None
+
+    def spans(self, start: int, stop: int, first: int, last: int) -> list[slice]:
+        """The keys from start to stop in the band of any query at positions first to last.
+
+        Cut where the band starts or stops to hold for all the queries, if that is far between.
+
+        >>> Band(highest=0).spans(0, 1000, 300, 399)
+        [slice(0, 301, None), slice(301, 400, None)]
+        """
+        whole_start, whole_stop = start, stop
+        if self.lowest is not None:
+            start, whole_start = max(start, first + self.lowest), max(start, last + self.lowest)
+        if self.highest is not None:
+            whole_stop = min(stop, first + self.highest + 1)
+            stop = min(stop, last + self.highest + 1)
+        edges = [start, stop]
+        if whole_stop - whole_start >= _WORTH_CUTTING:
+            edges[1:1] = [whole_start, whole_stop]
+        return [slice(*span) for span in pairwise(edges) if span[0] < span[1]]
+
+    def holds_for_all(self, keys: slice, first: int, last: int) -> bool:
+        """Whether every one of the keys is in the band of every query from first to last."""
+        return (self.highest is None or keys.stop - 1 <= first + self.highest) and (
+            self.lowest is None or keys.start >= last + self.lowest
+        )
+
+    def contains(self, queries: Array, keys: Array) -> Array:
+        """Where keys are in the band of queries, given the positions of both."""
+        inside = np.ones(np.broadcast_shapes(queries.shape, keys.shape), np.bool_)
+        if self.highest is not None:
+            inside &= keys <= queries + self.highest
+        if self.lowest is not None:
+            inside &= keys >= queries + self.lowest
+        return inside
+
+    @lru_cache(maxsize=16)  # noqa: B019 - tiles along the diagonal have the same band
+    def tile(self, length: int, key_length: int, shift: int) -> Array:
+        """The band in a tile whose first query is `shift` positions after its first key."""
+        inside = self.contains(np.arange(length)[:, None] + shift, np.arange(key_length))
+        inside.flags.writeable = False
+        return inside
