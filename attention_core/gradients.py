@@ -12,6 +12,7 @@ from attention_core.contract import checked_vjp
 from attention_core.engine import Engine
 from attention_core.errors import ShapeError
 from attention_core.inputs import Call, as_array
+from attention_core.masking import Masking
 from attention_core.parallel import blas_on_one_thread
 from attention_core.readout import Readout
 from attention_core.scorer import ParameterGrads, Scorer
@@ -65,29 +66,23 @@ def vjp(call: Call, readout: Readout, context: Array, grad_context: ArrayLike) -
             from attention_core.edge_gradients import edge_gradients
 
             found = edge_gradients(engine, readout.shift, readout.total, context, grad)
-        sides = [("query", call.query, engine.query), ("key", call.given_key, engine.key)]
-        parameters = found.parameters
-        grads = []
-        for name, array, projected in sides:
-            grad_array, parameter_grads = _through_projection(
-                scorer, f"project_{name}_vjp", array, projected, getattr(found, name), parameters
-            )
-            grads.append(grad_array)
-            for key, own in parameter_grads.items():
-                parameters[key] = parameters[key] + own
-    grad_query, grad_key = grads
-    bias = found.bias
-    if bias is not None:
-        given: np.dtype[Any] = engine.masking.bias.dtype
-        bias = bias.reshape(engine.masking.bias_shape)
-        bias = bias.astype(given if given.kind not in "iu" else np.float64, copy=False)
-    return Gradients(
-        (grad_query[0] if call.is_single else grad_query).astype(call.dtypes[0], copy=False),
-        grad_key.astype(call.dtypes[1], copy=False),
-        found.value.reshape(call.value.shape).astype(call.dtypes[2], copy=False),
-        bias,
-        {name: parameters[name].astype(own.dtype) for name, own in scorer.parameters.items()},
-    )
+        query = _through_projection(
+            scorer, "project_query_vjp", call.query, engine.query, found.query, found.parameters
+        )
+        key = _through_projection(
+            scorer, "project_key_vjp", call.given_key, engine.key, found.key, found.parameters
+        )
+        query_dtype, key_dtype, value_dtype = call.dtypes
+        return Gradients(
+            query=(query[0] if call.is_single else query).astype(query_dtype, copy=False),
+            key=key.astype(key_dtype, copy=False),
+            value=found.value.reshape(call.value.shape).astype(value_dtype, copy=False),
+            bias=_as_given(found.bias, engine.masking),
+            parameters={
+                name: found.parameters[name].astype(array.dtype, copy=False)
+                for name, array in scorer.parameters.items()
+            },
+        )
 
 
 def _checked_grad(call: Call, context: Array, grad_context: ArrayLike) -> Array:
@@ -100,6 +95,14 @@ def _checked_grad(call: Call, context: Array, grad_context: ArrayLike) -> Array:
     return grad.reshape(context.shape).astype(context.dtype, copy=False)
 
 
+def _as_given(grad_bias: Array | None, masking: Masking) -> Array | None:
+    """The gradient of the bias in the shape and dtype that it was given in."""
+    if grad_bias is None or not isinstance(masking.bias, np.ndarray):
+        return None
+    dtype = np.float64 if masking.bias.dtype.kind in "iu" else masking.bias.dtype
+    return grad_bias.reshape(masking.bias_shape).astype(dtype, copy=False)
+
+
 def _through_projection(
     scorer: Scorer,
     method: str,
@@ -107,18 +110,19 @@ def _through_projection(
     projected: Array,
     grad: Array,
     parameters: ParameterGrads,
-) -> tuple[Array, ParameterGrads]:
+) -> Array:
     """Gradients of queries or keys (..., n, D) from those of what they were projected to.
 
-    Rows without gradient pass none on. Where they, or what they became, are not finite, that has to
-    be seen to: the product would be ``0 * NaN``.
+    Those of the parameters are added to `parameters`. Rows without gradient pass none on: where
+    they, or what they became, are not finite, the product would be ``0 * NaN``.
     """
     grad = grad.reshape(*array.shape[:-1], grad.shape[-1])
+    is_finite = np.isfinite(array).all() and np.isfinite(projected).all()
+    idle = np.False_ if is_finite else ~grad.any(axis=-1, keepdims=True)  # (..., n, 1)
+    if not is_finite:
+        array = np.where(idle, array.dtype.type(1), array)
     shapes = {name: own.shape for name, own in parameters.items()}
-    if np.isfinite(array).all() and np.isfinite(projected).all():
-        (grad_array,), parameter_grads = checked_vjp(scorer, method, (array,), grad, shapes)
-        return grad_array, parameter_grads
-    idle = ~grad.any(axis=-1, keepdims=True)  # (..., n, 1)
-    tame = np.where(idle, array.dtype.type(1), array)
-    (grad_array,), parameter_grads = checked_vjp(scorer, method, (tame,), grad, shapes)
-    return np.where(idle, array.dtype.type(0), grad_array), parameter_grads
+    (grad_array,), parameter_grads = checked_vjp(scorer, method, (array,), grad, shapes)
+    for name, own in parameter_grads.items():
+        parameters[name] += own
+    return grad_array if is_finite else np.where(idle, grad.dtype.type(0), grad_array)

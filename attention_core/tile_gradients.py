@@ -29,8 +29,8 @@ __all__ = ["PreparedGradients", "tamed", "tile_gradients"]
 
 Array = NDArray[Any]
 
-# Keys that a block of queries takes on at once: what its tiles contribute is kept until then.
-_KEYS = 2048
+# What the tiles of a block contribute is kept until all of them are done: so many elements.
+_BLOCK_ELEMENTS = 1 << 19
 
 
 class PreparedGradients(NamedTuple):
@@ -117,15 +117,14 @@ class _TileLoop:
             grad_bias = None
             if self.found.bias is not None:
                 shape = take(self.found.bias, batch, rows, keys).shape
-                grad_bias = summed_to(slopes, shape)
-                if grad_bias is slopes:
-                    grad_bias = slopes.copy()
+                grad_bias = _kept(summed_to(slopes, shape), slopes)
             if engine.softcap is not None:
                 where = True if allowed is None else allowed
                 np.multiply(slopes, self._cap_slope(query, key), out=slopes, where=where)
             (grad_query, grad_key), parameter_grads = checked_vjp(
                 engine.scorer, "score_vjp", (query, key), slopes, self.shapes, slopes.shape[:-2]
             )
+            grad_query, grad_key = _kept(grad_query, slopes), _kept(grad_key, slopes)
         return PreparedGradients(
             grad_query, grad_key, summed_to(grad_value, value.shape), grad_bias, parameter_grads
         )
@@ -163,6 +162,11 @@ class _TileLoop:
         return np.subtract(1, slope, out=slope)
 
 
+def _kept(array: Array, memory: Array) -> Array:
+    """The array itself, or a copy if it lies in memory that the next tile will use."""
+    return array.copy() if np.may_share_memory(array, memory) else array
+
+
 def tamed(array: Array) -> Array:
     """The array with NaN as 0, and Inf as a large number.
 
@@ -176,9 +180,10 @@ def tamed(array: Array) -> Array:
 
 
 def _blocks(engine: Engine) -> list[Block]:
-    """The plan's blocks, none of more than so many keys."""
+    """The plan's blocks, cut to few enough keys."""
+    width = max(1, _BLOCK_ELEMENTS // (engine.key.shape[-1] + engine.value.shape[-1] + 1))
     return [
-        block._replace(keys=slice(first, min(first + _KEYS, block.keys.stop)))
+        block._replace(keys=slice(first, min(first + width, block.keys.stop)))
         for block in engine.plan.blocks
-        for first in range(block.keys.start, block.keys.stop, _KEYS)
+        for first in range(block.keys.start, block.keys.stop, width)
     ]

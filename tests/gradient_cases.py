@@ -160,7 +160,7 @@ class Problem:
             for name, t in tensors.items()
         }
 
-    def slope(self, direction: dict[str, Array], step: float = 2e-3) -> float:
+    def slope(self, direction: dict[str, Array], step: float = 2e-4) -> float:
         """The slope of ``sum(grad * context)`` along a direction: differences of order six."""
 
         def loss(distance: float) -> float:

@@ -43,7 +43,7 @@ ENGINE = {
     "memory": "contract errors inputs scorer",
     "readout": "engine masking tiles",
     "gradients": (
-        "configured contract edge_gradients engine errors inputs parallel readout scorer "
+        "configured contract edge_gradients engine errors inputs masking parallel readout scorer "
         "tile_gradients"
     ),
     "plot": "errors files inputs masking readout",

@@ -143,6 +143,13 @@ def test_parameters_in_float32_have_gradients_in_float32(rng):
     assert gradients.parameter_vector.dtype == np.float64
 
 
+def test_gradients_beyond_float16_are_infinite_without_a_word(rng):
+    problem = case("dot", rng)
+    narrow = {k: getattr(problem, k).astype(np.float16) for k in ("query", "key", "value")}
+    problem.grad *= 1e6
+    assert np.isinf(problem.gradients(**narrow).value).any()
+
+
 @pytest.mark.parametrize("bias", [None, lambda i, j: i + j])
 def test_only_a_bias_that_is_an_array_has_a_gradient(bias, rng):
     assert case("dot", rng, bias=bias).gradients().bias is None
@@ -302,6 +309,24 @@ def test_edges_and_tiles_agree(name, rng):
     on_tiles = problem.gradients()
     problem.on_edges = True
     assert_close(named(problem.gradients()), named(on_tiles), tolerance=1e-12)
+
+
+@pytest.mark.parametrize("name", SCORERS)
+def test_packed_sequences_have_the_gradients_of_each_alone(name, rng):
+    problem = case(name, rng, n=9, is_causal=True)
+    packing = ac.Packing([0, 4, 4, 9], [0, 3, 5, 11])
+    packed = problem.gradients(mask=packing)
+    parameters = dict.fromkeys(problem.scorer.parameters, 0.0)
+    for rows, keys in ((slice(0, 4), slice(0, 3)), (slice(4, 9), slice(5, 11))):
+        alone = problem.attend(
+            query=problem.query[rows], key=problem.key[keys], value=problem.value[keys]
+        ).vjp(problem.grad[rows])
+        np.testing.assert_allclose(packed.query[rows], alone.query, rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(packed.key[keys], alone.key, rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(packed.value[keys], alone.value, rtol=1e-10, atol=1e-12)
+        parameters = {k: v + alone.parameters[k] for k, v in parameters.items()}
+    assert not packed.key[3:5].any()
+    assert_close(packed.parameters, parameters)
 
 
 @pytest.mark.parametrize("name", SCORERS)
@@ -483,6 +508,25 @@ def test_a_parameter_may_be_a_number(rng):
     problem.scorer = Warm(0.7)
     check_against_differences(problem, 0)
     assert problem.gradients().parameters["heat"].shape == ()
+
+
+def test_a_scorer_may_return_the_gradients_it_was_given(rng):
+    class Fixed(ac.Scorer):
+        """Scores that a query brings along, one for each of as many keys as a tile has."""
+
+        def score(self, query: Any, key: Any) -> Any:
+            return query + 0 * key.sum()
+
+        def score_vjp(self, query: Any, key: Any, grad: Any) -> Any:
+            return grad, np.zeros_like(key), {}
+
+    query, key, value = rng.standard_normal((3, 6, 3))
+    grad = rng.standard_normal((6, 3))
+    scorer = Fixed()
+    tiled = ac.attend(query, key, value, scorer=scorer, tile=(6, 3)).vjp(grad)
+    scores = np.concatenate([query, query], axis=-1)
+    wanted = ac.attend(scores, np.eye(6), value, scorer="dot").vjp(grad).query
+    np.testing.assert_allclose(tiled.query, wanted[:, :3] + wanted[:, 3:])
 
 
 # -------------------------------------------------------------------------------------- parameters
