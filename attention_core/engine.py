@@ -56,12 +56,8 @@ def is_product(scorer: Scorer) -> bool:
 
 
 def pair_cost(scorer: Scorer, features: int, value_features: int) -> float:
-    """Nanoseconds that one query-key pair takes on one core: a coarse estimate, from H and Dv.
-
-    1/32 for a multiply-add of a matrix product, 1/2 for a hidden unit of any other score.
-    """
-    scoring = features / 32 if is_product(scorer) else features / 2
-    return scoring + value_features / 32 + 1.5
+    """Nanoseconds that one query-key pair takes on one core: a coarse estimate, from H and Dv."""
+    return features * scorer.cost_per_feature + value_features / 32 + 1.5
 
 
 def score_tile(scorer: Scorer, query: Array, key: Array, out: Array) -> None:
@@ -145,7 +141,7 @@ class Engine:
             key_cost=(key.shape[-1] + value.shape[-1]) / 6,
             itemsize=self.dtype.itemsize,
             temporaries=key.shape[-1] if scorer.needs_small_tiles else 1,
-            is_banded=masking.is_banded,
+            is_banded=not masking.band.is_open,
             whole_batch=masking.has_functions,
             tile=tile,
         )

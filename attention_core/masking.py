@@ -7,17 +7,17 @@ they exclude are never computed and tiles they leave whole need no mask at all.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache, reduce
-from itertools import pairwise
+from functools import reduce
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from attention_core.bands import Band
 from attention_core.errors import DTypeError, OptionError, ShapeError
 from attention_core.inputs import integers_per_item, is_real
 
-__all__ = ["Masking", "PairFunction", "band_spans", "in_band", "is_sparse", "of_item", "take"]
+__all__ = ["Masking", "PairFunction", "is_sparse", "of_item", "take"]
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
@@ -49,8 +49,7 @@ class Masking:
 
     # what most calls leave out; small calls notice every attribute set
     offset: int | Array = 0
-    lowest: int | None = None  # key position - query position, at least
-    highest: int | None = None  # and at most
+    band: Band = Band()
     key_lengths: Array | None = None
     query_lengths: Array | None = None
     mask: Array | PairFunction | None = None
@@ -79,11 +78,9 @@ class Masking:
             self.offset = integers_per_item("query_offset", query_offset, batch)
         elif query_offset:
             self.offset = query_offset
-        if window is not None:
-            left, self.highest = window
-            self.lowest = None if left is None else -left
-        if is_causal:
-            self.highest = 0
+        if is_causal or window is not None:
+            left, right = window or (None, None)
+            self.band = Band(None if left is None else -left, 0 if is_causal else right)
         if key_lengths is not None:
             self.key_lengths = _lengths("key_lengths", key_lengths, batch)
         if query_lengths is not None:
@@ -96,11 +93,7 @@ class Masking:
             self.bias = bias if callable(bias) else self._checked_bias(bias, single_query)
             self.bias_shape = np.shape(bias)  # of a function ()
         self.is_open = (
-            mask is None
-            and key_lengths is None
-            and query_lengths is None
-            and self.lowest is None
-            and self.highest is None
+            mask is None and key_lengths is None and query_lengths is None and self.band.is_open
         )
         """Whether every query may attend to every key."""
 
@@ -113,11 +106,6 @@ class Masking:
     def pairs(self) -> int:
         """The number of query-key pairs of a batch item, at most."""
         return self.shape[-2] * self.shape[-1]
-
-    @property
-    def is_banded(self) -> bool:
-        """Whether causal order or a window leaves out keys."""
-        return self.lowest is not None or self.highest is not None
 
     @property
     def has_functions(self) -> bool:
@@ -136,21 +124,18 @@ class Masking:
         if self.key_lengths is not None:
             stop = min(stop, int(take(self.key_lengths, batch).max()))
         least, most = self._offset_range(batch)
-        return band_spans(start, stop, rows.start + least, rows.stop - 1 + most, self)
+        return self.band.spans(start, stop, rows.start + least, rows.stop - 1 + most)
 
     def allowed(self, batch: Batch, rows: slice, keys: slice) -> Array | None:
         """Where these rows may attend to these keys, (..., l, s); None where they all may."""
         conditions: list[Array] = []
         least, most = self._offset_range(batch)
-        cut_right = self.highest is not None and keys.stop > rows.start + least + self.highest + 1
-        cut_left = self.lowest is not None and keys.start < rows.stop - 1 + most + self.lowest
-        if (cut_right or cut_left) and isinstance(self.offset, int):
-            shape = (rows.stop - rows.start, keys.stop - keys.start)
-            shift = rows.start + self.offset - keys.start
-            conditions.append(_band(shape, shift, self.lowest, self.highest))
-        elif cut_right or cut_left:
-            queries, positions = self._positions(batch, rows, keys)
-            conditions.append(in_band(queries, positions, self.lowest, self.highest))
+        if not self.band.holds_for_all(keys, rows.start + least, rows.stop - 1 + most):
+            if isinstance(self.offset, int):
+                shape = (rows.stop - rows.start, keys.stop - keys.start)
+                conditions.append(self.band.tile(*shape, rows.start + self.offset - keys.start))
+            else:
+                conditions.append(self.band.contains(*self._positions(batch, rows, keys)))
         if self.key_lengths is not None:
             lengths = take(self.key_lengths, batch)
             if keys.stop > lengths.min():
@@ -184,10 +169,8 @@ class Masking:
         """Where positions and lengths allow these pairs (e,) of a batch item; None if anywhere."""
         conditions: list[Array] = []
         offset = self.offset if isinstance(self.offset, int) else of_item(self.offset, item).item()
-        if self.highest is not None:
-            conditions.append(keys - queries <= offset + self.highest)
-        if self.lowest is not None:
-            conditions.append(keys - queries >= offset + self.lowest)
+        if not self.band.is_open:
+            conditions.append(self.band.contains(queries + offset, keys))
         if self.key_lengths is not None:
             conditions.append(keys < of_item(self.key_lengths, item).item())
         if self.query_lengths is not None:
@@ -288,43 +271,6 @@ def take(array: Array, batch: Batch, rows: slice = _ALL, keys: slice = _ALL) -> 
         return array[rows if length > 1 else _ALL, keys if key_length > 1 else _ALL]
     index = (*batch, rows, keys)
     return array[tuple(_ALL if n == 1 else i for n, i in zip(array.shape, index, strict=True))]
-
-
-def band_spans(start: int, stop: int, first: int, last: int, band: Masking) -> list[slice]:
-    """The keys from start to stop within the band of queries at positions first to last.
-
-    Cut where the band starts or stops to hold for every one of them, if that is far between.
-    """
-    whole_start, whole_stop = start, stop
-    if band.lowest is not None:
-        start, whole_start = max(start, first + band.lowest), max(start, last + band.lowest)
-    if band.highest is not None:
-        stop, whole_stop = min(stop, last + band.highest + 1), min(stop, first + band.highest + 1)
-    edges = [start, stop]
-    if whole_stop - whole_start >= _WORTH_CUTTING:
-        edges[1:1] = [whole_start, whole_stop]
-    return [slice(*span) for span in pairwise(edges) if span[0] < span[1]]
-
-
-@lru_cache(maxsize=16)  # tiles along the diagonal have the same band
-def _band(shape: Shape, shift: int, lowest: int | None, highest: int | None) -> Array:
-    """The band in a tile whose first query is `shift` positions after its first key."""
-    queries, keys = np.arange(shape[0])[:, None] + shift, np.arange(shape[1])[None, :]
-    return in_band(queries, keys, lowest, highest)
-
-
-def in_band(queries: Array, keys: Array, lowest: int | None, highest: int | None) -> Array:
-    """Where keys are in the band of queries, given the positions of both."""
-    inside = np.ones(np.broadcast_shapes(queries.shape, keys.shape), np.bool_)
-    if highest is not None:
-        inside &= keys <= queries + highest
-    if lowest is not None:
-        inside &= keys >= queries + lowest
-    return inside
-
-
-# Keys that hold for all rows are a tile of their own, without a mask, if they are as many.
-_WORTH_CUTTING = 64
 
 
 def of_item(array: Array, item: Item) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from attention_core.errors import DTypeError, OptionError, ShapeError
-from attention_core.masking import Batch, Masking, band_spans, in_band
+from attention_core.masking import Batch, Masking
 
 __all__ = ["PackedMasking", "Packing"]
 
@@ -139,14 +139,13 @@ class PackedMasking(Masking):
         if first < last:
             return [slice(int(start), int(stop))]
         shift = int(self._key_origins[first] - self._query_origins[first])
-        return band_spans(int(start), int(stop), rows.start + shift, rows.stop - 1 + shift, self)
+        return self.band.spans(int(start), int(stop), rows.start + shift, rows.stop - 1 + shift)
 
     def allowed(self, batch: Batch, rows: slice, keys: slice) -> Array | None:
         """Where these rows may attend to these keys, (l, s); None where they all may."""
         allowed = self._query_sequence[rows][:, None] == self._key_sequence[keys]
-        if self.is_banded:
-            positions = self._positions(batch, rows, keys)
-            allowed &= in_band(*positions, self.lowest, self.highest)
+        if not self.band.is_open:
+            allowed &= self.band.contains(*self._positions(batch, rows, keys))
         return None if allowed.all() else allowed
 
     def _positions(self, batch: Batch, rows: slice, keys: slice) -> tuple[Array, Array]:

@@ -174,6 +174,11 @@ class Registry:
         return tuple(self._failures)
 
     @property
+    def blocked(self) -> tuple[Plugin, ...]:
+        """The plugins that were left out because someone asked for it."""
+        return tuple(self._blocked)
+
+    @property
     def conflicts(self) -> tuple[NameConflict, ...]:
         """The names that several distributions claim, in order."""
         return self._claims.conflicts()
@@ -186,7 +191,7 @@ class Registry:
         """What is known of one scorer; raises as `make` for a name that is none."""
         return self._claims.info(self._find(name))
 
-    def make(self, name: str, /, **parameters: Any) -> Scorer:
+    def make(self, name: str, **parameters: Any) -> Scorer:
         """Make a scorer by name.
 
         Parameters
@@ -289,7 +294,7 @@ def default_registry() -> Registry:
     return _default
 
 
-def make_scorer(name: str, /, **parameters: Any) -> Scorer:
+def make_scorer(name: str, **parameters: Any) -> Scorer:
     """Make an installed scorer by name, as `Registry.make`.
 
     Parameters

@@ -55,6 +55,21 @@ class Scorer(Configured, ABC):
     """Whether `score` works on (..., L, S, H) temporaries, so that tiles are kept small enough for
     them to stay in cache; False for a scorer that needs little more than the scores it returns."""
 
+    cost_per_feature: ClassVar[float] = 0.5
+    """About how many nanoseconds `score` takes for each pair and each of its H features, on one
+    core: a guide for cutting the work, 1/32 for a matrix product."""
+
+    def __init_subclass__(cls) -> None:
+        """A class that defines another `score` starts over with what follows from a score.
+
+        The bound and the pair forms of the class it derives from belong to another score.
+        """
+        super().__init_subclass__()
+        if "score" in vars(cls):
+            for name in ("score_bound", "score_pairs", "score_pairs_vjp"):
+                if name not in vars(cls):
+                    setattr(cls, name, vars(Scorer)[name])
+
     def check_features(self, query_dim: int, key_dim: int) -> None:
         """Raise `ShapeError` for numbers of features that this scorer cannot score."""
 
@@ -158,6 +173,7 @@ class InnerProductScorer(Scorer):
     """
 
     needs_small_tiles = False
+    cost_per_feature = 1 / 32
 
     def score(self, query: Array, key: Array) -> Array:
         """``query @ key.T``: (..., L, H), (..., S, H) -> (..., L, S)."""

@@ -30,7 +30,8 @@ ENGINE = {
     "files": "",
     # the mathematics
     "softmax": "",
-    "masking": "errors inputs",
+    "bands": "",
+    "masking": "bands errors inputs",
     "packing": "errors masking",
     "tiles": "",
     "parallel": "",

@@ -105,6 +105,15 @@ def test_a_broken_plugin_as_json(run, install):
     ]
 
 
+def test_a_blocked_plugin_is_shown(run, install, monkeypatch):
+    monkeypatch.setenv("ATTENTION_CORE_BLOCK", "acme-attention")
+    install(hooks=hooks(RBF), rbf=SCORER)
+    output = run("scorers").stdout
+    assert output.endswith("Blocked\n  acme (acme-attention 0.3)\n\n")
+    (blocked,) = json.loads(run("scorers", "--json").stdout)["blocked"]
+    assert blocked == "acme (acme-attention 0.3)"
+
+
 def test_rivals_are_shown(run, install):
     install(hooks=hooks("name='dot', factory='acme_attention.rbf:FakeScorer'"), rbf=SCORER)
     result = run("scorers")

@@ -639,3 +639,9 @@ def test_a_plugin_that_imports_slowly_costs_who_uses_it(install):
     assert "acme_attention.rbf" not in sys.modules
     assert registry.make("rbf")
     assert "acme_attention.rbf" in sys.modules
+
+
+def test_a_config_is_what_makes_the_scorer_again():
+    scorer = ac.make_scorer("general", query_dim=2, key_dim=3, rng=0)
+    again = ac.make_scorer(**scorer.to_config())
+    np.testing.assert_array_equal(again.weight, scorer.weight)

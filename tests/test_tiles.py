@@ -313,3 +313,18 @@ def test_a_case_that_agrees_by_accident_would_be_noticed(rng):
     wrong = Case("wrong", other.scorer, dot.score, 4, 4)
     with pytest.raises(AssertionError):
         wrong.check(*wrong.arrays(rng))
+
+
+def test_another_score_starts_over_with_what_follows_from_a_score(rng):
+    # the bound and the pairs of an inner product are none of a larger score
+    class Tenfold(ac.InnerProductScorer):
+        def score(self, query, key):
+            return 10 * super().score(query, key)
+
+    query, key, value = make_case("dot").arrays(rng, queries=40, keys=30)
+    assert Tenfold().score_bound(query, key) == math.inf
+    for mask in (None, scipy.sparse.eye_array(40, 30, k=1) + scipy.sparse.eye_array(40, 30)):
+        dense = None if mask is None else mask.toarray() != 0
+        got = ac.attend(query, key, value, scorer=Tenfold(), mask=mask)
+        wanted = ac.attend(10 * query, key, value, scorer="dot", mask=dense)
+        np.testing.assert_allclose(got.context, wanted.context, rtol=1e-9, atol=1e-12)

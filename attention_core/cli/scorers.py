@@ -33,6 +33,7 @@ def scorers(
     console.print(_table(registry.scorers()))
     _print_list(console, "Name conflicts", registry.conflicts)
     _print_list(console, "Not loaded", registry.failures)
+    _print_list(console, "Blocked", registry.blocked)
 
 
 def _table(infos: Iterable[ScorerInfo]) -> Table:
@@ -80,4 +81,5 @@ def _as_json(registry: Registry) -> dict[str, Any]:
             }
             for failure in registry.failures
         ],
+        "blocked": [str(plugin) for plugin in registry.blocked],
     }
