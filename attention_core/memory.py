@@ -22,7 +22,8 @@ class Memory:
 
     Made by `Attention.memory`. The keys are projected when they come in, never again. Appending
     copies the new keys and values only, in amortised constant time per key; results taken before
-    an append keep what they saw. Later writes to the arrays given change nothing.
+    an append keep what they saw. Later writes to the arrays given change nothing. Keys that the
+    scorer projects are also kept as they came, so that gradients are those of what was given.
 
     Parameters
     ----------

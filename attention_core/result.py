@@ -38,8 +38,9 @@ class AttentionResult:
     """The context of one call, and what can be asked of it.
 
     The context is computed at once. Weights, scores, entropy, key mass and the strongest keys are
-    computed from the same tiles when they are first asked for, so they cost nothing until then;
-    the result keeps the call's arrays for that, so do not write to them in between.
+    computed from the same tiles when they are first asked for, so they cost nothing until then,
+    and so are gradients. The result keeps the call's arrays and the context for that: do not write
+    to them in between.
 
     Examples
     --------
