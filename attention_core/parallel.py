@@ -74,7 +74,8 @@ def _on_threads(
     function: Callable[[Item], Result], items: Sequence[Item], count: int
 ) -> list[Result]:
     results: dict[int, Result] = {}
-    indices = iter(range(len(items)))  # next() on it is atomic
+    # longest first: in causal order later blocks have more keys; next() on it is atomic
+    indices = iter(reversed(range(len(items))))
     stopped = Event()
 
     def drain() -> None:
