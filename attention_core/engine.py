@@ -34,7 +34,7 @@ from attention_core.softmax import (
 )
 from attention_core.tiles import Block, make_plan
 
-__all__ = ["Engine", "Tile", "attend_at_once", "pair_cost"]
+__all__ = ["Engine", "Prepared", "Tile", "attend_at_once", "pair_cost"]
 
 Array = NDArray[Any]
 Result = TypeVar("Result")
@@ -102,7 +102,7 @@ def attend_at_once(
     return (context, shift, total) if isfinite(np.vdot(context, context)) else None
 
 
-class Engine:
+class Prepared:
     """One checked call: prepared queries, keys and values, and how to attend with them.
 
     Parameters
@@ -122,7 +122,6 @@ class Engine:
         masking: Masking,
         *,
         softcap: float | None = None,
-        tile: tuple[int, int] | None = None,
         workers: int | None = None,
     ) -> None:
         self.scorer = scorer
@@ -132,15 +131,37 @@ class Engine:
         self.workers = workers
         self.shape = masking.shape  # (..., L, S)
         self.dtype = query.dtype
+
+
+class Engine(Prepared):
+    """A prepared call on tiles of queries and keys.
+
+    Parameters
+    ----------
+    prepared, softcap, workers
+        Those of `Prepared`.
+    tile
+        The user's choice of (queries, keys) in a tile.
+    """
+
+    def __init__(
+        self,
+        *prepared: Any,
+        softcap: float | None = None,
+        tile: tuple[int, int] | None = None,
+        workers: int | None = None,
+    ) -> None:
+        super().__init__(*prepared, softcap=softcap, workers=workers)
+        masking, features, value_features = self.masking, self.key.shape[-1], self.value.shape[-1]
         self.plan = make_plan(
             masking.batch,
             *self.shape[-2:],
             pairs=masking.pairs,
             query_starts=masking.query_starts,
-            pair_cost=pair_cost(scorer, key.shape[-1], value.shape[-1]),
-            key_cost=(key.shape[-1] + value.shape[-1]) / 6,
+            pair_cost=pair_cost(self.scorer, features, value_features),
+            key_cost=(features + value_features) / 6,
             itemsize=self.dtype.itemsize,
-            temporaries=key.shape[-1] if scorer.needs_small_tiles else 1,
+            temporaries=features if self.scorer.needs_small_tiles else 1,
             is_banded=not masking.band.is_open,
             whole_batch=masking.has_functions,
             tile=tile,

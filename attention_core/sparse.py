@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_core.contract import checked_call
-from attention_core.engine import Engine, pair_cost
+from attention_core.engine import Engine, Prepared, pair_cost
 from attention_core.errors import ScorerContractError
 from attention_core.masking import Item, Masking, of_item
 from attention_core.parallel import fold_blocks, map_blocks
@@ -100,27 +100,8 @@ def attend_edges(
     return context, lambda: EdgeReadout(edges, shift, total, computed_by=engine)
 
 
-class EdgeEngine:
-    """One checked call on the edges of its sparse mask; the parameters are those of `Engine`."""
-
-    def __init__(
-        self,
-        scorer: Scorer,
-        query: Array,
-        key: Array,
-        value: Array,
-        masking: Masking,
-        *,
-        softcap: float | None = None,
-        workers: int | None = None,
-    ) -> None:
-        self.scorer = scorer
-        self.query, self.key, self.value = query, key, value
-        self.masking = masking
-        self.softcap = softcap
-        self.workers = workers
-        self.dtype = query.dtype
-        self.shape = masking.shape
+class EdgeEngine(Prepared):
+    """A prepared call on the edges of its sparse mask."""
 
     def attend(self) -> tuple[Array, Array, Array]:
         """The context (..., L, Dv), and the shift and the total (..., L) of every row's softmax."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_core.demo.classify import Look, Outcome
-from attention_core.errors import MissingExtraError
+from attention_core.plot.style import need_matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,13 +34,10 @@ def draw(outcomes: Sequence[Outcome], chosen: Outcome, look: Look) -> Figure:
     MissingExtraError
         When matplotlib is not installed.
     """
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError(
-            "drawing needs matplotlib: pip install 'attention-core[plot]'"
-        ) from error
+    need_matplotlib()
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
     with rc_context({"font.family": "sans-serif", "font.size": 10, "text.color": INK}):
         figure = Figure(figsize=(WIDTH, HEIGHT), dpi=160, facecolor="white")
         figure.text(0.05, 0.915, "Attention reads a digit", fontsize=19, weight="bold")
