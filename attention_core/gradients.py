@@ -117,12 +117,10 @@ def _through_projection(
     they, or what they became, are not finite, the product would be ``0 * NaN``.
     """
     grad = grad.reshape(*array.shape[:-1], grad.shape[-1])
-    is_finite = np.isfinite(array).all() and np.isfinite(projected).all()
-    idle = np.False_ if is_finite else ~grad.any(axis=-1, keepdims=True)  # (..., n, 1)
-    if not is_finite:
-        array = np.where(idle, array.dtype.type(1), array)
+    if not (np.isfinite(array).all() and np.isfinite(projected).all()):
+        array = np.where(grad.any(axis=-1, keepdims=True), array, array.dtype.type(1))
     shapes = {name: own.shape for name, own in parameters.items()}
     (grad_array,), parameter_grads = checked_vjp(scorer, method, (array,), grad, shapes)
     for name, own in parameter_grads.items():
         parameters[name] += own
-    return grad_array if is_finite else np.where(idle, grad.dtype.type(0), grad_array)
+    return grad_array

@@ -168,14 +168,14 @@ def _kept(array: Array, memory: Array) -> Array:
 
 
 def tamed(array: Array) -> Array:
-    """The array with NaN as 0, and Inf as a large number.
+    """The array with NaN as 0, and Inf as a number that is large, but not its products.
 
     What a masked pair contributes is a derivative times 0, which must be 0. That of an allowed pair
     is as it should be: the NaN is in the gradient of its score.
     """
     if np.isfinite(array).all():
         return array
-    large = float(np.finfo(array.dtype).max) ** 0.5
+    large = float(np.finfo(array.dtype).max) ** 0.125
     return np.nan_to_num(array, nan=0.0, posinf=large, neginf=-large)
 
 

@@ -11,6 +11,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import scipy.sparse
+from attention_core_standard.additive_gradient import hidden_gradients
 from gradient_cases import SCORERS, Metric, Problem, make_scorer, problems
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -279,6 +280,30 @@ def test_a_score_of_minus_infinity_at_an_allowed_place_has_no_gradient(name, rng
     assert not gradients.bias[np.isinf(bias)].any()
 
 
+@pytest.mark.parametrize("mask", ["dense", "sparse"])
+def test_a_key_that_is_out_of_the_question_has_no_gradient(mask, rng):
+    problem = case("dot", rng)
+    problem.query, problem.on_edges = abs(problem.query), mask == "sparse"
+    problem.key[3] = -np.inf
+    allowed = np.ones((5, 7), bool)
+    gradients = problem.gradients(
+        mask=scipy.sparse.csr_array(allowed) if mask == "sparse" else allowed
+    )
+    for array in named(gradients).values():
+        assert np.isfinite(array).all()
+    assert not gradients.key[3].any()
+
+
+def test_masked_scores_beyond_all_numbers_do_not_pass_the_softcap(rng):
+    query, key, value = rng.standard_normal((3, 6, 64))
+    mask = np.arange(6)[:, None] * np.arange(6) > 0
+    clean = ac.attend(query, key, value, scorer="dot", mask=mask, softcap=2.0).vjp(value)
+    query[0], key[0] = 1e200 * query[0], 1e200 * key[0]  # what was never written may be anything
+    assert not np.isfinite(ac.attend(query, key, value, scorer="dot").scores[0, 0])
+    dirty = ac.attend(query, key, value, scorer="dot", mask=mask, softcap=2.0).vjp(value)
+    assert_close(named(dirty), named(clean), tolerance=1e-12)
+
+
 # ------------------------------------------------------------------------------------- one meaning
 
 
@@ -520,13 +545,30 @@ def test_a_scorer_may_return_the_gradients_it_was_given(rng):
         def score_vjp(self, query: Any, key: Any, grad: Any) -> Any:
             return grad, np.zeros_like(key), {}
 
-    query, key, value = rng.standard_normal((3, 6, 3))
-    grad = rng.standard_normal((6, 3))
-    scorer = Fixed()
-    tiled = ac.attend(query, key, value, scorer=scorer, tile=(6, 3)).vjp(grad)
+    query, grad = rng.standard_normal((2, 128, 128))  # large enough for memory to be used again
+    key = value = rng.standard_normal((256, 128))
+    tiled = ac.attend(query, key, value, scorer=Fixed(), tile=(128, 128)).vjp(grad)
     scores = np.concatenate([query, query], axis=-1)
-    wanted = ac.attend(scores, np.eye(6), value, scorer="dot").vjp(grad).query
-    np.testing.assert_allclose(tiled.query, wanted[:, :3] + wanted[:, 3:])
+    wanted = ac.attend(scores, np.eye(256), value, scorer="dot").vjp(grad).query
+    np.testing.assert_allclose(tiled.query, wanted[:, :128] + wanted[:, 128:], rtol=1e-9)
+
+
+@pytest.mark.parametrize("use_exponentials", [True, False])
+@pytest.mark.parametrize(
+    ("batch", "queries", "keys", "hidden"),
+    [((), 300, 200, 5), ((), 3, 400, 130), ((2, 1, 3), 90, 80, 40), ((4,), 2, 5, 3), ((), 0, 3, 2)],
+)
+def test_hidden_units_are_summed_in_blocks(batch, queries, keys, hidden, use_exponentials, rng):
+    query = rng.standard_normal((*batch[1:], queries, hidden))
+    key = rng.standard_normal((*batch[:1], *(1 for _ in batch[1:]), keys, hidden))
+    grad = rng.standard_normal((*batch, queries, keys))
+    found = hidden_gradients(query, key, grad, use_exponentials=use_exponentials)
+    units = np.tanh(query[..., :, None, :] + key[..., None, :, :])
+    slopes = grad[..., None] * (1 - units**2)
+    every = tuple(range(grad.ndim))
+    np.testing.assert_allclose(found.units, (grad[..., None] * units).sum(every), atol=1e-9)
+    np.testing.assert_allclose(found.query, slopes.sum(-2), atol=1e-11)
+    np.testing.assert_allclose(found.key, slopes.sum(-3), atol=1e-11)
 
 
 # -------------------------------------------------------------------------------------- parameters
