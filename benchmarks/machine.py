@@ -21,6 +21,7 @@ def describe_machine() -> dict[str, str]:
     return {
         "processor": _processor(),
         "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else "?"),
+        "busy with other work before": _load(),
         "caches": ", ".join(_caches()) or "unknown",
         "system": f"{platform.system()}, Python {platform.python_version()}",
         "numpy": f"{np.__version__}, SIMD {' '.join(extensions.get('found', [])) or 'baseline'}",
@@ -28,6 +29,11 @@ def describe_machine() -> dict[str, str]:
         if blas
         else "unknown",
     }
+
+
+def _load() -> str:
+    """Cores in use over the last minute; above a half, others disturb the times."""
+    return f"{os.getloadavg()[0]:.1f} cores" if hasattr(os, "getloadavg") else "?"
 
 
 def _processor() -> str:

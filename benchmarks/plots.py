@@ -52,7 +52,7 @@ def draw_scaling(results: dict[str, Any], path: Path) -> None:
     """Time above and memory below, a column for each way to grow."""
     series = results["series"]
     figure = Figure(figsize=(3 * len(series), 6), layout="constrained")
-    grid = figure.subplots(2, len(series), sharex="col", squeeze=False)
+    grid = figure.subplots(2, len(series), sharex="col", sharey="row", squeeze=False)
     for column, each in zip(grid.T, series, strict=True):
         for name in ("ours", *each["peers"]):
             for axes, what, factor in zip(
