@@ -34,11 +34,13 @@ def map_blocks(
     workers
         The number of threads; None for every core.
     """
-    count = min(available_cores() if workers is None else workers, len(items))
-    with blas_on_one_thread():
-        if count <= 1 or cost < _WORTH_THREADS:
-            return [function(item) for item in items]
-        return _on_threads(function, items, count)
+    results: dict[int, Result] = {}
+
+    def work(index: int) -> None:
+        results[index] = function(items[index])
+
+    _run(work, _longest_first(items), cost, workers)
+    return [results[index] for index in range(len(items))]
 
 
 def fold_blocks(
@@ -51,39 +53,54 @@ def fold_blocks(
 ) -> None:
     """Apply a function to every item as `map_blocks` does, and give each result to `add` at once.
 
-    Results are given in the order of the items and one at a time, whichever thread is first: sums
-    have the same bits however many threads there are.
+    One at a time and in one order, whichever thread is first: sums have the same bits however many
+    threads there are.
     """
     early: dict[int, Result] = {}
-    following = 0
+    order = _longest_first(items)
+    following = iter(order)
+    expected = next(following, None)
     lock = Lock()
 
     def work(index: int) -> None:
-        nonlocal following
+        nonlocal expected
         result = function(items[index])
         with lock:
             early[index] = result
-            while following in early:
-                add(items[following], early.pop(following))
-                following += 1
+            while expected in early:
+                add(items[expected], early.pop(expected))
+                expected = next(following, None)
 
-    map_blocks(work, range(len(items)), cost=cost, workers=workers)
+    _run(work, order, cost, workers)
 
 
-def _on_threads(
-    function: Callable[[Item], Result], items: Sequence[Item], count: int
-) -> list[Result]:
-    results: dict[int, Result] = {}
-    # longest first: in causal order later blocks have more keys; next() on it is atomic
-    indices = iter(reversed(range(len(items))))
+def _longest_first(items: Sequence[Any]) -> Sequence[int]:
+    """The order to work in: later blocks have more keys where keys are in causal order."""
+    return range(len(items))[::-1]
+
+
+def _run(
+    work: Callable[[int], None], indices: Sequence[int], cost: float, workers: int | None
+) -> None:
+    count = min(available_cores() if workers is None else workers, len(indices))
+    with blas_on_one_thread():
+        if count <= 1 or cost < _WORTH_THREADS:
+            for index in indices:
+                work(index)
+        else:
+            _on_threads(work, indices, count)
+
+
+def _on_threads(work: Callable[[int], None], indices: Sequence[int], count: int) -> None:
+    remaining = iter(indices)  # next() on it is atomic
     stopped = Event()
 
     def drain() -> None:
         try:
-            for index in indices:
+            for index in remaining:
                 if stopped.is_set():
                     return
-                results[index] = function(items[index])
+                work(index)
         except BaseException:
             stopped.set()
             raise
@@ -96,7 +113,6 @@ def _on_threads(
         errors = [error for task in tasks if (error := task.withdraw()) is not None]
     if errors:
         raise errors[0]
-    return [results[index] for index in range(len(items))]
 
 
 @cache

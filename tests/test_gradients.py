@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+import time
 from typing import Any
 
 import ml_dtypes
@@ -17,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attention_core as ac
+from attention_core.parallel import fold_blocks
 
 FAST, THOROUGH = 40, 600
 
@@ -627,3 +629,26 @@ def test_a_backward_pass_needs_little_memory(dtype, options):
     )
     unit = 1 if sys.platform == "darwin" else 1024  # bytes, or KiB
     assert int(run.stdout) * unit < 128 * 2**20
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_results_are_added_as_they_come_in_one_order(workers):
+    # one that came late would keep all others waiting, and in memory
+    alive, most, added = set(), 0, []
+
+    def work(item):
+        nonlocal most
+        time.sleep(0.001)
+        alive.add(item)
+        most = max(most, len(alive))
+        return -item
+
+    def add(item, result):
+        assert result == -item
+        alive.remove(item)
+        added.append(item)
+
+    fold_blocks(work, add, range(100), cost=1e9, workers=workers)
+    assert added == sorted(added, reverse=True)
+    assert len(added) == 100
+    assert most <= (1 if workers == 1 else 50)
