@@ -115,13 +115,13 @@ def heatmap(
 
     Notes
     -----
-    The colors run from light to dark in steps of equal distance in the Oklab color space [1]_, so
+    The colors run from light to dark in steps of equal distance in the Oklab color space, so
     that equal differences look equal, also without color or with any kind of color vision.
 
     References
     ----------
-    .. [1] B. Ottosson, "A perceptual color space for image processing", 2020,
-       https://bottosson.github.io/posts/oklab/
+    Ottosson, "A perceptual color space for image processing", 2020,
+    https://bottosson.github.io/posts/oklab/
 
     Examples
     --------

@@ -1,0 +1,166 @@
+"""Runs the pages of the documentation, so that what they say is so and their pictures are there.
+
+A page is one program, and runs as a reader would run it, in a folder of its own beside the data:
+
+- `python` blocks run in order;
+- a `text` block is what was printed since the last one;
+- a `toml` block whose first line is `# NAME.toml` is written to that file;
+- a `console` block is commands, after `$`, and what they print.
+
+As an extension of Sphinx it runs every page before any is read, and puts the pictures that a page
+shows next to it. As a command it runs one: ``python docs/extensions/run_pages.py PAGE [FOLDER]``
+puts the pictures into the folder.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+__all__ = ["Block", "blocks", "pages", "pictures", "run_page", "setup"]
+
+DOCS = Path(__file__).parents[1]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"^\$ (.*)$", flags=re.MULTILINE)
+PICTURE = re.compile(r"\]\(([\w-]+\.png)\)")
+
+
+class Block(NamedTuple):
+    """A fenced block of a page."""
+
+    language: str
+    body: str
+    line: int
+    """How many lines of the page come before the body."""
+
+
+def blocks(page: Path) -> list[Block]:
+    """The fenced blocks of a page, in order."""
+    text = page.read_text("utf-8")
+    return [
+        Block(found[1], found[2], text.count("\n", 0, found.start(2)))
+        for found in BLOCK.finditer(text)
+    ]
+
+
+def pictures(page: Path) -> list[str]:
+    """The pictures next to the page that it shows."""
+    return PICTURE.findall(page.read_text("utf-8"))
+
+
+def pages(docs: Path = DOCS) -> list[Path]:
+    """The pages that have something to run."""
+    return [
+        page
+        for page in sorted(docs.rglob("*.md"))
+        if "_build" not in page.parts
+        and any(block.language in {"python", "console"} for block in blocks(page))
+    ]
+
+
+def run_page(page: Path) -> dict[str, Any]:
+    """Run the blocks of a page in the current folder; its variables at the end.
+
+    Raises
+    ------
+    AssertionError
+        When something else was printed than the page says.
+    """
+    names: dict[str, Any] = {"__name__": page.stem}
+    printed = ""
+    for language, body, line in blocks(page):
+        if language == "python":
+            output = StringIO()
+            with redirect_stdout(output):
+                # errors then show the lines of the page
+                exec(compile("\n" * line + body, str(page), "exec"), names)
+            printed += output.getvalue()
+        elif language == "text":
+            _compare(page, line, body, printed)
+            printed = ""
+        elif language == "toml" and (found := re.match(r"# (\S+\.toml)\n", body)):
+            Path(found[1]).write_text(body, "utf-8")
+        elif language == "console":
+            _compare(page, line, body, "".join(map(_session, COMMAND.findall(body))))
+    _compare(page, 0, "", printed)
+    return names
+
+
+def _compare(page: Path, line: int, said: str, printed: str) -> None:
+    if said != printed:
+        raise AssertionError(f"{page}:{line} says\n{said}\nbut this was printed:\n{printed}")
+
+
+def _session(command: str) -> str:
+    """A command as it was typed, and all that it printed."""
+    path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
+    done = subprocess.run(
+        command,
+        shell=True,
+        env=os.environ | {"PATH": path, "COLUMNS": "100", "NO_COLOR": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return f"$ {command}\n{done.stdout}"
+
+
+def _run_alone(page: Path, target: Path) -> str:
+    """Run a page in a process of its own; what went wrong, if anything did."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", __file__, page, target],
+        env=os.environ | {"MPLBACKEND": "Agg"},
+        capture_output=True,
+        text=True,
+    )
+    return done.stderr if done.returncode else ""
+
+
+def _run_all(app: Sphinx) -> None:
+    from sphinx.errors import ExtensionError
+
+    found = pages(Path(app.srcdir))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        failures = [each for each in pool.map(_run_alone, found, [p.parent for p in found]) if each]
+    if failures:
+        raise ExtensionError("pages that do not run:\n\n" + "\n".join(failures))
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """What Sphinx calls."""
+    app.connect("builder-inited", _run_all)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def main(page: str, target: str | None = None) -> None:
+    """Run one page, in a folder like its own."""
+    source = Path(page).resolve()
+    with tempfile.TemporaryDirectory() as scratch:
+        shutil.copytree(DOCS / "data", Path(scratch) / "data")
+        folder = Path(scratch) / "page"
+        folder.mkdir()
+        os.chdir(folder)
+        run_page(source)
+        made = {path.name for path in folder.glob("*.png")}
+        if made != set(pictures(source)):
+            raise AssertionError(f"{source} shows {pictures(source)}, but it made {sorted(made)}")
+        if target is not None:
+            for name in made:
+                shutil.copy(name, target)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
