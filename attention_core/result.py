@@ -220,8 +220,8 @@ class AttentionResult:
         """Gradients of a loss with respect to what went in, from its gradient at the context.
 
         The vector-Jacobian product of attention, for every scorer that has one: see `Scorer`.
-        Weights are computed again tile by tile, on threads, in as little memory as the context;
-        the result does not depend on the number of workers.
+        Weights are computed again tile by tile, on threads, and nothing of size L x S is kept; the
+        gradients do not depend on the number of workers.
 
         Parameters
         ----------
