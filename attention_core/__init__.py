@@ -36,6 +36,8 @@ from attention_core.errors import (
 from attention_core.gradients import Gradients
 from attention_core.hookspecs import ScorerSpec, hookimpl
 from attention_core.memory import Memory
+from attention_core.multihead import MultiHeadAttention
+from attention_core.multihead_call import MultiHeadResult
 from attention_core.packing import Packing
 from attention_core.registry import Registry, ScorerInfo, make_scorer, register_scorer, scorers
 from attention_core.result import AttentionResult, TopK
@@ -55,6 +57,8 @@ __all__ = [
     "InnerProductScorer",
     "Memory",
     "MissingExtraError",
+    "MultiHeadAttention",
+    "MultiHeadResult",
     "NotDifferentiableError",
     "OptionError",
     "OptionTypeError",

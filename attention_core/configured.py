@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -12,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from attention_core.errors import ScorerConfigError, ScorerContractError, did_you_mean
 
-__all__ = ["Configured", "Origin", "flattened"]
+__all__ = ["Configured", "Origin", "Parameterized", "flattened"]
 
 Array = NDArray[Any]
 
@@ -34,7 +35,81 @@ class Origin:
         return f"{self.name!r} ({self.distribution} {self.version})"
 
 
-class Configured:
+class Parameterized(ABC):
+    """What is defined by arrays that can be learned: read and replaced by name or as one vector."""
+
+    @property
+    @abstractmethod
+    def parameters(self) -> dict[str, Array]:
+        """The arrays, by name."""
+
+    @abstractmethod
+    def _replaced(self, parameters: Mapping[str, Array]) -> Self:
+        """The same with these arrays, whose names and shapes are right."""
+
+    def with_parameters(self, parameters: Mapping[str, Array]) -> Self:
+        """The same with some of its arrays replaced by others of the same shape.
+
+        Raises
+        ------
+        ScorerConfigError
+            For a name it does not have, or an array of another shape.
+        """
+        present = self.parameters
+        for name, value in parameters.items():
+            if name not in present:
+                raise ScorerConfigError(
+                    f"{self} has no parameter {name!r}{did_you_mean(name, present)}"
+                    f"; it has: {', '.join(present) or 'none'}"
+                )
+            if np.shape(value) != present[name].shape:
+                raise ScorerConfigError(
+                    f"{self}: parameter {name!r} has shape {present[name].shape}, "
+                    f"got {np.shape(value)}"
+                )
+        return self._replaced(parameters)
+
+    @property
+    def parameter_vector(self) -> NDArray[np.float64]:
+        """All parameters in one vector (n,), in order, as optimizers want them.
+
+        Examples
+        --------
+        >>> import attention_core as ac
+        >>> scorer = ac.make_scorer("general", weight=[[1.0, 2.0], [3.0, 4.0]])
+        >>> scorer.parameter_vector
+        array([1., 2., 3., 4.])
+        >>> scorer.with_parameter_vector(2 * scorer.parameter_vector).weight
+        array([[2., 4.],
+               [6., 8.]])
+        """
+        return flattened(self.parameters)
+
+    def with_parameter_vector(self, vector: ArrayLike) -> Self:
+        """The same with all its parameters replaced by the numbers of a vector (n,).
+
+        Raises
+        ------
+        ScorerConfigError
+            For a vector of another length.
+        """
+        numbers = np.asarray(vector)
+        present = self.parameters
+        count = sum(array.size for array in present.values())
+        if numbers.shape != (count,):
+            raise ScorerConfigError(
+                f"{self} has {count} numbers in its parameters, got a vector of shape "
+                f"{numbers.shape}"
+            )
+        changed, first = {}, 0
+        for name, array in present.items():
+            part = numbers[first : first + array.size]
+            changed[name] = part.reshape(array.shape).astype(array.dtype)
+            first += array.size
+        return self.with_parameters(changed)
+
+
+class Configured(Parameterized):
     """The base of scorers: what follows from keeping constructor arguments as attributes.
 
     Each argument is an attribute of the same name; those that are arrays are the parameters.
@@ -58,71 +133,6 @@ class Configured:
             for name, value in self._arguments().items()
             if isinstance(value, np.ndarray)
         }
-
-    def with_parameters(self, parameters: Mapping[str, Array]) -> Self:
-        """The same scorer with some of its arrays replaced by others of the same shape.
-
-        Raises
-        ------
-        ScorerConfigError
-            For a name this scorer does not have, or an array of another shape.
-        """
-        present = self.parameters
-        for name, value in parameters.items():
-            if name not in present:
-                raise ScorerConfigError(
-                    f"{self} has no parameter {name!r}{did_you_mean(name, present)}"
-                    f"; it has: {', '.join(present) or 'none'}"
-                )
-            if np.shape(value) != present[name].shape:
-                raise ScorerConfigError(
-                    f"{self}: parameter {name!r} has shape {present[name].shape}, "
-                    f"got {np.shape(value)}"
-                )
-        changed = type(self)(**{**self._arguments(), **parameters})
-        if self._origin is not None:
-            origin = self._origin
-            changed._adopt(Origin(origin.name, origin.distribution, origin.version))
-        return changed
-
-    @property
-    def parameter_vector(self) -> NDArray[np.float64]:
-        """All parameters in one vector (n,), in order, as optimizers want them.
-
-        Examples
-        --------
-        >>> import attention_core as ac
-        >>> scorer = ac.make_scorer("general", weight=[[1.0, 2.0], [3.0, 4.0]])
-        >>> scorer.parameter_vector
-        array([1., 2., 3., 4.])
-        >>> scorer.with_parameter_vector(2 * scorer.parameter_vector).weight
-        array([[2., 4.],
-               [6., 8.]])
-        """
-        return flattened(self.parameters)
-
-    def with_parameter_vector(self, vector: ArrayLike) -> Self:
-        """The same scorer with all its parameters replaced by the numbers of a vector (n,).
-
-        Raises
-        ------
-        ScorerConfigError
-            For a vector of another length.
-        """
-        numbers = np.asarray(vector)
-        present = self.parameters
-        count = sum(array.size for array in present.values())
-        if numbers.shape != (count,):
-            raise ScorerConfigError(
-                f"{self} has {count} numbers in its parameters, got a vector of shape "
-                f"{numbers.shape}"
-            )
-        changed, first = {}, 0
-        for name, array in present.items():
-            part = numbers[first : first + array.size]
-            changed[name] = part.reshape(array.shape).astype(array.dtype)
-            first += array.size
-        return self.with_parameters(changed)
 
     def to_config(self) -> dict[str, Any]:
         """The mapping that makes this scorer again: its name and its parameters.
@@ -150,6 +160,13 @@ class Configured:
 
     def _adopt(self, origin: Origin) -> None:
         object.__setattr__(self, "_origin", origin)  # frozen dataclasses are scorers too
+
+    def _replaced(self, parameters: Mapping[str, Array]) -> Self:
+        changed = type(self)(**{**self._arguments(), **parameters})
+        if self._origin is not None:
+            origin = self._origin
+            changed._adopt(Origin(origin.name, origin.distribution, origin.version))
+        return changed
 
     def _arguments(self) -> dict[str, Any]:
         """The constructor's arguments, read back from the attributes of the same name."""

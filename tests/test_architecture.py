@@ -61,10 +61,19 @@ NAMES = {
     "parameter_files": "array_files errors registry scorer",
     "config": "errors options parameter_files registry scorer",
     "attention": "call config masking memory options packing registry result scorer",
+    # layers
+    "heads": "errors masking packing parallel",
+    "layouts": "errors inputs",
+    "head_parameters": "attention configured errors inputs layouts scorer",
+    "multihead_call": "errors gradients head_parameters heads inputs masking result",
+    "multihead": "errors head_parameters layouts masking multihead_call",
 }
 PUBLIC = "attention_core"
 EDGES = {
-    PUBLIC: "attention errors gradients hookspecs memory packing registry result scorer",
+    PUBLIC: (
+        "attention errors gradients hookspecs memory multihead multihead_call packing registry "
+        "result scorer"
+    ),
     "demo": f"{PUBLIC} errors parameter_files",
     "testing": f"{PUBLIC} contract errors loading offers registry",
     "cli": f"{PUBLIC} config demo errors inputs masking parameter_files plot registry testing",

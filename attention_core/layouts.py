@@ -1,0 +1,175 @@
+"""The arrays of multi-head attention: how they fit, first values, other layouts.
+
+Weights have an axis for the heads, so that their shapes say all there is to know: (E, N, D) into
+the heads, and (N, D, E) out of them, for N heads of D features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from attention_core.errors import OptionError, ShapeError, did_you_mean
+from attention_core.inputs import as_array
+
+__all__ = ["LAYOUT", "checked_sizes", "first_arrays", "keras_arrays", "torch_arrays"]
+
+Array = NDArray[Any]
+Arrays = dict[str, Array]
+
+LAYOUT = {
+    "query_weight": ("Eq", "N", "Dq"),
+    "key_weight": ("Ek", "M", "Dk"),
+    "value_weight": ("Ev", "M", "Dv"),
+    "output_weight": ("N", "Dv", "Eo"),
+    "query_bias": ("N", "Dq"),
+    "key_bias": ("M", "Dk"),
+    "value_bias": ("M", "Dv"),
+    "output_bias": ("Eo",),
+}
+"""The axes of each array: N heads, M heads of keys and values, and features E outside, D inside."""
+_INPUTS = ("query", "key", "value")
+_TORCH_WEIGHTS = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
+_TORCH_NAMES = (
+    "in_proj_weight", *_TORCH_WEIGHTS, "in_proj_bias", "out_proj.weight", "out_proj.bias"
+)  # fmt: skip
+
+
+def checked_sizes(arrays: Mapping[str, Array]) -> dict[str, int]:
+    """The length of each axis of the layout, by its letters.
+
+    Raises
+    ------
+    ShapeError
+        For arrays that do not agree on one, or heads that do not come in equal groups.
+    """
+    sizes: dict[str, int] = {}
+    for name, array in arrays.items():
+        axes = LAYOUT[name]
+        wanted = [sizes.get(axis, axis) for axis in axes]
+        fits = len(axes) == array.ndim and all(
+            sizes.setdefault(axis, size) == size
+            for axis, size in zip(axes, array.shape, strict=True)
+        )
+        if not fits:
+            known = f" = ({', '.join(map(str, wanted))})" if wanted != list(axes) else ""
+            raise ShapeError(
+                f"{name} must have shape ({', '.join(axes)}){known}, got {array.shape}"
+            )
+    heads, key_heads = sizes["N"], sizes["M"]
+    if key_heads < 1 or heads < 1 or heads % key_heads:
+        raise ShapeError(
+            f"N = {heads} heads cannot share M = {key_heads} heads of keys and values: "
+            f"N must be a multiple of M"
+        )
+    return sizes
+
+
+def first_arrays(
+    sizes: Mapping[str, int], rng: int | np.random.Generator, *, biases: bool
+) -> Arrays:
+    """Weights uniform in ``+-sqrt(6 / (fan_in + fan_out))``, and biases of 0, for these sizes.
+
+    Glorot and Bengio 2010, https://proceedings.mlr.press/v9/glorot10a.html
+
+    Raises
+    ------
+    OptionError
+        For a size below 1.
+    """
+    for axis, size in sizes.items():
+        if size < 1:
+            raise OptionError(f"heads and dimensions must be at least 1, got {axis} = {size}")
+    random = np.random.default_rng(rng)
+    arrays: Arrays = {}
+    for name, axes in LAYOUT.items():
+        shape = tuple(sizes[axis] for axis in axes)
+        if name.endswith("_weight"):
+            split = 2 if name == "output_weight" else 1
+            limit = (6.0 / (prod(shape[:split]) + prod(shape[split:]))) ** 0.5
+            arrays[name] = random.uniform(-limit, limit, shape)
+        elif biases:
+            arrays[name] = np.zeros(shape)
+    return arrays
+
+
+def torch_arrays(state: Mapping[str, ArrayLike], heads: int) -> Arrays:
+    """Our arrays from the state of a ``torch.nn.MultiheadAttention``: names and (out, in) weights.
+
+    Raises
+    ------
+    OptionError
+        For names that are missing or that it does not have.
+    ShapeError
+        For arrays that do not fit each other, or the number of heads.
+
+    Examples
+    --------
+    >>> state = {"in_proj_weight": np.ones((12, 4)), "out_proj.weight": np.ones((4, 4))}
+    >>> torch_arrays(state, heads=2)["output_weight"].shape
+    (2, 2, 4)
+    """
+    for name in state:
+        if name not in _TORCH_NAMES:
+            hint = did_you_mean(name, _TORCH_NAMES) or f"; known: {', '.join(_TORCH_NAMES)}"
+            raise OptionError(f"state: no place for {name!r} of torch{hint}")
+    given = {name: as_array(name, array) for name, array in state.items()}
+    weights = _TORCH_WEIGHTS if _TORCH_WEIGHTS[0] in given else ("in_proj_weight",)
+    for name in (*weights, "out_proj.weight"):
+        if name not in given:
+            raise OptionError(f"state: {name!r} is missing; got {', '.join(given) or 'nothing'}")
+    whole = given["out_proj.weight"]  # (E, E)
+    features = whole.shape[0]
+    if whole.shape != (features, features) or heads < 1 or features % heads:
+        raise ShapeError(
+            f"out_proj.weight must have shape (E, E) with E a multiple of {heads} heads, "
+            f"got {whole.shape}"
+        )
+    split = (heads, features // heads)
+    if len(weights) == 1:
+        stacked = given["in_proj_weight"]  # (3 E, E)
+        each = _thirds("in_proj_weight", stacked, (3 * features, features))
+    else:
+        each = [given[name] for name in weights]
+    arrays: Arrays = {}
+    for name, source, weight in zip(_INPUTS, _TORCH_WEIGHTS, each, strict=True):
+        if weight.ndim != 2 or weight.shape[0] != features:
+            raise ShapeError(f"{source} must have shape ({features}, in), got {weight.shape}")
+        arrays[f"{name}_weight"] = weight.T.reshape(weight.shape[1], *split)  # (in, N, D)
+    arrays["output_weight"] = whole.T.reshape(*split, features)  # (N, D, E)
+    if "in_proj_bias" in given:
+        biases = _thirds("in_proj_bias", given["in_proj_bias"], (3 * features,))
+        for name, bias in zip(_INPUTS, biases, strict=True):
+            arrays[f"{name}_bias"] = bias.reshape(split)
+    if "out_proj.bias" in given:
+        arrays["output_bias"] = given["out_proj.bias"]
+    return arrays
+
+
+def keras_arrays(weights: Sequence[ArrayLike]) -> Arrays:
+    """Our arrays from ``get_weights()`` of a Keras attention layer; the layout is the same.
+
+    Raises
+    ------
+    OptionError
+        For another number of arrays than 4 without biases, or 8 with.
+    """
+    parts = ("weight", "bias") if len(weights) == 8 else ("weight",)
+    names = [f"{name}_{part}" for name in (*_INPUTS, "output") for part in parts]
+    if len(weights) != len(names):
+        raise OptionError(
+            f"weights must be the 4 kernels, or the 4 kernels each with its bias, in the order "
+            f"query, key, value, output; got {len(weights)} arrays"
+        )
+    return {name: as_array(name, array) for name, array in zip(names, weights, strict=True)}
+
+
+def _thirds(name: str, array: Array, shape: tuple[int, ...]) -> list[Array]:
+    """What torch stacks: query, key and value."""
+    if array.shape != shape:
+        raise ShapeError(f"{name} must have shape {shape}, got {array.shape}")
+    return np.split(array, 3)
