@@ -16,9 +16,13 @@ BROKEN = {
     "shape": (
         broken.LosesAnAxis,
         "score returned shape (7,), expected (1, 7), for prepared query (1, 3) and key (7, 3)",
-        "tiles",
+        "pairs tiles",
     ),
-    "batch_axes": (broken.CountsAxesFromTheFront, "ValueError: operand has more dimensions *", ""),
+    "batch_axes": (
+        broken.CountsAxesFromTheFront,
+        "ValueError: operand has more dimensions *",
+        "no_mutation pairs read_only",
+    ),
     "empty": (
         broken.NeedsAKey,
         "ValueError: zero-size array to reduction operation maximum *",
@@ -36,7 +40,7 @@ BROKEN = {
     "tiles": (
         broken.KnowsPlaces,
         "scores of queries 0:3 and keys 4:8 alone differ at (0, 0, 0): *, expected *",
-        "pairs bound",
+        "pairs",
     ),
     "projection": (
         broken.EncodesPlaces,
