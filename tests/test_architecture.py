@@ -74,7 +74,7 @@ EDGES = {
         "attention errors gradients hookspecs memory multihead multihead_call packing registry "
         "result scorer"
     ),
-    "demo": f"{PUBLIC} errors parameter_files",
+    "demo": f"{PUBLIC} errors options parallel parameter_files plot",
     "testing": f"{PUBLIC} contract errors loading offers registry",
     "cli": f"{PUBLIC} config demo errors inputs masking parameter_files plot registry testing",
     "__main__": "cli",

@@ -1,0 +1,93 @@
+"""Characters as numbers: those that can be read, and those that are written."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attention_core.errors import AttentionCoreError
+
+__all__ = [
+    "LENGTH",
+    "LONGEST",
+    "READ",
+    "START",
+    "WRITTEN",
+    "UnreadableError",
+    "padded",
+    "read_codes",
+    "readable",
+    "written_codes",
+]
+
+READ = "\0 ',-./0123456789abcdefghijklmnoprstuvwyzäéû"
+"""What occurs in the dates that are learned from; code 0 is padding."""
+WRITTEN = "0123456789-"
+START = len(WRITTEN)
+"""The code of what stands before the first character."""
+LENGTH = len("YYYY-MM-DD")
+LONGEST = 40
+
+Codes = NDArray[np.intp]
+
+
+class UnreadableError(AttentionCoreError, ValueError):
+    """A text that is too long, empty, or has characters that were never learned."""
+
+
+def readable(text: str) -> str:
+    """The text as it is read: accents and letters are one character, blanks are single.
+
+    Raises
+    ------
+    UnreadableError
+        For a text that cannot be read.
+
+    Examples
+    --------
+    >>> readable("  12   juin 2024 ")
+    '12 juin 2024'
+    >>> readable("12 июня 2024")
+    Traceback (most recent call last):
+    ...
+    attention_core.demo.translate.alphabet.UnreadableError: cannot read 'и' in '12 июня 2024'; \
+dates are written in English, French or German
+    """
+    found = unicodedata.normalize("NFC", " ".join(text.split()))
+    found = found.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    if not found:
+        raise UnreadableError("nothing to read: give a date, such as '12 juin 2024'")
+    if len(found) > LONGEST:
+        raise UnreadableError(
+            f"cannot read {len(found)} characters: a date has up to {LONGEST}, "
+            "such as '12 juin 2024'"
+        )
+    for character in found:
+        if character.lower() not in READ[1:]:
+            raise UnreadableError(
+                f"cannot read {character!r} in {found!r}; "
+                "dates are written in English, French or German"
+            )
+    return found
+
+
+def read_codes(text: str) -> list[int]:
+    """One code for each character of a readable text; capitals are read as small letters."""
+    return [READ.index(character.lower()) for character in text]
+
+
+def padded(texts: Sequence[str]) -> tuple[Codes, Codes]:
+    """Codes (B, S) of readable texts, 0 beyond the end of each, and their lengths (B,)."""
+    lengths = np.array([len(text) for text in texts], np.intp)
+    codes = np.zeros((len(texts), lengths.max(initial=0)), np.intp)
+    for row, text in zip(codes, texts, strict=True):
+        row[: len(text)] = read_codes(text)
+    return codes, lengths
+
+
+def written_codes(dates: Sequence[str]) -> Codes:
+    """Codes (B, 10) of dates in ISO form."""
+    return np.array([[WRITTEN.index(c) for c in date] for date in dates], np.intp)

@@ -1,0 +1,60 @@
+"""An alignment as a picture: what was written down, what was read across."""
+
+from __future__ import annotations
+
+import datetime
+from typing import TYPE_CHECKING
+
+from attention_core.demo.translate.read import Translation
+from attention_core.plot import heatmap, text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["as_text", "draw", "is_day"]
+
+
+def draw(found: Translation) -> Figure:
+    """The alignment as a heat map (extra ``plot``).
+
+    Raises
+    ------
+    MissingExtraError
+        When matplotlib is not installed.
+    """
+    figure = heatmap(
+        found.weights,
+        query_labels=found.iso,
+        key_labels=found.text,
+        limits=(0, 1),
+        margins=False,
+        title=f"{found.text} = {found.iso}",
+    )
+    figure.axes[0].set(xlabel="read", ylabel="written")
+    return figure
+
+
+def as_text(found: Translation, *, width: int = 80, ascii_only: bool = False) -> str:
+    """The alignment in letters, for a terminal."""
+    return text(
+        found.weights,
+        query_labels=found.iso,
+        key_labels=found.text,
+        width=width,
+        ascii_only=ascii_only,
+    )
+
+
+def is_day(iso: str) -> bool:
+    """Whether there is such a day.
+
+    Examples
+    --------
+    >>> is_day("2024-02-29"), is_day("2023-02-29")
+    (True, False)
+    """
+    try:
+        datetime.date.fromisoformat(iso)
+    except ValueError:
+        return False
+    return True

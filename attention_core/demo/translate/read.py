@@ -1,0 +1,84 @@
+"""Reading dates with a network: one context for each character that is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attention_core.demo.translate.alphabet import LENGTH, WRITTEN, padded, readable
+from attention_core.demo.translate.dates import Example
+from attention_core.demo.translate.layers import softmax
+from attention_core.demo.translate.model import Translator
+
+__all__ = ["Translation", "accuracy", "translate"]
+
+Array = NDArray[Any]
+
+TOGETHER = 500
+"""Texts that are read at once, to be short of memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """What was read, what was written, and where the decoder looked meanwhile."""
+
+    text: str
+    iso: str
+    weights: Array
+    """The alignment (10, S): a row for each character written, a column for each one read."""
+    certainty: float
+    """The probability that the network gives to what it wrote."""
+
+
+def translate(translator: Translator, texts: Sequence[str]) -> list[Translation]:
+    """Write dates in ISO form, character by character.
+
+    The keys of each text are prepared once. Each step asks them with one query, made of the
+    characters written before.
+
+    Raises
+    ------
+    UnreadableError
+        For a text that cannot be read.
+
+    Examples
+    --------
+    >>> from attention_core.demo.translate.store import load_trained
+    >>> (found,) = translate(load_trained(), ["mardi 3 juin 1997"])
+    >>> found.iso, found.weights.shape
+    ('1997-06-03', (10, 17))
+    >>> found.text[found.weights[9].argmax()]  # the last digit was read from
+    '3'
+    """
+    texts = [readable(text) for text in texts]
+    codes, lengths = padded(texts)
+    encoded = translator.encode(codes)
+    memory = translator.attention.memory(encoded.key, encoded.value)
+    written = np.empty((len(texts), 0), np.intp)
+    weights, certainty = [], np.ones(len(texts))
+    for _ in range(LENGTH):
+        query = translator.queries(written)[:, -1:]  # (B, 1, Q)
+        result = translator.attention(query, memory, key_lengths=lengths)
+        weights.append(result.weights)  # (B, 1, S)
+        _, logits = translator.answer(query, result.context)  # (B, 1, 11)
+        written = np.concatenate([written, logits.argmax(axis=-1)], axis=1)
+        certainty *= softmax(logits).max(axis=-1)[:, 0]
+    alignment = np.concatenate(weights, axis=1)  # (B, 10, S)
+    return [
+        Translation(text, "".join(WRITTEN[code] for code in row), cells[:, : len(text)], float(p))
+        for text, row, cells, p in zip(texts, written, alignment, certainty, strict=True)
+    ]
+
+
+def accuracy(translator: Translator, examples: Sequence[Example]) -> float:
+    """The share of texts that are translated without any mistake."""
+    right = 0
+    for start in range(0, len(examples), TOGETHER):
+        some = examples[start : start + TOGETHER]
+        found = translate(translator, [example.text for example in some])
+        right += sum(each.iso == true.iso for each, true in zip(found, some, strict=True))
+    return right / len(examples)

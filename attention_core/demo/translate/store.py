@@ -1,0 +1,47 @@
+"""Networks in folders: the config of attention, its parameters, and those of the rest."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from attention_core import Attention
+from attention_core.demo.translate.model import Translator
+from attention_core.parameter_files import read_arrays, write_arrays
+
+__all__ = ["load", "load_trained", "save"]
+
+CONFIG, SCORER, NETWORK = "attention.json", "scorer.npz", "network.npz"
+
+
+def save(translator: Translator, folder: Path) -> None:
+    """Write a network to a folder, which is made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    scorer = translator.attention.scorer
+    config = translator.attention.to_config()
+    for name in scorer.parameters:
+        del config["scorer"][name]
+    if scorer.parameters:
+        write_arrays(folder / SCORER, scorer.parameters)
+        config["scorer"]["parameters"] = SCORER
+    write_arrays(folder / NETWORK, translator.arrays)
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+
+
+def load(folder: Path) -> Translator:
+    """The network that `save` wrote.
+
+    Raises
+    ------
+    ConfigError, ParameterFileError
+        For a folder that holds none.
+    """
+    attention = Attention.from_config(folder / CONFIG)
+    return Translator(attention, read_arrays(folder / NETWORK))
+
+
+def load_trained() -> Translator:
+    """The network that is shipped: additive attention, 54,203 numbers."""
+    with as_file(files("attention_core.demo.translate") / "trained") as folder:
+        return load(folder)

@@ -1,0 +1,135 @@
+"""Learning to read dates: ``python -m attention_core.demo.translate.train --config FILE``.
+
+The config is that of any attention, so that the scorer is chosen by name. Everything else stays
+the same: the dates, the network, and Adam, which takes one step for each batch of new strings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from importlib.resources import as_file, files
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from attention_core import Attention
+from attention_core.demo.translate.alphabet import padded, written_codes
+from attention_core.demo.translate.dates import Example, examples
+from attention_core.demo.translate.model import Arrays, Translator
+from attention_core.demo.translate.read import accuracy
+from attention_core.demo.translate.store import save
+from attention_core.parallel import blas_on_one_thread
+
+__all__ = ["Adam", "held_out_examples", "main", "train"]
+
+STEPS = 1_000
+BATCH = 128
+RATE = 3e-3
+HELD_OUT = 5_000
+
+
+class Adam:
+    """Steps against the gradient, each number at a pace of its own.
+
+    m = 0.9 m + 0.1 g,  v = 0.99 v + 0.01 g^2,  p = p - rate m' / (sqrt(v') + 1e-8), where m' and
+    v' make up for having started at 0.
+
+    References
+    ----------
+    Kingma and Ba 2015, arXiv:1412.6980.
+    """
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self._first: Arrays = {}
+        self._second: Arrays = {}
+
+    def step(self, parameters: Arrays, gradients: Arrays, rate: float) -> Arrays:
+        """The parameters after one step; those given stay as they are."""
+        self.steps += 1
+        changed = {}
+        for name, array in parameters.items():
+            grad = gradients[name]
+            self._first[name] = 0.9 * self._first.get(name, 0) + 0.1 * grad
+            self._second[name] = 0.99 * self._second.get(name, 0) + 0.01 * grad**2
+            pace = np.sqrt(self._second[name] / (1 - 0.99**self.steps)) + 1e-8
+            changed[name] = array - rate * self._first[name] / (1 - 0.9**self.steps) / pace
+        return changed
+
+
+def train(
+    attention: Attention,
+    *,
+    steps: int = STEPS,
+    seed: int = 0,
+    report: Callable[[int, float], None] = lambda _step, _loss: None,
+) -> Translator:
+    """A network that has learned from `steps` batches of strings, none of a day held out.
+
+    Parameters
+    ----------
+    attention
+        With any scorer for queries and keys of 64 features that has gradients.
+    report
+        Called after each step with its number and its loss.
+    """
+    for_network, for_dates = np.random.default_rng(seed).spawn(2)
+    translator = Translator.new(attention, for_network)
+    stream = examples(for_dates, held_out=False)
+    adam = Adam()
+    with blas_on_one_thread():  # small products, which only lose by being divided
+        for step in range(steps):
+            texts, dates = zip(*islice(stream, BATCH), strict=True)
+            loss, gradients = translator.loss(*padded(texts), written_codes(dates))
+            rate = RATE * min(1.0, 2 * (1 - step / steps))  # to zero in the second half
+            translator = translator.with_parameters(
+                adam.step(translator.parameters, gradients, rate)
+            )
+            report(step + 1, loss)
+    return translator
+
+
+def held_out_examples() -> list[Example]:
+    """The strings that the accuracy is measured on: always the same, of days never learned from."""
+    return list(islice(examples(np.random.default_rng(0), held_out=True), HELD_OUT))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train, measure the accuracy, and save what was learned."""
+    parser = argparse.ArgumentParser(
+        prog="python -m attention_core.demo.translate.train",
+        description="Learn to read dates with any attention, and measure how well.",
+    )
+    parser.add_argument("--config", type=Path, help="of the attention; the shipped one without")
+    parser.add_argument("--output", type=Path, help="a folder for what was learned")
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+
+    def report(step: int, loss: float) -> None:
+        if step % 100 == 0:
+            sys.stdout.write(f"step {step}: loss {loss:.5f}\n")
+            sys.stdout.flush()
+
+    with as_file(files("attention_core.demo.translate") / "configs") as configs:
+        attention = Attention.from_config(options.config or configs / "additive.toml")
+    translator = train(attention, steps=options.steps, seed=options.seed, report=report)
+    found = accuracy(translator, held_out_examples())
+    sys.stdout.write(f"accuracy {found:.4f} on {HELD_OUT} strings of days never learned from\n")
+    if options.output is not None:
+        save(translator, options.output)
+        record = {
+            "accuracy": found,
+            "strings": HELD_OUT,
+            "steps": options.steps,
+            "seed": options.seed,
+        }
+        (options.output / "record.json").write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
