@@ -23,7 +23,7 @@ app = typer.Typer(
 app.command("scorers")(scorers.scorers)
 app.command("attend")(attend.attend)
 app.add_typer(config.app, name="config")
-app.command("demo")(demo.demo)
+app.add_typer(demo.app, name="demo")
 app.command("check")(check.check)
 app.command("new-scorer")(new_scorer.new_scorer)
 

@@ -1,4 +1,4 @@
-"""``attention-core demo``: attention reads handwritten digits."""
+"""``attention-core demo``: attention reads handwritten digits; ``demo translate`` reads dates."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ from rich.console import Console
 
 from attention_core.cli.digits import show_look, show_table
 from attention_core.cli.outputs import check_output, workspace
+from attention_core.cli.translate import translate
 from attention_core.demo.classify import ROWS, Look, Outcome, classify, look
 from attention_core.demo.digits import load_digits
+from attention_core.errors import OptionError
 
-__all__ = ["demo"]
+__all__ = ["app", "demo"]
+
+app = typer.Typer()
+app.command("translate")(translate)
 
 SCORER, QUERY = "additive", 372
 """What is looked at closely: a 9 that attends to a 5 as well."""
@@ -26,10 +31,15 @@ INTRODUCTION = (
     "the values, each times its weight, is the [bold]context[/]: how much weight fell on each "
     "label. The label with the most is the answer."
 )
-NOTE = "No scorer was trained. Pixels run from 0 to 1; for general, the mean key is subtracted."
+NOTE = (
+    "Pixels run from 0 to 1; for general, the mean key is subtracted. What was learned was learned "
+    "from the keys alone, by reading each with all others; nothing else was trained."
+)
 
 
+@app.callback(invoke_without_command=True)
 def demo(
+    context: typer.Context,
     save: Annotated[
         Path | None, typer.Option(help="Draw it as a picture too: .png, .svg or .pdf.")
     ] = None,
@@ -37,7 +47,13 @@ def demo(
         bool, typer.Option("--json", help="Print the table as JSON, and nothing else.")
     ] = False,
 ) -> None:
-    """See attention read handwritten digits, with every bundled scorer."""
+    """See attention read handwritten digits, with every bundled scorer; or dates: translate."""
+    if context.invoked_subcommand is not None:
+        if save is not None or as_json:
+            raise OptionError(
+                "--save and --json belong to the digits; see `attention-core demo translate --help`"
+            )
+        return
     if save is not None:
         check_output(save, (".png", ".svg", ".pdf"))
     digits = load_digits()
@@ -66,6 +82,7 @@ def demo(
 def _as_json(outcome: Outcome) -> dict[str, str | float]:
     return {
         "scorer": outcome.scorer,
+        "learned": outcome.learned,
         "accuracy": round(outcome.accuracy, 4),
         "milliseconds": round(outcome.milliseconds, 3),
     }
