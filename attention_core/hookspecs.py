@@ -18,6 +18,7 @@ GROUP = "attention_core"
 
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
+"""Decorates the function of a plugin that implements a hook."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

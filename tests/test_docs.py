@@ -38,7 +38,9 @@ def extension(name):
 run_pages, tables = extension("run_pages"), extension("tables")
 PAGES = run_pages.pages()
 REFERENCE = {page.stem: page.read_text("utf-8") for page in (DOCS / "reference").glob("*.md")}
-DOCUMENTED = set(re.findall(r"^\.\. auto\w+:: (\S+)$", "".join(REFERENCE.values()), re.MULTILINE))
+DOCUMENTED = set(
+    re.findall(r"^\.\. auto\w+:: ([\w.]+)(?:\(\))?$", "".join(REFERENCE.values()), re.MULTILINE)
+)
 
 
 def names(module):

@@ -71,7 +71,7 @@ def test_grouped_queries_of_torch(page, torch):
 
 
 @pytest.mark.parametrize("kind", ["none", "attn_mask", "key_padding_mask"])
-def test_multi_head_attention_of_torch(page, torch, kind):
+def test_multi_head_attention_of_torch(torch, kind):
     torch.manual_seed(0)
     layer = torch.nn.MultiheadAttention(8, 2, batch_first=True)
     torch.nn.init.normal_(layer.in_proj_bias)
@@ -89,7 +89,8 @@ def test_multi_head_attention_of_torch(page, torch, kind):
     with torch.no_grad():
         expected, _ = layer(*map(torch.from_numpy, (query, key, value)), **theirs)
     weights = {name: tensor.numpy() for name, tensor in layer.state_dict().items()}
-    close(page["torch_multi_head"](weights, 2, query, key, value, **ours), expected)
+    found = ac.MultiHeadAttention.from_torch(weights, heads=2)(query, key, value, **ours)
+    close(found.output, expected)
 
 
 def test_a_row_of_nothing_in_multi_head_attention_of_torch(torch):
@@ -138,7 +139,7 @@ def test_dot_attention_of_keras(keras):
     close(ours, keras.layers.Attention()([query, value, key]))
 
 
-def test_multi_head_attention_of_keras(page, keras):
+def test_multi_head_attention_of_keras(keras):
     query, key, value = arrays((2, 3, 8), (2, 4, 8), (2, 4, 8))
     layer = keras.layers.MultiHeadAttention(num_heads=2, key_dim=5)
     layer(query, value, key)
@@ -148,8 +149,8 @@ def test_multi_head_attention_of_keras(page, keras):
     weights = arrays(*(weight.shape for weight in layer.weights))
     layer.set_weights(weights)
     mask = np.random.default_rng(0).random((2, 3, 4)) < 0.7
-    ours = page["keras_multi_head"](weights, query, key, value, mask=mask[:, None])
-    close(ours, layer(query, value, key, attention_mask=mask))
+    ours = ac.MultiHeadAttention.from_keras(weights)(query, key, value, mask=mask[:, None])
+    close(ours.output, layer(query, value, key, attention_mask=mask))
 
 
 def test_rows_of_nothing_in_keras(keras):

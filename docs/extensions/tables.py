@@ -39,15 +39,15 @@ def scorers() -> str:
             offer = Offer(spec, plugin.distribution, plugin.version)
             rows.append(
                 [
-                    code(spec.name),
-                    ", ".join(map(code, spec.aliases)),
+                    code(spec.name)
+                    + ("" if offer.is_bundled else f"<br>from {plugin.distribution}"),
+                    "<br>".join(map(code, spec.aliases)),
                     f"{code(spec.formula)}<br>{spec.summary}",
                     ", ".join(map(parameter, offer.signature.parameters.values())),
                     linked(spec.reference),
-                    str(plugin.distribution),
                 ]
             )
-    return table(["name", "aliases", "formula", "parameters", "paper", "package"], sorted(rows))
+    return table(["name", "aliases", "formula", "parameters", "paper"], sorted(rows))
 
 
 def parameter(each: inspect.Parameter) -> str:
