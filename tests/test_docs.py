@@ -78,7 +78,9 @@ def test_every_hook_is_in_the_reference():
 
 def test_every_error_is_in_the_table_and_says_when():
     rows = re.findall(
-        r"^\| \{py:exc\}`~attention_core\.(\w+)` \| `\w+` \| .+ \|$", tables.errors(), re.MULTILINE
+        r"^\| \{py:exc\}`~attention_core\.(\w+)` \| `\w+.*` \| .+ \|$",
+        tables.errors(),
+        re.MULTILINE,
     )
     errors = [
         name
@@ -87,6 +89,7 @@ def test_every_error_is_in_the_table_and_says_when():
     ]
     assert len(errors) >= 15
     assert rows == errors
+    assert "OptionTypeError` | `ValueError`, `TypeError` |" in tables.errors()
 
 
 def test_every_config_key_is_in_the_table_and_says_what_it_means():

@@ -174,9 +174,13 @@ def errors() -> str:
     rows = []
     for error in found:
         builtins = [base for base in error.__mro__ if base.__module__ == "builtins"]
-        caught = builtins[0].__name__
+        nearest = [
+            code(base.__name__)
+            for place, base in enumerate(builtins)
+            if not any(issubclass(each, base) for each in builtins[:place])
+        ]
         text = inspect.getdoc(error) or ""
-        rows.append([f"{{py:exc}}`~attention_core.{error.__name__}`", code(caught), text])
+        rows.append([f"{{py:exc}}`~attention_core.{error.__name__}`", ", ".join(nearest), text])
     return table(["error", "is also a", "when"], rows)
 
 
