@@ -19,6 +19,8 @@ extensions = [
     "sphinx.ext.napoleon",
     "tables",
 ]
+# a table of contents names its pages in order, and takes up others where there are any
+suppress_warnings = ["toc.empty_glob"]
 exclude_patterns = ["_build", "data/*.md"]
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
