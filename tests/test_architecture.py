@@ -61,6 +61,10 @@ NAMES = {
     "parameter_files": "array_files errors registry scorer",
     "config": "errors options parameter_files registry scorer",
     "attention": "call config masking memory options packing registry result scorer",
+    # learning
+    "progress": "",
+    "fitting": "errors progress",
+    "leave_one_out": "attention errors fitting gradients scorer",
     # layers
     "heads": "errors masking packing parallel",
     "layouts": "errors inputs",
@@ -74,7 +78,8 @@ EDGES = {
         "attention errors gradients hookspecs memory multihead multihead_call packing registry "
         "result scorer"
     ),
-    "demo": f"{PUBLIC} errors options parallel parameter_files plot",
+    "demo": f"{PUBLIC} errors fitting leave_one_out options parallel parameter_files plot",
+    "estimators": f"{PUBLIC} errors fitting leave_one_out registry",
     "testing": f"{PUBLIC} contract errors loading offers registry",
     "cli": f"{PUBLIC} config demo errors inputs masking parameter_files plot registry testing",
     "__main__": "cli",
@@ -86,6 +91,7 @@ THIRD_PARTY = {
     "numpy": set(TABLE),
     "pluggy": {"hookspecs", "loading"},
     "rich": {"cli"},
+    "sklearn": {"estimators"},
     "typer": {"cli"},
 }
 # Imported by functions and for type checkers.
@@ -93,8 +99,9 @@ LAZY = {
     "matplotlib": {"demo", "plot", "result"},
     "ml_dtypes": {"array_files"},
     "pytest": {"testing"},
+    "rich": {"cli", "progress"},
     "safetensors": {"array_files"},
-    "scipy": {"cli", "edge_gradients", "plot", "sparse"},
+    "scipy": {"cli", "edge_gradients", "fitting", "plot", "sparse"},
     "threadpoolctl": {"parallel"},
 }
 

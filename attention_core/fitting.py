@@ -1,0 +1,255 @@
+"""Learning the parameters of a scorer: flatten them, minimize a loss, keep the best.
+
+    parameters* = argmin loss(scorer with parameters)
+
+The loss is any function of a scorer that also returns its gradients, which `AttentionResult.vjp`
+computes exactly. L-BFGS-B of SciPy does the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sized
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from attention_core.errors import OptionError, ScorerConfigError, ShapeError
+from attention_core.progress import iterations
+
+__all__ = ["Fit", "Learnable", "Loss", "fit"]
+
+Vector = NDArray[np.float64]
+
+
+class Learnable(Protocol):
+    """What `fit` learns: a `Scorer`, or anything else with parameters in a vector (n,)."""
+
+    @property
+    def parameter_vector(self) -> Vector:
+        """All parameters in one vector."""
+
+    def with_parameter_vector(self, vector: ArrayLike, /) -> Self:
+        """The same with other parameters."""
+
+
+class HasVector(Protocol):
+    """Gradients that know their order, as those of `AttentionResult.vjp` do."""
+
+    @property
+    def parameter_vector(self) -> Vector:
+        """The gradients of all parameters in one vector."""
+
+
+S = TypeVar("S", bound=Learnable)
+Loss = Callable[[S], tuple[float, HasVector | ArrayLike]]
+"""The loss of a scorer, and its gradients: those of `vjp`, or in the order of
+`Scorer.parameter_vector`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit(Generic[S]):
+    """What `fit` found."""
+
+    scorer: S
+    """With the parameters of the best iteration: the least validation loss, or else loss."""
+    losses: tuple[float, ...]
+    """At the start and after every iteration."""
+    validation_losses: tuple[float, ...]
+    """The same of the validation loss; empty without one."""
+    message: str
+    """Why it ended, in words."""
+
+    @property
+    def n_iter(self) -> int:
+        """How many iterations were made."""
+        return len(self.losses) - 1
+
+
+def fit(
+    scorer: S,
+    loss: Loss[S] | Iterable[Loss[S]],
+    *,
+    max_iter: int = 100,
+    tol: float = 1e-5,
+    penalty: float = 0.0,
+    validation: Callable[[S], float] | None = None,
+    patience: int = 10,
+    progress: bool = False,
+) -> Fit[S]:
+    """Learn the parameters of a scorer with L-BFGS-B.
+
+    Parameters
+    ----------
+    scorer
+        Where to start, a `Scorer` or anything like it; it stays as it is.
+    loss
+        A function of a scorer that returns the loss and its gradients; or several of them, such
+        as the losses of mini-batches, each minimized from where the one before ended.
+    max_iter
+        Iterations for each loss, at most. Most need one call of the loss, some more.
+    tol
+        A loss is done when an iteration improves it by less than this fraction of it (of 1, for
+        losses below 1), or when no slope exceeds it.
+    penalty
+        Adds ``penalty * |p - start|^2`` for the vector p of parameters, so that they go no
+        farther from their start than the data ask for.
+    validation
+        The loss of a scorer on other data; the scorer with the least is returned.
+    patience
+        With `validation`: stop after so many iterations without a new least one.
+    progress
+        Whether to show a progress bar on stderr, with rich if it is installed.
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    OptionError
+        For impossible options.
+    ScorerConfigError
+        For a scorer without parameters.
+    ShapeError
+        For gradients of another shape than the parameters.
+    NotDifferentiableError
+        When the loss asks for gradients that the scorer does not offer.
+
+    Notes
+    -----
+    The parameters keep their dtype; the vector that is learned has float64. A step to where the
+    loss is not finite is taken back, as if the loss were infinite there.
+
+    References
+    ----------
+    Byrd, Lu, Nocedal and Zhu 1995, doi:10.1137/0916069 (L-BFGS-B). Le et al. 2011, "On optimization
+    methods for deep learning", ICML (on mini-batches). Prechelt 1998, doi:10.1007/3-540-49430-8_3
+    (early stopping).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import attention_core as ac
+    >>> rng = np.random.default_rng(0)
+    >>> query, key, value = rng.normal(size=(3, 20, 2))
+    >>> truth = ac.make_scorer("general", weight=[[1.0, -0.5], [0.0, 2.0]])
+    >>> target = ac.attend(query, key, value, scorer=truth).context
+    >>> def squared_error(scorer):
+    ...     result = ac.attend(query, key, value, scorer=scorer)
+    ...     error = result.context - target
+    ...     return (error**2).sum(), result.vjp(2 * error)
+    >>> start = ac.make_scorer("general", query_dim=2, key_dim=2, rng=0)
+    >>> found = fit(start, squared_error, tol=1e-9)
+    >>> found.scorer.weight.round(2)
+    array([[ 1. , -0.5],
+           [ 0. ,  2. ]])
+    """
+    from scipy.optimize import minimize  # only learning needs it
+
+    _check(scorer, max_iter=max_iter, patience=patience, tol=tol, penalty=penalty)
+    losses = [loss] if callable(loss) else loss
+    total = max_iter * len(losses) if isinstance(losses, Sized) else None
+    shown = iterations("learning", total) if progress else nullcontext(lambda *_: None)
+    start = scorer.parameter_vector
+    run = _Run(scorer, start, validation, patience)
+    message = "no loss was given"
+    with shown as report:
+        for each in losses:
+            run.begin(each)
+
+            def value_and_slopes(vector: Vector, each: Loss[S] = each) -> tuple[float, Vector]:
+                value, slopes = _evaluated(each, scorer.with_parameter_vector(vector))
+                away = vector - start
+                total = value + penalty * float(away @ away)
+                if not np.isfinite(total):
+                    return np.inf, np.zeros_like(vector)
+                return total, slopes + 2 * penalty * away
+
+            def after(intermediate_result: Any) -> None:
+                run.note(intermediate_result.x, float(intermediate_result.fun))
+                report(len(run.losses) - 1, run.losses[-1])
+                if run.is_stale:
+                    raise StopIteration
+
+            found = minimize(
+                value_and_slopes,
+                run.vector,
+                jac=True,
+                method="L-BFGS-B",
+                callback=after,
+                options={"maxiter": max_iter, "ftol": tol, "gtol": tol},
+            )
+            message = str(found.message)
+            if run.is_stale:
+                message = f"no better validation loss for {patience} iterations"
+                break
+    return Fit(run.best_scorer, tuple(run.losses), tuple(run.validation_losses), message)
+
+
+class _Run(Generic[S]):
+    """What has been tried so far, and the best of it."""
+
+    def __init__(
+        self, scorer: S, start: Vector, validation: Callable[[S], float] | None, patience: int
+    ) -> None:
+        self.scorer = self.best_scorer = scorer
+        self.validation = validation
+        self.patience = patience
+        self.vector = start
+        self.losses: list[float] = []
+        self.validation_losses: list[float] = []
+        self._best = np.inf
+        self._best_at = 0
+
+    def begin(self, loss: Loss[S]) -> None:
+        """Start on a loss; without validation the one before has no say any more."""
+        if self.validation is None:
+            self._best = np.inf
+        if not self.losses:
+            value, _ = _evaluated(loss, self.scorer)
+            if not np.isfinite(value):
+                raise OptionError(
+                    f"loss must be finite at the start, got {value}: the arrays hold NaN or Inf, "
+                    f"or {self.scorer} scores them so"
+                )
+            self.note(self.vector, value)
+
+    def note(self, vector: Vector, loss: float) -> None:
+        """Where an iteration went, and the loss there."""
+        self.vector = vector.copy()  # SciPy goes on working in it
+        scorer = self.scorer.with_parameter_vector(self.vector)
+        self.losses.append(loss)
+        if self.validation is not None:
+            loss = float(self.validation(scorer))
+            self.validation_losses.append(loss)
+        if loss < self._best:
+            self._best, self._best_at, self.best_scorer = loss, len(self.losses), scorer
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether validation has long seen nothing better."""
+        return self.validation is not None and len(self.losses) - self._best_at >= self.patience
+
+
+def _evaluated(loss: Loss[S], scorer: S) -> tuple[float, Vector]:
+    """The loss of a scorer, and its gradients as a vector (n,)."""
+    value, gradients = loss(scorer)
+    slopes = np.asarray(getattr(gradients, "parameter_vector", gradients), np.float64)
+    if slopes.shape != scorer.parameter_vector.shape:
+        raise ShapeError(
+            f"loss must return the gradients of all parameters in one vector of shape "
+            f"{scorer.parameter_vector.shape}, got {slopes.shape}"
+        )
+    return float(value), slopes
+
+
+def _check(scorer: Learnable, **options: float) -> None:
+    if not scorer.parameter_vector.size:
+        raise ScorerConfigError(f"{scorer} has no parameters to learn")
+    for name, value in options.items():
+        least = 1 if name in ("max_iter", "patience") else 0
+        if not least <= value < np.inf:
+            raise OptionError(f"{name} must be a number of at least {least}, got {value!r}")

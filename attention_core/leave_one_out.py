@@ -1,0 +1,163 @@
+"""Losses for learning a scorer from labeled rows: each row is predicted from all the others.
+
+    c_i = sum_{j != i} softmax_{j != i}(score(x_i, x_j)) v_j,    L = mean_i loss(c_i, v_i)
+
+The keys are the rows x_j, their values v_j the labels or targets. Leaving the row itself out is
+what makes this a loss: otherwise it would suffice that every row attend to itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from attention_core.attention import Attention
+from attention_core.errors import ShapeError
+from attention_core.fitting import Loss
+from attention_core.gradients import Gradients
+from attention_core.scorer import Scorer
+
+__all__ = ["Measure", "leave_one_out", "log_loss", "squared_error"]
+
+Array = NDArray[Any]
+Measure = Callable[[Array, Array], tuple[float, Array]]
+"""The mean loss of contexts (n, Dv) given what they should be, and its gradient (n, Dv)."""
+
+# A row that is sure of a wrong label costs log(classes / 1e-3), not infinity.
+_DOUBT = 1e-3
+
+
+def leave_one_out(
+    key: ArrayLike,
+    value: ArrayLike,
+    measure: Measure,
+    *,
+    query: ArrayLike | None = None,
+    rows: ArrayLike | None = None,
+    workers: int | None = None,
+) -> Loss[Scorer]:
+    """The loss of predicting rows from all others, for `fit`.
+
+    Parameters
+    ----------
+    key : (n, D)
+        The rows; also the queries, unless these are given.
+    value : (n, Dv)
+        What is known of them: labels as one-hot vectors, or targets.
+    measure
+        `log_loss`, `squared_error`, or a function like them.
+    query : (n, D), optional
+        The rows as they are to be recognized, such as noisy copies.
+    rows : (m,), optional
+        Integers: the rows that are predicted, such as those of a mini-batch; all when left out.
+        All rows are keys in any case.
+    workers
+        As for `attend`.
+
+    Returns
+    -------
+    Loss
+        A function of a scorer that returns the loss and `Gradients`. Where query and key are the
+        same array, its gradient is that of the key plus, at `rows`, that of the query.
+
+    Raises
+    ------
+    ShapeError
+        For arrays that are not two-dimensional, or differ in their number of rows.
+
+    Notes
+    -----
+    Time grows with m times n. Memory does not: weights are made and used tile by tile.
+
+    References
+    ----------
+    Nadaraya 1964, doi:10.1137/1109020, and Watson 1964, "Smooth regression analysis", Sankhya A 26
+    (the prediction, for a kernel that is given). Goldberger, Roweis, Hinton and Salakhutdinov 2004,
+    "Neighbourhood components analysis", NeurIPS 17 (learning it by leaving one out).
+
+    Examples
+    --------
+    The first two rows are alike and share a label; so do the others.
+
+    >>> import numpy as np
+    >>> import attention_core as ac
+    >>> key = np.array([[3.0, 0.0], [2.0, 0.0], [0.0, 3.0], [0.0, 2.0]])
+    >>> value = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    >>> loss = leave_one_out(key, value, log_loss)
+    >>> for weight in (np.zeros((2, 2)), np.eye(2)):
+    ...     value, gradients = loss(ac.make_scorer("general", weight=weight))
+    ...     print(round(value, 3))
+    1.098
+    0.006
+    """
+    keys, values = np.asarray(key), np.asarray(value)
+    queries = keys if query is None else np.asarray(query)
+    shapes = [array.shape for array in (queries, keys, values)]
+    if any(len(shape) != 2 or shape[0] != len(keys) for shape in shapes):
+        raise ShapeError(
+            f"query (n, D), key (n, D) and value (n, Dv) must have two axes and equally many rows, "
+            f"got {', '.join(map(str, shapes))}"
+        )
+    chosen, expected = np.arange(len(keys)), values
+    if rows is not None:
+        chosen = np.asarray(rows)
+        queries, expected = queries[chosen], values[chosen]
+
+    def is_another(query_positions: Array, key_positions: Array) -> Array:
+        others: Array = chosen[query_positions] != key_positions
+        return others
+
+    def loss(scorer: Scorer) -> tuple[float, Gradients]:
+        result = Attention(scorer, workers=workers)(queries, keys, values, mask=is_another)
+        found, grad = measure(result.context, expected)
+        return found, result.vjp(grad)
+
+    return loss
+
+
+def log_loss(context: Array, expected: Array) -> tuple[float, Array]:
+    """``mean_i -log p_i`` with p_i the weight that fell on the right label, and its gradient.
+
+    Parameters
+    ----------
+    context : (n, classes)
+        The weight that fell on each label.
+    expected : (n, classes)
+        The right labels, one-hot.
+
+    Notes
+    -----
+    A thousandth of p_i is that of a uniform guess, so that no single row can cost infinity.
+
+    Examples
+    --------
+    >>> loss, grad = log_loss(np.array([[0.5, 0.5]]), np.array([[1.0, 0.0]]))
+    >>> round(loss, 4)
+    0.6931
+    >>> float(grad[0, 0].round(3))  # of -log p at p = 1 / 2
+    -1.998
+    """
+    share = np.vecdot(context.astype(np.float64, copy=False), expected)  # (n,)
+    share = (1 - _DOUBT) * share + _DOUBT / context.shape[-1]
+    count = max(len(share), 1)
+    slope = -(1 - _DOUBT) / (count * share)  # (n,)
+    grad: Array = (slope[:, None] * expected).astype(context.dtype)
+    return float(-np.log(share).sum() / count), grad
+
+
+def squared_error(context: Array, expected: Array) -> tuple[float, Array]:
+    """``mean_i |c_i - v_i|^2`` and its gradient.
+
+    Examples
+    --------
+    >>> squared_error(np.array([[1.0], [2.0]]), np.array([[1.0], [4.0]]))
+    (2.0, array([[ 0.],
+           [-2.]]))
+    """
+    error = context.astype(np.float64, copy=False) - expected  # (n, Dv)
+    count = max(len(error), 1)
+    grad: Array = (2 / count * error).astype(context.dtype)
+    return float((error**2).sum() / count), grad

@@ -1,0 +1,321 @@
+"""Learning parameters: the minimizer, the losses, and what they are given."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import attention_core as ac
+from attention_core import progress
+from attention_core.fitting import fit
+from attention_core.leave_one_out import leave_one_out, log_loss, squared_error
+
+
+class Bowl(ac.InnerProductScorer):
+    """A scorer whose loss is written down by hand."""
+
+    def __init__(self, place):
+        self.place = place
+
+
+def bowl(center, scale=1.0):
+    def loss(scorer):
+        away = scorer.place - np.asarray(center)
+        return scale * float(away @ away), 2 * scale * away
+
+    return loss
+
+
+START = Bowl(np.array([3.0, -1.0]))
+
+
+# --- the minimizer ---
+
+
+def test_it_finds_the_least_loss_and_leaves_the_start_alone():
+    found = fit(START, bowl([1.0, 2.0]), tol=1e-12)
+    np.testing.assert_allclose(found.scorer.place, [1, 2], atol=1e-5)
+    assert START.place.tolist() == [3, -1]
+    assert found.losses[0] == 13
+    assert found.losses[-1] < 1e-9
+    assert found.n_iter == len(found.losses) - 1 > 0
+    assert found.validation_losses == ()
+    assert "CONVERGENCE" in found.message
+
+
+def test_parameters_keep_their_dtype():
+    found = fit(Bowl(START.place.astype(np.float32)), bowl([1.0, 2.0]))
+    assert found.scorer.place.dtype == np.float32
+
+
+def test_the_number_of_iterations_is_bounded():
+    valley = np.array([1.0, 1000.0])
+
+    def loss(scorer):
+        away = scorer.place - 1
+        return float(valley @ away**2), 2 * valley * away
+
+    assert fit(START, loss, max_iter=2, tol=0).n_iter == 2
+
+
+def test_a_penalty_holds_parameters_near_their_start():
+    # |p - c|^2 + w |p - s|^2 is least at (c + w s) / (1 + w)
+    found = fit(START, bowl([1.0, 2.0]), penalty=3.0, tol=1e-12)
+    np.testing.assert_allclose(found.scorer.place, [2.5, -0.25], atol=1e-5)
+    assert found.losses[-1] == pytest.approx(13 * 0.75)
+
+
+def test_several_losses_are_minimized_one_after_the_other():
+    begun = []
+
+    def losses():
+        for center in ([1.0, 2.0], [0.0, 5.0]):
+            begun.append(center)
+            yield bowl(center)
+
+    found = fit(START, losses(), tol=1e-12)
+    assert len(begun) == 2
+    np.testing.assert_allclose(found.scorer.place, [0, 5], atol=1e-5)
+
+
+def test_the_best_of_validation_is_returned_and_learning_stops_after_it():
+    steps = [START.place + np.array([0.0, step]) for step in np.linspace(0, 4, 20)]
+
+    def validation(scorer):
+        return abs(float(scorer.place[1]) - 1)
+
+    found = fit(START, map(bowl, steps), validation=validation, patience=4, tol=1e-12)
+    assert found.scorer.place[1] == pytest.approx(1, abs=0.15)
+    assert found.validation_losses.index(min(found.validation_losses)) == found.n_iter - 4
+    assert len(found.validation_losses) == len(found.losses)
+    assert found.message == "no better validation loss for 4 iterations"
+
+
+@pytest.mark.parametrize("outside", [np.nan, np.inf, -np.inf])
+def test_steps_to_where_the_loss_is_not_finite_are_taken_back(outside):
+    def loss(scorer):
+        (place,) = scorer.place
+        if place > 1:
+            return outside, [outside]
+        return -float(place), [-1.0]
+
+    found = fit(Bowl(np.array([0.0])), loss, tol=0, max_iter=20)
+    assert 0 <= found.scorer.place[0] <= 1
+    assert np.isfinite(found.losses).all()
+
+
+def test_anything_with_a_parameter_vector_can_be_learned():
+    class Model:
+        def __init__(self, vector):
+            self.parameter_vector = vector
+
+        def with_parameter_vector(self, vector):
+            return Model(np.array(vector))
+
+    def loss(model):
+        away = model.parameter_vector - 2
+        return float(away @ away), Model(2 * away)
+
+    found = fit(Model(np.zeros(3)), loss, tol=1e-12)
+    np.testing.assert_allclose(found.scorer.parameter_vector, 2, atol=1e-5)
+
+
+def test_a_loss_that_is_not_finite_at_the_start():
+    with pytest.raises(ac.OptionError) as error:
+        fit(START, lambda scorer: (np.nan, np.zeros(2)))
+    assert str(error.value) == (
+        "loss must be finite at the start, got nan: the arrays hold NaN or Inf, "
+        "or scorer Bowl scores them so"
+    )
+
+
+def test_gradients_of_another_shape():
+    with pytest.raises(ac.ShapeError) as error:
+        fit(START, lambda scorer: (1.0, np.zeros(3)))
+    assert str(error.value) == (
+        "loss must return the gradients of all parameters in one vector of shape (2,), got (3,)"
+    )
+
+
+def test_nothing_to_learn():
+    with pytest.raises(ac.ScorerConfigError) as error:
+        fit(ac.make_scorer("dot"), bowl([1.0, 2.0]))
+    assert str(error.value) == "scorer 'dot' (attention-core 0.1.0) has no parameters to learn"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_iter": 0}, "max_iter must be a number of at least 1, got 0"),
+        ({"patience": 0}, "patience must be a number of at least 1, got 0"),
+        ({"tol": -1e-3}, "tol must be a number of at least 0, got -0.001"),
+        ({"penalty": np.nan}, "penalty must be a number of at least 0, got nan"),
+    ],
+)
+def test_impossible_options(options, message):
+    with pytest.raises(ac.OptionError) as error:
+        fit(START, bowl([1.0, 2.0]), **options)
+    assert str(error.value) == message
+
+
+# --- progress ---
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("with_rich", [True, False])
+def test_progress_in_a_terminal(monkeypatch, with_rich):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    if not with_rich:
+        monkeypatch.setitem(sys.modules, "rich.console", None)
+    fit(START, bowl([1.0, 2.0]), max_iter=7, progress=True)
+    output = sys.stderr.getvalue()
+    assert "learning" in output
+    assert "/7" in output
+    assert "loss" in output
+    assert output.removesuffix("\x1b[?25h").endswith("\n")  # rich shows the cursor again
+
+
+@pytest.mark.parametrize("with_rich", [True, False])
+def test_no_progress_in_a_pipe(monkeypatch, capsys, with_rich):
+    if not with_rich:
+        monkeypatch.setitem(sys.modules, "rich.console", None)
+    fit(START, bowl([1.0, 2.0]), progress=True)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_progress_without_a_known_end(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    with progress.iterations("learning", None) as report:
+        report(3, 0.5)
+    assert sys.stderr.getvalue() == "\rlearning 3  loss 0.5         \n"
+
+
+# --- leaving one out ---
+
+
+@pytest.fixture
+def labeled(rng):
+    key = rng.normal(size=(30, 4))
+    codes = rng.integers(0, 3, 30)
+    return key, np.eye(3)[codes]
+
+
+SCORERS = {
+    "general": {"query_dim": 4, "key_dim": 4, "rng": 1},
+    "additive": {"query_dim": 4, "key_dim": 4, "hidden_dim": 6, "rng": 1},
+}
+
+
+@pytest.mark.parametrize("measure", [log_loss, squared_error])
+@pytest.mark.parametrize("name", SCORERS)
+@pytest.mark.parametrize("rows", [None, [2, 7, 29]])
+def test_each_row_is_predicted_from_the_others(labeled, name, measure, rows):
+    key, value = labeled
+    scorer = ac.make_scorer(name, **SCORERS[name])
+    contexts = []
+    for row in range(30) if rows is None else rows:
+        others = np.arange(30) != row
+        contexts.append(ac.attend(key[row], key[others], value[others], scorer=scorer).context)
+    expected, _ = measure(np.array(contexts), value if rows is None else value[rows])
+    loss, _ = leave_one_out(key, value, measure, rows=rows)(scorer)
+    assert loss == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("measure", [log_loss, squared_error])
+@pytest.mark.parametrize("name", SCORERS)
+@pytest.mark.parametrize("rows", [None, [2, 7, 29]])
+def test_gradients_agree_with_finite_differences(labeled, rng, name, measure, rows):
+    key, value = labeled
+    scorer = ac.make_scorer(name, **SCORERS[name])
+    loss = leave_one_out(key, value, measure, rows=rows)
+    _, gradients = loss(scorer)
+    along = rng.normal(size=scorer.parameter_vector.shape)
+    step = 1e-6 * along
+    ends = [
+        loss(scorer.with_parameter_vector(scorer.parameter_vector + sign * step))[0]
+        for sign in (1, -1)
+    ]
+    assert gradients.parameter_vector @ along == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-5)
+    # the rows are query and key at once
+    change = 1e-6 * rng.normal(size=key.shape)
+    ends = [
+        leave_one_out(key + sign * change, value, measure, rows=rows)(scorer)[0] for sign in (1, -1)
+    ]
+    slope = (gradients.key * change).sum()
+    slope += (gradients.query * (change if rows is None else change[rows])).sum()
+    assert slope == pytest.approx((ends[0] - ends[1]) / 2, rel=1e-4)
+
+
+def test_a_wrong_label_costs_no_infinity():
+    loss, grad = log_loss(np.array([[0.0, 1.0]]), np.array([[1.0, 0.0]]))
+    assert loss == pytest.approx(np.log(2 / 1e-3))
+    assert np.isfinite(grad).all()
+
+
+@pytest.mark.parametrize("measure", [log_loss, squared_error])
+def test_no_rows_cost_nothing(measure):
+    loss, grad = measure(np.zeros((0, 2)), np.zeros((0, 2)))
+    assert loss == 0
+    assert grad.shape == (0, 2)
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        ((3, 2), (3, 2), (4, 1)),
+        ((3, 2), (3, 2), (3,)),
+        ((1, 3, 2), (1, 3, 2), (3, 1)),
+        ((2, 2), (3, 2), (3, 1)),
+    ],
+)
+def test_arrays_that_are_no_rows(shapes):
+    query, key, value = map(np.zeros, shapes)
+    with pytest.raises(ac.ShapeError) as error:
+        leave_one_out(key, value, log_loss, query=query)
+    assert str(error.value) == (
+        "query (n, D), key (n, D) and value (n, Dv) must have two axes and equally many rows, "
+        f"got {', '.join(map(str, shapes))}"
+    )
+
+
+def test_rows_may_be_recognized_from_copies(labeled, rng):
+    key, value = labeled
+    copies = key + 0.1 * rng.normal(size=key.shape)
+    scorer = ac.make_scorer("general", **SCORERS["general"])
+    mask = ~np.eye(30, dtype=bool)
+    for rows in (None, [4, 1]):
+        chosen = slice(None) if rows is None else rows
+        context = ac.attend(copies, key, value, scorer=scorer, mask=mask).context[chosen]
+        expected, _ = log_loss(context, value[chosen])
+        loss, _ = leave_one_out(key, value, log_loss, query=copies, rows=rows)(scorer)
+        assert loss == pytest.approx(expected)
+
+
+def test_learning_by_leaving_one_out(rng):
+    """Labels depend on one feature of five: the learned weight sees it and little else."""
+    key = rng.normal(size=(300, 5))
+    value = np.eye(2)[(key[:, 2] > 0).astype(int)]
+    start = ac.make_scorer("general", weight=0.3 * np.eye(5))
+    loss = leave_one_out(key, value, log_loss)
+    found = fit(start, loss, max_iter=50, penalty=1e-3)
+    assert found.losses[-1] < 0.4 * found.losses[0]
+    strength = np.abs(np.diag(found.scorer.weight))
+    assert strength[2] > 3 * np.delete(strength, 2).max()
+
+
+def test_fitting_needs_no_scikit_learn():
+    code = (
+        "import sys; sys.modules['sklearn'] = None; sys.modules['rich'] = None; "
+        "import attention_core.fitting, attention_core.leave_one_out"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
