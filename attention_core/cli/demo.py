@@ -31,7 +31,10 @@ INTRODUCTION = (
     "the values, each times its weight, is the [bold]context[/]: how much weight fell on each "
     "label. The label with the most is the answer."
 )
-NOTE = "No scorer was trained. Pixels run from 0 to 1; for general, the mean key is subtracted."
+NOTE = (
+    "Pixels run from 0 to 1; for general, the mean key is subtracted. What was learned was learned "
+    "from the keys alone, by reading each with all others; nothing else was trained."
+)
 
 
 @app.callback(invoke_without_command=True)
@@ -79,6 +82,7 @@ def demo(
 def _as_json(outcome: Outcome) -> dict[str, str | float]:
     return {
         "scorer": outcome.scorer,
+        "learned": outcome.learned,
         "accuracy": round(outcome.accuracy, 4),
         "milliseconds": round(outcome.milliseconds, 3),
     }

@@ -31,7 +31,7 @@ def show_table(console: Console, outcomes: Iterable[Outcome]) -> None:
     for outcome in outcomes:
         table.add_row(
             Text(outcome.scorer, style="bold"),
-            Text(outcome.formula),
+            Text("the same, learned" if outcome.learned else outcome.formula),
             f"{outcome.accuracy:.3f}",
             f"{outcome.milliseconds:.1f}",
         )

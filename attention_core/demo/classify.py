@@ -23,6 +23,7 @@ class Row:
 
     config: str
     centered: bool = False
+    learned: bool = False
 
 
 ROWS = (
@@ -30,8 +31,10 @@ ROWS = (
     Row("scaled_dot.toml"),
     Row("general.toml", centered=True),
     Row("additive.toml"),
+    Row("general_learned.toml", centered=True, learned=True),
+    Row("additive_learned.toml", learned=True),
 )
-"""From the simplest to the strongest idea of what alike means."""
+"""From the simplest idea of what alike means to those that were learned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,12 @@ class Outcome:
     milliseconds: float
     """One pass over all queries: the median of a few runs."""
     result: AttentionResult
+    learned: bool = False
+
+    @property
+    def title(self) -> str:
+        """The scorer, and whether its parameters were learned."""
+        return f"{self.scorer}, learned" if self.learned else self.scorer
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +93,7 @@ def classify(row: Row, digits: Digits, *, runs: int = 5) -> Outcome:
         accuracy=float((answers == digits.labels[KEYS:]).mean()),
         milliseconds=1000 * median(_seconds(attention, query, key, value) for _ in range(runs)),
         result=result,
+        learned=row.learned,
     )
 
 

@@ -123,7 +123,7 @@ def _accuracies(figure: Figure, outcomes: Sequence[Outcome], chosen: Outcome) ->
     bars = axes.barh(places, [outcome.accuracy for outcome in outcomes], color=colors, height=0.6)
     axes.bar_label(bars, [f"{outcome.accuracy:.3f}" for outcome in outcomes], padding=4)
     axes.set(yticks=places, xticks=[], xlim=(0, 1.15))
-    axes.set_yticklabels([outcome.scorer for outcome in outcomes])
+    axes.set_yticklabels([outcome.title for outcome in outcomes])
     axes.invert_yaxis()
     _plain(axes)
     axes.set_title("accuracy on 597 queries", loc="left", fontsize=12, weight="bold", pad=10)
