@@ -12,7 +12,7 @@ from benchmarks.cases import Inputs, Problem
 
 
 def version() -> str:
-    return ac.__version__
+    return str(ac.__version__)
 
 
 def prepare(problem: Problem, inputs: Inputs) -> Callable[[], Any]:
