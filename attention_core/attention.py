@@ -190,7 +190,7 @@ class Attention:
     softcap: float | None
     tile: tuple[int, int] | None
     workers: int | None
-    _is_plain: bool = field(repr=False)
+    _is_plain: bool = field(init=False, repr=False)
 
     def __init__(
         self,

@@ -6,6 +6,7 @@ work may be cut in `test_tiles.py`, and what is refused in `test_attend_errors.p
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from itertools import permutations
 
@@ -784,3 +785,14 @@ def test_large_queries_and_small_keys_meet_at_ordinary_scores():
     np.testing.assert_allclose(result.scores, [[1, 3], [-1, -3]], rtol=1e-6)
     row = np.exp([0.0, 2.0]) / np.exp([0.0, 2.0]).sum()
     np.testing.assert_allclose(result.weights, [row, row[::-1]], rtol=1e-5)
+
+
+def test_an_attention_is_replaced_like_any_dataclass():
+    wide = ac.Attention("dot", window=(3, 0))
+    narrow = dataclasses.replace(wide, window=(1, 0))
+    assert (narrow.window, wide.window) == ((1, 0), (3, 0))
+    rows = np.eye(4)
+    np.testing.assert_array_equal(
+        narrow(rows, rows, rows).weights,
+        ac.attend(rows, rows, rows, scorer="dot", window=(1, 0)).weights,
+    )
