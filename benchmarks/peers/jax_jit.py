@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.cases import Array, Inputs, Problem
+from benchmarks.peers import UnsupportedError
 
 
 def version() -> str:
@@ -24,6 +25,8 @@ def to_numpy(result: Any) -> Array:
 def prepare(problem: Problem, inputs: Inputs) -> Callable[[], Any]:
     arrays: list[Any] = [jnp.asarray(array) for array in inputs[:6]]
     if problem.scorer == "scaled_dot":
+        if problem.dtype == "float16":
+            raise UnsupportedError("on CPUs JAX's dot_product_attention takes no float16")
         # their layout is (batch, length, heads, features)
         heads = [
             jnp.moveaxis(array.reshape(-1, *array.shape[-2:]), 0, -2)[None] for array in arrays[:3]
