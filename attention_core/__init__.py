@@ -36,8 +36,6 @@ from attention_core.errors import (
 from attention_core.gradients import Gradients
 from attention_core.hookspecs import ScorerSpec, hookimpl
 from attention_core.memory import Memory
-from attention_core.multihead import MultiHeadAttention
-from attention_core.multihead_call import MultiHeadResult
 from attention_core.packing import Packing
 from attention_core.registry import Registry, ScorerInfo, make_scorer, register_scorer, scorers
 from attention_core.result import AttentionResult, TopK
@@ -45,6 +43,8 @@ from attention_core.scorer import InnerProductScorer, Scorer
 
 if TYPE_CHECKING:
     from attention_core import plot as plot
+    from attention_core.multihead import MultiHeadAttention
+    from attention_core.multihead_call import MultiHeadResult
 
 __all__ = [
     "AmbiguousScorerError",
@@ -85,10 +85,18 @@ __all__ = [
 ]
 
 
+_LAYERS = {
+    "MultiHeadAttention": "attention_core.multihead",
+    "MultiHeadResult": "attention_core.multihead_call",
+}
+
+
 def __getattr__(name: str) -> Any:
-    """What is imported or read when asked for: ``plot`` and ``__version__``."""
+    """What is imported or read when asked for: ``plot``, layers and ``__version__``."""
     if name == "plot":
         return import_module("attention_core.plot")
+    if name in _LAYERS:
+        return getattr(import_module(_LAYERS[name]), name)
     if name == "__version__":
         from importlib.metadata import version  # reading metadata costs more than importing us
 

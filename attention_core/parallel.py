@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import copy_context
 from functools import cache, partial
 from queue import SimpleQueue
@@ -190,8 +192,22 @@ if hasattr(os, "register_at_fork"):
 def _blas() -> Sequence[Any]:
     from threadpoolctl import ThreadpoolController  # the smallest calls do without
 
-    libraries: Sequence[Any] = ThreadpoolController().select(user_api="blas").lib_controllers
+    with _signals_wait():
+        libraries: Sequence[Any] = ThreadpoolController().select(user_api="blas").lib_controllers
     return libraries
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Let interrupts wait: one that falls into a callback of C code would be lost."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class blas_on_one_thread:
