@@ -1,9 +1,10 @@
 """The learned parameters in ``configs``, made again by ``python -m attention_core.demo.train``.
 
 Learned from the keys alone, the first 1,200 images: each is read by attending to the 1,199 others,
-and the log loss of these readings is minimized. The 597 queries have no part in that; but penalties,
-noise and the seed were chosen among some thirty with an eye on their accuracy, so it is a little
-higher than that of new images would be. Seeds 0, 1 and 2 of `additive` give 0.958, 0.970 and 0.965.
+and the log loss of these readings is minimized. The 597 queries have no part in that; but
+penalties, noise and the seed were chosen among some thirty with an eye on their accuracy, so it is
+a little higher than that of new images would be. Seeds 0, 1 and 2 of `additive` give 0.958, 0.970
+and 0.965.
 """
 
 from __future__ import annotations
