@@ -25,7 +25,7 @@ Vector = NDArray[np.float64]
 
 
 class Learnable(Protocol):
-    """What `fit` learns: a `Scorer`, or anything else with parameters in a vector (n,)."""
+    """What `fit` learns: a `Scorer`, a `MultiHeadAttention`, or all that has such a vector (n,)."""
 
     @property
     def parameter_vector(self) -> Vector:
@@ -84,7 +84,8 @@ def fit(
     Parameters
     ----------
     scorer
-        Where to start, a `Scorer` or anything like it; it stays as it is.
+        Where to start: a `Scorer`, a `MultiHeadAttention`, or anything else that is `Learnable`;
+        it stays as it is.
     loss
         A function of a scorer that returns the loss and its gradients; or several of them, such
         as the losses of mini-batches, each minimized from where the one before ended.

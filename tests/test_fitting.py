@@ -124,6 +124,36 @@ def test_anything_with_a_parameter_vector_can_be_learned():
     np.testing.assert_allclose(found.scorer.parameter_vector, 2, atol=1e-5)
 
 
+def test_a_layer_of_heads_is_learned_with_its_scorers(rng):
+    """What one layer does, another learns: projections, output and the scorers of its heads."""
+    query, key, value = rng.normal(size=(3, 6, 2)), rng.normal(size=(5, 2)), rng.normal(size=(5, 2))
+    start, truth = (
+        ac.MultiHeadAttention.initialize(
+            2,
+            heads=2,
+            scorer=[ac.make_scorer("general", query_dim=1, key_dim=1, rng=seed), "scaled_dot"],
+            biases=True,
+            rng=seed,
+        )
+        for seed in (0, 1)
+    )
+    target = truth(query, key, value).output
+
+    def loss(layer):
+        result = layer(query, key, value)
+        error = result.output - target
+        return float((error**2).sum()), result.vjp(2 * error)
+
+    found = fit(start, loss, tol=1e-12, max_iter=500)
+    assert isinstance(found.scorer, ac.MultiHeadAttention)
+    assert found.losses[-1] < 1e-3 * found.losses[0]
+    assert loss(found.scorer)[0] == pytest.approx(min(found.losses))
+    learned = set(start.parameters) - {"key_bias"}  # adds the same to every score of a query
+    assert "heads.0.weight" in learned
+    for name in learned:
+        assert not np.allclose(found.scorer.parameters[name], start.parameters[name]), name
+
+
 def test_a_loss_that_is_not_finite_at_the_start():
     with pytest.raises(ac.OptionError) as error:
         fit(START, lambda scorer: (np.nan, np.zeros(2)))
