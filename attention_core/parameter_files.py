@@ -36,6 +36,7 @@ class Parameters(NamedTuple):
     """What a file of parameters holds."""
 
     arrays: dict[str, Array]
+    """The arrays, by name."""
     scorer: dict[str, Any] | None
     """The scorer's config without its arrays; None in a plain file of arrays."""
 

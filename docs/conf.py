@@ -14,6 +14,7 @@ release = version = attention_core.__version__
 
 extensions = [
     "myst_parser",
+    "prose",
     "run_pages",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",

@@ -1,0 +1,31 @@
+"""What autodoc and napoleon make of the docstrings of attributes and data, put right.
+
+"The scores: (..., L, S)" is a sentence, but napoleon takes what stands before a colon in the first
+line for a type, and moves it to the end. And a value without a docstring of its own has that of its
+type, which says nothing of the value: its page does.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+__all__ = ["put_right", "setup"]
+
+
+def put_right(_: Sphinx, what: str, __: str, value: Any, ___: Any, lines: list[str]) -> None:
+    """Drop the docstring of a type, and begin any other with a comment, which is not shown."""
+    if what in ("attribute", "data", "property"):
+        of_type = (inspect.getdoc(type(value)) or "").splitlines()
+        is_of_type = of_type and lines[: len(of_type)] == of_type
+        lines[:] = [] if is_of_type else ["..", "", *lines]
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """What Sphinx calls."""
+    app.setup_extension("sphinx.ext.autodoc")
+    app.connect("autodoc-process-docstring", put_right, priority=400)  # napoleon's is 500
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
