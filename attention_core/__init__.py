@@ -35,9 +35,10 @@ from attention_core.errors import (
 )
 from attention_core.gradients import Gradients
 from attention_core.hookspecs import ScorerSpec, hookimpl
+from attention_core.installed import make_scorer, register_scorer, scorers
 from attention_core.memory import Memory
 from attention_core.packing import Packing
-from attention_core.registry import Registry, ScorerInfo, make_scorer, register_scorer, scorers
+from attention_core.registry import Registry, ScorerInfo
 from attention_core.result import AttentionResult, TopK
 from attention_core.scorer import InnerProductScorer, Scorer
 

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from attention_core.call import attend_masked, attend_plainly, prepare
+from attention_core.installed import default_registry
 from attention_core.masking import Masking, PairFunction
 from attention_core.memory import Memory
 from attention_core.options import OPTIONS, check_option
 from attention_core.packing import PackedMasking, Packing
-from attention_core.registry import default_registry
 from attention_core.result import AttentionResult
 from attention_core.scorer import Scorer
 

@@ -23,9 +23,10 @@ from attention_core.errors import (
     ScorerLookupError,
     did_you_mean,
 )
+from attention_core.installed import default_registry
 from attention_core.options import OPTIONS, check_option
 from attention_core.parameter_files import read_parameters
-from attention_core.registry import Registry, default_registry
+from attention_core.registry import Registry
 from attention_core.scorer import Scorer
 
 __all__ = ["read_config"]

@@ -133,7 +133,7 @@ def load_scorer(path: str | Path, registry: Registry | None = None) -> Scorer:
     True
     """
     if registry is None:
-        from attention_core.registry import default_registry  # reading arrays needs no names
+        from attention_core.installed import default_registry  # reading arrays needs no names
 
         registry = default_registry()
     arrays, scorer = read_parameters(path)

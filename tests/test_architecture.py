@@ -57,10 +57,11 @@ NAMES = {
     "distributions": "",
     "loading": "distributions errors hookspecs offers",
     "registry": "claims distributions errors hookspecs loading offers scorer",
+    "installed": "claims errors hookspecs registry scorer",
     "array_files": "errors files",
-    "parameter_files": "array_files errors registry scorer",
-    "config": "errors options parameter_files registry scorer",
-    "attention": "call config masking memory options packing registry result scorer",
+    "parameter_files": "array_files errors installed registry scorer",
+    "config": "errors installed options parameter_files registry scorer",
+    "attention": "call config installed masking memory options packing registry result scorer",
     # learning
     "progress": "",
     "fitting": "errors progress",
@@ -75,13 +76,13 @@ NAMES = {
 PUBLIC = "attention_core"
 EDGES = {
     PUBLIC: (
-        "attention errors gradients hookspecs memory multihead multihead_call packing registry "
-        "result scorer"
+        "attention errors gradients hookspecs installed memory multihead multihead_call packing "
+        "registry result scorer"
     ),
     "demo": f"{PUBLIC} errors fitting leave_one_out options parallel parameter_files plot",
-    "estimators": f"{PUBLIC} errors fitting leave_one_out registry",
-    "testing": f"{PUBLIC} contract errors loading offers registry",
-    "cli": f"{PUBLIC} config demo errors inputs masking parameter_files plot registry testing",
+    "estimators": f"{PUBLIC} errors fitting installed leave_one_out",
+    "testing": f"{PUBLIC} contract errors installed loading offers",
+    "cli": f"{PUBLIC} config demo errors inputs installed masking parameter_files plot testing",
     "__main__": "cli",
 }
 TABLE = {row: set(cell.split()) for row, cell in (ENGINE | NAMES | EDGES).items()}

@@ -12,7 +12,7 @@ from fakes import SCORER, hooks
 from typer.testing import CliRunner
 
 import attention_core as ac
-from attention_core import registry
+from attention_core import installed
 from attention_core.cli.app import app
 
 install = fakes.install
@@ -23,7 +23,7 @@ RBF = "name='rbf', factory='acme_attention.rbf:FakeScorer', summary='Gaussian ke
 @pytest.fixture
 def run(install, monkeypatch):
     """Run the command line with a registry of its own; the default is not touched."""
-    monkeypatch.setattr(registry, "_default", None)
+    monkeypatch.setattr(installed, "_default", None)
 
     def run(*arguments, code=0, width=200):
         monkeypatch.setenv("COLUMNS", str(width))

@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from typer.testing import CliRunner
 
 import attention_core as ac
-from attention_core import registry
+from attention_core import installed
 from attention_core.cli import blocks, outputs
 from attention_core.cli.app import app
 from attention_core.parameter_files import read_arrays, save_parameters, write_arrays
@@ -289,7 +289,7 @@ class Fragile(ac.Scorer):
 
 
 def test_a_failure_halfway_leaves_the_old_output(folder, monkeypatch):
-    monkeypatch.setattr(registry, "_default", ac.Registry())
+    monkeypatch.setattr(installed, "_default", ac.Registry())
     ac.register_scorer(ac.ScorerSpec(name="fragile", factory=Fragile))
     monkeypatch.setattr(blocks, "_rows_per_block", lambda _: 1)
     np.save("out.npy", np.zeros(1))

@@ -9,7 +9,7 @@ from test_testing_plugin import DESCRIBED, MATHS
 from typer.testing import CliRunner
 
 import attention_core as ac
-from attention_core import registry
+from attention_core import installed
 from attention_core.cli.app import app
 from attention_core.testing import run_checks, scorer_checks
 
@@ -20,7 +20,7 @@ CORE = f"attention-core {ac.__version__}"
 @pytest.fixture
 def run(install, monkeypatch):
     """Run the command with a registry of its own; the default is not touched."""
-    monkeypatch.setattr(registry, "_default", None)
+    monkeypatch.setattr(installed, "_default", None)
 
     def run(*arguments, code=0):
         result = CliRunner().invoke(app, ["check", *arguments])

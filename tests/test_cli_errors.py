@@ -14,7 +14,7 @@ from fakes import SCORER, hooks
 from typer.testing import CliRunner
 
 import attention_core as ac
-from attention_core import registry
+from attention_core import installed
 from attention_core.cli.app import app
 
 install = fakes.install
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("default::attention_core.PluginWarning")
 def fails(install, tmp_path, monkeypatch, rng):
     """Attend to arrays of `tmp_path`, and give back what stderr says of it, split into lines."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(registry, "_default", None)
+    monkeypatch.setattr(installed, "_default", None)
     arrays = {
         "query": rng.standard_normal((2, 5, 4)),
         "key": rng.standard_normal((2, 7, 4)),

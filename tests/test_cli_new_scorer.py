@@ -14,7 +14,7 @@ from projects import ROOT, Environment, build
 from typer.testing import CliRunner
 
 import attention_core as ac
-from attention_core import registry
+from attention_core import installed
 from attention_core.cli.app import app
 
 install = fakes.install
@@ -33,7 +33,7 @@ FILES = [
 def run(install, tmp_path, monkeypatch):
     """Run the command in an empty folder, with a registry of its own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(registry, "_default", None)
+    monkeypatch.setattr(installed, "_default", None)
 
     def run(*arguments, code=0):
         result = CliRunner().invoke(app, ["new-scorer", *arguments])

@@ -24,8 +24,8 @@ from attention_core import (
     ScorerContractError,
     ScorerSpec,
     UnknownScorerError,
+    installed,
 )
-from attention_core import registry as registry_module
 
 install = fakes.install
 BUNDLED = ["additive", "dot", "general", "scaled_dot"]
@@ -560,7 +560,7 @@ def test_keys_that_are_no_names_are_unknown_parameters(registry):
 
 @pytest.fixture
 def no_default(monkeypatch):
-    monkeypatch.setattr(registry_module, "_default", None)
+    monkeypatch.setattr(installed, "_default", None)
 
 
 def test_the_default_is_built_once_by_many_threads(no_default, monkeypatch):
@@ -577,7 +577,7 @@ def test_the_default_is_built_once_by_many_threads(no_default, monkeypatch):
 
     def work():
         barrier.wait()
-        got.append(registry_module.default_registry())
+        got.append(installed.default_registry())
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:

@@ -9,7 +9,7 @@ import pytest
 from fakes import HOOKS, hooks
 
 import attention_core as ac
-from attention_core import registry
+from attention_core import installed
 from attention_core.testing import CheckError, check_plugin, plugin_checks, run_checks
 
 install = fakes.install
@@ -35,7 +35,7 @@ MATHS = '''
 
 @pytest.fixture(autouse=True)
 def fresh_registry(install, monkeypatch):
-    monkeypatch.setattr(registry, "_default", None)
+    monkeypatch.setattr(installed, "_default", None)
 
 
 def failures(module="acme_attention.hooks"):

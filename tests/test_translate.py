@@ -10,7 +10,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from attention_core import Attention, Scorer, ScorerSpec, register_scorer, registry
+from attention_core import Attention, Scorer, ScorerSpec, installed, register_scorer
 from attention_core.demo.translate import train as training
 from attention_core.demo.translate.alphabet import (
     LONGEST,
@@ -259,7 +259,7 @@ class Nearness(Scorer):
 
 @pytest.fixture
 def nearness(monkeypatch):
-    monkeypatch.setattr(registry, "_default", None)
+    monkeypatch.setattr(installed, "_default", None)
     register_scorer(ScorerSpec(name="nearness", factory=Nearness, summary="of a stranger"))
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from attention_core import OptionError, UnknownScorerError
 from attention_core.cli.values import settings
-from attention_core.registry import default_registry
+from attention_core.installed import default_registry
 from attention_core.testing import Check, Report, plugin_checks, run_checks, scorer_checks
 
 __all__ = ["check"]

@@ -12,7 +12,7 @@ import typer
 
 import attention_core
 from attention_core import OptionError, UnknownScorerError
-from attention_core.registry import default_registry
+from attention_core.installed import default_registry
 
 __all__ = ["new_scorer"]
 

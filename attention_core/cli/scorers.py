@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from attention_core import PluginWarning, Registry, ScorerInfo
-from attention_core.registry import default_registry
+from attention_core.installed import default_registry
 
 __all__ = ["scorers"]
 
