@@ -28,7 +28,8 @@ class Memory:
     Parameters
     ----------
     scorer
-        The scorer the keys are prepared for; a memory serves no other.
+        The scorer the keys are prepared for. The memory serves this very object, not another that
+        was made in the same way.
     key : (..., S, Dk)
     value : (..., S, Dv)
         S may be 0.
@@ -37,6 +38,13 @@ class Memory:
     ------
     ShapeError, DTypeError
         For keys and values that do not fit together.
+
+    Notes
+    -----
+    The dtype of key and value decides what the projection is computed in: float64 for float64 and
+    integers, float32 for float32 and half precision. A float64 query gets a float64 result from
+    any memory, but where the scorer projects keys, as `additive` does, and they came in float32,
+    the result has the accuracy of float32. Make the memory of float64 keys to have all digits.
 
     Examples
     --------

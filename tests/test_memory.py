@@ -239,6 +239,30 @@ def test_query_and_memory_meet_in_the_wider_dtype(rng, query, key, value, expect
     np.testing.assert_allclose(result.context, direct.context, rtol=2e-5, atol=2e-6)
 
 
+def test_keys_are_projected_in_the_precision_they_came_in(case, rng):
+    query, key, value = case.arrays(rng, dtype=np.float32)
+    query = query.astype(np.float64)
+    attention = ac.Attention(case.scorer)
+    direct = attention(query, key, value).context
+    wide = attention(query, attention.memory(key.astype(np.float64), value)).context
+    np.testing.assert_array_equal(wide, direct)
+    narrow = attention(query, attention.memory(key, value)).context
+    assert narrow.dtype == np.float64
+    if type(case.scorer).project_key is ac.Scorer.project_key:
+        np.testing.assert_array_equal(narrow, direct)
+    else:
+        np.testing.assert_allclose(narrow, direct, rtol=2e-5, atol=2e-6)
+
+
+def test_a_memory_serves_no_equal_scorer(rng):
+    case = make_case("additive")
+    query, key, value = case.arrays(rng)
+    memory = ac.Attention(case.scorer).memory(key, value)
+    twin = case.scorer.with_parameters({})
+    with pytest.raises(ac.OptionError, match="^this memory was prepared for another scorer"):
+        ac.attend(query, memory, scorer=twin)
+
+
 def test_an_empty_memory_is_a_fully_masked_row(case, rng):
     query, key, value = case.arrays(rng, keys=0)
     memory = ac.Attention(case.scorer).memory(key, value)
