@@ -259,7 +259,7 @@ def test_a_memory_serves_no_equal_scorer(rng):
     query, key, value = case.arrays(rng)
     memory = ac.Attention(case.scorer).memory(key, value)
     twin = case.scorer.with_parameters({})
-    with pytest.raises(ac.OptionError, match="^this memory was prepared for another scorer"):
+    with pytest.raises(ac.OptionError, match=r"^this memory was prepared for another scorer"):
         ac.attend(query, memory, scorer=twin)
 
 
