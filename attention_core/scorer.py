@@ -103,10 +103,11 @@ class Scorer(Configured, ABC):
     def score_vjp(
         self, query: Array, key: Array, grad: Array
     ) -> tuple[Array, Array, ParameterGrads]:
-        """Gradients through `score`, for a tile.
+        """Gradients through `score`, where `grad` may have batch axes that query or key lacks.
 
-        (..., L, H), (..., S, H), (..., L, S) -> (..., L, H), (..., S, H), by name. Where query or
-        key broadcasts, its gradient may keep the batch axes of `grad`; the engine sums them.
+        (..., L, H), (..., S, H), (..., L, S) -> (..., L, H), (..., S, H), by name. Query and key
+        come with axes missing or of length 1 where they broadcast; the gradient of such a one may
+        have the axes of `grad`, and the engine sums them.
         """
         raise NotDifferentiableError(f"{self} has no gradients: it does not define score_vjp")
 
