@@ -171,17 +171,19 @@ class Engine(Prepared):
         """The context (..., L, Dv), and the shift and the total (..., L) of every row's softmax."""
         blocks, parts = self.plan.blocks, self.plan.parts
         is_bounded = self._scores_are_bounded()
-        context = np.zeros((*self.shape[:-1], self.value.shape[-1]), self.dtype)
-        shift = np.full(self.shape[:-1], -np.inf, self.dtype)
-        total = np.zeros(self.shape[:-1], self.dtype)
+        # the threads write every block: memory is fastest for the core that first touches it
+        context = np.empty((*self.shape[:-1], self.value.shape[-1]), self.dtype)
+        shift, total = np.empty(self.shape[:-1], self.dtype), np.empty(self.shape[:-1], self.dtype)
 
         def write(block: Block, *states: SoftmaxState | None) -> None:
+            place = (*block.batch, block.rows)
             present = [state for state in states if state is not None]
             if present:
                 state = reduce(merge, present)
-                place = (*block.batch, block.rows)
-                context[place] = self._finished(block, state)
                 shift[place], total[place] = state.shift, state.total
+                self._finish(block, state, context[place])
+            else:
+                shift[place], total[place], context[place] = -np.inf, 0, 0
 
         if parts == 1:
             self.map(lambda block: write(block, self._stream(block, is_bounded)), blocks)
@@ -202,13 +204,12 @@ class Engine(Prepared):
             return self._stream(block, is_bounded=False)
         return state
 
-    def _finished(self, block: Block, state: SoftmaxState) -> Array:
-        """The context of a block's rows."""
-        context = finish(state)
-        if np.isfinite(context).all():
-            return context
-        block = block._replace(keys=slice(0, self.shape[-1]))
-        return self._careful_context(block, state.shift, state.total)
+    def _finish(self, block: Block, state: SoftmaxState, out: Array) -> None:
+        """Write the context of a block's rows."""
+        finish(state, out)
+        if not np.isfinite(out).all():
+            block = block._replace(keys=slice(0, self.shape[-1]))
+            out[...] = self._careful_context(block, state.shift, state.total)
 
     def map(self, function: Callable[[Block], Result], blocks: list[Block]) -> list[Result]:
         """Apply a function to blocks, on threads if the call is large; results in order."""
@@ -254,7 +255,8 @@ class Engine(Prepared):
                 if self.masking.bias is not None:
                     scores += self.masking.bias_tile(batch, rows, keys, self.dtype)
                 if allowed is not None:
-                    np.copyto(scores, -np.inf, where=~allowed)
+                    ceiling = self.masking.ceiling(batch, rows, keys, allowed, self.dtype)
+                    np.fmin(scores, ceiling, out=scores)
                 yield Tile(keys, scores, allowed)
 
     def weight_tiles(self, block: Block, shift: Array, total: Array) -> Iterator[Tile]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from attention_core.bands import Band
+from attention_core.bands import Band, ceiling
 from attention_core.errors import DTypeError, OptionError, ShapeError
 from attention_core.inputs import integers_per_item, is_real
 
@@ -108,6 +108,17 @@ class Masking:
         return self.shape[-2] * self.shape[-1]
 
     @property
+    def is_one_band(self) -> bool:
+        """Whether causal order or a window, the same for every batch item, is all there is."""
+        return (
+            self.mask is None
+            and self.edges is None
+            and self.key_lengths is None
+            and self.query_lengths is None
+            and isinstance(self.offset, int)
+        )
+
+    @property
     def has_functions(self) -> bool:
         """Whether the mask or the bias is a function, evaluated for the whole batch at once."""
         return callable(self.mask) or callable(self.bias)
@@ -155,6 +166,16 @@ class Masking:
             return None
         allowed = reduce(np.logical_and, conditions)
         return None if allowed.all() else allowed
+
+    def ceiling(
+        self, batch: Batch, rows: slice, keys: slice, allowed: Array, dtype: np.dtype[Any]
+    ) -> Array:
+        """What `allowed` is to `np.fmin`, (..., l, s): -inf where it is False, else NaN."""
+        if self.is_one_band:
+            assert isinstance(self.offset, int)
+            shape = (rows.stop - rows.start, keys.stop - keys.start)
+            return self.band.ceiling(*shape, rows.start + self.offset - keys.start, dtype)
+        return ceiling(allowed, dtype)
 
     def bias_tile(self, batch: Batch, rows: slice, keys: slice, dtype: np.dtype[Any]) -> Array:
         """What is added to the scores of these rows and keys, (..., l, s)."""

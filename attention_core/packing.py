@@ -128,6 +128,11 @@ class PackedMasking(Masking):
         return starts
 
     @property
+    def is_one_band(self) -> bool:
+        """Every sequence has a band of its own."""
+        return False
+
+    @property
     def pairs(self) -> int:
         """The number of query-key pairs within sequences."""
         return int(np.diff(self.packing.query_starts) @ np.diff(self.packing.key_starts))

@@ -18,7 +18,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 # Below this much work, in nanoseconds, threads cost more than they give.
-_WORTH_THREADS = 1_000_000.0
+_WORTH_THREADS = 4_000_000.0
 
 
 def map_blocks(

@@ -89,7 +89,8 @@ def has_faded(state: SoftmaxState) -> bool:
 
     That is for scores that are bounded but all far below 0; they want their maximum found.
     """
-    return bool(((state.total < 1e-3) & (state.total > 0)).any())
+    faded = state.total < 1e-3
+    return bool(faded.any() and state.total[faded].any())  # but not rows without keys
 
 
 def merge(state: SoftmaxState, other: SoftmaxState) -> SoftmaxState:
@@ -105,9 +106,9 @@ def merge(state: SoftmaxState, other: SoftmaxState) -> SoftmaxState:
     return SoftmaxState(shift, state.total, state.context)
 
 
-def finish(state: SoftmaxState) -> Array:
-    """The context, divided by the total: 0 for rows without keys; the state's array is reused."""
-    return np.divide(state.context, safe_total(state.total)[..., None], out=state.context)
+def finish(state: SoftmaxState, out: Array) -> None:
+    """Write the context, divided by the total: 0 for rows without keys."""
+    np.divide(state.context, safe_total(state.total)[..., None], out=out)
 
 
 def weights_of(scores: Array, shift: Array, total: Array) -> Array:

@@ -19,11 +19,11 @@ Shape = tuple[int, ...]
 
 # Rows of a tile: both its sides are large enough for matrix products at full speed, which fewer
 # rows slow down.
-_ROWS, _FEWEST_ROWS = 512, 128
+_ROWS, _FEWEST_ROWS = 512, 256
 # Half the rows where a band is cut out, so that less is computed only to be masked.
 _BANDED_ROWS = 256
 # Work worth a thread, in nanoseconds: several times what handing it over costs.
-_BLOCK_COST = 500_000.0
+_BLOCK_COST = 1_000_000.0
 # What scoring the pairs between short packed sequences may waste to save a tile, in nanoseconds.
 _SHARED_COST = 50_000.0
 # As many blocks keep the threads of a small machine busy to the end.
@@ -100,24 +100,23 @@ def make_plan(
     """
     items = prod(batch)
     cost = items * (pairs * pair_cost + key_length * key_cost)
-    if items * length * key_length == 0:
-        return Plan([], 1, 1, 0.0)
+    whole = Block(tuple([slice(0, n) for n in batch]), slice(0, length), slice(0, key_length))
+    if items * length * key_length == 0:  # rows that may attend to nothing are written, too
+        return Plan([whole] if items * length else [], 1, 1, 0.0)
     limit = max(1, tile_bytes() // (itemsize * max(temporaries, 1)))
     is_one_sequence = query_starts is None
     fits = cost <= _BLOCK_COST and items * pairs <= limit
     if tile is None and fits and is_one_sequence:
-        whole = Block(tuple([slice(0, n) for n in batch]), slice(0, length), slice(0, key_length))
         return Plan([whole], 1, key_length, cost)
     if whole_batch:
         limit = max(1, limit // items)
 
     if tile is not None:
-        rows, keys = min(tile[0], length), min(tile[1], key_length)
+        rows = min(tile[0], length)
     else:
         rows = _BANDED_ROWS if is_banded else _ROWS
         rows = min(rows, max(_FEWEST_ROWS, items * length // _ENOUGH_BLOCKS))
         rows = _evenly(length, min(rows, max(1, limit // min(key_length, _ROWS))))
-        keys = min(key_length, max(1, limit // rows))
     if query_starts is None:
         row_slices = _slices(length, rows)
     else:
@@ -125,9 +124,15 @@ def make_plan(
         row_slices = list(_packed_slices(query_starts, rows, fewest))
     block_cost = cost / items / len(row_slices)
     together = items
-    if not whole_batch:  # small items share a block, and its tiles
-        together = int(max(1, min(_BLOCK_COST // block_cost, limit // (rows * keys))))
+    if not whole_batch:  # items share a block and its tiles, unless that leaves too few blocks
+        fair = max(int(_BLOCK_COST // block_cost), items * len(row_slices) // _ENOUGH_BLOCKS)
+        keys = min(key_length, _ROWS if tile is None else tile[1])
+        together = max(1, min(items, fair, limit // (rows * keys)))
     batches = list(_batch_slices(batch, together))
+    if tile is None:
+        keys = min(key_length, max(1, limit // (rows * (1 if whole_batch else together))))
+    else:
+        keys = min(tile[1], key_length)
 
     width = key_length
     few_blocks = len(batches) * len(row_slices) < _ENOUGH_BLOCKS // 2

@@ -31,7 +31,7 @@ _ENVIRONMENT = {
 # The worst difference from our result that is not a mistake, relative to the largest number.
 _TOLERANCE = {"float64": 1e-9, "float32": 1e-4, "float16": 1e-2}
 # Seconds of calls in a turn, and of rest before it: threads of the last one may still be spinning.
-_TURN, _REST = 0.05, 0.06
+_TURN, _REST = 0.1, 0.06
 
 Outcome = dict[str, Any]
 

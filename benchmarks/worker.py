@@ -23,6 +23,7 @@ import numpy as np
 from benchmarks.cases import Problem, make_inputs
 from benchmarks.peers import PEERS, UnsupportedError
 
+_WARM = 0.1  # seconds
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 
@@ -47,6 +48,7 @@ def serve(name: str, output: Path) -> Iterator[Any]:
     np.save(output, result)
     yield facts
     for line in sys.stdin:
+        warm_up(function)
         yield [seconds(function) for _ in range(int(line))]
 
 
@@ -70,7 +72,15 @@ def prepare(name: str, problem: Problem) -> tuple[Callable[[], Any], Any, dict[s
     return function, array, {"version": module.version(), "extra_bytes": extra}
 
 
+def warm_up(function: Callable[[], Any]) -> None:
+    """Call it untimed until its threads, started on one core after a rest, have parted."""
+    start = perf_counter()
+    while perf_counter() - start < _WARM:
+        function()
+
+
 def seconds(function: Callable[[], Any]) -> float:
+    """How long a call takes."""
     start = perf_counter()
     function()
     return perf_counter() - start

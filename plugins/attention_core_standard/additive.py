@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -11,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from attention_core import Scorer, ScorerConfigError, ShapeError
 from attention_core_standard.additive_gradient import hidden_gradients
+from attention_core_standard.hidden_units import magnitude, sum_hidden_units
 from attention_core_standard.learned import (
     Form,
     choose_form,
@@ -19,13 +18,10 @@ from attention_core_standard.learned import (
     project,
     project_vjp,
 )
-from attention_core_standard.scratch import scratch, scratch_elements
 
 __all__ = ["AdditiveScorer", "make_additive"]
 
 Array = NDArray[Any]
-Activation = Callable[[Array, Array], None]
-"""Puts the hidden values in the place of ``query + key``, given the key."""
 
 
 class AdditiveScorer(Scorer):
@@ -63,6 +59,7 @@ class AdditiveScorer(Scorer):
 
     name = "additive"
     needs_small_tiles = False
+    cost_per_feature = 0.25
 
     def __init__(
         self,
@@ -105,23 +102,12 @@ class AdditiveScorer(Scorer):
     def score(self, query: Array, key: Array) -> Array:
         """``tanh(query + key) v``: (..., L, H), (..., S, H) -> (..., L, S).
 
-        Where it saves time and loses nothing, tanh is computed from exponentials of the queries
-        and of the keys alone: with ``e = exp(2 q)`` and ``f = exp(-2 k)``,
-        ``tanh(q + k) = 1 - 2 f / (e + f)``. Its error is that of rounding 1, not that of rounding
-        a small tanh, so huge score weights are left to tanh itself.
+        Where it saves time and loses nothing, groups of hidden units are summed as quotients of
+        matrix products, without a tanh per pair. The error is then that of rounding ``sum |v|``,
+        not that of rounding small values of tanh.
         """
         weight = self.score_weight.astype(query.dtype, copy=False)
-        limit = _EXPONENT_LIMIT[query.dtype]
-        if (
-            query.shape[-2] >= _FEWEST_ROWS
-            and np.abs(weight).sum() <= _WEIGHT_LIMIT
-            and _magnitude(query) <= limit
-            and _magnitude(key) <= limit
-        ):
-            scores = _contract(np.exp(2 * query), np.exp(-2 * key), -2 * weight, _quotient)
-            scores += weight.sum()
-            return scores
-        return _contract(query, key, weight, _tanh)
+        return sum_hidden_units(query, key, weight)
 
     def project_query_vjp(self, query: Array, grad: Array) -> tuple[Array, dict[str, Array]]:
         """``grad W_q^T``; ``q^T grad`` for W_q, and the sum of ``grad`` for b."""
@@ -146,7 +132,7 @@ class AdditiveScorer(Scorer):
         """
         weight = self.score_weight.astype(query.dtype, copy=False)
         limit = _EXPONENT_LIMIT[query.dtype]
-        is_small = _magnitude(query) <= limit and _magnitude(key) <= limit
+        is_small = magnitude(query) <= limit and magnitude(key) <= limit
         sums = hidden_gradients(query, key, grad, use_exponentials=is_small)
         return weight * sums.query, weight * sums.key, {"score_weight": sums.units}
 
@@ -176,92 +162,8 @@ class AdditiveScorer(Scorer):
 
 
 # Beyond this the exponentials of twice the projections leave the range of normal numbers, and
-# with it the digits of the quotient.
+# with it the digits of the gradients found from them.
 _EXPONENT_LIMIT = {np.dtype(np.float32): 40.0, np.dtype(np.float64): 350.0}
-# The error of the quotients is the rounding error of sum |v|: 6e-5 of a score at the most.
-_WEIGHT_LIMIT = 1000.0
-# With fewer rows the exponentials cost as much as the tanh they save.
-_FEWEST_ROWS = 4
-# From so many keys on, keys are the better innermost axis: sums over H become row operations.
-_LONG_AXIS = 256
-
-
-def _tanh(hidden: Array, _: Array) -> None:
-    """``tanh(q + k)`` in place of ``q + k``."""
-    np.tanh(hidden, out=hidden)
-
-
-def _quotient(hidden: Array, key: Array) -> None:
-    """``f / (e + f)`` in place of ``e + f``, given f."""
-    np.divide(key, hidden, out=hidden)
-
-
-def _contract(query: Array, key: Array, weight: Array, activate: Activation) -> Array:
-    """``sum_h weight_h activate(query_ih + key_jh)``: (..., L, H), (..., S, H) -> (..., L, S)."""
-    batch = np.broadcast_shapes(query.shape[:-2], key.shape[:-2])
-    items, (length, hidden), key_length = prod(batch), query.shape[-2:], key.shape[-2]
-    query = np.broadcast_to(query, (*batch, length, hidden)).reshape(items, length, hidden)
-    key = np.broadcast_to(key, (*batch, key_length, hidden)).reshape(items, key_length, hidden)
-    scores = np.empty((items, length, key_length), query.dtype)
-    together = scratch_elements(scores) // max(
-        1, length * key_length * hidden
-    )  # items in one buffer
-    with np.errstate(all="ignore"):  # also gives the buffer size back
-        for first in range(0, items, max(1, together)):
-            if together > 0:
-                part = slice(first, first + together)
-                _contract_at_once(query[part], key[part], weight, activate, scores[part])
-            else:
-                _contract_item(query[first], key[first], weight, activate, scores[first])
-    return scores.reshape(*batch, length, key_length)
-
-
-def _contract_at_once(
-    query: Array, key: Array, weight: Array, activate: Activation, out: Array
-) -> None:
-    """A small tile, with all its batch items in one buffer."""
-    hidden = weight.shape[0]
-    _set_buffer_size(hidden)
-    buffer = scratch((*out.shape, hidden), query.dtype)
-    keys = key[..., None, :, :]  # (..., 1, S, H)
-    np.add(query[..., :, None, :], keys, out=buffer)  # (..., L, S, H)
-    activate(buffer, keys)
-    np.matmul(buffer, weight, out=out)
-
-
-def _contract_item(
-    query: Array, key: Array, weight: Array, activate: Activation, out: Array
-) -> None:
-    """One batch item, in blocks of rows: (L, H), (S, H) -> out (L, S)."""
-    (length, hidden), key_length = query.shape, key.shape[0]
-    step = max(1, scratch_elements(out) // max(1, hidden * key_length))
-    many_keys = key_length >= _LONG_AXIS
-    keys = np.ascontiguousarray(key.T) if many_keys else key
-    queries = query[:, :, None] if many_keys else query[:, None, :]
-    _set_buffer_size(keys.shape[-1])
-    buffer = scratch((min(step, length), *keys.shape), query.dtype)
-    for first in range(0, length, step):
-        rows = slice(first, min(first + step, length))
-        block = buffer[: rows.stop - rows.start]
-        np.add(queries[rows], keys, out=block)
-        activate(block, keys)
-        if many_keys:
-            np.matmul(weight, block, out=out[rows])  # (H,) @ (l, H, S)
-        else:
-            np.matmul(block, weight, out=out[rows])  # (l, S, H) @ (H,)
-
-
-def _set_buffer_size(inner: int) -> None:
-    """Keep NumPy from copying broadcast rows into its buffer, which costs more than adding them.
-
-    For short inner axes the copies pay.
-    """
-    np.setbufsize(16 if inner >= _LONG_AXIS else 8192)
-
-
-def _magnitude(array: Array) -> float:
-    """The largest absolute value; NaN if there is any."""
-    return float(max(-array.min(initial=0), array.max(initial=0)))
 
 
 def make_additive(

@@ -93,7 +93,7 @@ def _in_blocks(query: Array, key: Array, grad: Array, *, halved: bool) -> Hidden
 
 def _block(query: Array, key: Array, grad: Array, halved: bool) -> HiddenGradients:
     (*batch, length, key_length), hidden = grad.shape, key.shape[-2]
-    units = scratch((*batch, length, hidden, key_length), query.dtype)
+    [units] = scratch(query.dtype, (*batch, length, hidden, key_length))
     keys = key[..., None, :, :]  # (..., 1, H, S)
     np.add(query[..., None], keys, out=units)
     if halved:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import accumulate
 from math import prod
 from typing import Any
 
@@ -14,27 +15,31 @@ __all__ = ["scratch", "scratch_elements"]
 # It stays in a core's second-level cache, and is enough work that threads do not wait for each
 # other between array operations.
 _BYTES = 1 << 20
+_LINE = 64  # bytes in a cache line
 
 _kept = threading.local()
 
 
-def scratch(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """An uninitialised array, good until the thread asks for the next.
+def scratch(dtype: np.dtype[Any], *shapes: tuple[int, ...]) -> list[NDArray[Any]]:
+    """Uninitialised arrays of some shapes, good until the thread asks for the next.
 
-    Aligned to a cache line, which vector instructions prefer.
+    Aligned to cache lines, which vector instructions prefer.
 
-    >>> scratch((2, 3), np.dtype(np.float32)).shape
-    (2, 3)
+    >>> [array.shape for array in scratch(np.dtype(np.float32), (2, 3), (4,))]
+    [(2, 3), (4,)]
     """
-    size = prod(shape) * dtype.itemsize
+    sizes = [prod(shape) * dtype.itemsize for shape in shapes]
+    starts = list(accumulate((-(-size // _LINE) * _LINE for size in sizes), initial=0))
     memory = getattr(_kept, "memory", None)
-    if memory is None or memory.size < size:
-        fresh = np.empty(size + 64, np.uint8)
-        start = -fresh.ctypes.data % 64
-        memory = fresh[start : start + size]
+    if memory is None or memory.size < starts[-1]:
+        fresh = np.empty(starts[-1] + _LINE, np.uint8)
+        start = -fresh.ctypes.data % _LINE
+        memory = fresh[start : start + starts[-1]]
         _kept.memory = memory
-    array: NDArray[Any] = memory[:size].view(dtype).reshape(shape)
-    return array
+    return [
+        memory[start : start + size].view(dtype).reshape(shape)
+        for start, size, shape in zip(starts, sizes, shapes, strict=False)
+    ]
 
 
 def scratch_elements(array: NDArray[Any]) -> int:

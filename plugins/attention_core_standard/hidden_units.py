@@ -1,0 +1,116 @@
+"""Weighted sums of tanh over hidden units: the arithmetic of the additive score."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attention_core_standard.quotients import GROUP, sum_by_quotients
+from attention_core_standard.scratch import scratch, scratch_elements
+
+__all__ = ["magnitude", "sum_hidden_units"]
+
+Array = NDArray[Any]
+
+# Terms of the quotients have exponents up to this; they stay in the range of normal numbers, and
+# so do their sums with weights up to the limit.
+_EXPONENT_LIMIT = {np.dtype(np.float32): 75.0, np.dtype(np.float64): 690.0}
+# The error of the quotients is a few roundings of sum |v|: 1e-4 of a score at the most.
+_WEIGHT_LIMIT = 1000.0
+# With fewer queries or keys, or fewer hidden values, finding the terms costs what they save.
+_FEWEST_ROWS, _FEWEST_VALUES = 16, 1 << 17
+# From so many keys on, keys are the better innermost axis: sums over H become row operations.
+_LONG_AXIS = 256
+
+
+def sum_hidden_units(query: Array, key: Array, weight: Array) -> Array:
+    """``sum_h weight_h tanh(query_ih + key_jh)``: (..., L, H), (..., S, H), (H,) -> (..., L, S).
+
+    Where it saves time and loses nothing, without a tanh per pair: see `sum_by_quotients`.
+
+    Examples
+    --------
+    >>> sum_hidden_units(np.ones((1, 2)), np.zeros((1, 2)), np.array([1.0, 2.0])) / np.tanh(1)
+    array([[3.]])
+    """
+    batch = np.broadcast_shapes(query.shape[:-2], key.shape[:-2])
+    items, (length, hidden), key_length = prod(batch), query.shape[-2:], key.shape[-2]
+    query, key = (
+        array if array.shape[:-2] == batch else np.broadcast_to(array, (*batch, *array.shape[-2:]))
+        for array in (query, key)
+    )
+    query, key = query.reshape(items, length, hidden), key.reshape(items, key_length, hidden)
+    sums = np.empty((items, length, key_length), query.dtype)
+    if (
+        min(length, key_length) >= _FEWEST_ROWS
+        and sums.size * hidden >= _FEWEST_VALUES
+        and np.abs(weight).sum() <= _WEIGHT_LIMIT
+        and GROUP * (magnitude(query) + magnitude(key)) <= _EXPONENT_LIMIT[query.dtype]
+    ):
+        sum_by_quotients(query, key, weight, sums)
+    else:
+        _sum_directly(query, key, weight, sums)
+    return sums.reshape(*batch, length, key_length)
+
+
+def magnitude(array: Array) -> float:
+    """The largest absolute value; NaN if there is any.
+
+    >>> magnitude(np.array([1.0, -2.0]))
+    2.0
+    """
+    return float(max(-array.min(initial=0), array.max(initial=0)))
+
+
+def _sum_directly(query: Array, key: Array, weight: Array, out: Array) -> None:
+    """The sums for (N, L, H), (N, S, H) to out (N, L, S), small items together."""
+    values = max(1, out.size // max(1, len(out)) * weight.shape[0])  # of an item
+    together = scratch_elements(out) // values  # items in one buffer
+    with np.errstate(all="ignore"):  # also gives the buffer size back
+        for first in range(0, len(out), max(1, together)):
+            if together > 0:
+                part = slice(first, first + together)
+                _sum_items(query[part], key[part], weight, out[part])
+            else:
+                _sum_item(query[first], key[first], weight, out[first])
+
+
+def _sum_items(query: Array, key: Array, weight: Array, out: Array) -> None:
+    """Small items, all in one buffer: (n, L, H), (n, S, H) to out (n, L, S)."""
+    hidden = weight.shape[0]
+    _set_buffer_size(hidden)
+    [buffer] = scratch(query.dtype, (*out.shape, hidden))
+    np.add(query[:, :, None, :], key[:, None, :, :], out=buffer)  # (n, L, S, H)
+    np.tanh(buffer, out=buffer)
+    np.matmul(buffer, weight, out=out)
+
+
+def _sum_item(query: Array, key: Array, weight: Array, out: Array) -> None:
+    """One item, in blocks of rows: (L, H), (S, H) to out (L, S)."""
+    (length, hidden), key_length = query.shape, key.shape[0]
+    step = max(1, scratch_elements(out) // max(1, hidden * key_length))
+    many_keys = key_length >= _LONG_AXIS
+    keys = np.ascontiguousarray(key.T) if many_keys else key
+    queries = query[:, :, None] if many_keys else query[:, None, :]
+    _set_buffer_size(keys.shape[-1])
+    [buffer] = scratch(query.dtype, (min(step, length), *keys.shape))
+    for first in range(0, length, step):
+        rows = slice(first, min(first + step, length))
+        block = buffer[: rows.stop - rows.start]
+        np.add(queries[rows], keys, out=block)
+        np.tanh(block, out=block)
+        if many_keys:
+            np.matmul(weight, block, out=out[rows])  # (H,) @ (l, H, S)
+        else:
+            np.matmul(block, weight, out=out[rows])  # (l, S, H) @ (H,)
+
+
+def _set_buffer_size(inner: int) -> None:
+    """Keep NumPy from copying broadcast rows into its buffer, which costs more than adding them.
+
+    For short inner axes the copies pay.
+    """
+    np.setbufsize(16 if inner >= _LONG_AXIS else 8192)
