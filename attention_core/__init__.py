@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from attention_core import plot as plot
     from attention_core.multihead import MultiHeadAttention
     from attention_core.multihead_call import MultiHeadResult
+    from attention_core.multihead_memory import MultiHeadMemory
 
 __all__ = [
     "AmbiguousScorerError",
@@ -59,6 +60,7 @@ __all__ = [
     "Memory",
     "MissingExtraError",
     "MultiHeadAttention",
+    "MultiHeadMemory",
     "MultiHeadResult",
     "NotDifferentiableError",
     "OptionError",
@@ -88,6 +90,7 @@ __all__ = [
 
 _LAYERS = {
     "MultiHeadAttention": "attention_core.multihead",
+    "MultiHeadMemory": "attention_core.multihead_memory",
     "MultiHeadResult": "attention_core.multihead_call",
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from attention_core.errors import ShapeError
+from attention_core.inputs import as_array
 from attention_core.masking import is_sparse
 from attention_core.packing import Packing
 from attention_core.parallel import map_blocks
@@ -17,16 +18,22 @@ from attention_core.parallel import map_blocks
 __all__ = [
     "LinearGradients",
     "add_heads",
+    "checked_input",
     "join_heads",
     "linear",
     "linear_vjp",
+    "matrix",
     "numbers_of_heads",
     "pairs_of_heads",
     "pick_heads",
+    "project_heads",
     "split_heads",
 ]
 
 Array = NDArray[Any]
+Arrays = Mapping[str, Array]
+
+_AXES = {"query": "L, Eq", "key": "S, Ek", "value": "S, Ev"}
 
 # Products are cut into so many rows, whatever the number of threads, so that no bit depends on it.
 _ROWS = 256
@@ -69,6 +76,38 @@ def linear_vjp(array: Array, weight: Array, grad: Array, workers: int | None) ->
         _product(rows.T, grads, workers),
         grads.sum(axis=0),
     )
+
+
+def matrix(arrays: Arrays, name: str) -> tuple[Array, Array | None]:
+    """The weight and the bias of a projection, with the heads side by side: (E, F), (F,)."""
+    weight, bias = arrays[f"{name}_weight"], arrays.get(f"{name}_bias")
+    split = 2 if name == "output" else 1
+    flat = weight.reshape(prod(weight.shape[:split]), prod(weight.shape[split:]))
+    return flat, None if bias is None else bias.reshape(-1)
+
+
+def checked_input(arrays: Arrays, name: str, given: ArrayLike) -> Array:
+    """The query, key or value as an array (..., n, E) that the weights can project.
+
+    Raises
+    ------
+    ShapeError, DTypeError
+        For an array that they cannot.
+    """
+    array = as_array(name, given)
+    features = arrays[f"{name}_weight"].shape[0]
+    if array.ndim < 2 or array.shape[-1] != features:
+        axes = _AXES[name]
+        raise ShapeError(
+            f"{name} must have shape (..., {axes}) with {axes[-2:]} = {features}, got {array.shape}"
+        )
+    return array
+
+
+def project_heads(arrays: Arrays, name: str, array: Array, workers: int | None) -> Array:
+    """Queries, keys or values of every head: (..., n, E) -> (..., N, n, D)."""
+    heads = arrays[f"{name}_weight"].shape[1]
+    return split_heads(linear(array, *matrix(arrays, name), workers), heads)
 
 
 def split_heads(array: Array, heads: int) -> Array:

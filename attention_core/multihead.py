@@ -13,6 +13,7 @@ from attention_core.head_parameters import AttentionOptions, HeadParameters, Sco
 from attention_core.layouts import first_arrays, keras_arrays, torch_arrays
 from attention_core.masking import PairFunction
 from attention_core.multihead_call import MultiHeadResult, attend_heads
+from attention_core.multihead_memory import MultiHeadMemory
 
 __all__ = ["MultiHeadAttention"]
 
@@ -225,11 +226,21 @@ class MultiHeadAttention(HeadParameters):
         """
         return cls(**keras_arrays(weights), scorer=scorer, **options)
 
+    def memory(self, key: ArrayLike, value: ArrayLike) -> MultiHeadMemory:
+        """Keys (..., S, Ek) and values (..., S, Ev), projected into the heads once, for many calls.
+
+        Raises
+        ------
+        ShapeError, DTypeError
+            For arrays that do not fit the layer, or each other.
+        """
+        return MultiHeadMemory(self.arrays, self.groups, key, value)
+
     def __call__(
         self,
         query: ArrayLike,
-        key: ArrayLike,
-        value: ArrayLike,
+        key: ArrayLike | MultiHeadMemory,
+        value: ArrayLike | None = None,
         *,
         mask: Any = None,
         bias: ArrayLike | PairFunction | None = None,
@@ -243,6 +254,7 @@ class MultiHeadAttention(HeadParameters):
         ----------
         query : (..., L, Eq)
         key : (..., S, Ek)
+            Or a `MultiHeadMemory` of prepared keys and values.
         value : (..., S, Ev)
             Batch axes broadcast.
         mask, bias

@@ -4,33 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from attention_core.errors import ShapeError
+from attention_core.errors import OptionError, OptionTypeError, ShapeError
 from attention_core.gradients import Gradients
 from attention_core.head_parameters import HeadGroup
 from attention_core.heads import (
     add_heads,
+    checked_input,
     join_heads,
     linear,
     linear_vjp,
+    matrix,
     numbers_of_heads,
     pairs_of_heads,
     pick_heads,
+    project_heads,
     split_heads,
 )
 from attention_core.inputs import as_array, broadcast_batch, check_key_and_value, computing_dtype
 from attention_core.masking import is_sparse
+from attention_core.multihead_memory import MultiHeadMemory, seen_by_groups
 from attention_core.result import AttentionResult
 
 __all__ = ["MultiHeadResult", "attend_heads"]
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
+Dtypes = tuple[np.dtype[Any], np.dtype[Any], np.dtype[Any]]
 
 INPUTS = ("query", "key", "value")
 
@@ -41,7 +45,7 @@ class _Call(NamedTuple):
     arrays: Arrays
     inputs: tuple[Array, Array, Array]
     """query (..., L, Eq), key (..., S, Ek) and value (..., S, Ev)"""
-    dtypes: tuple[np.dtype[Any], ...]
+    dtypes: Dtypes
     """Of the inputs as they came."""
     result_dtype: np.dtype[Any]
     bias: Any
@@ -89,7 +93,7 @@ class MultiHeadResult:
         """What attention found, for each of the groups: weights (..., heads, L, S) and more."""
         context = _merged(self.groups, [result.context for result in self.attention])
         self._context = join_heads(context)  # (..., L, N Dv)
-        weight, bias = _matrix(call.arrays, "output")
+        weight, bias = matrix(call.arrays, "output")
         output = linear(self._context, weight, bias, call.workers)
         self.output: Array = output.astype(call.result_dtype, copy=False)
         """``sum_h context_h W^O_h + b^O``: (..., L, Eo)."""
@@ -155,7 +159,7 @@ class MultiHeadResult:
             return self._gradients(call, grad)
 
     def _gradients(self, call: _Call, grad: Array) -> Gradients:
-        weight, _ = _matrix(call.arrays, "output")
+        weight, _ = matrix(call.arrays, "output")
         out = linear_vjp(self._context, weight, grad, call.workers)
         found = {"output_weight": out.weight, "output_bias": out.bias}
         grad_context = split_heads(out.array, call.heads[0])  # (..., N, L, Dv)
@@ -164,7 +168,7 @@ class MultiHeadResult:
         for name, array, grad_heads, dtype in zip(
             INPUTS, call.inputs, inner, call.dtypes, strict=True
         ):
-            weight, _ = _matrix(call.arrays, name)
+            weight, _ = matrix(call.arrays, name)
             back = linear_vjp(array, weight, join_heads(grad_heads), call.workers)
             found |= {f"{name}_weight": back.weight, f"{name}_bias": back.bias}
             outer.append(back.array.astype(dtype, copy=False))
@@ -204,7 +208,7 @@ class MultiHeadResult:
 def attend_heads(
     arrays: Arrays,
     groups: Sequence[HeadGroup],
-    inputs: tuple[ArrayLike, ArrayLike, ArrayLike],
+    inputs: tuple[ArrayLike, ArrayLike | MultiHeadMemory, ArrayLike | None],
     *,
     pairs: Mapping[str, Any],
     numbers: Mapping[str, ArrayLike | None],
@@ -214,60 +218,60 @@ def attend_heads(
     Parameters
     ----------
     inputs
-        query, key and value.
+        query, key and value, or query, memory and None.
     pairs
         The mask and the bias by name: what broadcasts to (..., N, L, S).
     numbers
         Lengths and the offset: one per batch item, or per batch item and head.
     """
-    given = [as_array(name, array) for name, array in zip(INPUTS, inputs, strict=True)]
-    for name, array, letters in zip(INPUTS, given, ("L, Eq", "S, Ek", "S, Ev"), strict=True):
-        features = arrays[f"{name}_weight"].shape[0]
-        if array.ndim < 2 or array.shape[-1] != features:
-            raise ShapeError(
-                f"{name} must have shape (..., {letters}) with {letters[-2:]} = {features}, "
-                f"got {array.shape}"
-            )
-    query, key, value = given
-    check_key_and_value(key, value)
+    query, key, value, dtypes = _checked(arrays, groups, *inputs)
     batch = broadcast_batch(query.shape, key.shape, value.shape)
-    dtype, result_dtype = computing_dtype(*(array.dtype for array in given))
-    query, key, value = (array.astype(dtype, copy=False) for array in given)
-    call = _Call(
-        arrays,
-        (query, key, value),
-        tuple(array.dtype for array in given),
-        result_dtype,
-        pairs["bias"],
-        groups[0].attention.workers,
-    )
+    dtype, result_dtype = computing_dtype(*dtypes)
+    query, key, value = (array.astype(dtype, copy=False) for array in (query, key, value))
+    workers = groups[0].attention.workers
+    call = _Call(arrays, (query, key, value), dtypes, result_dtype, pairs["bias"], workers)
+    count = call.heads[0]
+    seen: Sequence[tuple[Any, ...]]
     with np.errstate(all="ignore"):  # NaN and Inf in the inputs are results, not accidents
-        query, key, value = (
-            split_heads(linear(array, *_matrix(arrays, name), call.workers), heads)
-            for name, array, heads in zip(INPUTS, call.inputs, call.heads, strict=True)
-        )
+        asking = project_heads(arrays, "query", query, workers)  # (..., N, L, Dq)
+        if isinstance(inputs[1], MultiHeadMemory):
+            seen = [(memory,) for memory in inputs[1].memories]
+        else:
+            seen = seen_by_groups(arrays, groups, key, value)
         results = []
-        for group in groups:
+        for group, what_it_sees in zip(groups, seen, strict=True):
             own: dict[str, Any] = {
-                name: pairs_of_heads(name, what, group.heads, call.heads[0])
-                for name, what in pairs.items()
+                name: pairs_of_heads(name, what, group.heads, count) for name, what in pairs.items()
             }
             for name, what in numbers.items():
-                own[name] = numbers_of_heads(name, what, group.heads, call.heads[0], len(batch))
-            parts = (
-                pick_heads(query, group.heads),
-                *(pick_heads(array, group.seen_heads) for array in (key, value)),
-            )
-            results.append(group.attention(*parts, **own))
+                own[name] = numbers_of_heads(name, what, group.heads, count, len(batch))
+            results.append(group.attention(pick_heads(asking, group.heads), *what_it_sees, **own))
         return MultiHeadResult(call, groups, results)
 
 
-def _matrix(arrays: Arrays, name: str) -> tuple[Array, Array | None]:
-    """The weight and the bias of a projection, with the heads side by side: (E, F), (F,)."""
-    weight, bias = arrays[f"{name}_weight"], arrays.get(f"{name}_bias")
-    split = 2 if name == "output" else 1
-    matrix = weight.reshape(prod(weight.shape[:split]), prod(weight.shape[split:]))
-    return matrix, None if bias is None else bias.reshape(-1)
+def _checked(
+    arrays: Arrays,
+    groups: Sequence[HeadGroup],
+    query: ArrayLike,
+    key: ArrayLike | MultiHeadMemory,
+    value: ArrayLike | None,
+) -> tuple[Array, Array, Array, Dtypes]:
+    """Query, key and value as arrays that fit together, and the dtypes they came in."""
+    asking = checked_input(arrays, "query", query)
+    if isinstance(key, MultiHeadMemory):
+        if value is not None:
+            raise OptionTypeError("value must be left out: the memory holds its own")
+        if key.groups is not groups:
+            raise OptionError(
+                "this memory was prepared by another layer; "
+                "make one with this layer's memory(key, value)"
+            )
+        return asking, key.key, key.value, (asking.dtype, key.dtype, key.dtype)
+    if value is None:
+        raise OptionTypeError("value is missing: give it after key, or a memory as key")
+    keys, values = checked_input(arrays, "key", key), checked_input(arrays, "value", value)
+    check_key_and_value(keys, values)
+    return asking, keys, values, (asking.dtype, keys.dtype, values.dtype)
 
 
 def _merged(groups: Sequence[HeadGroup], parts: Sequence[Any]) -> Any:

@@ -67,17 +67,20 @@ NAMES = {
     "fitting": "errors progress",
     "leave_one_out": "attention errors fitting gradients scorer",
     # layers
-    "heads": "errors masking packing parallel",
+    "heads": "errors inputs masking packing parallel",
     "layouts": "errors inputs",
     "head_parameters": "attention configured errors inputs layouts scorer",
-    "multihead_call": "errors gradients head_parameters heads inputs masking result",
-    "multihead": "errors head_parameters layouts masking multihead_call",
+    "multihead_memory": "head_parameters heads inputs memory scorer",
+    "multihead_call": (
+        "errors gradients head_parameters heads inputs masking multihead_memory result"
+    ),
+    "multihead": "errors head_parameters layouts masking multihead_call multihead_memory",
 }
 PUBLIC = "attention_core"
 EDGES = {
     PUBLIC: (
-        "attention errors gradients hookspecs installed memory multihead multihead_call packing "
-        "registry result scorer"
+        "attention errors gradients hookspecs installed memory multihead multihead_call "
+        "multihead_memory packing registry result scorer"
     ),
     "demo": f"{PUBLIC} errors fitting leave_one_out options parallel parameter_files plot",
     "estimators": f"{PUBLIC} errors fitting installed leave_one_out",
