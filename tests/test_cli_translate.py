@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 import sys
 import warnings
@@ -12,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from attention_core.cli.app import app
+from attention_core.cli.translate import _certainty
 from attention_core.demo.translate.picture import as_text, draw, is_day
 from attention_core.demo.translate.read import Translation, translate
 from attention_core.demo.translate.store import load_trained
@@ -35,7 +37,7 @@ def run(*arguments, code=0, **env):
 @pytest.mark.parametrize("width", [40, 80, 120])
 def test_the_answer_and_its_alignment(width):
     lines = run("translate", "12 juin  2024", COLUMNS=str(width)).stdout.splitlines()
-    assert lines[0] == "12 juin 2024 = 2024-06-12"
+    assert re.fullmatch(r"12 juin 2024 = 2024-06-12 \(9\d% certain\)", lines[0])
     assert "".join(lines[2].split()) == "12␣juin␣2024"
     rows = [line for line in lines if "│" in line]
     assert [row.split()[0] for row in rows] == list("2024-06-12")
@@ -52,9 +54,61 @@ def test_without_the_signs_of_unicode(found):
     assert "█" not in plain
 
 
-def test_a_day_that_is_not_there():
-    output = run("translate", "31 février 2024").stdout
-    assert output.startswith("31 février 2024 = 2024-02-31: there is no such day\n")
+def test_a_date_needs_no_quotes():
+    quoted = run("translate", "Jun 3, 97").stdout
+    assert run("translate", "Jun", "3,", "97").stdout == quoted
+
+
+@pytest.mark.parametrize(
+    ("text", "iso", "doubt"),
+    [
+        ("31 février 2024", "2024-02-31", ""),
+        ("06/13/1997", "1997-13-06", "; 1997-06-13 is written 13/06/1997"),
+        ("2024-13-01", "2024-13-01", "; 2024-01-13 is written 13/01/2024"),
+    ],
+)
+def test_a_day_that_is_not_there(text, iso, doubt):
+    lines = run("translate", text, code=1).stdout.splitlines()
+    answer, what = lines[0].split(": ")
+    assert re.fullmatch(rf"{text} = {iso} \(\d\d% certain\)", answer)
+    assert what == "there is no such day" + doubt
+    assert lines[-1].endswith("the dates.")
+
+
+FORMS = """\
+  English  June 12, 2024; 12th of June 2024; Wed, 12 Jun 2024
+  French   12 juin 2024; mercredi 12 juin 2024; 12 juin 24
+  German   12. Juni 2024; Mittwoch, den 12. Juni 2024; 12. Jun 24
+  numbers  12/06/2024; 12.6.24; 2024-06-12
+"""
+
+
+@pytest.mark.parametrize("text", ["hello", "the meaning of life", "mardi", "2024", "May 97"])
+def test_what_is_no_date_is_called_a_guess(text):
+    result = run("translate", text, code=1)
+    answer, *_ = result.stdout.splitlines()
+    found = re.fullmatch(rf"{text} = [\d-]{{10}} \((\d+)% certain\): a guess", answer)
+    assert found, answer
+    assert int(found[1]) < 75
+    assert "│" in result.stdout  # the alignment
+    assert result.stdout.endswith(
+        "\n\nThis does not look like a date in a form that the network knows. It learned from\n"
+        "many forms, such as these; in numbers, the day comes before the month.\n\n" + FORMS
+    )
+    assert result.stderr == ""
+
+
+def test_the_forms_that_are_named_are_known():
+    texts = [text.strip() for line in FORMS.splitlines() for text in line[11:].split(";")]
+    found = translate(load_trained(), texts)
+    assert len(texts) == 12
+    assert {each.iso for each in found} == {"2024-06-12"}
+    assert all(each.is_sure for each in found)
+
+
+def test_nothing_is_certain():
+    assert _certainty(Translation("3", "1997-06-03", np.ones((10, 1)), 1.0)) == "99% certain"
+    assert _certainty(Translation("3", "1997-06-03", np.ones((10, 1)), 0.8999)) == "89% certain"
 
 
 @pytest.mark.parametrize(("iso", "there_is"), [("2024-02-29", True), ("1997-19-17", False)])
@@ -69,7 +123,8 @@ def test_days(iso, there_is):
         ("9" * 41, "cannot read 41 characters: a date has up to 40, such as '12 juin 2024'"),
         (
             "12 июня 2024",
-            "cannot read 'и' in '12 июня 2024'; dates are written in English, French or German",
+            "cannot read 'и', 'ю', 'н', 'я' in '12 июня 2024': dates in English, French, German "
+            "or numbers, such as '12 juin 2024', have no such sign",
         ),
     ],
 )
@@ -118,7 +173,7 @@ def test_the_picture_has_characters_on_both_axes(found):
     assert axes.get_title(loc="left") == "" or "1997-06-03" in axes.get_title(loc="left")
 
 
-@pytest.mark.parametrize("text", ["3.6.97", "Wednesday, the 23rd of September, 1997"])
+@pytest.mark.parametrize("text", ["3.6.97", "hi", "Wednesday, the 23rd of September, 1997"])
 def test_nothing_in_the_picture_is_cut(text):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.text import Text
@@ -130,7 +185,8 @@ def test_nothing_in_the_picture_is_cut(text):
         figure.savefig(io.BytesIO())
     FigureCanvasAgg(figure).draw()
     texts = [each for each in figure.findobj(Text) if each.get_text() and each.get_visible()]
-    assert any(each.get_text() == f"{text} = {found.iso}" for each in texts)
+    doubt = "" if found.is_sure else "?"
+    assert any(each.get_text() == f"{text} = {found.iso}{doubt}" for each in texts)
     for each in texts:
         box = each.get_window_extent()
         assert figure.bbox.x0 <= box.x0, each.get_text()
@@ -144,6 +200,13 @@ def test_the_picture_on_the_command_line(tmp_path):
     output = run("translate", "mardi 3 juin 1997", "--plot", path).stdout
     assert output.endswith(f"The picture is in {path}.\n")
     assert "mardi 3 juin 1997 = 1997-06-03" in path.read_text("utf-8")
+
+
+def test_the_picture_of_a_guess(tmp_path):
+    path = tmp_path / "guess.svg"
+    output = run("translate", "hello", "--plot", path, code=1).stdout
+    assert output.endswith(f"The picture is in {path}.\n")
+    assert re.search(r"hello = [\d-]{10}\?", path.read_text("utf-8"))
 
 
 @pytest.mark.parametrize(

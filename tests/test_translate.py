@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 from importlib.resources import files
 from itertools import islice
 
@@ -15,6 +16,7 @@ from attention_core.demo.translate import train as training
 from attention_core.demo.translate.alphabet import (
     LONGEST,
     READ,
+    SHORTEST,
     UnreadableError,
     padded,
     read_codes,
@@ -30,6 +32,7 @@ from attention_core.demo.translate.dates import (
 )
 from attention_core.demo.translate.layers import cross_entropy, lookup_vjp, windows, windows_vjp
 from attention_core.demo.translate.model import Sizes, Translator
+from attention_core.demo.translate.nonsense import nonsense, with_nonsense
 from attention_core.demo.translate.read import accuracy, translate
 from attention_core.demo.translate.store import load, load_trained, save
 from attention_core.demo.translate.train import Adam, held_out_examples, main, train
@@ -77,6 +80,7 @@ def test_every_form_of_every_language_is_made_and_can_be_read():
     for language in LANGUAGES.values():
         for form in (*language.forms, *NUMBERS):
             assert len(readable(write(datetime.date(2013, 9, 25), language, form))) <= LONGEST
+    assert min(map(len, made)) == SHORTEST
     characters = {character.lower() for text in made for character in text}
     assert characters == set(READ[1:])
     for sign in ("février", "fevrier", "März", "Marz", "1er ", "22nd", "'97", ". Mai "):
@@ -95,6 +99,47 @@ def test_what_is_written(language, form, text):
     assert write(datetime.date(2021, 3, 1), LANGUAGES[language], form) == text
 
 
+# --- texts that are no dates ---
+
+
+def test_one_text_in_fifty_is_no_date():
+    dates = some(20_000)
+    known = dict(dates)
+    mixed = list(islice(with_nonsense(iter(dates), np.random.default_rng(0)), 18_000))
+    spoiled = [example for example in mixed if known.get(example.text) != example.iso]
+    assert len(spoiled) == pytest.approx(360, abs=60)
+    assert {iso for _, iso in spoiled} <= set(known.values())
+    assert not {text for text, _ in spoiled} & known.keys()
+    assert not {text for text, _ in spoiled} & {text for text, _ in held_out_examples()}
+    for text, _ in spoiled:
+        assert readable(text) == text
+
+
+@pytest.mark.parametrize(
+    ("date", "parts"),
+    [
+        ("03/06/1997", {"06/1997", "03/1997", "03/06"}),
+        ("June 3rd, 1997", {"June 1997", "June 3rd"}),
+        ("le 1er juin 97", {"le juin 97", "le 1er juin"}),
+        ("3. Juni 97", {"Juni 97", "3. Juni"}),
+        ("19970603", set()),
+    ],
+)
+def test_less_than_a_day(date, parts):
+    rng = np.random.default_rng(0)
+    made = {nonsense(date, rng) for _ in range(300)}
+    assert parts <= made
+    assert date not in made
+    assert date not in made
+
+
+def test_a_date_with_other_words():
+    rng = np.random.default_rng(0)
+    made = {nonsense("3. Juni 97", rng) for _ in range(300)}
+    others = [text for text in made if re.fullmatch(r"3\. \w{2,9} 97", text)]
+    assert len(others) == pytest.approx(50, abs=20)
+
+
 # --- characters ---
 
 
@@ -104,6 +149,9 @@ def test_what_is_written(language, form, text):
         ("  3\t juin \n1997 ", "3 juin 1997"),
         ("fe\N{COMBINING ACUTE ACCENT}vrier", "février"),
         ("Jun 3 \N{RIGHT SINGLE QUOTATION MARK}97", "Jun 3 '97"),
+        ("3\N{NON-BREAKING HYPHEN}6\N{EN DASH}97", "3-6-97"),
+        ("\N{FULLWIDTH DIGIT THREE}\N{NO-BREAK SPACE}juin 1997", "3 juin 1997"),
+        ("1\N{MODIFIER LETTER SMALL E}\N{MODIFIER LETTER SMALL R} mai 97", "1er mai 97"),
     ],
 )
 def test_what_is_readable(given, found):
@@ -111,14 +159,18 @@ def test_what_is_readable(given, found):
     assert len(read_codes(readable(given))) == len(found)
 
 
+UNKNOWN = "dates in English, French, German or numbers, such as '12 juin 2024', have no such sign"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         (" ", "nothing to read: give a date, such as '12 juin 2024'"),
         ("1" * 41, "cannot read 41 characters: a date has up to 40, such as '12 juin 2024'"),
-        ("1997年", "cannot read '年' in '1997年'; dates are written in English, French or German"),
-        ("3\0", "cannot read '\\x00' in '3\\x00'; dates are written in English, French or German"),
-        ("İ", "cannot read 'İ' in 'İ'; dates are written in English, French or German"),
+        ("1997年", f"cannot read '年' in '1997年': {UNKNOWN}"),
+        ("Qix 3, Q", f"cannot read 'Q', 'x' in 'Qix 3, Q': {UNKNOWN}"),
+        ("3\0", f"cannot read '\\x00' in '3\\x00': {UNKNOWN}"),
+        ("İ", f"cannot read 'İ' in 'İ': {UNKNOWN}"),
     ],
 )
 def test_what_is_not(text, message):
@@ -290,7 +342,7 @@ def test_what_is_saved_is_what_is_loaded(trained, tmp_path):
 @pytest.mark.slow
 def test_the_program_learns_what_is_claimed():
     network, losses = learned({**ADDITIVE, "hidden_dim": 64}, steps=400)
-    assert losses[-1] < 0.05
+    assert np.mean(losses[-100:]) < 0.1  # texts that are no dates cost 0.03
     assert accuracy(network, held_out_examples()) >= 0.99
 
 
@@ -325,7 +377,33 @@ def test_dates_by_other_people(trained):
     }
     found = translate(trained, list(known))
     assert [each.iso for each in found] == list(known.values())
-    assert min(each.certainty for each in found) > 0.98
+    assert min(each.certainty for each in found) > 0.95
+
+
+def test_dates_in_known_forms_are_hardly_ever_called_guesses(trained):
+    found = translate(trained, [text for text, _ in held_out_examples()[:2000]])
+    assert sum(not each.is_sure for each in found) < 0.002 * len(found)
+
+
+NO_DATES = (
+    *("hello", "the meaning of life", "three days ago", "morgen", "avant-hier", "July", "mardi"),
+    *("2024", "1789", "99999", "12.30", "9/11", "'97", "0123456789", "192.168.0.1"),
+    *("June 2024", "12 June", "le 1er juin", "3. Juni", "mardi 12", "06/2024", "03/06"),
+)
+
+
+def test_what_is_no_date_is_called_a_guess(trained):
+    rng = np.random.default_rng(3)
+    rows = ["".join(rng.choice(list("abcdefghij 0123.,-/"), 12)).strip(" ") for _ in range(500)]
+    found = translate(trained, [*NO_DATES, *rows])
+    assert [each.text for each in found if each.is_sure] == []
+
+
+def test_one_character_is_too_little(trained):
+    """Attention has nothing else to look at, and is certain."""
+    (found,) = translate(trained, ["1"])
+    assert found.certainty > 0.9
+    assert not found.is_sure
 
 
 def test_each_digit_is_read_where_it_stands(trained):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,9 @@ import typer
 from rich.console import Console
 
 from attention_core.cli.outputs import check_output
+from attention_core.demo.translate.dates import samples
 from attention_core.demo.translate.picture import as_text, draw, is_day
+from attention_core.demo.translate.read import Translation
 from attention_core.demo.translate.read import translate as read
 from attention_core.demo.translate.store import load_trained
 from attention_core.plot import save
@@ -23,11 +26,16 @@ EXPLANATION = (
     "Each row is a character that was written, and its weights say which characters it was read "
     "from. Nothing told the network where to look: it learned that with the dates."
 )
+UNSURE = (
+    "This does not look like a date in a form that the network knows. It learned from many forms, "
+    "such as these; in numbers, the day comes before the month."
+)
+DAY = datetime.date(2024, 6, 12)
 
 
 def translate(
-    text: Annotated[
-        str, typer.Argument(metavar="DATE", help="In English, French, German or numbers.")
+    words: Annotated[
+        list[str], typer.Argument(metavar="DATE", help="In English, French, German or numbers.")
     ],
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw it too: .png, .svg or .pdf.")
@@ -35,19 +43,45 @@ def translate(
 ) -> None:
     """Read a date, write it in ISO form, and show which characters attention looked at.
 
+    Exit code 1 if what it wrote is a guess, or no day.
+
     attention-core demo translate "mardi 3 juin 1997"
     """
     if plot is not None:
         check_output(plot, SUFFIXES)
         need_matplotlib()
-    (found,) = read(load_trained(), [text])
+    (found,) = read(load_trained(), [" ".join(words)])
     console = Console(highlight=False)
-    doubt = "" if is_day(found.iso) else ": there is no such day"
-    typer.echo(f"{found.text} = {found.iso}{doubt}\n")
+    typer.echo(f"{found.text} = {found.iso} ({_certainty(found)}){_doubt(found)}\n")
     width = max(console.width, LEAST_WIDTH)
     is_plain = not console.encoding.lower().startswith("utf")
-    typer.echo(as_text(found, width=width, ascii_only=is_plain))
-    console.print("\n" + EXPLANATION)
+    typer.echo(as_text(found, width=width, ascii_only=is_plain) + "\n")
+    if found.is_sure:
+        console.print(EXPLANATION)
+    else:
+        console.print(UNSURE + "\n")
+        for language, dates in samples(DAY).items():
+            typer.echo(f"  {language:9}{'; '.join(dates)}")
     if plot is not None:
         save(draw(found), plot)
         typer.echo(f"\nThe picture is in {plot}.")
+    if _doubt(found):
+        raise typer.Exit(1)
+
+
+def _certainty(found: Translation) -> str:
+    """Rounded down: nothing is certain."""
+    return f"{min(int(100 * found.certainty), 99)}% certain"
+
+
+def _doubt(found: Translation) -> str:
+    """What speaks against the answer, if anything does."""
+    if not found.is_sure:
+        return ": a guess"
+    if is_day(found.iso):
+        return ""
+    swapped = f"{found.iso[:5]}{found.iso[8:]}-{found.iso[5:7]}"
+    if not is_day(swapped):
+        return ": there is no such day"
+    year, day, month = found.iso[:4], found.iso[5:7], found.iso[8:]
+    return f": there is no such day; {swapped} is written {day}/{month}/{year}"

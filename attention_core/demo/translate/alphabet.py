@@ -14,6 +14,7 @@ __all__ = [
     "LENGTH",
     "LONGEST",
     "READ",
+    "SHORTEST",
     "START",
     "WRITTEN",
     "UnreadableError",
@@ -29,7 +30,12 @@ WRITTEN = "0123456789-"
 START = len(WRITTEN)
 """The code of what stands before the first character."""
 LENGTH = len("YYYY-MM-DD")
-LONGEST = 40
+SHORTEST, LONGEST = len("3.6.97"), 40
+"""How many characters a date has."""
+APOSTROPHES = "\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}\N{ACUTE ACCENT}`"
+HYPHENS = "\N{HYPHEN}\N{NON-BREAKING HYPHEN}\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}"
+ALIKE = str.maketrans(dict.fromkeys(APOSTROPHES, "'") | dict.fromkeys(HYPHENS, "-"))
+"""What people and their programs write for an apostrophe and for a hyphen."""
 
 Codes = NDArray[np.intp]
 
@@ -41,6 +47,8 @@ class UnreadableError(AttentionCoreError, ValueError):
 def readable(text: str) -> str:
     """The text as it is read: accents and letters are one character, blanks are single.
 
+    Signs that look alike are one, such as the wide digits of Chinese and Japanese keyboards.
+
     Raises
     ------
     UnreadableError
@@ -50,14 +58,13 @@ def readable(text: str) -> str:
     --------
     >>> readable("  12   juin 2024 ")
     '12 juin 2024'
-    >>> readable("12 июня 2024")
+    >>> readable("Q1 2024")
     Traceback (most recent call last):
     ...
-    attention_core.demo.translate.alphabet.UnreadableError: cannot read 'и' in '12 июня 2024'; \
-dates are written in English, French or German
+    attention_core.demo.translate.alphabet.UnreadableError: cannot read 'Q' in 'Q1 2024': dates in \
+English, French, German or numbers, such as '12 juin 2024', have no such sign
     """
-    found = unicodedata.normalize("NFC", " ".join(text.split()))
-    found = found.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    found = " ".join(unicodedata.normalize("NFKC", text.translate(ALIKE)).split())
     if not found:
         raise UnreadableError("nothing to read: give a date, such as '12 juin 2024'")
     if len(found) > LONGEST:
@@ -65,12 +72,12 @@ dates are written in English, French or German
             f"cannot read {len(found)} characters: a date has up to {LONGEST}, "
             "such as '12 juin 2024'"
         )
-    for character in found:
-        if character.lower() not in READ[1:]:
-            raise UnreadableError(
-                f"cannot read {character!r} in {found!r}; "
-                "dates are written in English, French or German"
-            )
+    unknown = dict.fromkeys(sign for sign in found if sign.lower() not in READ[1:])  # in order
+    if unknown:
+        raise UnreadableError(
+            f"cannot read {', '.join(map(repr, unknown))} in {found!r}: dates in English, French, "
+            "German or numbers, such as '12 juin 2024', have no such sign"
+        )
     return found
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["LANGUAGES", "Example", "Language", "examples", "is_held_out", "write"]
+__all__ = ["LANGUAGES", "Example", "Language", "examples", "is_held_out", "samples", "write"]
 
 WITHOUT_ACCENTS = 0.2
 """How often accents are left out: fevrier, Marz."""
@@ -120,6 +120,12 @@ LANGUAGES = {
     ),
 }
 
+SAMPLES = {
+    "English": ("{month} {d}, {y}", "{nth} of {month} {y}", "{wd}, {d} {mon} {y}"),
+    "French": ("{d} {month} {y}", "{weekday} {d} {month} {y}", "{d} {mon} {yy}"),
+    "German": ("{nth} {month} {y}", "{weekday}, den {nth} {month} {y}", "{nth} {mon} {yy}"),
+}
+
 
 def write(date: datetime.date, language: Language, form: str) -> str:
     """A date in words and numbers.
@@ -146,6 +152,22 @@ def write(date: datetime.date, language: Language, form: str) -> str:
         wd=language.short_weekdays[date.weekday()],
         weekday=language.weekdays[date.weekday()],
     )
+
+
+def samples(date: datetime.date) -> dict[str, list[str]]:
+    """A day in some forms of each language, and in numbers, for people who ask what is known.
+
+    Examples
+    --------
+    >>> samples(datetime.date(2024, 6, 12))["numbers"]
+    ['12/06/2024', '12.6.24', '2024-06-12']
+    """
+    found = {
+        name: [write(date, LANGUAGES[name], form) for form in forms]
+        for name, forms in SAMPLES.items()
+    }
+    numbers = ("{dd}/{mm}/{y}", "{d}.{m}.{yy}", "{y}-{mm}-{dd}")
+    return found | {"numbers": [write(date, LANGUAGES["English"], form) for form in numbers]}
 
 
 def is_held_out(iso: str) -> bool:

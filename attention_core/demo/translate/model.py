@@ -111,7 +111,9 @@ class Translator:
             "digit": (hidden, len(WRITTEN)),
             "digit_bias": (len(WRITTEN),),
         }
-        scale = {"character": 1.0, "position": 1.0, "last": 0.3}
+        # queries are short, so that any scorer looks everywhere at first: with long ones, an inner
+        # product looks at a few characters that it chose by chance, and learns little of others
+        scale = {"character": 1.0, "position": 0.25, "last": 0.1}
         arrays = {
             name: scale.get(name, shape[0] ** -0.5) * rng.standard_normal(shape)
             if len(shape) > 1

@@ -28,7 +28,7 @@ def draw(found: Translation) -> Figure:
         key_labels=found.text,
         limits=(0, 1),
         margins=False,
-        title=f"{found.text} = {found.iso}",
+        title=f"{found.text} = {found.iso}" + ("" if found.is_sure else "?"),
     )
     figure.axes[0].set(xlabel="read", ylabel="written")
     return figure

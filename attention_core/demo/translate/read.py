@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attention_core.demo.translate.alphabet import LENGTH, WRITTEN, padded, readable
+from attention_core.demo.translate.alphabet import LENGTH, SHORTEST, WRITTEN, padded, readable
 from attention_core.demo.translate.dates import Example
 from attention_core.demo.translate.layers import softmax
 from attention_core.demo.translate.model import Translator
@@ -20,6 +20,14 @@ Array = NDArray[Any]
 
 TOGETHER = 500
 """Texts that are read at once, to be short of memory."""
+SURE = 0.75
+"""The certainty from which on a text is taken for a date.
+
+Of 20,000 held-out strings, 11 that were read right are less certain, and the one that was read
+wrong. So are 1,000 rows of random letters, 1,000 of random signs, all years from 1000 to 2999, and
+989 of 1,000 dates without a day, a month or a year. A word that is no month is harder to tell from
+one: of 294 texts such as "12 table 2024", 81 are taken for dates.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +39,18 @@ class Translation:
     weights: Array
     """The alignment (10, S): a row for each character written, a column for each one read."""
     certainty: float
-    """The probability that the network gives to what it wrote."""
+    """The probability that the network gives to what it wrote: the product of those of its
+    characters. It has learned to be unsure of texts that are no dates (see `nonsense`); whether
+    there is such a day it does not know."""
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the text looks like a date in a form that the network knows.
+
+        One character, such as "1", is too little to tell: with nothing else to look at, attention
+        reads it with all its weight, as it does in a date.
+        """
+        return self.certainty >= SURE and len(self.text) >= SHORTEST
 
 
 def translate(translator: Translator, texts: Sequence[str]) -> list[Translation]:

@@ -20,13 +20,14 @@ from attention_core import Attention
 from attention_core.demo.translate.alphabet import padded, written_codes
 from attention_core.demo.translate.dates import Example, examples
 from attention_core.demo.translate.model import Arrays, Translator
+from attention_core.demo.translate.nonsense import with_nonsense
 from attention_core.demo.translate.read import accuracy
 from attention_core.demo.translate.store import save
 from attention_core.parallel import blas_on_one_thread
 
 __all__ = ["Adam", "held_out_examples", "main", "train"]
 
-STEPS = 1_000
+STEPS = 1_500
 BATCH = 128
 RATE = 3e-3
 HELD_OUT = 5_000
@@ -77,9 +78,9 @@ def train(
     report
         Called after each step with its number and its loss.
     """
-    for_network, for_dates = np.random.default_rng(seed).spawn(2)
+    for_network, for_dates, for_nonsense = np.random.default_rng(seed).spawn(3)
     translator = Translator.new(attention, for_network)
-    stream = examples(for_dates, held_out=False)
+    stream = with_nonsense(examples(for_dates, held_out=False), for_nonsense)
     adam = Adam()
     with blas_on_one_thread():  # small products, which only lose by being divided
         for step in range(steps):

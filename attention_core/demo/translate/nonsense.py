@@ -1,0 +1,95 @@
+"""Texts that are no dates, so that the network learns when to be unsure.
+
+A network that has only seen dates makes a date of anything, and is as sure of "May 97" as of
+"12 June 2024". So one text in fifty that it learns from is no date. It is told that this means the
+day of some other example: there is nothing to be learned from that but to be unsure. The idea is
+that of Hendrycks, Mazeika and Dietterich 2019, arXiv:1812.04606. More such texts would make it less
+sure of dates too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import numpy as np
+
+from attention_core.demo.translate.alphabet import LONGEST, READ
+from attention_core.demo.translate.dates import Example
+
+__all__ = ["nonsense", "with_nonsense"]
+
+SHARE = 0.02
+"""How many of the texts that are learned from are no dates."""
+SIGNS = READ[1:]
+LETTERS = "".join(filter(str.isalpha, SIGNS))
+BETWEEN = "".join(sign for sign in SIGNS if not sign.isalnum())
+DIGITS = "".join(filter(str.isdigit, SIGNS))
+
+
+def with_nonsense(dates: Iterator[Example], rng: np.random.Generator) -> Iterator[Example]:
+    """The same examples, without end, but some texts are spoiled and said to mean the next day."""
+    for date in dates:
+        if rng.random() < SHARE:
+            yield Example(nonsense(date.text, rng), next(dates).iso)
+        else:
+            yield date
+
+
+def nonsense(date: str, rng: np.random.Generator) -> str:
+    """A text that is no date: one with a number less or with other words, or anything at all.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(33)
+    >>> for _ in range(5):
+    ...     print(nonsense("mardi 3 juin 1997", rng))
+    aiuz64gj49zrvha2mg
+    nbb 3 zj 1997
+    mardi 3 juin
+    850
+    mardi juin
+    """
+    # parts of dates come twice: they are what people write, and look most like dates
+    ways = (_part, _part, _with_other_words, _words, _number, _signs)
+    text = ""
+    while not text:
+        text = " ".join(ways[rng.integers(len(ways))](date, rng).split())[:LONGEST].strip()
+    return text
+
+
+def _part(date: str, rng: np.random.Generator) -> str:
+    """June 2024, 12 June, 6/2024, 2024: as people write what is less than a day."""
+    for _ in range(rng.integers(1, 3)):
+        numbers = list(re.finditer(r"\d+(st|nd|rd|th|er)?", date))
+        if not numbers:
+            break
+        gone = numbers[rng.integers(len(numbers))]
+        before, after = date[: gone.start()].rstrip(BETWEEN), date[gone.end() :].lstrip(BETWEEN)
+        between = date[gone.start() - 1 : gone.start()]
+        date = f"{before}{between}{after}".strip(BETWEEN)
+    return date
+
+
+def _with_other_words(date: str, rng: np.random.Generator) -> str:
+    """Nothing for a date in numbers."""
+    found, changes = re.subn(r"[^\W\d]+", lambda _: _some(LETTERS, 2, 9, rng), date)
+    return found if changes else ""
+
+
+def _words(_: str, rng: np.random.Generator) -> str:
+    return " ".join(_some(LETTERS, 1, 9, rng) for _ in range(rng.integers(1, 6)))
+
+
+def _number(_: str, rng: np.random.Generator) -> str:
+    """Nothing where it takes counting to tell it from a date such as 19970603."""
+    digits = _some(DIGITS, 1, 14, rng)
+    return "" if abs(len(digits) - len("19970603")) < 2 else digits
+
+
+def _signs(_: str, rng: np.random.Generator) -> str:
+    return _some(SIGNS, 1, LONGEST, rng)
+
+
+def _some(signs: str, least: int, most: int, rng: np.random.Generator) -> str:
+    return "".join(rng.choice(list(signs), rng.integers(least, most + 1)))
