@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import io
 import json
 import struct
@@ -16,13 +17,14 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from attention_core import Attention, MissingExtraError
+from attention_core import Attention, MissingExtraError, make_scorer
 from attention_core.cli import demo
 from attention_core.cli import digits as terminal
 from attention_core.cli.app import app
-from attention_core.demo import parameters, train
+from attention_core.demo import choose, parameters, train
 from attention_core.demo.classify import ROWS, classify, look
-from attention_core.demo.digits import load_digits
+from attention_core.demo.digits import Digits, load_digits
+from attention_core.fitting import Fit
 from attention_core.parameter_files import read_arrays
 
 DEMO = files("attention_core.demo")
@@ -145,10 +147,56 @@ def test_nothing_is_learned_from_the_queries(digits):
     np.testing.assert_array_equal(first, second)
 
 
+# --- how the recipes were chosen ---
+
+
+def test_quarters_are_of_the_keys_alone(digits):
+    numbered = digits.images.copy()
+    numbered[:, 0, 0], numbered[:, 0, 1] = np.divmod(np.arange(1797), 256)  # each says which it is
+    parts = list(choose.quarters(dataclasses.replace(digits, images=numbered)))
+    held_out = []
+    for part in parts:
+        index = part.images[:, 0, 0].astype(int) * 256 + part.images[:, 0, 1]
+        assert sorted(index) == list(range(1200))
+        np.testing.assert_array_equal(part.labels, digits.labels[index])
+        assert len(part.keys()) == len(part.values()) == 900
+        assert len(part.queries()) == 300
+        held_out += index[900:].tolist()
+    assert held_out == list(range(1200))
+
+
+def test_cross_validation_counts_what_is_read_wrongly():
+    asked = []
+
+    def learn(part, **recipe):
+        asked.append((len(part.keys()), recipe))
+        return Fit(make_scorer("dot"), (), (), "")
+
+    # images that say which of three labels they have, but seven of them say the next one
+    labels = (np.arange(1797) % 3).astype(np.uint8)
+    said = labels.copy()
+    said[[0, 5, 299, 300, 601, 900, 1199]] += 1
+    images = np.zeros((1797, 8, 8), np.uint8)
+    images[np.arange(1797), 0, said % 3] = 255
+    wrong, loss = choose.cross_validate(learn, Digits(images, labels), penalty=0.5)
+    assert wrong == 7
+    assert 0 < loss < 1
+    assert asked == [(900, {"penalty": 0.5})] * 4
+
+
+@pytest.mark.parametrize("learn", choose.RECIPES)
+def test_the_recipe_is_one_of_those_that_were_tried(learn):
+    signature = inspect.signature(learn).parameters
+    for name, tried in choose.RECIPES[learn].items():
+        assert signature[name].default in tried
+    assert signature["seed"].default == 0
+
+
 @pytest.mark.parametrize("name", ["general", "additive"])
-def test_the_shipped_parameters_are_what_the_program_makes(name):
+def test_the_shipped_parameters_are_what_the_program_makes(digits, name):
     shipped = read_arrays(str(DEMO / "configs" / f"{name}.npz"))
-    made = getattr(parameters, f"{name}_parameters")()
+    make = getattr(parameters, f"{name}_parameters")
+    made = make(digits) if name == "general" else make()
     assert shipped.keys() == made.keys()
     for key, array in made.items():
         assert shipped[key].dtype == array.dtype

@@ -32,22 +32,24 @@ class Digits:
     """(1797, 8, 8): ink from 0 to 16."""
     labels: NDArray[np.uint8]
     """(1797,): the digit that was written."""
+    known: int = KEYS
+    """How many of them, from the first on, are keys."""
 
     def keys(self, *, centered: bool = False) -> NDArray[Any]:
-        """The known images, pixels scaled to [0, 1]: (1200, 64) float32."""
-        return self._pixels(centered)[:KEYS]
+        """The known images, pixels scaled to [0, 1]: (known, 64) float32."""
+        return self._pixels(centered)[: self.known]
 
     def queries(self, *, centered: bool = False) -> NDArray[Any]:
-        """The images to read, pixels scaled to [0, 1]: (597, 64) float32."""
-        return self._pixels(centered)[KEYS:]
+        """The others, to be read, pixels scaled to [0, 1]: (1797 - known, 64) float32."""
+        return self._pixels(centered)[self.known :]
 
     def values(self) -> NDArray[Any]:
-        """The labels of the keys, one-hot: (1200, 10) float32."""
-        return np.eye(10, dtype=np.float32)[self.labels[:KEYS]]
+        """The labels of the keys, one-hot: (known, 10) float32."""
+        return np.eye(10, dtype=np.float32)[self.labels[: self.known]]
 
     def _pixels(self, centered: bool) -> NDArray[Any]:
         pixels = self.images.reshape(-1, 64).astype(np.float32) / 16  # (1797, 64)
-        return pixels - pixels[:KEYS].mean(axis=0) if centered else pixels
+        return pixels - pixels[: self.known].mean(axis=0) if centered else pixels
 
 
 def load_digits() -> Digits:

@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attention_core.demo.digits import load_digits
+from attention_core.demo.digits import Digits, load_digits
 from attention_core.parameter_files import write_arrays
 
 __all__ = ["additive_parameters", "general_parameters"]
 
 
-def general_parameters() -> dict[str, NDArray[Any]]:
+def general_parameters(digits: Digits) -> dict[str, NDArray[Any]]:
     """Half the inverse covariance of the keys, so that scores compare whitened images.
 
     The ridge of 0.05 keeps pixels that are always white from dividing by zero.
     """
-    keys = load_digits().keys(centered=True).astype(np.float64)  # (1200, 64)
+    keys = digits.keys(centered=True).astype(np.float64)  # (n, 64)
     covariance = np.cov(keys, rowvar=False) + 0.05 * np.eye(64)  # (64, 64)
     return {"weight": (0.5 * np.linalg.inv(covariance)).astype(np.float32)}
 
@@ -47,7 +47,7 @@ def additive_parameters(seed: int = 0) -> dict[str, NDArray[Any]]:
 
 
 def _write(folder: Path) -> None:
-    write_arrays(folder / "general.npz", general_parameters())
+    write_arrays(folder / "general.npz", general_parameters(load_digits()))
     write_arrays(folder / "additive.npz", additive_parameters())
 
 
