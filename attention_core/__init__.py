@@ -34,19 +34,20 @@ from attention_core.errors import (
     UnknownScorerError,
 )
 from attention_core.gradients import Gradients
-from attention_core.hookspecs import ScorerSpec, hookimpl
-from attention_core.installed import make_scorer, register_scorer, scorers
 from attention_core.memory import Memory
 from attention_core.packing import Packing
-from attention_core.registry import Registry, ScorerInfo
 from attention_core.result import AttentionResult, TopK
 from attention_core.scorer import InnerProductScorer, Scorer
 
 if TYPE_CHECKING:
     from attention_core import plot as plot
+    from attention_core.claims import ScorerInfo
+    from attention_core.hookspecs import ScorerSpec, hookimpl
+    from attention_core.installed import make_scorer, register_scorer, scorers
     from attention_core.multihead import MultiHeadAttention
     from attention_core.multihead_call import MultiHeadResult
     from attention_core.multihead_memory import MultiHeadMemory
+    from attention_core.registry import Registry
 
 __all__ = [
     "AmbiguousScorerError",
@@ -88,19 +89,29 @@ __all__ = [
 ]
 
 
-_LAYERS = {
-    "MultiHeadAttention": "attention_core.multihead",
-    "MultiHeadMemory": "attention_core.multihead_memory",
-    "MultiHeadResult": "attention_core.multihead_call",
+_ON_DEMAND = {
+    "MultiHeadAttention": "multihead",
+    "MultiHeadMemory": "multihead_memory",
+    "MultiHeadResult": "multihead_call",
+    "Registry": "registry",
+    "ScorerInfo": "claims",
+    "ScorerSpec": "hookspecs",
+    "hookimpl": "hookspecs",
+    "make_scorer": "installed",
+    "register_scorer": "installed",
+    "scorers": "installed",
 }
+"""Where the names are that are imported when asked for: layers, and what deals with plugins."""
 
 
 def __getattr__(name: str) -> Any:
-    """What is imported or read when asked for: ``plot``, layers and ``__version__``."""
+    """What is imported or read when asked for."""
     if name == "plot":
         return import_module("attention_core.plot")
-    if name in _LAYERS:
-        return getattr(import_module(_LAYERS[name]), name)
+    if name in _ON_DEMAND:
+        found = getattr(import_module(f"attention_core.{_ON_DEMAND[name]}"), name)
+        globals()[name] = found  # asked for once
+        return found
     if name == "__version__":
         from importlib.metadata import version  # reading metadata costs more than importing us
 

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from attention_core.call import attend_masked, attend_plainly, prepare
-from attention_core.installed import default_registry
 from attention_core.masking import Masking, PairFunction
 from attention_core.memory import Memory
 from attention_core.options import OPTIONS, check_option
@@ -304,5 +303,7 @@ class Attention:
 def resolve(scorer: str | Mapping[str, Any] | Scorer) -> Scorer:
     """The scorer itself, or the one that a name or a mapping stands for."""
     if isinstance(scorer, str) or not isinstance(scorer, Scorer):
+        from attention_core.installed import default_registry  # scorers need no names
+
         return default_registry().resolve(scorer)
     return scorer

@@ -19,6 +19,7 @@ from attention_core.contract import checked_call
 from attention_core.errors import ScorerContractError
 from attention_core.masking import Masking, take
 from attention_core.parallel import fold_blocks, map_blocks
+from attention_core.products import matrix_product
 from attention_core.scorer import InnerProductScorer, Scorer
 from attention_core.scratch import buffer
 from attention_core.softmax import (
@@ -69,7 +70,7 @@ def score_tile(scorer: Scorer, query: Array, key: Array, out: Array) -> None:
         When the scorer fails, or returns another shape or dtype.
     """
     if is_product(scorer):
-        np.matmul(query, key.swapaxes(-1, -2), out=out)
+        matrix_product(query, key.swapaxes(-1, -2), out)
         return
     scores = checked_call(scorer, "score", query, key)
     expected = (*np.broadcast_shapes(query.shape[:-2], key.shape[:-2]), *out.shape[-2:])
@@ -84,20 +85,22 @@ def score_tile(scorer: Scorer, query: Array, key: Array, out: Array) -> None:
 def attend_at_once(
     scorer: Scorer, query: Array, key: Array, value: Array, batch: tuple[int, ...]
 ) -> tuple[Array, Array, Array] | None:
-    """What `Engine.attend` returns, for a small call without masks, bias, softcap or loop.
+    """What `Engine.attend` returns, where one tile without mask, bias and softcap is all there is.
 
     The shift and the total keep an axis for the keys, (..., L, 1).
 
     Every guard of the loop serves rows that come out as NaN or Inf here: then it is None, and the
     loop has to do it.
     """
-    scores = np.empty((*batch, query.shape[-2], key.shape[-2]), query.dtype)
-    score_tile(scorer, query, key, scores)
-    shift: Array = np.maximum.reduce(scores, axis=-1, keepdims=True)
-    np.subtract(scores, shift, out=scores)
-    np.exp(scores, out=scores)
-    total: Array = np.add.reduce(scores, axis=-1, keepdims=True)
-    context: Array = np.matmul(scores, value)  # (..., L, Dv)
+    length, key_length = query.shape[-2], key.shape[-2]
+    with buffer((*batch, length, key_length), query.dtype) as scores:
+        score_tile(scorer, query, key, scores)
+        shift: Array = np.maximum.reduce(scores, axis=-1, keepdims=True)
+        np.subtract(scores, shift, out=scores)
+        np.exp(scores, out=scores)
+        total: Array = np.add.reduce(scores, axis=-1, keepdims=True)
+        context = np.empty((*batch, length, value.shape[-1]), query.dtype)
+        matrix_product(scores, value, context)
     np.divide(context, total, out=context)
     return (context, shift, total) if isfinite(np.vdot(context, context)) else None
 
@@ -159,7 +162,7 @@ class Engine(Prepared):
             pairs=masking.pairs,
             query_starts=masking.query_starts,
             pair_cost=pair_cost(self.scorer, features, value_features),
-            key_cost=(features + value_features) / 6,
+            key_cost=(features + value_features) / 4,
             itemsize=self.dtype.itemsize,
             temporaries=features if self.scorer.needs_small_tiles else 1,
             is_banded=not masking.band.is_open,
@@ -171,6 +174,13 @@ class Engine(Prepared):
         """The context (..., L, Dv), and the shift and the total (..., L) of every row's softmax."""
         blocks, parts = self.plan.blocks, self.plan.parts
         is_bounded = self._scores_are_bounded()
+        is_one_tile = (
+            0 < self.shape[-1] <= self.plan.key_tile
+            and self.masking.is_open
+            and self.masking.bias is None
+            and self.softcap is None
+            and not is_bounded
+        )
         # the threads write every block: memory is fastest for the core that first touches it
         context = np.empty((*self.shape[:-1], self.value.shape[-1]), self.dtype)
         shift, total = np.empty(self.shape[:-1], self.dtype), np.empty(self.shape[:-1], self.dtype)
@@ -185,13 +195,27 @@ class Engine(Prepared):
             else:
                 shift[place], total[place], context[place] = -np.inf, 0, 0
 
+        def work(block: Block) -> None:
+            place = (*block.batch, block.rows)
+            if is_one_tile and (found := self._at_once(block)):
+                context[place], shift[place], total[place] = found
+            else:
+                write(block, self._stream(block, is_bounded))
+
         if parts == 1:
-            self.map(lambda block: write(block, self._stream(block, is_bounded)), blocks)
+            self.map(work, blocks)
         else:
             states = self.map(lambda block: self._stream(block, is_bounded), blocks)
             for first in range(0, len(blocks), parts):
                 write(blocks[first], *states[first : first + parts])
         return context, shift, total
+
+    def _at_once(self, block: Block) -> tuple[Array, Array, Array] | None:
+        batch, rows, _ = block
+        arrays = take(self.query, batch, rows), take(self.key, batch), take(self.value, batch)
+        shape = tuple([items.stop - items.start for items in batch])
+        found = attend_at_once(self.scorer, *arrays, shape)
+        return found and (found[0], found[1][..., 0], found[2][..., 0])
 
     def _stream(self, block: Block, is_bounded: bool) -> SoftmaxState | None:
         """The softmax state of a block of queries over a range of keys; None if all is masked."""

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import cache, partial
-from queue import SimpleQueue
 from threading import Event, Lock, Thread
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+if TYPE_CHECKING:
+    from queue import SimpleQueue
 
 __all__ = ["available_cores", "blas_on_one_thread", "fold_blocks", "map_blocks"]
 
@@ -18,7 +20,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 # Below this much work, in nanoseconds, threads cost more than they give.
-_WORTH_THREADS = 4_000_000.0
+_WORTH_THREADS = 1_000_000.0
 
 
 def map_blocks(
@@ -158,6 +160,8 @@ class _Helpers:
     """
 
     def __init__(self, count: int) -> None:
+        from queue import SimpleQueue  # small calls do without
+
         self._tasks: SimpleQueue[_Task] = SimpleQueue()
         for n in range(count):
             Thread(target=self._serve, name=f"attention-core-{n}", daemon=True).start()

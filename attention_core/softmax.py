@@ -7,11 +7,12 @@ monoid (Milakov and Gimelshein 2018, arXiv:1805.02867).
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from attention_core.products import matrix_product, row_sums
 
 __all__ = [
     "SAFE_BOUND",
@@ -69,8 +70,8 @@ def softmax_state(
             np.maximum(shift, before.shift, out=shift)
         _subtract_rows(scores, shift)
     np.exp(scores, out=scores)
-    total = np.matmul(scores, _ones(scores.shape[-1], scores.dtype))  # faster than a sum
-    return SoftmaxState(shift, total, np.matmul(scores, value))
+    context = np.empty((*scores.shape[:-1], value.shape[-1]), scores.dtype)
+    return SoftmaxState(shift, row_sums(scores), matrix_product(scores, value, context))
 
 
 def extend(state: SoftmaxState, tile: SoftmaxState) -> SoftmaxState:
@@ -159,11 +160,6 @@ def safe_total(total: Array) -> Array:
     """
     safe: Array = np.maximum(total, _TINY[total.dtype])
     return safe
-
-
-@lru_cache(maxsize=16)
-def _ones(count: int, dtype: np.dtype[Any]) -> Array:
-    return np.ones(count, dtype)
 
 
 def _subtract_rows(scores: Array, shift: Array) -> None:

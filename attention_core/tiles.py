@@ -23,7 +23,7 @@ _ROWS, _FEWEST_ROWS = 512, 256
 # Half the rows where a band is cut out, so that less is computed only to be masked.
 _BANDED_ROWS = 256
 # Work worth a thread, in nanoseconds: several times what handing it over costs.
-_BLOCK_COST = 1_000_000.0
+_BLOCK_COST = 600_000.0
 # What scoring the pairs between short packed sequences may waste to save a tile, in nanoseconds.
 _SHARED_COST = 50_000.0
 # As many blocks keep the threads of a small machine busy to the end.
@@ -125,7 +125,7 @@ def make_plan(
     block_cost = cost / items / len(row_slices)
     together = items
     if not whole_batch:  # items share a block and its tiles, unless that leaves too few blocks
-        fair = max(int(_BLOCK_COST // block_cost), items * len(row_slices) // _ENOUGH_BLOCKS)
+        fair = max(1, items * len(row_slices) // _fair_count(cost))
         keys = min(key_length, _ROWS if tile is None else tile[1])
         together = max(1, min(items, fair, limit // (rows * keys)))
     batches = list(_batch_slices(batch, together))
@@ -142,6 +142,12 @@ def make_plan(
     spans = _slices(key_length, width)
     blocks = [Block(*block) for block in product(batches, row_slices, spans)]
     return Plan(blocks, len(spans), keys, cost)
+
+
+def _fair_count(cost: float) -> int:
+    """How many blocks are enough: a power of two, which threads are likely to share evenly."""
+    worth = max(1, int(cost // _BLOCK_COST))
+    return min(_ENOUGH_BLOCKS, 1 << (worth.bit_length() - 1))
 
 
 def _packed_slices(starts: Sequence[int], rows: int, fewest: int) -> Iterator[slice]:

@@ -29,6 +29,8 @@ class Problem:
     window: tuple[int, int] | None = None
     is_prepared: bool = False
     """Whether the keys' projections are known, as in the steps of a decoder."""
+    is_backward: bool = False
+    """Whether gradients are computed, of everything there is, from that of a known result."""
     edges: int = 0
     """How many keys each query may attend to, at random; 0 for all."""
 
@@ -56,6 +58,8 @@ class Inputs(NamedTuple):
     score_weight: Array  # (H,)
     edges: tuple[Array, Array]
     """The queries and the keys of the edges, sorted; empty without any."""
+    grad: Array
+    """The gradient of the result, for gradients: (*batch, L, D)."""
 
 
 def make_inputs(problem: Problem) -> Inputs:
@@ -77,6 +81,7 @@ def make_inputs(problem: Problem) -> Inputs:
         key_weight=normal(d, h, fan_in=d),
         score_weight=normal(h, fan_in=max(h, 1)),
         edges=(pairs // problem.S, pairs % problem.S),
+        grad=normal(*batch, problem.L, d),
     )
 
 
@@ -227,6 +232,28 @@ CASES = (
         peers=("numpy", "torch"),
         memory_limit=64,
         remark="the weights have 4 GiB",
+    ),
+    Case(
+        name="additive-backward",
+        title="gradients of additive, L=S=512, D=128, H=128",
+        problem=_additive(L=512, S=512, D=128, H=128, is_backward=True),
+        peers=("torch", "jax"),
+        limits=(Limit(("torch",), 0.5),),
+    ),
+    Case(
+        name="scaled-dot-backward",
+        title="gradients of scaled_dot, 8 heads, L=S=1024, D=64",
+        problem=_scaled_dot(batch=(8,), L=1024, S=1024, D=64, is_backward=True),
+        peers=("torch", "jax"),
+        limits=(Limit(("torch",), 1.6),),
+    ),
+    Case(
+        name="backward-8192",
+        title="gradients of scaled_dot, L=S=8,192, D=64",
+        problem=_scaled_dot(L=8192, S=8192, D=64, is_backward=True),
+        peers=("torch", "jax"),
+        memory_limit=128,
+        remark="the weights have 256 MiB",
     ),
     Case(
         name="sparse-50000",

@@ -29,14 +29,15 @@ ENGINE = {
     "inputs": "errors",
     "files": "",
     # the mathematics
-    "softmax": "",
+    "products": "",
+    "softmax": "products",
     "bands": "",
     "masking": "bands errors inputs",
     "packing": "errors masking",
     "tiles": "",
     "parallel": "",
     "scratch": "",
-    "engine": "contract errors masking parallel scorer scratch softmax tiles",
+    "engine": "contract errors masking parallel products scorer scratch softmax tiles",
     "sparse": "contract engine errors masking parallel scorer softmax",
     "tile_gradients": "contract engine masking scorer scratch softmax tiles",
     "edge_gradients": "contract masking scorer sparse tile_gradients",
@@ -79,7 +80,7 @@ NAMES = {
 PUBLIC = "attention_core"
 EDGES = {
     PUBLIC: (
-        "attention errors gradients hookspecs installed memory multihead multihead_call "
+        "attention claims errors gradients hookspecs installed memory multihead multihead_call "
         "multihead_memory packing registry result scorer"
     ),
     "demo": f"{PUBLIC} errors fitting leave_one_out options parallel parameter_files plot",

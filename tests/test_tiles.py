@@ -11,6 +11,8 @@ import scipy.sparse
 from cases import Case, column, make_case
 
 import attention_core as ac
+from attention_core import engine
+from attention_core.engine import attend_at_once
 
 TILES = [(1, 1), (3, 5), (2, 7), (5, 1), (1, 7), (4, 4), (100, 100)]
 
@@ -51,6 +53,28 @@ def options(name, rng, batch):
 def test_any_tile_gives_what_the_oracle_gives(case, rng, tile, name):
     batch = (2,)
     case.check(*case.arrays(rng, batch), tile=tile, **options(name, rng, batch))
+
+
+def test_blocks_that_see_all_keys_in_one_tile_need_the_loop_only_for_nan(case, rng, monkeypatch):
+    kept = []
+
+    def spied(*call):
+        found = attend_at_once(*call)
+        kept.append(found is not None)
+        return found
+
+    monkeypatch.setattr(engine, "attend_at_once", spied)
+    query, key, value = case.arrays(rng, (2,))
+    case.check(query, key, value, tile=(2, 7))
+    blocks = len(kept)
+    assert blocks >= 2
+    assert all(kept)
+    case.check(query, key, value, tile=(2, 6))  # of two tiles
+    case.check(query, key, value, tile=(2, 7), softcap=1.0)
+    assert len(kept) == blocks
+    value[1, 6] = math.nan
+    case.check(query, key, value, tile=(2, 7))
+    assert kept[blocks:] == [False] * blocks
 
 
 @pytest.mark.parametrize("tile", TILES, ids=str)

@@ -18,12 +18,16 @@ def version() -> str:
 
 
 def to_numpy(result: Any) -> Array:
+    if isinstance(result, tuple):
+        return np.concatenate([np.ravel(array) for array in result])
     array: Array = np.asarray(result)
     return array.swapaxes(-2, -3) if array.ndim == 4 else array
 
 
 def prepare(problem: Problem, inputs: Inputs) -> Callable[[], Any]:
     arrays: list[Any] = [jnp.asarray(array) for array in inputs[:6]]
+    if problem.is_backward:
+        return backward(problem, inputs)
     if problem.scorer == "scaled_dot":
         if problem.dtype == "float16":
             raise UnsupportedError("on CPUs JAX's dot_product_attention takes no float16")
@@ -41,6 +45,24 @@ def prepare(problem: Problem, inputs: Inputs) -> Callable[[], Any]:
         arrays[1], arrays[4] = arrays[1] @ arrays[4], None
     compiled = jax.jit(additive)
     return lambda: compiled(*arrays).block_until_ready()
+
+
+def backward(problem: Problem, inputs: Inputs) -> Callable[[], Any]:
+    """Gradients alone: what the way forward has kept for them is there."""
+    arrays = [jnp.asarray(array) for array in inputs[:6]]
+    if problem.scorer == "scaled_dot":
+        _, pull = jax.vjp(scaled_dot, *arrays[:3])
+    else:
+        _, pull = jax.vjp(additive, *arrays)
+    compiled = jax.jit(lambda pull, grad: pull(grad))
+    grad = jnp.asarray(inputs.grad)
+    return lambda: jax.block_until_ready(compiled(pull, grad))
+
+
+def scaled_dot(*arrays: Any) -> Any:
+    heads = [jnp.moveaxis(array.reshape(-1, *array.shape[-2:]), 0, -2)[None] for array in arrays]
+    attended = jax.nn.dot_product_attention(*heads)[0]
+    return jnp.moveaxis(attended, -2, 0).reshape(arrays[0].shape)
 
 
 def additive(query: Any, key: Any, value: Any, query_weight: Any, key_weight: Any, v: Any) -> Any:

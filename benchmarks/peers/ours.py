@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from scipy.sparse import csr_array
 
 import attention_core as ac
@@ -32,4 +33,19 @@ def prepare(problem: Problem, inputs: Inputs) -> Callable[[], Any]:
     if problem.is_prepared:
         memory = ac.Attention(scorer).memory(key, value)
         return lambda: ac.attend(query, memory, scorer=scorer, **options).context
+    if problem.is_backward:
+        result = ac.attend(query, key, value, scorer=scorer, **options)
+        return lambda: gradients(result.vjp(inputs.grad))
     return lambda: ac.attend(query, key, value, scorer=scorer, **options).context
+
+
+def gradients(found: ac.Gradients) -> tuple[Any, ...]:
+    names = ("query_weight", "key_weight", "score_weight")
+    parameters = [found.parameters[name] for name in names if name in found.parameters]
+    return (found.query, found.key, found.value, *parameters)
+
+
+def to_numpy(result: Any) -> Any:
+    if isinstance(result, tuple):
+        return np.concatenate([np.ravel(array) for array in result])
+    return result

@@ -10,7 +10,7 @@ import torch
 from benchmarks.cases import Inputs, Problem
 from benchmarks.peers import torch_eager
 
-version = torch_eager.version
+version, to_numpy = torch_eager.version, torch_eager.to_numpy
 
 
 def prepare(problem: Problem, inputs: Inputs) -> Callable[[], Any]:

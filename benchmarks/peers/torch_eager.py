@@ -19,8 +19,10 @@ def version() -> str:
 def prepare(
     problem: Problem, inputs: Inputs, transform: Callable[..., Any] = lambda function: function
 ) -> Callable[[], Any]:
-    torch.set_grad_enabled(False)
+    torch.set_grad_enabled(problem.is_backward)
     query, key, value, query_weight, key_weight, score_weight = map(torch.from_numpy, inputs[:6])
+    if problem.is_backward:
+        return backward(problem, inputs)
     if problem.scorer == "scaled_dot":
         q, k, v = (tensor.reshape(1, -1, *tensor.shape[-2:]) for tensor in (query, key, value))
         return lambda: scaled_dot_product_attention(q, k, v, is_causal=problem.is_causal)
@@ -32,6 +34,25 @@ def prepare(
         prepared = key @ key_weight
         return lambda: function(query, prepared, value, query_weight, None, score_weight)
     return lambda: function(query, key, value, query_weight, key_weight, score_weight)
+
+
+def backward(problem: Problem, inputs: Inputs) -> Callable[[], Any]:
+    """Gradients alone: what the way forward has kept for them is there."""
+    tensors = [torch.from_numpy(array).requires_grad_() for array in inputs[:6]]
+    if problem.scorer == "scaled_dot":
+        tensors = tensors[:3]
+        q, k, v = (tensor.reshape(1, -1, *tensor.shape[-2:]) for tensor in tensors)
+        result = scaled_dot_product_attention(q, k, v).reshape(inputs.grad.shape)
+    else:
+        result = additive(*tensors)
+    grad = torch.from_numpy(inputs.grad)
+    return lambda: torch.autograd.grad(result, tensors, grad, retain_graph=True)
+
+
+def to_numpy(result: Any) -> Any:
+    if isinstance(result, tuple):
+        return torch.cat([tensor.ravel() for tensor in result]).numpy()
+    return result.numpy()
 
 
 def additive(

@@ -59,7 +59,7 @@ class AdditiveScorer(Scorer):
 
     name = "additive"
     needs_small_tiles = False
-    cost_per_feature = 0.25
+    cost_per_feature = 0.5
 
     def __init__(
         self,

@@ -85,7 +85,8 @@ def _sum_items(query: Array, key: Array, weight: Array, out: Array) -> None:
     [buffer] = scratch(query.dtype, (*out.shape, hidden))
     np.add(query[:, :, None, :], key[:, None, :, :], out=buffer)  # (n, L, S, H)
     np.tanh(buffer, out=buffer)
-    np.matmul(buffer, weight, out=out)
+    # unlike matmul, dot lets other threads work however few the results are
+    out[...] = np.dot(buffer.reshape(out.size, hidden), weight).reshape(out.shape)
 
 
 def _sum_item(query: Array, key: Array, weight: Array, out: Array) -> None:

@@ -1,0 +1,56 @@
+"""Products of matrices that let other threads work meanwhile.
+
+NumPy gives up the interpreter's lock in an operation only for more than 500 results, however long
+it takes to find them: a row of weights times thousands of values would have the other threads of
+a call wait. `np.dot` always gives it up.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["matrix_product", "row_sums"]
+
+Array = NDArray[Any]
+
+_FEW = 500
+# Multiply-adds of some ten microseconds, for which others may wait.
+_BRIEF = 1 << 16
+
+
+def matrix_product(left: Array, right: Array, out: Array) -> Array:
+    """Write ``left @ right`` to out: (..., l, n), (..., n, m) -> (..., l, m).
+
+    >>> matrix_product(np.ones((1, 3)), np.ones((3, 4)), np.empty((1, 4)))
+    array([[3., 3., 3., 3.]])
+    """
+    if out.size > _FEW or out.size * left.shape[-1] <= _BRIEF or not out.flags.c_contiguous:
+        return np.matmul(left, right, out=out)
+    batch = out.shape[:-2]
+    left = np.broadcast_to(left, (*batch, *left.shape[-2:]))
+    right = np.broadcast_to(right, (*batch, *right.shape[-2:]))
+    for item in np.ndindex(batch):
+        np.dot(left[item], right[item], out=out[item])
+    return out
+
+
+def row_sums(array: Array) -> Array:
+    """Sums over the last axis of a contiguous array, as a product with ones: faster than `sum`.
+
+    >>> row_sums(np.arange(6.0).reshape(1, 2, 3))
+    array([[ 3., 12.]])
+    """
+    *outer, count = array.shape
+    rows = array.reshape(prod(outer), count)
+    sums: Array = np.dot(rows, _ones(count, array.dtype)).reshape(outer)
+    return sums
+
+
+@lru_cache(maxsize=16)
+def _ones(count: int, dtype: np.dtype[Any]) -> Array:
+    return np.ones(count, dtype)
