@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from attention_core.contract import project
-from attention_core.engine import Engine, attend_at_once
+from attention_core.engine import Engine, attend_at_once, is_one_tile
 from attention_core.errors import OptionError, OptionTypeError, ShapeError
 from attention_core.inputs import (
     Call,
@@ -23,10 +24,10 @@ from attention_core.inputs import (
 )
 from attention_core.masking import Masking
 from attention_core.memory import Memory
-from attention_core.parallel import blas_on_one_thread, map_blocks
+from attention_core.parallel import WORTH_THREADS, blas_on_one_thread, map_blocks
 from attention_core.readout import Readout, TileReadout
 from attention_core.result import AttentionResult
-from attention_core.scorer import Scorer
+from attention_core.scorer import InnerProductScorer, Scorer
 
 __all__ = ["attend_masked", "attend_plainly", "prepare"]
 
@@ -75,24 +76,27 @@ def prepare(scorer: Scorer, query: ArrayLike, key: ArrayLike | Memory, value: An
 def attend_plainly(
     scorer: Scorer, query: ArrayLike, key: ArrayLike | Memory, value: Any, workers: int | None
 ) -> AttentionResult:
-    """A call without any option that changes the result; tiny ones are done at once."""
+    """A call without any option that changes the result; small ones are done at once."""
     call = prepare(scorer, query, key, value)
-    queries, keys, values = call.query.shape, call.key.shape, call.value.shape
-    if _is_tiny(type(scorer), queries, keys, values, call.batch, call.is_projected):
-        with np.errstate(all="ignore"):  # NaN and Inf in the inputs are results, not accidents
-            arrays = _with_batch_axes(call, *_projected(scorer, call))
+    length, key_length = call.query.shape[-2], call.key.shape[-2]
+    shapes = call.query.shape, call.key.shape, call.value.shape
+    is_tiny = _is_tiny(type(scorer), *shapes, call.batch, call.is_projected)
+    found = None
+    # NaN and Inf in the inputs are results, not accidents
+    with np.errstate(all="ignore"), nullcontext() if is_tiny else blas_on_one_thread():
+        arrays = _with_batch_axes(call, *_projected_in_parallel(scorer, call, workers))
+        if is_one_tile(scorer, arrays[0], call.value, call.batch):
             found = attend_at_once(scorer, *arrays, call.batch)
-        if found is not None:
+
+        def make_engine() -> Engine:
+            return Engine(scorer, *arrays, Masking(call.batch, length, key_length), workers=workers)
+
+        if found is None:
+            computed = _streamed(make_engine())
+        else:
             context, shift, total = found
-
-            def make_readout() -> TileReadout:
-                engine = Engine(
-                    scorer, *arrays, Masking(call.batch, queries[-2], keys[-2]), workers=workers
-                )
-                return TileReadout(engine, shift[..., 0], total[..., 0])
-
-            return AttentionResult(context, make_readout, call)
-    return attend_masked(scorer, call, Masking(call.batch, queries[-2], keys[-2]), workers=workers)
+            computed = context, lambda: TileReadout(make_engine(), shift[..., 0], total[..., 0])
+    return AttentionResult(*computed, call)
 
 
 def attend_masked(
@@ -112,7 +116,7 @@ def attend_masked(
         arrays = _with_batch_axes(call, *_projected_in_parallel(scorer, call, workers))
         options: dict[str, Any] = {"softcap": softcap, "tile": tile, "workers": workers}
         if masking.edges is None:
-            computed = _on_tiles(scorer, *arrays, masking, **options)
+            computed = _streamed(Engine(scorer, *arrays, masking, **options))
         else:
             from attention_core.sparse import attend_edges  # SciPy is for those who use it
 
@@ -136,6 +140,8 @@ def _is_tiny(
         return False
     projects_query = scorer.project_query is not Scorer.project_query
     projects_key = scorer.project_key is not Scorer.project_key and not is_projected
+    if (projects_query or projects_key) and not issubclass(scorer, InnerProductScorer):
+        return False  # hidden units may be far more than features
     rows = max(length * projects_query, key_length * projects_key)
     return rows * widest**2 <= (_BLAS_MATRIX if rows > 1 else _BLAS_VECTOR)
 
@@ -144,8 +150,7 @@ def _is_tiny(
 _BLAS_MATRIX, _BLAS_VECTOR = 1 << 18, 9216
 
 
-def _on_tiles(*arguments: Any, **options: Any) -> Computed:
-    engine = Engine(*arguments, **options)
+def _streamed(engine: Engine) -> Computed:
     context, shift, total = engine.attend()
     return context, lambda: TileReadout(engine, shift, total)
 
@@ -164,11 +169,14 @@ def _projected_in_parallel(scorer: Scorer, call: Call, workers: int | None) -> t
         or kind.project_key is Scorer.project_key
     ):
         return _projected(scorer, call)
-    cost = call.query.size * call.query.shape[-1] + call.key.size * call.key.shape[-1]
+    multiplied = call.query.size * call.query.shape[-1] + call.key.size * call.key.shape[-1]
+    cost = multiplied / 32  # ns
+    if cost < WORTH_THREADS:
+        return _projected(scorer, call)
     query, key = map_blocks(
         lambda projection: project(scorer, *projection),
         [("project_query", call.query), ("project_key", call.key)],
-        cost=cost / 32,
+        cost=cost,
         workers=workers,
     )
     return query, key

@@ -33,9 +33,9 @@ from attention_core.softmax import (
     softmax_state,
     weights_of,
 )
-from attention_core.tiles import Block, make_plan
+from attention_core.tiles import Block, fits_one_tile, make_plan
 
-__all__ = ["Engine", "Prepared", "Tile", "attend_at_once", "pair_cost"]
+__all__ = ["Engine", "Prepared", "Tile", "attend_at_once", "is_one_tile", "pair_cost"]
 
 Array = NDArray[Any]
 Result = TypeVar("Result")
@@ -59,6 +59,23 @@ def is_product(scorer: Scorer) -> bool:
 def pair_cost(scorer: Scorer, features: int, value_features: int) -> float:
     """Nanoseconds that one query-key pair takes on one core: a coarse estimate, from H and Dv."""
     return features * scorer.cost_per_feature + value_features / 32 + 1.5
+
+
+def key_cost(features: int, value_features: int) -> float:
+    """Nanoseconds of reading a key and its value from memory."""
+    return (features + value_features) / 4
+
+
+def is_one_tile(scorer: Scorer, query: Array, value: Array, batch: tuple[int, ...]) -> bool:
+    """Whether a call without masks is one tile, and too little work for threads."""
+    (length, features), (key_length, value_features) = query.shape[-2:], value.shape[-2:]
+    items, pairs = prod(batch), length * key_length
+    cost = pairs * pair_cost(scorer, features, value_features)
+    cost += key_length * key_cost(features, value_features)
+    temporaries = features if scorer.needs_small_tiles else 1
+    return items * pairs > 0 and fits_one_tile(
+        items * pairs, items * cost, query.itemsize, temporaries
+    )
 
 
 def score_tile(scorer: Scorer, query: Array, key: Array, out: Array) -> None:
@@ -162,7 +179,7 @@ class Engine(Prepared):
             pairs=masking.pairs,
             query_starts=masking.query_starts,
             pair_cost=pair_cost(self.scorer, features, value_features),
-            key_cost=(features + value_features) / 4,
+            key_cost=key_cost(features, value_features),
             itemsize=self.dtype.itemsize,
             temporaries=features if self.scorer.needs_small_tiles else 1,
             is_banded=not masking.band.is_open,

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 if TYPE_CHECKING:
     from queue import SimpleQueue
 
-__all__ = ["available_cores", "blas_on_one_thread", "fold_blocks", "map_blocks"]
+__all__ = ["WORTH_THREADS", "available_cores", "blas_on_one_thread", "fold_blocks", "map_blocks"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Below this much work, in nanoseconds, threads cost more than they give.
-_WORTH_THREADS = 1_000_000.0
+WORTH_THREADS = 1_000_000.0
+"""Below this much work, in nanoseconds, threads cost more than they give."""
 
 
 def map_blocks(
@@ -88,7 +88,7 @@ def _run(
 ) -> None:
     count = min(available_cores() if workers is None else workers, len(indices))
     with blas_on_one_thread():
-        if count <= 1 or cost < _WORTH_THREADS:
+        if count <= 1 or cost < WORTH_THREADS:
             for index in indices:
                 work(index)
         else:
@@ -133,7 +133,8 @@ class _Task:
     def __init__(self, function: Callable[[], None]) -> None:
         self._function = function
         self._taken = Lock()
-        self._done = Event()
+        self._running = Lock()  # held until the function has returned
+        self._running.acquire()
         self._error: BaseException | None = None
 
     def run(self) -> None:
@@ -144,12 +145,12 @@ class _Task:
             except BaseException as error:  # noqa: BLE001 - the caller raises it
                 self._error = error
             finally:
-                self._done.set()
+                self._running.release()
 
     def withdraw(self) -> BaseException | None:
         """Withdraw it, or wait for it if a helper has started; what it raised."""
         if not self._taken.acquire(blocking=False):
-            self._done.wait()
+            self._running.acquire()
         return self._error
 
 

@@ -13,7 +13,7 @@ from itertools import pairwise, product
 from math import prod
 from typing import NamedTuple
 
-__all__ = ["Block", "Plan", "make_plan", "tile_bytes"]
+__all__ = ["Block", "Plan", "fits_one_tile", "make_plan", "tile_bytes"]
 
 Shape = tuple[int, ...]
 
@@ -61,6 +61,19 @@ def tile_bytes() -> int:
     return min(max(size // 2, 1 << 18), 1 << 21) if size > 0 else 1 << 20
 
 
+def fits_one_tile(pairs: int, cost: float, itemsize: int, temporaries: int) -> bool:
+    """Whether all pairs of a call are one tile, and so little work that one thread does it.
+
+    The parameters are those of `make_plan`, for the whole batch.
+    """
+    return cost < 2 * _BLOCK_COST and pairs <= _limit(itemsize, temporaries)
+
+
+def _limit(itemsize: int, temporaries: int) -> int:
+    """The most pairs in a tile."""
+    return max(1, tile_bytes() // (itemsize * max(temporaries, 1)))
+
+
 def make_plan(
     batch: Shape,
     length: int,
@@ -103,9 +116,9 @@ def make_plan(
     whole = Block(tuple([slice(0, n) for n in batch]), slice(0, length), slice(0, key_length))
     if items * length * key_length == 0:  # rows that may attend to nothing are written, too
         return Plan([whole] if items * length else [], 1, 1, 0.0)
-    limit = max(1, tile_bytes() // (itemsize * max(temporaries, 1)))
+    limit = _limit(itemsize, temporaries)
     is_one_sequence = query_starts is None
-    fits = cost <= _BLOCK_COST and items * pairs <= limit
+    fits = fits_one_tile(items * pairs, cost, itemsize, temporaries)
     if tile is None and fits and is_one_sequence:
         return Plan([whole], 1, key_length, cost)
     if whole_batch:
