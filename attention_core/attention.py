@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -303,7 +304,13 @@ class Attention:
 def resolve(scorer: str | Mapping[str, Any] | Scorer) -> Scorer:
     """The scorer itself, or the one that a name or a mapping stands for."""
     if isinstance(scorer, str) or not isinstance(scorer, Scorer):
-        from attention_core.installed import default_registry  # scorers need no names
-
-        return default_registry().resolve(scorer)
+        return _names()().resolve(scorer)
     return scorer
+
+
+@cache  # an import statement costs the smallest calls a microsecond
+def _names() -> Callable[[], Registry]:
+    """The registry that names refer to; scorers that are given need none."""
+    from attention_core.installed import default_registry
+
+    return default_registry

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -78,25 +77,28 @@ def attend_plainly(
 ) -> AttentionResult:
     """A call without any option that changes the result; small ones are done at once."""
     call = prepare(scorer, query, key, value)
-    length, key_length = call.query.shape[-2], call.key.shape[-2]
     shapes = call.query.shape, call.key.shape, call.value.shape
-    is_tiny = _is_tiny(type(scorer), *shapes, call.batch, call.is_projected)
-    found = None
     # NaN and Inf in the inputs are results, not accidents
-    with np.errstate(all="ignore"), nullcontext() if is_tiny else blas_on_one_thread():
-        arrays = _with_batch_axes(call, *_projected_in_parallel(scorer, call, workers))
-        if is_one_tile(scorer, arrays[0], call.value, call.batch):
+    if _is_tiny(type(scorer), *shapes, call.batch, call.is_projected):
+        with np.errstate(all="ignore"):
+            arrays = _with_batch_axes(call, *_projected(scorer, call))
             found = attend_at_once(scorer, *arrays, call.batch)
+    else:
+        with np.errstate(all="ignore"), blas_on_one_thread():
+            arrays = _with_batch_axes(call, *_projected_in_parallel(scorer, call, workers))
+            found = None
+            if is_one_tile(scorer, arrays[0], arrays[2], call.batch):
+                found = attend_at_once(scorer, *arrays, call.batch)
 
-        def make_engine() -> Engine:
-            return Engine(scorer, *arrays, Masking(call.batch, length, key_length), workers=workers)
+    if found is None:
+        return AttentionResult(*_streamed(_open_engine(scorer, call, arrays, workers)), call)
+    context, shift, total = found
 
-        if found is None:
-            computed = _streamed(make_engine())
-        else:
-            context, shift, total = found
-            computed = context, lambda: TileReadout(make_engine(), shift[..., 0], total[..., 0])
-    return AttentionResult(*computed, call)
+    def make_readout() -> TileReadout:
+        engine = _open_engine(scorer, call, arrays, workers)
+        return TileReadout(engine, shift[..., 0], total[..., 0])
+
+    return AttentionResult(context, make_readout, call)
 
 
 def attend_masked(
@@ -150,8 +152,17 @@ def _is_tiny(
 _BLAS_MATRIX, _BLAS_VECTOR = 1 << 18, 9216
 
 
+def _open_engine(
+    scorer: Scorer, call: Call, arrays: tuple[Array, Array, Array], workers: int | None
+) -> Engine:
+    """The engine of a call without masks."""
+    masking = Masking(call.batch, call.query.shape[-2], call.key.shape[-2])
+    return Engine(scorer, *arrays, masking, workers=workers)
+
+
 def _streamed(engine: Engine) -> Computed:
-    context, shift, total = engine.attend()
+    with np.errstate(all="ignore"), blas_on_one_thread():
+        context, shift, total = engine.attend()
     return context, lambda: TileReadout(engine, shift, total)
 
 

@@ -110,14 +110,14 @@ def attend_at_once(
     loop has to do it.
     """
     length, key_length = query.shape[-2], key.shape[-2]
-    with buffer((*batch, length, key_length), query.dtype) as scores:
-        score_tile(scorer, query, key, scores)
-        shift: Array = np.maximum.reduce(scores, axis=-1, keepdims=True)
-        np.subtract(scores, shift, out=scores)
-        np.exp(scores, out=scores)
-        total: Array = np.add.reduce(scores, axis=-1, keepdims=True)
-        context = np.empty((*batch, length, value.shape[-1]), query.dtype)
-        matrix_product(scores, value, context)
+    scores = np.empty((*batch, length, key_length), query.dtype)
+    score_tile(scorer, query, key, scores)
+    shift: Array = np.maximum.reduce(scores, axis=-1, keepdims=True)
+    np.subtract(scores, shift, out=scores)
+    np.exp(scores, out=scores)
+    total: Array = np.add.reduce(scores, axis=-1, keepdims=True)
+    context = np.empty((*batch, length, value.shape[-1]), query.dtype)
+    matrix_product(scores, value, context)
     np.divide(context, total, out=context)
     return (context, shift, total) if isfinite(np.vdot(context, context)) else None
 
