@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from attention_core.at_once import attend_at_once, is_one_tile
 from attention_core.contract import project
-from attention_core.engine import Engine, attend_at_once, is_one_tile
+from attention_core.engine import Engine
 from attention_core.errors import OptionError, OptionTypeError, ShapeError
 from attention_core.inputs import (
     Call,

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import reduce
-from math import isfinite, prod
+from math import prod
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attention_core.contract import checked_call
-from attention_core.errors import ScorerContractError
+from attention_core.at_once import attend_at_once
 from attention_core.masking import Masking, take
 from attention_core.parallel import fold_blocks, map_blocks
-from attention_core.products import matrix_product
-from attention_core.scorer import InnerProductScorer, Scorer
+from attention_core.scorer import Scorer
+from attention_core.scoring import key_cost, pair_cost, score_tile
 from attention_core.scratch import buffer
 from attention_core.softmax import (
     SAFE_BOUND,
@@ -33,9 +32,9 @@ from attention_core.softmax import (
     softmax_state,
     weights_of,
 )
-from attention_core.tiles import Block, fits_one_tile, make_plan
+from attention_core.tiles import Block, make_plan
 
-__all__ = ["Engine", "Prepared", "Tile", "attend_at_once", "is_one_tile", "pair_cost"]
+__all__ = ["Engine", "Prepared", "Tile"]
 
 Array = NDArray[Any]
 Result = TypeVar("Result")
@@ -49,77 +48,6 @@ class Tile(NamedTuple):
     """(..., l, s), -inf where masked."""
     allowed: Array | None
     """What broadcasts to (..., l, s); None where every key may be attended to."""
-
-
-def is_product(scorer: Scorer) -> bool:
-    """Whether the score is one matrix product of what was projected."""
-    return type(scorer).score is InnerProductScorer.score
-
-
-def pair_cost(scorer: Scorer, features: int, value_features: int) -> float:
-    """Nanoseconds that one query-key pair takes on one core: a coarse estimate, from H and Dv."""
-    return features * scorer.cost_per_feature + value_features / 32 + 1.5
-
-
-def key_cost(features: int, value_features: int) -> float:
-    """Nanoseconds of reading a key and its value from memory."""
-    return (features + value_features) / 4
-
-
-def is_one_tile(scorer: Scorer, query: Array, value: Array, batch: tuple[int, ...]) -> bool:
-    """Whether a call without masks is one tile, and too little work for threads."""
-    (length, features), (key_length, value_features) = query.shape[-2:], value.shape[-2:]
-    items, pairs = prod(batch), length * key_length
-    cost = pairs * pair_cost(scorer, features, value_features)
-    cost += key_length * key_cost(features, value_features)
-    temporaries = features if scorer.needs_small_tiles else 1
-    return items * pairs > 0 and fits_one_tile(
-        items * pairs, items * cost, query.itemsize, temporaries
-    )
-
-
-def score_tile(scorer: Scorer, query: Array, key: Array, out: Array) -> None:
-    """Write the scores of prepared queries (..., l, H) and keys (..., s, H) to out (..., l, s).
-
-    Raises
-    ------
-    ScorerContractError
-        When the scorer fails, or returns another shape or dtype.
-    """
-    if is_product(scorer):
-        matrix_product(query, key.swapaxes(-1, -2), out)
-        return
-    scores = checked_call(scorer, "score", query, key)
-    expected = (*np.broadcast_shapes(query.shape[:-2], key.shape[:-2]), *out.shape[-2:])
-    if scores.shape != expected:
-        raise ScorerContractError(
-            f"{scorer} returned shape {scores.shape}; expected (..., L, S) = {expected} "
-            f"for query {query.shape}, key {key.shape}"
-        )
-    out[...] = scores  # a copy: what the scorer returned stays its own
-
-
-def attend_at_once(
-    scorer: Scorer, query: Array, key: Array, value: Array, batch: tuple[int, ...]
-) -> tuple[Array, Array, Array] | None:
-    """What `Engine.attend` returns, where one tile without mask, bias and softcap is all there is.
-
-    The shift and the total keep an axis for the keys, (..., L, 1).
-
-    Every guard of the loop serves rows that come out as NaN or Inf here: then it is None, and the
-    loop has to do it.
-    """
-    length, key_length = query.shape[-2], key.shape[-2]
-    scores = np.empty((*batch, length, key_length), query.dtype)
-    score_tile(scorer, query, key, scores)
-    shift: Array = np.maximum.reduce(scores, axis=-1, keepdims=True)
-    np.subtract(scores, shift, out=scores)
-    np.exp(scores, out=scores)
-    total: Array = np.add.reduce(scores, axis=-1, keepdims=True)
-    context = np.empty((*batch, length, value.shape[-1]), query.dtype)
-    matrix_product(scores, value, context)
-    np.divide(context, total, out=context)
-    return (context, shift, total) if isfinite(np.vdot(context, context)) else None
 
 
 class Prepared:

@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_core.contract import checked_call
-from attention_core.engine import Engine, Prepared, pair_cost
+from attention_core.engine import Engine, Prepared
 from attention_core.errors import ScorerContractError
 from attention_core.masking import Item, Masking, of_item
 from attention_core.parallel import fold_blocks, map_blocks
 from attention_core.scorer import Scorer
+from attention_core.scoring import pair_cost
 from attention_core.softmax import finite_shift, safe_total
 
 __all__ = ["EdgeEngine", "EdgeReadout", "attend_edges"]

@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_core.contract import checked_vjp, summed_to
-from attention_core.engine import Engine, Tile, score_tile
+from attention_core.engine import Engine, Tile
 from attention_core.masking import take
 from attention_core.scorer import ParameterGrads
+from attention_core.scoring import score_tile
 from attention_core.scratch import buffer
 from attention_core.softmax import careful_sum
 from attention_core.tiles import Block

@@ -37,9 +37,11 @@ ENGINE = {
     "tiles": "",
     "parallel": "",
     "scratch": "",
-    "engine": "contract errors masking parallel products scorer scratch softmax tiles",
-    "sparse": "contract engine errors masking parallel scorer softmax",
-    "tile_gradients": "contract engine masking scorer scratch softmax tiles",
+    "scoring": "contract errors products scorer",
+    "at_once": "products scorer scoring tiles",
+    "engine": "at_once masking parallel scorer scoring scratch softmax tiles",
+    "sparse": "contract engine errors masking parallel scorer scoring softmax",
+    "tile_gradients": "contract engine masking scorer scoring scratch softmax tiles",
     "edge_gradients": "contract masking scorer sparse tile_gradients",
     # before and after a call
     "memory": "contract errors inputs scorer",
@@ -50,7 +52,9 @@ ENGINE = {
     ),
     "plot": "errors files inputs masking readout",
     "result": "errors gradients inputs masking plot readout softmax",
-    "call": "contract engine errors inputs masking memory parallel readout result scorer sparse",
+    "call": (
+        "at_once contract engine errors inputs masking memory parallel readout result scorer sparse"
+    ),
 }
 NAMES = {
     "offers": "configured errors hookspecs scorer",

@@ -12,7 +12,7 @@ from cases import Case, column, make_case
 
 import attention_core as ac
 from attention_core import engine
-from attention_core.engine import attend_at_once
+from attention_core.at_once import attend_at_once
 
 TILES = [(1, 1), (3, 5), (2, 7), (5, 1), (1, 7), (4, 4), (100, 100)]
 
