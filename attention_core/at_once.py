@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from attention_core.products import matrix_product
 from attention_core.scorer import Scorer
 from attention_core.scoring import key_cost, pair_cost, score_tile
+from attention_core.softmax import exponentiate
 from attention_core.tiles import fits_one_tile
 
 __all__ = ["attend_at_once", "is_one_tile"]
@@ -45,7 +46,7 @@ def attend_at_once(
     score_tile(scorer, query, key, scores)
     shift: Array = np.maximum.reduce(scores, axis=-1, keepdims=True)
     np.subtract(scores, shift, out=scores)
-    np.exp(scores, out=scores)
+    exponentiate(scores)
     total: Array = np.add.reduce(scores, axis=-1, keepdims=True)
     context = np.empty((*batch, length, value.shape[-1]), query.dtype)
     matrix_product(scores, value, context)

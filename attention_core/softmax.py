@@ -18,6 +18,7 @@ __all__ = [
     "SAFE_BOUND",
     "SoftmaxState",
     "careful_sum",
+    "exponentiate",
     "extend",
     "finish",
     "finite_shift",
@@ -69,7 +70,7 @@ def softmax_state(
         if before is not None:
             np.maximum(shift, before.shift, out=shift)
         _subtract_rows(scores, shift)
-    np.exp(scores, out=scores)
+    exponentiate(scores, is_bounded=is_bounded)
     context = np.empty((*scores.shape[:-1], value.shape[-1]), scores.dtype)
     return SoftmaxState(shift, row_sums(scores), matrix_product(scores, value, context))
 
@@ -119,8 +120,35 @@ def weights_of(scores: Array, shift: Array, total: Array) -> Array:
     it is large.
     """
     _subtract_rows(scores, shift)
-    np.exp(scores, out=scores)
+    exponentiate(scores)
     return np.divide(scores, safe_total(total)[..., None], out=scores)
+
+
+def exponentiate(scores: Array, *, is_bounded: bool = False) -> None:
+    """Write ``exp(scores)`` in place of scores of at most 0, the faintest of them as 0.
+
+    Those below 1e-31 in float32 and 1e-292 in float64. Numbers as small as their products have few
+    digits left, and arithmetic with them is some fifty times slower; what such a weight adds to a
+    context is below every digit of what the others add.
+
+    >>> scores = np.array([-np.inf, -700.0, -600.0] + [0.0] * 5000)
+    >>> exponentiate(scores)
+    >>> scores[:4]
+    array([0.00000000e+000, 0.00000000e+000, 2.65039655e-261, 1.00000000e+000])
+    """
+    least = _LEAST[scores.dtype]
+    if (
+        is_bounded
+        or scores.size <= _FEW_SCORES
+        or not np.minimum.reduce(scores, axis=None) < least.score
+    ):
+        np.exp(scores, out=scores)
+        return
+    # choosing the faint ones by a mask would take longer than everything else
+    np.maximum(scores, least.score, out=scores)
+    np.exp(scores, out=scores)
+    np.subtract(scores, least.exponential, out=scores)
+    np.maximum(scores, 0, out=scores)
 
 
 def careful_sum(weights: Array, value: Array, allowed: Array | None) -> Array:
@@ -174,5 +202,22 @@ def _subtract_rows(scores: Array, shift: Array) -> None:
         np.subtract(scores, column, out=scores)
 
 
+# Looking for faint scores takes longer than slow exponentials of as many.
+_FEW_SCORES = 4096
+
+
+class _Least(NamedTuple):
+    score: float
+    exponential: float
+    """A little above that of the score, however it is rounded."""
+
+
+_LEAST = {
+    np.dtype(t): _Least(
+        float(np.log(np.finfo(t).tiny / np.finfo(t).eps)),
+        float(np.finfo(t).tiny / np.finfo(t).eps * (1 + 1e-3)),
+    )
+    for t in (np.float32, np.float64)
+}
 _LOWEST = {np.dtype(t): np.finfo(t).min for t in (np.float32, np.float64)}
 _TINY = {np.dtype(t): np.finfo(t).tiny for t in (np.float32, np.float64)}

@@ -21,7 +21,7 @@ from attention_core.masking import Item, Masking, of_item
 from attention_core.parallel import fold_blocks, map_blocks
 from attention_core.scorer import Scorer
 from attention_core.scoring import pair_cost
-from attention_core.softmax import finite_shift, safe_total
+from attention_core.softmax import exponentiate, finite_shift, safe_total
 
 __all__ = ["EdgeEngine", "EdgeReadout", "attend_edges"]
 
@@ -298,7 +298,8 @@ class EdgeReadout:
 
 
 def _exponentials(edges: Edges, scores: Array, shift: Array) -> Array:
-    exponentials: Array = np.exp(scores - finite_shift(shift)[edges.places])
+    exponentials: Array = scores - finite_shift(shift)[edges.places]
+    exponentiate(exponentials)
     return exponentials
 
 

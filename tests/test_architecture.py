@@ -38,7 +38,7 @@ ENGINE = {
     "parallel": "",
     "scratch": "",
     "scoring": "contract errors products scorer",
-    "at_once": "products scorer scoring tiles",
+    "at_once": "products scorer scoring softmax tiles",
     "engine": "at_once masking parallel scorer scoring scratch softmax tiles",
     "sparse": "contract engine errors masking parallel scorer scoring softmax",
     "tile_gradients": "contract engine masking scorer scoring scratch softmax tiles",
