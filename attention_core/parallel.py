@@ -202,6 +202,20 @@ def _blas() -> Sequence[Any]:
     return libraries
 
 
+def _set_threads(library: Any, count: int) -> None:
+    """Set the number of a library's threads, whichever thread did so before.
+
+    threadpoolctl has one thread in control of OpenBLAS and ignores the others without a word; here
+    the lock of `blas_on_one_thread` sees to it that they do not disagree.
+    """
+    release = getattr(library, "clear_controlling_thread", None)  # since threadpoolctl 3.8
+    if release is not None:
+        release(force=True)
+    library.set_num_threads(count)
+    if release is not None:
+        release(force=True)
+
+
 @contextmanager
 def _signals_wait() -> Iterator[None]:
     """Let interrupts wait: one that falls into a callback of C code would be lost."""
@@ -231,8 +245,9 @@ class blas_on_one_thread:
         with kind._lock:
             if kind._inside == 0:
                 kind._before = [library.get_num_threads() for library in _blas()]
-                for library in _blas():
-                    library.set_num_threads(1)
+                for library, count in zip(_blas(), kind._before, strict=True):
+                    if count != 1:
+                        _set_threads(library, 1)
             kind._inside += 1
 
     def __exit__(self, *_: object) -> None:
@@ -241,4 +256,5 @@ class blas_on_one_thread:
             kind._inside -= 1
             if kind._inside == 0:
                 for library, count in zip(_blas(), kind._before, strict=True):
-                    library.set_num_threads(count)
+                    if count != 1:
+                        _set_threads(library, count)
