@@ -261,7 +261,8 @@ class MultiHeadAttention(HeadParameters):
             As for `attend`, where the heads are the last batch axis: what broadcasts to
             (..., N, L, S), so one matrix per batch item needs an axis, ``mask[:, None]``.
         key_lengths, query_lengths, query_offset
-            As for `attend`: one per batch item, or one per batch item and head.
+            As for `attend`: one per batch item, or one per batch item and head. With a `Packing`
+            as mask, the offset is one integer, or one for each sequence.
 
         Raises
         ------

@@ -28,6 +28,7 @@ from attention_core.heads import (
 from attention_core.inputs import as_array, broadcast_batch, check_key_and_value, computing_dtype
 from attention_core.masking import is_sparse
 from attention_core.multihead_memory import MultiHeadMemory, seen_by_groups
+from attention_core.packing import Packing
 from attention_core.result import AttentionResult
 
 __all__ = ["MultiHeadResult", "attend_heads"]
@@ -222,7 +223,8 @@ def attend_heads(
     pairs
         The mask and the bias by name: what broadcasts to (..., N, L, S).
     numbers
-        Lengths and the offset: one per batch item, or per batch item and head.
+        Lengths and the offset: one per batch item, or per batch item and head; with a `Packing`,
+        an offset per sequence.
     """
     query, key, value, dtypes = _checked(arrays, groups, *inputs)
     batch = broadcast_batch(query.shape, key.shape, value.shape)
@@ -243,8 +245,11 @@ def attend_heads(
             own: dict[str, Any] = {
                 name: pairs_of_heads(name, what, group.heads, count) for name, what in pairs.items()
             }
-            for name, what in numbers.items():
-                own[name] = numbers_of_heads(name, what, group.heads, count, len(batch))
+            if isinstance(pairs["mask"], Packing):
+                own |= numbers  # those of sequences, which are the same for every head
+            else:
+                for name, what in numbers.items():
+                    own[name] = numbers_of_heads(name, what, group.heads, count, len(batch))
             results.append(group.attention(pick_heads(asking, group.heads), *what_it_sees, **own))
         return MultiHeadResult(call, groups, results)
 

@@ -77,7 +77,7 @@ NAMES = {
     "head_parameters": "attention configured errors inputs layouts scorer",
     "multihead_memory": "head_parameters heads inputs memory scorer",
     "multihead_call": (
-        "errors gradients head_parameters heads inputs masking multihead_memory result"
+        "errors gradients head_parameters heads inputs masking multihead_memory packing result"
     ),
     "multihead": "errors head_parameters layouts masking multihead_call multihead_memory",
 }

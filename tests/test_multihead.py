@@ -182,6 +182,39 @@ def test_packed_sequences_are_attended_to_alone(rng):
     assert_close(packed[2:], layer(query[2:], key[3:], value[3:]).output)
 
 
+@pytest.mark.parametrize("given", ["to the call", "to the layer"])
+@pytest.mark.parametrize(
+    "offsets", [(1, 0, 2), (1, 0, 2, 0)], ids=["3 sequences", "as many as heads"]
+)
+@pytest.mark.parametrize("kind", ["one", "different"])
+def test_packed_sequences_have_an_offset_each(kind, offsets, given, rng):
+    lengths = [2, 1, 2, 1][: len(offsets)], [2, 3, 2, 4][: len(offsets)]
+    packing = ac.Packing.from_lengths(*lengths)
+    starts = packing.query_starts, packing.key_starts
+    query, key, value = (
+        rng.standard_normal((sum(rows), features))
+        for rows, features in zip([lengths[0], lengths[1], lengths[1]], [EQ, EK, EV], strict=True)
+    )
+    always, now = {}, {"query_offset": np.array(offsets)}
+    if given == "to the layer":
+        always, now = now, always
+    result = make_layer(kind, is_causal=True, **always)(query, key, value, mask=packing, **now)
+    grad = rng.standard_normal(result.output.shape)
+    found = result.vjp(grad)
+    layer = make_layer(kind, is_causal=True)
+    total = np.zeros_like(layer.parameter_vector)
+    for n, offset in enumerate(offsets):
+        own, seen = (slice(*each[n : n + 2]) for each in starts)
+        alone = layer(query[own], key[seen], value[seen], query_offset=offset)
+        assert_close(result.output[own], alone.output)
+        gradients = alone.vjp(grad[own])
+        assert_close(found.query[own], gradients.query)
+        assert_close(found.key[seen], gradients.key)
+        assert_close(found.value[seen], gradients.value)
+        total += gradients.parameter_vector
+    assert_close(found.parameter_vector, total)
+
+
 def test_heads_with_one_scorer_attend_in_one_call(rng):
     result = make_layer("different")(*make_inputs(rng))
     assert [group.heads for group in result.groups] == [(0, 3), (1,), (2,)]
