@@ -25,8 +25,8 @@ from attention_core.errors import (
 )
 from attention_core.installed import default_registry
 from attention_core.options import OPTIONS, check_option
-from attention_core.parameter_files import read_parameters
 from attention_core.registry import Registry
+from attention_core.saved_parameters import read_scorer_parameters
 from attention_core.scorer import Scorer
 
 __all__ = ["read_config"]
@@ -177,7 +177,7 @@ class _Reader:
             self.report(place, f"must be the path of an .npz or .safetensors file, got {file!r}")
             return None
         try:
-            arrays, saved = read_parameters(self.folder / file)
+            arrays, saved = read_scorer_parameters(self.folder / file)
         except (ParameterFileError, MissingExtraError) as error:
             self.report(place, error)
             return None

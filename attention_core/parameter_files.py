@@ -1,7 +1,7 @@
-"""The arrays of scorers in files, ``.npz`` or ``.safetensors``, never pickled.
+"""The arrays of scorers and layers in files, ``.npz`` or ``.safetensors``, never pickled.
 
-A file that `save_parameters` writes says which scorer its arrays belong to; any other file of
-arrays by name is read as well.
+A file that `save_parameters` writes says which scorer or layer its arrays belong to; any other file
+of arrays by name is read as well.
 """
 
 from __future__ import annotations
@@ -9,19 +9,30 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from attention_core.array_files import read_file, write_file
-from attention_core.errors import ParameterFileError, ScorerConfigError
+from attention_core.array_files import write_file
+from attention_core.errors import (
+    DTypeError,
+    OptionError,
+    OptionTypeError,
+    ParameterFileError,
+    ScorerConfigError,
+    ShapeError,
+)
+from attention_core.layouts import LAYOUT
+from attention_core.saved_parameters import Parameters, read_parameters, read_scorer_parameters
+from attention_core.scorer import Scorer
 
 if TYPE_CHECKING:
+    from attention_core.multihead import MultiHeadAttention
     from attention_core.registry import Registry
-    from attention_core.scorer import Scorer
 
 __all__ = [
     "Parameters",
+    "load_layer",
     "load_scorer",
     "read_arrays",
     "read_parameters",
@@ -30,15 +41,6 @@ __all__ = [
 ]
 
 Array = NDArray[Any]
-
-
-class Parameters(NamedTuple):
-    """What a file of parameters holds."""
-
-    arrays: dict[str, Array]
-    """The arrays, by name."""
-    scorer: dict[str, Any] | None
-    """The scorer's config without its arrays; None in a plain file of arrays."""
 
 
 def read_arrays(path: str | Path) -> dict[str, Array]:
@@ -63,21 +65,6 @@ def read_arrays(path: str | Path) -> dict[str, Array]:
     return read_parameters(path).arrays
 
 
-def read_parameters(path: str | Path) -> Parameters:
-    """The arrays of a file and the scorer they belong to, if the file says so.
-
-    Raises
-    ------
-    ParameterFileError
-        As `read_arrays`; also when the arrays are not those that were saved.
-    MissingExtraError
-        As `read_arrays`.
-    """
-    path = Path(path)
-    arrays, note = read_file(path)
-    return Parameters(arrays, None if note is None else _checked(path, arrays, note))
-
-
 def write_arrays(path: str | Path, arrays: Mapping[str, Array]) -> None:
     """Write arrays by name; the file appears whole, or stays as it was.
 
@@ -92,8 +79,11 @@ def write_arrays(path: str | Path, arrays: Mapping[str, Array]) -> None:
     write_file(Path(path), arrays)
 
 
-def save_parameters(path: str | Path, scorer: Scorer) -> None:
-    """Write the arrays of a scorer, and what else makes it, for `load_scorer` or a config.
+def save_parameters(path: str | Path, owner: Scorer | MultiHeadAttention) -> None:
+    """Write the arrays of a scorer or a layer, and what else makes it.
+
+    A scorer is read by `load_scorer` or a config, a layer by `load_layer`: with the scorer of each
+    head and the attention options.
 
     Raises
     ------
@@ -101,15 +91,14 @@ def save_parameters(path: str | Path, scorer: Scorer) -> None:
         As `write_arrays`.
     ScorerConfigError
         For a scorer that was built by hand and has no registered name.
+    OptionTypeError
+        For anything else than a scorer or a layer.
     """
-    arrays = scorer.parameters
-    # with_parameters forgets dimensions and seeds: the arrays say it all
-    config = scorer.with_parameters(arrays).to_config()
     note = {
-        "scorer": {name: value for name, value in config.items() if name not in arrays},
-        "shapes": {name: array.shape for name, array in arrays.items()},
+        **_described(owner),
+        "shapes": {name: array.shape for name, array in owner.parameters.items()},
     }
-    write_file(Path(path), arrays, json.dumps(note))
+    write_file(Path(path), owner.parameters, json.dumps(note))
 
 
 def load_scorer(path: str | Path, registry: Registry | None = None) -> Scorer:
@@ -132,46 +121,104 @@ def load_scorer(path: str | Path, registry: Registry | None = None) -> Scorer:
     >>> bool((loaded.weight == scorer.weight).all())
     True
     """
-    if registry is None:
-        from attention_core.installed import default_registry  # reading arrays needs no names
-
-        registry = default_registry()
-    arrays, scorer = read_parameters(path)
+    arrays, scorer = read_scorer_parameters(path)
     if scorer is None:
         raise ParameterFileError(
             f"{str(path)!r} does not say which scorer its arrays belong to; "
             f"use make_scorer(name, **read_arrays(path))"
         )
     try:
-        return registry.resolve({**scorer, **arrays})
+        return _names(registry).resolve({**scorer, **arrays})
     except ScorerConfigError as error:
         raise ParameterFileError(f"{str(path)!r} does not fit its scorer: {error}") from error
 
 
-def _checked(path: Path, arrays: Mapping[str, Array], note: str) -> dict[str, Any]:
-    """What the file says about its scorer, once its arrays are found to be those it names."""
+def load_layer(path: str | Path, registry: Registry | None = None) -> MultiHeadAttention:
+    """The layer that `save_parameters` wrote, with the scorer of each head and its options.
+
+    Raises
+    ------
+    ParameterFileError
+        For a file that cannot be read, does not hold a layer, or does not fit it.
+    ScorerLookupError
+        When a scorer of its heads is not installed.
+
+    Examples
+    --------
+    >>> import tempfile, attention_core as ac
+    >>> layer = ac.MultiHeadAttention.initialize(
+    ...     4, heads=2, scorer=["dot", "scaled_dot"], is_causal=True, rng=0
+    ... )
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_parameters(f"{folder}/layer.npz", layer)
+    ...     loaded = load_layer(f"{folder}/layer.npz")
+    >>> [scorer.name for scorer in loaded.scorers], loaded.groups[0].attention.is_causal
+    (['dot', 'scaled_dot'], True)
+    >>> bool((loaded.parameter_vector == layer.parameter_vector).all())
+    True
+    """
+    from attention_core.multihead import MultiHeadAttention  # reading arrays needs no layers
+
+    arrays, scorer, layer = read_parameters(path)
+    if layer is None:
+        said = "does not say which layer its arrays belong to"
+        way_out = "use layer.with_parameters(read_arrays(path))"
+        if scorer is not None:
+            said, way_out = f"holds scorer {scorer['name']!r}, not a layer", "use load_scorer(path)"
+        raise ParameterFileError(f"{str(path)!r} {said}; {way_out}")
+    names = _names(registry)
+    scorers: dict[int, Scorer] = {}
     try:
-        content = json.loads(note)
-        scorer = dict(content["scorer"])
-        saved = {name: tuple(shape) for name, shape in content["shapes"].items()}
-        scorer_name = str(scorer["name"])
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ParameterFileError(
-            f"{str(path)!r}: cannot read what it says about its scorer: {note[:80]!r}"
-        ) from error
-    for name in {**saved, **arrays}:
-        if name not in arrays:
+        for group in layer["groups"]:
+            prefix = f"heads.{group['heads'][0]}."
+            own = {
+                name.removeprefix(prefix): arrays.pop(name)
+                for name in list(arrays)
+                if name.startswith(prefix)
+            }
+            scorers |= dict.fromkeys(group["heads"], names.resolve({**group["scorer"], **own}))
+        weights = [name for name in LAYOUT if name.endswith("_weight")]
+        if not set(weights) <= arrays.keys() <= LAYOUT.keys():
             raise ParameterFileError(
-                f"{str(path)!r}: array {name!r} of scorer {scorer_name!r} is missing"
+                f"{str(path)!r} does not fit its layer: beside those of its scorers it must hold "
+                f"the arrays {', '.join(weights)}, with biases or without, got {', '.join(arrays)}"
             )
-        if name not in saved:
-            raise ParameterFileError(
-                f"{str(path)!r}: array {name!r} is not one of scorer {scorer_name!r}, "
-                f"which was saved with: {', '.join(saved) or 'none'}"
-            )
-        if arrays[name].shape != saved[name]:
-            raise ParameterFileError(
-                f"{str(path)!r}: array {name!r} has shape {arrays[name].shape}, "
-                f"but was saved with shape {saved[name]}"
-            )
-    return scorer
+        rest = {**arrays, **layer["attention"]}
+        in_order = [scorers[head] for head in range(len(scorers))]
+        return MultiHeadAttention(**rest, scorer=in_order)
+    except (DTypeError, OptionError, ScorerConfigError, ShapeError) as error:
+        raise ParameterFileError(f"{str(path)!r} does not fit its layer: {error}") from error
+
+
+def _described(owner: Scorer | MultiHeadAttention) -> dict[str, Any]:
+    """Whose arrays a file holds, as `Parameters` has it."""
+    if isinstance(owner, Scorer):
+        return {"scorer": _config_without_arrays(owner)}
+    from attention_core.multihead import MultiHeadAttention
+
+    if not isinstance(owner, MultiHeadAttention):
+        raise OptionTypeError(
+            f"a file of parameters is that of a Scorer or a MultiHeadAttention, got {owner!r}; "
+            f"write_arrays(path, arrays) writes arrays by name"
+        )
+    groups = [
+        {"heads": group.heads, "scorer": _config_without_arrays(group.attention.scorer)}
+        for group in owner.groups
+    ]
+    options = owner.groups[0].attention.to_config().get("attention", {})
+    return {"layer": {"groups": groups, "attention": options}}
+
+
+def _config_without_arrays(scorer: Scorer) -> dict[str, Any]:
+    arrays = scorer.parameters
+    # with_parameters forgets dimensions and seeds: the arrays say it all
+    config = scorer.with_parameters(arrays).to_config()
+    return {name: value for name, value in config.items() if name not in arrays}
+
+
+def _names(registry: Registry | None) -> Registry:
+    if registry is not None:
+        return registry
+    from attention_core.installed import default_registry  # reading arrays needs no names
+
+    return default_registry()

@@ -64,8 +64,8 @@ NAMES = {
     "registry": "claims distributions errors hookspecs loading offers scorer",
     "installed": "claims errors hookspecs registry scorer",
     "array_files": "errors files",
-    "parameter_files": "array_files errors installed registry scorer",
-    "config": "errors installed options parameter_files registry scorer",
+    "saved_parameters": "array_files errors options",
+    "config": "errors installed options registry saved_parameters scorer",
     "attention": "call config installed masking memory options packing registry result scorer",
     # learning
     "progress": "",
@@ -80,6 +80,9 @@ NAMES = {
         "errors gradients head_parameters heads inputs masking multihead_memory packing result"
     ),
     "multihead": "errors head_parameters layouts masking multihead_call multihead_memory",
+    "parameter_files": (
+        "array_files errors installed layouts multihead registry saved_parameters scorer"
+    ),
 }
 PUBLIC = "attention_core"
 EDGES = {

@@ -14,7 +14,13 @@ from fakes import hooks
 import attention_core as ac
 from attention_core import Registry, Scorer, ScorerSpec
 from attention_core.config import read_config
-from attention_core.parameter_files import load_scorer, read_arrays, save_parameters, write_arrays
+from attention_core.parameter_files import (
+    load_layer,
+    load_scorer,
+    read_arrays,
+    save_parameters,
+    write_arrays,
+)
 
 install = fakes.install
 CORE = f"attention-core {ac.__version__}"
@@ -468,8 +474,8 @@ WEIGHT = np.ones((1, 2))
             NOTE,
             "array 'weight' has shape (2, 1), but was saved with shape (1, 2)",
         ),
-        ({"weight": WEIGHT}, "{", "cannot read what it says about its scorer: '{'"),
-        ({"weight": WEIGHT}, "{}", "cannot read what it says about its scorer: '{}'"),
+        ({"weight": WEIGHT}, "{", "cannot read what it says about its parameters: '{'"),
+        ({"weight": WEIGHT}, "{}", "cannot read what it says about its parameters: '{}'"),
     ],
 )
 def test_a_file_that_is_not_as_it_was_saved(tmp_path, suffix, arrays, note, expected):
@@ -489,6 +495,150 @@ def test_a_file_that_does_not_fit_its_scorer(tmp_path):
         f"{str(path)!r} does not fit its scorer: scorer 'general' ({CORE}) has no parameter "
         f"'wieght'; did you mean 'weight'? accepts: weight, query_factor, key_factor, query_dim, "
         f"key_dim, rank, rng",
+    )
+
+
+LAYER_NOTE = """{"layer": {"groups": [
+  {"heads": [0], "scorer": {"name": "general"}}, {"heads": [1], "scorer": {"name": "dot"}}
+], "attention": {}}, "shapes": {
+  "query_weight": [2, 2, 1], "key_weight": [2, 2, 1], "value_weight": [2, 2, 1],
+  "output_weight": [2, 1, 2], "heads.0.weight": [1, 1]
+}}"""
+LAYER = {
+    **dict.fromkeys(["query_weight", "key_weight", "value_weight"], np.ones((2, 2, 1))),
+    "output_weight": np.ones((2, 1, 2)),
+    "heads.0.weight": np.ones((1, 1)),
+}
+
+
+def without(name):
+    return {key: array for key, array in LAYER.items() if key != name}
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+@pytest.mark.parametrize(
+    ("arrays", "replaced", "expected"),
+    [
+        (without("key_weight"), (), ": array 'key_weight' of multi-head attention is missing"),
+        (
+            without("heads.0.weight"),
+            (),
+            ": array 'heads.0.weight' of multi-head attention is missing",
+        ),
+        (
+            LAYER | {"heads.1.weight": WEIGHT},
+            (),
+            (
+                ": array 'heads.1.weight' is not one of multi-head attention, which was saved "
+                "with: query_weight, key_weight, value_weight, output_weight, heads.0.weight"
+            ),
+        ),
+        (
+            LAYER | {"key_weight": np.ones((2, 1, 2))},
+            (),
+            ": array 'key_weight' has shape (2, 1, 2), but was saved with shape (2, 2, 1)",
+        ),
+        (
+            LAYER,
+            ('"general"', '"dot"'),
+            (
+                f" does not fit its layer: scorer 'dot' ({CORE}) has no parameter 'weight'; "
+                f"accepts: no parameters"
+            ),
+        ),
+        (
+            LAYER | {"output_weight": np.ones((3, 1, 2))},
+            ("[2, 1, 2]", "[3, 1, 2]"),
+            (
+                " does not fit its layer: output_weight must have shape (N, Dv, Eo) = (2, 1, Eo), "
+                "got (3, 1, 2)"
+            ),
+        ),
+        (
+            without("key_weight"),
+            ('"key_weight": [2, 2, 1],', ""),
+            (
+                " does not fit its layer: beside those of its scorers it must hold the arrays "
+                "query_weight, key_weight, value_weight, output_weight, with biases or without, "
+                "got query_weight, value_weight, output_weight"
+            ),
+        ),
+        (
+            LAYER,
+            ('"attention": {}', '"attention": {"softcap": -1}'),
+            (
+                " does not fit its layer: softcap must be positive and finite, or None for no "
+                "cap, got -1"
+            ),
+        ),
+    ],
+)  # fmt: skip
+def test_a_layer_that_is_not_as_it_was_saved(tmp_path, suffix, arrays, replaced, expected):
+    note = LAYER_NOTE.replace(*replaced) if replaced else LAYER_NOTE
+    path = rewritten(tmp_path / f"w{suffix}", note, **arrays)
+    with pytest.raises(ac.ParameterFileError) as error:
+        load_layer(path)
+    text = str(error.value)
+    if suffix == ".safetensors":  # which has its arrays in the order of their names
+        text = text.replace(
+            "output_weight, query_weight, value_weight", "query_weight, value_weight, output_weight"
+        )
+    assert text == f"{str(path)!r}{expected}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"heads": [1]', '"heads": [0]'),
+        ('"heads": [1]', '"heads": [2]'),
+        ('"heads": [1]', '"heads": []'),
+        ('"heads": [1]', '"heads": 1'),
+        ('"scorer": {"name": "dot"}', '"scorer": "dot"'),
+        ('"attention": {}', '"attention": 3'),
+        ('"attention": {}', '"attention": {"scorer": "dot"}'),
+    ],
+)
+def test_what_a_layer_cannot_say_of_itself(tmp_path, old, new):
+    note = LAYER_NOTE.replace(old, new)
+    path = rewritten(tmp_path / "w.npz", note, **LAYER)
+    with pytest.raises(ac.ParameterFileError) as error:
+        load_layer(path)
+    says(error, f"{str(path)!r}: cannot read what it says about its parameters: {note[:80]!r}")
+
+
+def test_a_file_of_a_layer_where_that_of_a_scorer_belongs(tmp_path):
+    path = rewritten(tmp_path / "w.npz", LAYER_NOTE, **LAYER)
+    text = f"{str(path)!r} holds multi-head attention, not a scorer; use load_layer(path)"
+    with pytest.raises(ac.ParameterFileError) as error:
+        load_scorer(path)
+    says(error, text)
+    with pytest.raises(ac.ConfigError) as error:
+        read_config({"scorer": {"name": "additive", "parameters": str(path)}})
+    assert str(error.value) == f"1 problem in the configuration\n  scorer.parameters: {text}"
+
+
+def test_a_file_of_something_else_where_that_of_a_layer_belongs(tmp_path):
+    path = saved(tmp_path / "w.npz")
+    with pytest.raises(ac.ParameterFileError) as error:
+        load_layer(path)
+    says(error, f"{str(path)!r} holds scorer 'general', not a layer; use load_scorer(path)")
+    write_arrays(path, LAYER)
+    with pytest.raises(ac.ParameterFileError) as error:
+        load_layer(path)
+    says(
+        error,
+        f"{str(path)!r} does not say which layer its arrays belong to; "
+        f"use layer.with_parameters(read_arrays(path))",
+    )
+
+
+def test_what_is_neither_a_scorer_nor_a_layer(tmp_path):
+    with pytest.raises(ac.OptionTypeError) as error:
+        save_parameters(tmp_path / "w.npz", "dot")
+    says(
+        error,
+        "a file of parameters is that of a Scorer or a MultiHeadAttention, got 'dot'; "
+        "write_arrays(path, arrays) writes arrays by name",
     )
 
 

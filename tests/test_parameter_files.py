@@ -17,6 +17,7 @@ from hypothesis.extra import numpy as npst
 import attention_core as ac
 from attention_core import ParameterFileError
 from attention_core.parameter_files import (
+    load_layer,
     load_scorer,
     read_arrays,
     read_parameters,
@@ -177,6 +178,94 @@ def test_a_scorer_is_looked_up_where_one_says(tmp_path):
     save_parameters(tmp_path / "w.npz", make(SCORERS["scaled"]))
     with pytest.raises(ac.UnknownScorerError):
         load_scorer(tmp_path / "w.npz", ac.Registry())
+
+
+# --- layers ---
+
+
+def additive(**options):
+    return ac.make_scorer("additive", query_dim=2, key_dim=2, hidden_dim=3, rng=1, **options)
+
+
+LAYERS = {
+    "plain": {},
+    "biases, grouped": {"biases": True, "key_heads": 2},
+    "one learned": {"scorer": additive()},
+    "one for each": {
+        "scorer": [
+            "dot",
+            ac.make_scorer("general", query_dim=2, key_dim=2, rng=2),
+            {"name": "scaled_dot", "scale": 0.5},
+            ac.make_scorer("general", query_dim=2, key_dim=2, rank=1, rng=3),
+        ]
+    },
+    "some shared": {"scorer": [(shared := additive()), "dot", additive(), shared]},
+    "options": {
+        "is_causal": True, "query_offset": np.array([1, 0]), "window": (3, None), "softcap": 5.0,
+        "tile": (4, 4), "workers": 1,
+    },
+}  # fmt: skip
+
+
+@suffixes
+@pytest.mark.parametrize("options", LAYERS.values(), ids=LAYERS)
+def test_a_saved_layer_is_the_same_layer(tmp_path, suffix, options, rng):
+    layer = ac.MultiHeadAttention.initialize(8, heads=4, rng=0, **options)
+    path = tmp_path / f"layer{suffix}"
+    save_parameters(path, layer)
+    loaded = load_layer(path)
+    assert same(loaded.parameters, layer.parameters)
+    assert list(loaded.parameters) == list(layer.parameters)
+    assert str(loaded) == str(layer)
+    assert repr(loaded) == repr(layer)
+    for one, other in zip(loaded.groups, layer.groups, strict=True):
+        assert one[1:] == other[1:]
+        given = other.attention.scorer
+        as_saved = ac.Attention(given.with_parameters(given.parameters), **layer._options)
+        assert one.attention.to_config() == as_saved.to_config()
+    x = rng.standard_normal((2, 5, 8))
+    result, wanted = loaded(x, x, x), layer(x, x, x)
+    assert np.array_equal(result.output, wanted.output)
+    one, other = (each.vjp(x).parameters for each in (result, wanted))
+    assert same(one, other)
+    assert same(read_arrays(path), layer.parameters)
+    assert read_parameters(path).scorer is None
+    assert [group["heads"] for group in read_parameters(path).layer["groups"]] == [
+        list(group.heads) for group in layer.groups
+    ]
+
+
+def test_more_than_ten_heads_have_their_own_scorers(tmp_path):
+    scorers = [ac.make_scorer("general", weight=[[float(head)]]) for head in range(12)]
+    layer = ac.MultiHeadAttention.initialize(12, heads=12, scorer=scorers, rng=0)
+    save_parameters(tmp_path / "w.npz", layer)
+    found = [scorer.weight.item() for scorer in load_layer(tmp_path / "w.npz").scorers]
+    assert found == list(range(12))
+
+
+def test_a_layer_keeps_its_dtypes(tmp_path):
+    layer = ac.MultiHeadAttention.initialize(4, heads=2, rng=0)
+    narrow = ac.MultiHeadAttention(
+        **{name: array.astype(ml_dtypes.bfloat16) for name, array in layer.parameters.items()}
+    )
+    save_parameters(tmp_path / "w.safetensors", narrow)
+    assert same(load_layer(tmp_path / "w.safetensors").parameters, narrow.parameters)
+
+
+def test_a_layer_with_a_scorer_without_a_name_cannot_be_saved(tmp_path):
+    class Nameless(ac.InnerProductScorer):
+        pass
+
+    layer = ac.MultiHeadAttention.initialize(4, heads=2, scorer=["dot", Nameless()], rng=0)
+    with pytest.raises(ac.ScorerConfigError, match="names no registered scorer"):
+        save_parameters(tmp_path / "w.npz", layer)
+    assert not list(tmp_path.iterdir())
+
+
+def test_scorers_of_a_layer_are_looked_up_where_one_says(tmp_path):
+    save_parameters(tmp_path / "w.npz", ac.MultiHeadAttention.initialize(4, heads=2, rng=0))
+    with pytest.raises(ac.UnknownScorerError):
+        load_layer(tmp_path / "w.npz", ac.Registry())
 
 
 # --- damage ---
