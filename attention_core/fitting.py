@@ -111,7 +111,8 @@ def fit(
     Raises
     ------
     OptionError
-        For impossible options.
+        For impossible options, and for a loss that is not finite where it starts, or whose
+        gradients are not.
     ScorerConfigError
         For a scorer without parameters.
     ShapeError
@@ -122,7 +123,7 @@ def fit(
     Notes
     -----
     The parameters keep their dtype; the vector that is learned has float64. A step to where the
-    loss is not finite is taken back, as if the loss were infinite there.
+    loss or its gradients are not finite is taken back, and a shorter one made.
 
     References
     ----------
@@ -159,24 +160,17 @@ def fit(
     message = "no loss was given"
     with shown as report:
         for each in losses:
-            run.begin(each)
-
-            def value_and_slopes(vector: Vector, each: Loss[S] = each) -> tuple[float, Vector]:
-                value, slopes = _evaluated(each, scorer.with_parameter_vector(vector))
-                away = vector - start
-                total = value + penalty * float(away @ away)
-                if not np.isfinite(total):
-                    return np.inf, np.zeros_like(vector)
-                return total, slopes + 2 * penalty * away
+            run.begin(_Objective(each, scorer, run.vector, start, penalty))
 
             def after(intermediate_result: Any) -> None:
                 run.note(intermediate_result.x, float(intermediate_result.fun))
+                run.objective.begin_iteration(run.vector, run.losses[-1])
                 report(len(run.losses) - 1, run.losses[-1])
                 if run.is_stale:
                     raise StopIteration
 
             found = minimize(
-                value_and_slopes,
+                run.objective,
                 run.vector,
                 jac=True,
                 method="L-BFGS-B",
@@ -188,6 +182,57 @@ def fit(
                 message = f"no better validation loss for {patience} iterations"
                 break
     return Fit(run.best_scorer, tuple(run.losses), tuple(run.validation_losses), message)
+
+
+class _Objective(Generic[S]):
+    """A loss and the penalty as SciPy minimizes them: finite everywhere, though a loss is not."""
+
+    def __init__(
+        self, loss: Loss[S], scorer: S, vector: Vector, start: Vector, penalty: float
+    ) -> None:
+        self._loss = loss
+        self._scorer = scorer
+        self._start = start
+        self._penalty = penalty
+        self._vector = vector
+        self.value, self._slopes = self._evaluated(vector)
+        if not np.isfinite(self.value):
+            raise OptionError(
+                f"loss must be finite at its start, got {self.value}: the arrays hold NaN or Inf, "
+                f"or {scorer} scores them so"
+            )
+        bad = np.count_nonzero(~np.isfinite(self._slopes))
+        if bad:
+            raise OptionError(
+                f"loss must have finite gradients at its start, got {bad} of {len(vector)} that "
+                f"are NaN or Inf: mend those of the loss, or of {scorer}"
+            )
+
+    def __call__(self, vector: Vector) -> tuple[float, Vector]:
+        """The value at a vector, and its slopes (n,)."""
+        if np.array_equal(vector, self._vector):  # SciPy begins with it
+            value, slopes = self.value, self._slopes
+        else:
+            value, slopes = self._evaluated(vector)
+        if not (np.isfinite(value) and np.isfinite(slopes).all()):
+            # SciPy interpolates what it is told: infinity makes NaN of that, and a number too large
+            # for this loss makes steps so short that they pass for convergence. So the loss is said
+            # to be as far above the value where the iteration began as the slopes there promised to
+            # go below, and to rise as they fall: a seventh of the step is tried next. No iteration
+            # ends above its beginning, so none ends here; nor where rounding has lost the rise.
+            rise = abs(float(self._slopes @ (vector - self._vector)))
+            return max(self.value + rise, float(np.nextafter(self.value, np.inf))), -self._slopes
+        self._latest = slopes
+        return value, slopes
+
+    def begin_iteration(self, vector: Vector, value: float) -> None:
+        """Go on from a vector with this value, the last that was asked for."""
+        self._vector, self.value, self._slopes = vector, value, self._latest
+
+    def _evaluated(self, vector: Vector) -> tuple[float, Vector]:
+        value, slopes = _evaluated(self._loss, self._scorer.with_parameter_vector(vector))
+        away = vector - self._start
+        return value + self._penalty * float(away @ away), slopes + 2 * self._penalty * away
 
 
 class _Run(Generic[S]):
@@ -205,18 +250,13 @@ class _Run(Generic[S]):
         self._best = np.inf
         self._best_at = 0
 
-    def begin(self, loss: Loss[S]) -> None:
+    def begin(self, objective: _Objective[S]) -> None:
         """Start on a loss; without validation the one before has no say any more."""
+        self.objective = objective
         if self.validation is None:
             self._best = np.inf
         if not self.losses:
-            value, _ = _evaluated(loss, self.scorer)
-            if not np.isfinite(value):
-                raise OptionError(
-                    f"loss must be finite at the start, got {value}: the arrays hold NaN or Inf, "
-                    f"or {self.scorer} scores them so"
-                )
-            self.note(self.vector, value)
+            self.note(self.vector, objective.value)
 
     def note(self, vector: Vector, loss: float) -> None:
         """Where an iteration went, and the loss there."""

@@ -33,6 +33,16 @@ def bowl(center, scale=1.0):
 START = Bowl(np.array([3.0, -1.0]))
 
 
+class Model:
+    """No scorer, but what has a vector."""
+
+    def __init__(self, vector):
+        self.parameter_vector = vector
+
+    def with_parameter_vector(self, vector):
+        return Model(np.array(vector))
+
+
 # --- the minimizer ---
 
 
@@ -108,14 +118,52 @@ def test_steps_to_where_the_loss_is_not_finite_are_taken_back(outside):
     assert np.isfinite(found.losses).all()
 
 
+# how far the least loss is from the wall, and how steep everything is
+@pytest.mark.parametrize("gap", [0.5, 1e-1, 1e-3])
+@pytest.mark.parametrize("scale", [1e-2, 1.0, 1e6])
+@pytest.mark.parametrize(
+    "outside", [(np.nan, 0.0), (np.inf, np.inf), (-np.inf, 1.0), (1.0, np.nan)]
+)
+def test_the_least_loss_is_found_beside_a_wall(gap, scale, outside):
+    """``-x / gap - log(0.9 - x)`` is least at ``0.9 - gap``, and is nothing from 0.9 on."""
+    asked = []
+
+    def loss(model):
+        (place,) = model.parameter_vector
+        asked.append(place)
+        left = 0.9 - place
+        if left <= 0:
+            return outside[0], [outside[1]]
+        return scale * (-place / gap - np.log(left)), [scale * (1 / left - 1 / gap)]
+
+    found = fit(Model(np.zeros(1)), loss, tol=1e-12)
+    assert max(asked) >= 0.9
+    assert found.scorer.parameter_vector[0] == pytest.approx(0.9 - gap, abs=1e-3 * gap)
+    assert "CONVERGENCE" in found.message
+    assert list(found.losses) == sorted(found.losses, reverse=True)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_least_loss_is_found_among_walls(seed):
+    """``-c x - sum log(b - A x)``, and a little to keep x from going away for ever."""
+    random = np.random.default_rng(seed)
+    walls, room = random.normal(size=(5, 3)), random.uniform(0.1, 2, size=5)
+    slope = 10 ** random.uniform(-1, 2) * random.normal(size=3)
+
+    def loss(model):
+        place = model.parameter_vector
+        left = room - walls @ place
+        if left.min() <= 0:
+            return np.nan, np.full(3, np.nan)
+        value = place @ place - slope @ place - np.log(left).sum()
+        return float(value), 2 * place - slope + walls.T @ (1 / left)
+
+    found = fit(Model(np.zeros(3)), loss, tol=1e-12, max_iter=500)
+    _, slopes = loss(found.scorer)
+    np.testing.assert_allclose(slopes, 0, atol=1e-3 * np.abs(slope).max())
+
+
 def test_anything_with_a_parameter_vector_can_be_learned():
-    class Model:
-        def __init__(self, vector):
-            self.parameter_vector = vector
-
-        def with_parameter_vector(self, vector):
-            return Model(np.array(vector))
-
     def loss(model):
         away = model.parameter_vector - 2
         return float(away @ away), Model(2 * away)
@@ -158,9 +206,34 @@ def test_a_loss_that_is_not_finite_at_the_start():
     with pytest.raises(ac.OptionError) as error:
         fit(START, lambda scorer: (np.nan, np.zeros(2)))
     assert str(error.value) == (
-        "loss must be finite at the start, got nan: the arrays hold NaN or Inf, "
+        "loss must be finite at its start, got nan: the arrays hold NaN or Inf, "
         "or scorer Bowl scores them so"
     )
+
+
+def test_gradients_that_are_not_finite_at_the_start():
+    with pytest.raises(ac.OptionError) as error:
+        fit(START, lambda scorer: (1.0, np.array([np.nan, 0.0])))
+    assert str(error.value) == (
+        "loss must have finite gradients at its start, got 1 of 2 that are NaN or Inf: "
+        "mend those of the loss, or of scorer Bowl"
+    )
+
+
+def test_a_later_loss_that_is_not_finite_where_the_one_before_ended():
+    with pytest.raises(ac.OptionError, match=r"^loss must be finite at its start, got inf"):
+        fit(START, [bowl([1.0, 2.0]), lambda scorer: (np.inf, np.zeros(2))])
+
+
+def test_the_start_of_a_loss_is_evaluated_once():
+    asked = []
+
+    def loss(scorer):
+        asked.append(scorer.place.tolist())
+        return bowl([1.0, 2.0])(scorer)
+
+    fit(START, loss)
+    assert asked.count([3.0, -1.0]) == 1
 
 
 def test_gradients_of_another_shape():
