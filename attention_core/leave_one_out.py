@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from attention_core.attention import Attention
-from attention_core.errors import ShapeError
+from attention_core.errors import OptionError, OptionTypeError, ShapeError
 from attention_core.fitting import Loss
 from attention_core.gradients import Gradients
 from attention_core.scorer import Scorer
@@ -52,8 +52,8 @@ def leave_one_out(
     query : (n, D), optional
         The rows as they are to be recognized, such as noisy copies.
     rows : (m,), optional
-        Integers: the rows that are predicted, such as those of a mini-batch; all when left out.
-        All rows are keys in any case.
+        The rows that are predicted, such as those of a mini-batch; all when left out. Integers,
+        negative ones counted from the end, or n booleans. All rows are keys in any case.
     workers
         As for `attend`.
 
@@ -66,7 +66,12 @@ def leave_one_out(
     Raises
     ------
     ShapeError
-        For arrays that are not two-dimensional, or differ in their number of rows.
+        For arrays that are not two-dimensional, or differ in their number of rows; for `rows` that
+        are not one-dimensional, or not n booleans.
+    OptionTypeError
+        For `rows` that are neither integers nor booleans.
+    OptionError
+        For `rows` that there are not.
 
     Notes
     -----
@@ -103,7 +108,7 @@ def leave_one_out(
         )
     chosen, expected = np.arange(len(keys)), values
     if rows is not None:
-        chosen = np.asarray(rows)
+        chosen = _chosen(rows, len(keys))
         queries, expected = queries[chosen], values[chosen]
 
     def is_another(query_positions: Array, key_positions: Array) -> Array:
@@ -116,6 +121,27 @@ def leave_one_out(
         return found, result.vjp(grad)
 
     return loss
+
+
+def _chosen(rows: ArrayLike, count: int) -> Array:
+    """The positions (m,) of chosen rows, from 0 on."""
+    index = np.asarray(rows)
+    if index.ndim != 1:
+        raise ShapeError(f"rows must have one axis, (m,), got shape {index.shape}")
+    if not index.size:
+        index = index.astype(np.intp)  # an empty list has no integers to tell its dtype
+    if index.dtype.kind not in "biu":
+        raise OptionTypeError(f"rows must be integers or booleans, got dtype {index.dtype}")
+    if index.dtype.kind == "b" and len(index) != count:
+        raise ShapeError(
+            f"rows, as booleans, must be one for each of {count} rows, got {len(index)}"
+        )
+    try:
+        chosen: Array = np.arange(count)[index]
+    except IndexError:
+        beyond = index[(index < -count) | (index >= count)]
+        raise OptionError(f"rows: no row {beyond[0]} among {count}") from None
+    return chosen
 
 
 def log_loss(context: Array, expected: Array) -> tuple[float, Array]:

@@ -391,6 +391,52 @@ def test_arrays_that_are_no_rows(shapes):
     )
 
 
+@pytest.mark.parametrize(
+    ("rows", "same"),
+    [
+        ([-1, 2, -30], [29, 2, 0]),
+        (np.arange(30) % 7 == 0, [0, 7, 14, 21, 28]),
+        (np.array([2, 29], np.uint8), [2, 29]),
+    ],
+)
+def test_rows_are_chosen_as_numpy_does(labeled, rows, same):
+    key, value = labeled
+    scorer = ac.make_scorer("general", **SCORERS["general"])
+    found, gradients = leave_one_out(key, value, log_loss, rows=rows)(scorer)
+    expected, others = leave_one_out(key, value, log_loss, rows=same)(scorer)
+    assert found == expected
+    np.testing.assert_array_equal(gradients.parameter_vector, others.parameter_vector)
+
+
+def test_no_row_is_predicted_without_loss(labeled):
+    scorer = ac.make_scorer("general", **SCORERS["general"])
+    loss, gradients = leave_one_out(*labeled, log_loss, rows=[])(scorer)
+    assert loss == 0
+    assert not gradients.parameter_vector.any()
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "message"),
+    [
+        ([1.0], ac.OptionTypeError, "rows must be integers or booleans, got dtype float64"),
+        ([[1, 2]], ac.ShapeError, "rows must have one axis, (m,), got shape (1, 2)"),
+        (3, ac.ShapeError, "rows must have one axis, (m,), got shape ()"),
+        ([0, 30], ac.OptionError, "rows: no row 30 among 30"),
+        ([-31], ac.OptionError, "rows: no row -31 among 30"),
+        (
+            [True, False],
+            ac.ShapeError,
+            "rows, as booleans, must be one for each of 30 rows, got 2",
+        ),
+    ],
+)
+def test_rows_that_cannot_be_chosen(labeled, rows, error, message):
+    with pytest.raises(error) as raised:
+        leave_one_out(*labeled, log_loss, rows=rows)
+    assert type(raised.value) is error
+    assert str(raised.value) == message
+
+
 def test_rows_may_be_recognized_from_copies(labeled, rng):
     key, value = labeled
     copies = key + 0.1 * rng.normal(size=key.shape)
