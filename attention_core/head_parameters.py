@@ -70,11 +70,11 @@ class HeadParameters(Parameterized):
         weights = query_weight, key_weight, value_weight, output_weight
         biases = query_bias, key_bias, value_bias, output_bias
         self.arrays: dict[str, Array] = {
-            name: as_array(name, array)
+            name: as_array(name, array).copy()  # whoever gave it may go on writing to it
             for name, array in zip(LAYOUT, weights + biases, strict=True)
             if array is not None
         }
-        """The arrays given, by name."""
+        """Copies of the arrays given, by name."""
         sizes = checked_sizes(self.arrays)
         self.heads: int = sizes["N"]
         """N, the number of heads."""

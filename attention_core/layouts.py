@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from attention_core.errors import OptionError, ShapeError, did_you_mean
+from attention_core.errors import DTypeError, OptionError, ShapeError, did_you_mean
 from attention_core.inputs import as_array
 
 __all__ = ["LAYOUT", "checked_sizes", "first_arrays", "keras_arrays", "torch_arrays"]
@@ -103,9 +103,11 @@ def torch_arrays(state: Mapping[str, ArrayLike], heads: int) -> Arrays:
     Raises
     ------
     OptionError
-        For names that are missing or that it does not have.
+        For names that are missing, given in both ways, or that it does not have.
     ShapeError
         For arrays that do not fit each other, or the number of heads.
+    DTypeError
+        For tensors that are no dense arrays of real numbers.
 
     Examples
     --------
@@ -117,8 +119,14 @@ def torch_arrays(state: Mapping[str, ArrayLike], heads: int) -> Arrays:
         if name not in _TORCH_NAMES:
             hint = did_you_mean(name, _TORCH_NAMES) or f"; known: {', '.join(_TORCH_NAMES)}"
             raise OptionError(f"state: no place for {name!r} of torch{hint}")
-    given = {name: as_array(name, array) for name, array in state.items()}
-    weights = _TORCH_WEIGHTS if _TORCH_WEIGHTS[0] in given else ("in_proj_weight",)
+    given = {name: _array_of_torch(name, array) for name, array in state.items()}
+    apart = [name for name in _TORCH_WEIGHTS if name in given]
+    if apart and "in_proj_weight" in given:
+        raise OptionError(
+            f"state: 'in_proj_weight' holds what {', '.join(map(repr, apart))} "
+            f"{'hold' if apart[1:] else 'holds'}, too; leave one or the other out"
+        )
+    weights = _TORCH_WEIGHTS if apart else ("in_proj_weight",)
     for name in (*weights, "out_proj.weight"):
         if name not in given:
             raise OptionError(f"state: {name!r} is missing; got {', '.join(given) or 'nothing'}")
@@ -166,6 +174,19 @@ def keras_arrays(weights: Sequence[ArrayLike]) -> Arrays:
             f"query, key, value, output; got {len(weights)} arrays"
         )
     return {name: as_array(name, array) for name, array in zip(names, weights, strict=True)}
+
+
+def _array_of_torch(name: str, given: Any) -> Array:
+    """The array of a tensor, which may be in training, on a GPU, or of bfloat16; or an array."""
+    if hasattr(given, "detach"):  # torch itself need not be there
+        try:
+            tensor = given.detach().cpu()
+            # what torch cannot give to NumPy float32 holds exactly
+            given = (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
+        except (RuntimeError, TypeError) as error:
+            reason = str(error).partition("\n")[0]
+            raise DTypeError(f"{name} must be a dense tensor of real numbers: {reason}") from error
+    return as_array(name, given)
 
 
 def _thirds(name: str, array: Array, shape: tuple[int, ...]) -> list[Array]:

@@ -59,7 +59,7 @@ class MultiHeadAttention(HeadParameters):
     call more. A query that may attend to nothing gets the output bias. Half precision computes in
     float32; parameters are cast to the dtype of the inputs, whatever they are kept in.
 
-    `parameters` holds the arrays given here, and those of the scorers as ``heads.0.weight``, under
+    `parameters` holds copies of the arrays given here, and those of the scorers as ``heads.0.weight``, under
     the first head that has the scorer.
 
     References
@@ -162,15 +162,17 @@ class MultiHeadAttention(HeadParameters):
             Its ``state_dict()``, or arrays of the same names: ``in_proj_weight`` (3 E, E), or
             ``q_proj_weight`` (E, E), ``k_proj_weight`` (E, Ek) and ``v_proj_weight`` (E, Ev);
             ``out_proj.weight`` (E, E); ``in_proj_bias`` (3 E) and ``out_proj.bias`` (E) if it has
-            them.
+            them. They are copied; bfloat16 becomes float32.
         heads
             Its ``num_heads``, which the state does not tell.
 
         Raises
         ------
         OptionError, ShapeError
-            For names that are missing or that have no counterpart here, such as ``bias_k``, and
-            arrays that do not fit.
+            For names that are missing, given in both ways, or that have no counterpart here, such
+            as ``bias_k``, and arrays that do not fit.
+        DTypeError
+            For tensors that are no dense arrays of real numbers, such as sparse ones.
 
         Notes
         -----

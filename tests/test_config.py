@@ -44,6 +44,34 @@ def write(tmp_path):
     return write
 
 
+# --- arrays ---
+
+
+@pytest.mark.parametrize(
+    ("name", "arrays"),
+    [
+        ("general", {"weight": np.eye(2)}),
+        ("general", {"query_factor": np.ones((2, 1)), "key_factor": np.ones((2, 1))}),
+        (
+            "additive",
+            {
+                **dict.fromkeys(["query_weight", "key_weight"], np.ones((2, 3))),
+                **dict.fromkeys(["score_weight", "bias"], np.ones(3)),
+            },
+        ),
+    ],
+)
+def test_a_scorer_copies_what_it_is_given(name, arrays):
+    given = {name: array.copy() for name, array in arrays.items()}
+    scorer = ac.make_scorer(name, **given)
+    replaced = scorer.with_parameters(given)
+    for array in given.values():
+        array += 1
+    for name, array in arrays.items():
+        assert np.array_equal(scorer.parameters[name], array)
+        assert np.array_equal(replaced.parameters[name], array)
+
+
 # --- one meaning ---
 
 

@@ -414,6 +414,25 @@ def test_parameters_are_kept_in_files(tmp_path):
     assert_close(loaded.parameters["output_bias"], [7.0, 8.0, 9.0])
 
 
+@pytest.mark.parametrize("make", ["itself", "from_keras"])
+def test_a_layer_copies_what_it_is_given(make):
+    arrays = make_layer().parameters
+    given = {name: array.copy() for name, array in arrays.items()}
+    if make == "itself":
+        layer = ac.MultiHeadAttention(**given)
+    else:
+        in_order = [
+            given[f"{name}_{part}"]
+            for name in ("query", "key", "value", "output")
+            for part in ("weight", "bias")
+        ]
+        layer = ac.MultiHeadAttention.from_keras(in_order)
+    for array in given.values():
+        array += 1
+    for name, array in arrays.items():
+        assert_close(layer.parameters[name], array)
+
+
 def test_first_weights_follow_from_the_seed():
     layers = [
         ac.MultiHeadAttention.initialize(
@@ -500,6 +519,16 @@ ERRORS = [
      "v_proj_weight, in_proj_bias, out_proj.weight, out_proj.bias"),
     (lambda: Layer.from_torch(torch_state(in_proj_weight=None), heads=2), ac.OptionError,
      "state: 'in_proj_weight' is missing; got out_proj.weight"),
+    (lambda: Layer.from_torch(torch_state(q_proj_weight=np.ones((4, 4))), heads=2), ac.OptionError,
+     "state: 'in_proj_weight' holds what 'q_proj_weight' holds, too; leave one or the other out"),
+    (lambda: Layer.from_torch(
+        torch_state(k_proj_weight=np.ones((4, 4)), v_proj_weight=np.ones((4, 4))), heads=2),
+     ac.OptionError,
+     "state: 'in_proj_weight' holds what 'k_proj_weight', 'v_proj_weight' hold, too; leave one or "
+     "the other out"),
+    (lambda: Layer.from_torch(
+        torch_state(in_proj_weight=None, k_proj_weight=np.ones((4, 4))), heads=2),
+     ac.OptionError, "state: 'q_proj_weight' is missing; got out_proj.weight, k_proj_weight"),
     (lambda: Layer.from_torch(torch_state(), heads=3), ac.ShapeError,
      "out_proj.weight must have shape (E, E) with E a multiple of 3 heads, got (4, 4)"),
     (lambda: Layer.from_torch(torch_state(in_proj_bias=np.ones(4)), heads=2), ac.ShapeError,
@@ -577,6 +606,40 @@ def test_it_is_the_layer_of_torch(form, masked, rng):
     assert set(gradients.parameters) == set(in_our_layout)
     for name, array in in_our_layout.items():
         assert_close(gradients.parameters[name], array, 1e-9)
+
+
+def test_a_layer_of_torch_goes_on_training_alone(rng):
+    torch = pytest.importorskip("torch")
+    peer = torch.nn.MultiheadAttention(8, 4)
+    layer = ac.MultiHeadAttention.from_torch(peer.state_dict(), heads=4)
+    before = layer.parameter_vector
+    with torch.no_grad():
+        for parameter in peer.parameters():
+            parameter += 1
+    assert_close(layer.parameter_vector, before)
+
+
+def test_parameters_of_torch_may_be_in_training_or_bfloat16():
+    torch = pytest.importorskip("torch")
+    peer = torch.nn.MultiheadAttention(8, 4)
+    layer = ac.MultiHeadAttention.from_torch(peer.state_dict(), heads=4)
+    in_training = ac.MultiHeadAttention.from_torch(dict(peer.named_parameters()), heads=4)
+    assert_close(in_training.parameter_vector, layer.parameter_vector)
+    rounded = ac.MultiHeadAttention.from_torch(peer.bfloat16().state_dict(), heads=4)
+    assert {array.dtype for array in rounded.parameters.values()} == {np.dtype(np.float32)}
+    assert_close(rounded.parameter_vector, layer.parameter_vector, 2**-8)
+    again = ac.MultiHeadAttention.from_torch(peer.float().state_dict(), heads=4)
+    assert_close(rounded.parameter_vector, again.parameter_vector)
+
+
+@pytest.mark.parametrize("kind", ["elsewhere", "sparse"])
+def test_a_tensor_that_is_no_array_is_named(kind):
+    torch = pytest.importorskip("torch")
+    tensor = torch.ones(12, 4, device="meta") if kind == "elsewhere" else torch.eye(12).to_sparse()
+    with pytest.raises(
+        ac.DTypeError, match=r"^in_proj_weight must be a dense tensor of real numbers: .+$"
+    ):
+        ac.MultiHeadAttention.from_torch(torch_state(in_proj_weight=tensor), heads=2)
 
 
 KERAS = """

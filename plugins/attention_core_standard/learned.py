@@ -18,10 +18,12 @@ __all__ = ["Form", "choose_form", "glorot_uniform", "parameter", "project", "pro
 def parameter(scorer: str, name: str, value: ArrayLike, axes: str) -> NDArray[Any]:
     """A parameter as a floating-point array with one axis per letter group in `axes`.
 
+    It is a copy, as scorers are pure: whoever gave it may go on writing to it.
+
     >>> parameter("general", "weight", [[1, 2]], "Dq, Dk")
     array([[1., 2.]])
     """
-    array = np.asarray(value)
+    array = np.array(value)
     if array.dtype.kind in "iub":
         array = array.astype(np.float64)
     if array.dtype.kind not in "fV" or array.dtype.names is not None:
