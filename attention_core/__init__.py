@@ -117,3 +117,8 @@ def __getattr__(name: str) -> Any:
 
         return version("attention-core")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Also what is imported when asked for, which is what people look for."""
+    return sorted({*globals(), *__all__, "plot"})

@@ -51,4 +51,5 @@ def attend_at_once(
     context = np.empty((*batch, length, value.shape[-1]), query.dtype)
     matrix_product(scores, value, context)
     np.divide(context, total, out=context)
-    return (context, shift, total) if isfinite(np.vdot(context, context)) else None
+    is_sound = context.size > 0 and isfinite(np.vdot(context, context))
+    return (context, shift, total) if is_sound else None

@@ -15,6 +15,8 @@ Array = NDArray[Any]
 
 # Keys that hold for all rows are a tile of their own, without a mask, if they are as many.
 _WORTH_CUTTING = 64
+# Places of a tile whose band is kept for the next; a user's own tile may be far larger.
+_KEPT = 1 << 19
 
 
 class Band(NamedTuple):
@@ -68,19 +70,31 @@ class Band(NamedTuple):
             inside &= keys >= queries + self.lowest
         return inside
 
-    @lru_cache(maxsize=16)  # noqa: B019 - tiles along the diagonal have the same band
     def tile(self, length: int, key_length: int, shift: int) -> Array:
         """The band in a tile whose first query is `shift` positions after its first key."""
-        inside = self.contains(np.arange(length)[:, None] + shift, np.arange(key_length))
-        inside.flags.writeable = False
+        make = _tile if length * key_length <= _KEPT else _tile.__wrapped__
+        inside: Array = make(self, length, key_length, shift)
         return inside
 
-    @lru_cache(maxsize=16)  # noqa: B019 - as above
     def ceiling(self, length: int, key_length: int, shift: int, dtype: np.dtype[Any]) -> Array:
         """The `ceiling` of that tile."""
-        bound = ceiling(self.tile(length, key_length, shift), dtype)
-        bound.flags.writeable = False
+        make = _ceiling if length * key_length <= _KEPT else _ceiling.__wrapped__
+        bound: Array = make(self, length, key_length, shift, dtype)
         return bound
+
+
+@lru_cache(maxsize=16)  # tiles along the diagonal have the same band
+def _tile(band: Band, length: int, key_length: int, shift: int) -> Array:
+    inside = band.contains(np.arange(length)[:, None] + shift, np.arange(key_length))
+    inside.flags.writeable = False
+    return inside
+
+
+@lru_cache(maxsize=16)
+def _ceiling(band: Band, length: int, key_length: int, shift: int, dtype: np.dtype[Any]) -> Array:
+    bound = ceiling(band.tile(length, key_length, shift), dtype)
+    bound.flags.writeable = False
+    return bound
 
 
 def ceiling(allowed: Array, dtype: np.dtype[Any]) -> Array:

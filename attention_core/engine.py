@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from attention_core.at_once import attend_at_once
 from attention_core.masking import Masking, take
-from attention_core.parallel import fold_blocks, map_blocks
+from attention_core.parallel import fold_blocks, map_blocks, stop_if_asked
 from attention_core.scorer import Scorer
 from attention_core.scoring import key_cost, pair_cost, score_tile
 from attention_core.scratch import buffer
@@ -75,7 +75,9 @@ class Prepared:
         self.scorer = scorer
         self.query, self.key, self.value = query, key, value
         self.masking = masking
-        self.softcap = softcap
+        # what is beyond the range of the dtype caps nothing, and could not be divided by
+        in_range = softcap is not None and softcap <= np.finfo(query.dtype).max
+        self.softcap = softcap if in_range else None
         self.workers = workers
         self.shape = masking.shape  # (..., L, S)
         self.dtype = query.dtype
@@ -211,6 +213,7 @@ class Engine(Prepared):
         width = max(keys.stop - keys.start for keys in tiles)
         with buffer((prod(outer) * width,), self.dtype) as memory:
             for keys in tiles:
+                stop_if_asked()
                 allowed = None if is_open else self.masking.allowed(batch, rows, keys)
                 if allowed is not None and not allowed.any():
                     continue

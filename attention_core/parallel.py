@@ -6,15 +6,23 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from functools import cache, partial
-from threading import Event, Lock, Thread
+from threading import Event, Lock, Thread, get_ident
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from weakref import WeakSet
 
 if TYPE_CHECKING:
     from queue import SimpleQueue
 
-__all__ = ["WORTH_THREADS", "available_cores", "blas_on_one_thread", "fold_blocks", "map_blocks"]
+__all__ = [
+    "WORTH_THREADS",
+    "available_cores",
+    "blas_on_one_thread",
+    "fold_blocks",
+    "map_blocks",
+    "stop_if_asked",
+]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -95,6 +103,20 @@ def _run(
             _on_threads(work, indices, count)
 
 
+class _Stopped(BaseException):
+    """Raised in the threads of a call when another has failed or was interrupted."""
+
+
+# The events that stop the calls this thread works for, which may be inside each other.
+_stops: ContextVar[tuple[Event, ...]] = ContextVar("_stops", default=())
+
+
+def stop_if_asked() -> None:
+    """Leave the work at hand, by an exception, if its call has failed in another thread."""
+    if any(event.is_set() for event in _stops.get()):
+        raise _Stopped
+
+
 def _on_threads(work: Callable[[int], None], indices: Sequence[int], count: int) -> None:
     remaining = iter(indices)  # next() on it is atomic
     stopped = Event()
@@ -102,21 +124,33 @@ def _on_threads(work: Callable[[int], None], indices: Sequence[int], count: int)
     def drain() -> None:
         try:
             for index in remaining:
-                if stopped.is_set():
-                    return
+                stop_if_asked()
                 work(index)
         except BaseException:
             stopped.set()
             raise
 
+    before = _stops.set((*_stops.get(), stopped))
     # each helper works in the caller's context, so NumPy's error settings are the caller's
     tasks = [_helpers().ask(partial(copy_context().run, drain)) for _ in range(count - 1)]
+    own: _Stopped | None = None
     try:
         drain()
+    except _Stopped as stop:
+        own = stop
     finally:
-        errors = [error for task in tasks if (error := task.withdraw()) is not None]
-    if errors:
-        raise errors[0]
+        _stops.reset(before)
+        try:
+            errors = [error for task in tasks if (error := task.withdraw()) is not None]
+        except BaseException:  # an interrupt while the others finish
+            stopped.set()
+            for task in tasks:
+                task.withdraw()
+            raise
+    if own is not None:
+        errors.append(own)
+    if errors:  # of these, those that only stopped say nothing
+        raise min(errors, key=lambda error: isinstance(error, _Stopped))
 
 
 @cache
@@ -149,9 +183,10 @@ class _Task:
 
     def withdraw(self) -> BaseException | None:
         """Withdraw it, or wait for it if a helper has started; what it raised."""
-        if not self._taken.acquire(blocking=False):
-            self._running.acquire()
-        return self._error
+        if self._taken.acquire(blocking=False):
+            self._running.release()  # nobody will run it
+        with self._running:
+            return self._error
 
 
 class _Helpers:
@@ -186,7 +221,9 @@ def _helpers() -> _Helpers:
 def _start_afresh() -> None:
     """A forked child has none of its parent's threads."""
     _helpers.cache_clear()
-    blas_on_one_thread._lock = Lock()
+    kind = blas_on_one_thread
+    kind._lock = Lock()
+    kind._inside = WeakSet(each for each in kind._inside if each.thread == get_ident())
 
 
 if hasattr(os, "register_at_fork"):
@@ -233,28 +270,33 @@ class blas_on_one_thread:
     """``with blas_on_one_thread():`` holds BLAS to one thread while any call needs it.
 
     Threads of its own would fight those of a call for the cores, and their number changes the
-    last bits of a product. The setting belongs to the process, so calls count who is inside.
+    last bits of a product. The setting belongs to the process, so calls say who is inside.
+
+    An interrupt may come at any moment. One that is lost on its way in or out is no longer inside
+    once it is forgotten, and what BLAS had before is kept until it has it again.
     """
 
-    _inside: ClassVar[int] = 0
+    _inside: ClassVar[WeakSet[blas_on_one_thread]] = WeakSet()
     _before: ClassVar[list[int]] = []
     _lock: ClassVar[Lock] = Lock()
 
     def __enter__(self) -> None:
         kind = blas_on_one_thread
+        self.thread = get_ident()
         with kind._lock:
-            if kind._inside == 0:
-                kind._before = [library.get_num_threads() for library in _blas()]
+            if not kind._inside:
+                kind._before = kind._before or [each.get_num_threads() for each in _blas()]
                 for library, count in zip(_blas(), kind._before, strict=True):
                     if count != 1:
                         _set_threads(library, 1)
-            kind._inside += 1
+            kind._inside.add(self)
 
     def __exit__(self, *_: object) -> None:
         kind = blas_on_one_thread
         with kind._lock:
-            kind._inside -= 1
-            if kind._inside == 0:
+            kind._inside.discard(self)
+            if not kind._inside:
                 for library, count in zip(_blas(), kind._before, strict=True):
                     if count != 1:
                         _set_threads(library, count)
+                kind._before = []

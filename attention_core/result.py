@@ -285,7 +285,7 @@ class AttentionResult:
             return array
         if is_sparse(array) and self._dtype.itemsize < 4:
             return array  # SciPy's sparse arrays know no half precision
-        with np.errstate(over="ignore"):  # what half precision cannot hold is infinite
+        with np.errstate(over="ignore", under="ignore"):  # half precision holds less: Inf or 0
             return array.astype(self._dtype, copy=False)
 
 

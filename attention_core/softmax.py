@@ -127,9 +127,9 @@ def weights_of(scores: Array, shift: Array, total: Array) -> Array:
 def exponentiate(scores: Array, *, is_bounded: bool = False) -> None:
     """Write ``exp(scores)`` in place of scores of at most 0, the faintest of them as 0.
 
-    Those below 1e-31 in float32 and 1e-292 in float64. Numbers as small as their products have few
-    digits left, and arithmetic with them is some fifty times slower; what such a weight adds to a
-    context is below every digit of what the others add.
+    Those below 1e-31 in float32 and 1e-292 in float64, in tiles of more than 4,096 scores. Numbers
+    as small as their products have few digits left, and arithmetic with them is some fifty times
+    slower. What such a weight adds to a context is at most 1e-31 of the value it belongs to.
 
     >>> scores = np.array([-np.inf, -700.0, -600.0] + [0.0] * 5000)
     >>> exponentiate(scores)

@@ -1,6 +1,8 @@
-"""BLAS is held to one thread by whichever thread of Python asks, and let go when all are done."""
+"""Threads of a call stop together; BLAS is held to one thread, and let go when all are done."""
 
+import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from threadpoolctl import ThreadpoolController
 
 import attention_core as ac
+from attention_core import parallel
 from attention_core.parallel import blas_on_one_thread
 
 
@@ -75,3 +78,118 @@ def test_every_thread_gets_the_same_bits(rng, many, others):
     expected = call()
     for _ in range(3):
         np.testing.assert_array_equal(others(call), expected)
+
+
+def test_what_is_lost_on_its_way_out_is_not_inside(many):
+    blas_on_one_thread().__enter__()  # an interrupt came before the body of the with statement
+    assert set(blas_threads()) == {1}
+    with blas_on_one_thread():
+        assert set(blas_threads()) == {1}
+    assert blas_threads() == many
+
+
+def test_an_interrupt_while_blas_is_set_is_mended_by_the_next_call(many, monkeypatch):
+    def interrupted(library, count):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(parallel, "_set_threads", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        blas_on_one_thread().__enter__()
+    monkeypatch.undo()
+    assert set(inside()) == {1}
+    holding = blas_on_one_thread()
+    holding.__enter__()
+    monkeypatch.setattr(parallel, "_set_threads", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        holding.__exit__()
+    monkeypatch.undo()
+    assert set(inside()) == {1}
+    assert blas_threads() == many
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_has_none_of_its_parents_calls(many):
+    is_inside, may_leave = threading.Event(), threading.Event()
+
+    def stay():
+        with blas_on_one_thread():
+            is_inside.set()
+            may_leave.wait(10)
+
+    with ThreadPoolExecutor(1) as pool:
+        staying = pool.submit(stay)
+        is_inside.wait(10)
+        child = os.fork()
+        if child == 0:  # whatever happens, it must not go on with the tests
+            try:
+                inside()
+                code = 0 if not blas_on_one_thread._inside and blas_threads() == many else 1
+            except BaseException:  # noqa: BLE001
+                code = 2
+            os._exit(code)
+        _, status = os.waitpid(child, 0)
+        may_leave.set()
+        staying.result()
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+class Slow(ac.InnerProductScorer):
+    """Takes a millisecond for each tile, and fails where and when it is told to."""
+
+    cost_per_feature = 1000.0  # worth threads
+
+    def __init__(self):
+        self.calls = 0
+
+    def fails(self):
+        return False
+
+    def score(self, query, key):
+        self.calls += 1
+        time.sleep(0.001)
+        if self.fails():
+            raise ValueError("no more")
+        return super().score(query, key)
+
+
+def test_a_failure_in_one_thread_stops_the_others_at_their_next_tile():
+    main = threading.get_ident()
+
+    class Failing(Slow):
+        def fails(self):
+            return threading.get_ident() != main
+
+    scorer, x = Failing(), np.ones((2000, 4))
+    with pytest.raises(ac.ScorerContractError, match="no more"):
+        ac.attend(x, x, x, scorer=scorer, tile=(1000, 1), workers=2)
+    assert scorer.calls < 500  # of 4,000
+
+
+def test_an_interrupt_stops_the_other_threads_at_their_next_tile():
+    class Interrupted(Slow):
+        def fails(self):
+            if self.calls == 20:
+                raise KeyboardInterrupt
+            return False
+
+    scorer, x = Interrupted(), np.ones((2000, 4))
+    with pytest.raises(KeyboardInterrupt):
+        ac.attend(x, x, x, scorer=scorer, tile=(1000, 1), workers=2)
+    assert scorer.calls < 500
+
+
+def test_a_failure_outside_stops_the_calls_inside():
+    main = threading.get_ident()
+    inner, x = Slow(), np.ones((2000, 4))
+
+    class Outer(Slow):
+        def score(self, query, key):
+            if threading.get_ident() != main:
+                time.sleep(0.05)
+                raise ValueError("outside")
+            return ac.attend(x, x, x, scorer=inner, tile=(1000, 1), workers=2).context[:, :1]
+
+    with pytest.raises(ac.ScorerContractError, match="outside"):
+        ac.attend(x, x, x, scorer=Outer(), tile=(1000, 1), workers=2)
+    assert inner.calls < 1000

@@ -3,6 +3,8 @@
 import importlib
 import inspect
 import pkgutil
+import subprocess
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -55,6 +57,14 @@ def test_every_error_is_public():
         if inspect.isclass(value := getattr(errors, name)) and issubclass(value, Exception)
     }
     assert raised <= set(attention_core.__all__)
+
+
+def test_names_are_listed_before_they_are_imported():
+    code = "import attention_core; print(*dir(attention_core))"
+    names = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert {*attention_core.__all__, "plot"} <= set(names)
 
 
 def test_an_unknown_attribute_is_an_attribute_error():

@@ -796,3 +796,28 @@ def test_an_attention_is_replaced_like_any_dataclass():
         narrow(rows, rows, rows).weights,
         ac.attend(rows, rows, rows, scorer="dot", window=(1, 0)).weights,
     )
+
+
+def test_a_row_of_minus_infinity_is_zero_also_without_values():
+    result = ac.attend(np.ones((2, 1)), [[-np.inf], [-np.inf]], np.ones((2, 0)), scorer="dot")
+    assert result.context.shape == (2, 0)
+    np.testing.assert_array_equal(result.weights, np.zeros((2, 2)))
+    np.testing.assert_array_equal(result.log_normalizer, [-np.inf, -np.inf])
+
+
+@pytest.mark.parametrize(
+    "mask", [None, scipy.sparse.csr_array(np.ones((3, 4)))], ids=["tiles", "edges"]
+)
+def test_a_softcap_beyond_the_range_of_the_dtype_caps_nothing(rng, mask):
+    query, key, value = (rng.normal(size=(n, 5)).astype(np.float32) for n in (3, 4, 4))
+    free = ac.attend(query, key, value, scorer="dot", mask=mask).context
+    capped = ac.attend(query, key, value, scorer="dot", mask=mask, softcap=1e39).context
+    np.testing.assert_array_equal(capped, free)
+
+
+def test_what_half_precision_cannot_hold_is_no_accident():
+    with np.errstate(all="raise"):
+        result = ac.attend(
+            np.float16([[8], [1]]), np.float16([[-8], [8]]), np.float16([[1], [1]]), scorer="dot"
+        )
+        assert result.weights[0].tolist() == [0, 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from cases import Case, column, make_case
 import attention_core as ac
 from attention_core import engine
 from attention_core.at_once import attend_at_once
+from attention_core.bands import _ceiling, _tile
 
 TILES = [(1, 1), (3, 5), (2, 7), (5, 1), (1, 7), (4, 4), (100, 100)]
 
@@ -352,3 +354,23 @@ def test_another_score_starts_over_with_what_follows_from_a_score(rng):
         got = ac.attend(query, key, value, scorer=Tenfold(), mask=mask)
         wanted = ac.attend(10 * query, key, value, scorer="dot", mask=dense)
         np.testing.assert_allclose(got.context, wanted.context, rtol=1e-9, atol=1e-12)
+
+
+def test_a_single_query_takes_no_more_memory_than_a_tile():
+    keys, hidden = 100_000, 64
+    scorer = ac.make_scorer("additive", query_dim=2, key_dim=2, hidden_dim=hidden, rng=0)
+    attention = ac.Attention(scorer)
+    memory = attention.memory(np.ones((keys, 2), np.float32), np.ones((keys, 2), np.float32))
+    attention(np.ones(2, np.float32), memory)
+    tracemalloc.start()
+    attention(np.ones(2, np.float32), memory)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 << 20  # hidden units of all keys take 26 MB
+
+
+def test_bands_of_huge_tiles_are_not_kept():
+    x = np.ones((1000, 2))
+    before = _tile.cache_info().currsize, _ceiling.cache_info().currsize
+    ac.attend(x, x, x, scorer="dot", is_causal=True, tile=(1000, 1000))
+    assert (_tile.cache_info().currsize, _ceiling.cache_info().currsize) == before

@@ -18,7 +18,7 @@ Array = NDArray[Any]
 # Terms of the quotients have exponents up to this; they stay in the range of normal numbers, and
 # so do their sums with weights up to the limit.
 _EXPONENT_LIMIT = {np.dtype(np.float32): 75.0, np.dtype(np.float64): 690.0}
-# The error of the quotients is a few roundings of sum |v|: 1e-4 of a score at the most.
+# The error of the quotients is three roundings of sum |v|: 4e-4 of a score at the most.
 _WEIGHT_LIMIT = 1000.0
 # With fewer queries or keys, or fewer hidden values, finding the terms costs what they save.
 _FEWEST_ROWS, _FEWEST_VALUES = 16, 1 << 17
@@ -90,9 +90,18 @@ def _sum_items(query: Array, key: Array, weight: Array, out: Array) -> None:
 
 
 def _sum_item(query: Array, key: Array, weight: Array, out: Array) -> None:
-    """One item, in blocks of rows: (L, H), (S, H) to out (L, S)."""
+    """One item, in blocks of keys and rows: (L, H), (S, H) to out (L, S)."""
+    hidden, at_once = weight.shape[0], scratch_elements(out)
+    columns = max(_LONG_AXIS, at_once // max(1, hidden))
+    for left in range(0, key.shape[0], columns):
+        keys = slice(left, left + columns)
+        _sum_rows(query, key[keys], weight, out[:, keys], at_once)
+
+
+def _sum_rows(query: Array, key: Array, weight: Array, out: Array, at_once: int) -> None:
+    """As many rows at a time as there is room for in the buffer."""
     (length, hidden), key_length = query.shape, key.shape[0]
-    step = max(1, scratch_elements(out) // max(1, hidden * key_length))
+    step = max(1, at_once // max(1, hidden * key_length))
     many_keys = key_length >= _LONG_AXIS
     keys = np.ascontiguousarray(key.T) if many_keys else key
     queries = query[:, :, None] if many_keys else query[:, None, :]

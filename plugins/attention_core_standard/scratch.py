@@ -16,6 +16,8 @@ __all__ = ["scratch", "scratch_elements"]
 # other between array operations.
 _BYTES = 1 << 20
 _LINE = 64  # bytes in a cache line
+# Rare needs for more than this do not hold memory for ever.
+_KEPT = 1 << 23
 
 _kept = threading.local()
 
@@ -35,7 +37,8 @@ def scratch(dtype: np.dtype[Any], *shapes: tuple[int, ...]) -> list[NDArray[Any]
         fresh = np.empty(starts[-1] + _LINE, np.uint8)
         start = -fresh.ctypes.data % _LINE
         memory = fresh[start : start + starts[-1]]
-        _kept.memory = memory
+        if memory.size <= _KEPT:
+            _kept.memory = memory
     return [
         memory[start : start + size].view(dtype).reshape(shape)
         for start, size, shape in zip(starts, sizes, shapes, strict=False)
