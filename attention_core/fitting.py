@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sized
 from contextlib import nullcontext
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from attention_core.errors import OptionError, ScorerConfigError, ShapeError
+from attention_core.errors import OptionError, OptionTypeError, ScorerConfigError, ShapeError
 from attention_core.progress import iterations
 
 __all__ = ["Fit", "Learnable", "Loss", "fit"]
@@ -113,6 +114,9 @@ def fit(
     OptionError
         For impossible options, and for a loss that is not finite where it starts, or whose
         gradients are not.
+    OptionTypeError
+        For options of the wrong type, a loss that is no function, and a scorer without a vector of
+        parameters, such as a name.
     ScorerConfigError
         For a scorer without parameters.
     ShapeError
@@ -151,8 +155,14 @@ def fit(
     """
     from scipy.optimize import minimize  # only learning needs it
 
-    _check(scorer, max_iter=max_iter, patience=patience, tol=tol, penalty=penalty)
+    _check_scorer(scorer)
+    check_count("max_iter", max_iter)
+    check_count("patience", patience)
+    check_amount("tol", tol)
+    check_amount("penalty", penalty)
     losses = [loss] if callable(loss) else loss
+    if not isinstance(losses, Iterable):
+        raise OptionTypeError(_no_loss(losses))
     total = max_iter * len(losses) if isinstance(losses, Sized) else None
     shown = iterations("learning", total) if progress else nullcontext(lambda *_: None)
     start = scorer.parameter_vector
@@ -160,6 +170,8 @@ def fit(
     message = "no loss was given"
     with shown as report:
         for each in losses:
+            if not callable(each):
+                raise OptionTypeError(_no_loss(each))
             run.begin(_Objective(each, scorer, run.vector, start, penalty))
 
             def after(intermediate_result: Any) -> None:
@@ -287,10 +299,39 @@ def _evaluated(loss: Loss[S], scorer: S) -> tuple[float, Vector]:
     return float(value), slopes
 
 
-def _check(scorer: Learnable, **options: float) -> None:
-    if not scorer.parameter_vector.size:
+def check_count(name: str, value: Any) -> None:
+    """Raise unless an option is an integer of at least 1."""
+    _check(name, value, "an integer of at least 1", Integral, lambda count: count >= 1)
+
+
+def check_amount(name: str, value: Any) -> None:
+    """Raise unless an option is a finite number of at least 0."""
+    _check(name, value, "a finite number of at least 0", Real, lambda amount: 0 <= amount < np.inf)
+
+
+def _check(
+    name: str, value: Any, expected: str, kind: type, is_possible: Callable[[Any], bool]
+) -> None:
+    message = f"{name} must be {expected}, got {value!r}"
+    if isinstance(value, bool) or not isinstance(value, kind):
+        raise OptionTypeError(message)
+    if not is_possible(value):
+        raise OptionError(message)
+
+
+def _check_scorer(scorer: Any) -> None:
+    vector = getattr(scorer, "parameter_vector", None)
+    if not isinstance(vector, np.ndarray):  # that of a class is a property
+        hint = "; call the class to make one" if isinstance(scorer, type) else ""
+        if isinstance(scorer, str):
+            hint = f"; make_scorer({scorer!r}, ...) makes one"
+        raise OptionTypeError(
+            f"scorer must be a Scorer, a MultiHeadAttention or what else has a parameter_vector, "
+            f"got {scorer!r}{hint}"
+        )
+    if not vector.size:
         raise ScorerConfigError(f"{scorer} has no parameters to learn")
-    for name, value in options.items():
-        least = 1 if name in ("max_iter", "patience") else 0
-        if not least <= value < np.inf:
-            raise OptionError(f"{name} must be a number of at least {least}, got {value!r}")
+
+
+def _no_loss(loss: Any) -> str:
+    return f"loss must be a function of a scorer, or several of them, got {loss!r}"

@@ -251,18 +251,74 @@ def test_nothing_to_learn():
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "error", "message"),
     [
-        ({"max_iter": 0}, "max_iter must be a number of at least 1, got 0"),
-        ({"patience": 0}, "patience must be a number of at least 1, got 0"),
-        ({"tol": -1e-3}, "tol must be a number of at least 0, got -0.001"),
-        ({"penalty": np.nan}, "penalty must be a number of at least 0, got nan"),
+        ({"max_iter": 0}, ac.OptionError, "max_iter must be an integer of at least 1, got 0"),
+        (
+            {"max_iter": "a"},
+            ac.OptionTypeError,
+            "max_iter must be an integer of at least 1, got 'a'",
+        ),
+        (
+            {"max_iter": 2.5},
+            ac.OptionTypeError,
+            "max_iter must be an integer of at least 1, got 2.5",
+        ),
+        ({"patience": 0}, ac.OptionError, "patience must be an integer of at least 1, got 0"),
+        (
+            {"patience": 1.5},
+            ac.OptionTypeError,
+            "patience must be an integer of at least 1, got 1.5",
+        ),
+        (
+            {"patience": True},
+            ac.OptionTypeError,
+            "patience must be an integer of at least 1, got True",
+        ),
+        ({"tol": -1e-3}, ac.OptionError, "tol must be a finite number of at least 0, got -0.001"),
+        ({"tol": "x"}, ac.OptionTypeError, "tol must be a finite number of at least 0, got 'x'"),
+        ({"tol": np.inf}, ac.OptionError, "tol must be a finite number of at least 0, got inf"),
+        (
+            {"penalty": np.nan},
+            ac.OptionError,
+            "penalty must be a finite number of at least 0, got nan",
+        ),
     ],
 )
-def test_impossible_options(options, message):
-    with pytest.raises(ac.OptionError) as error:
+def test_impossible_options(options, error, message):
+    with pytest.raises(error) as raised:
         fit(START, bowl([1.0, 2.0]), **options)
-    assert str(error.value) == message
+    assert type(raised.value) is error
+    assert str(raised.value) == message
+
+
+def test_options_may_be_numbers_of_numpy():
+    found = fit(START, bowl([1.0, 2.0]), max_iter=np.int32(1), tol=np.float32(0), penalty=0)
+    assert found.n_iter == 1
+
+
+@pytest.mark.parametrize("loss", [None, [None]])
+def test_losses_that_are_no_functions(loss):
+    with pytest.raises(ac.OptionTypeError) as error:
+        fit(START, loss)
+    assert str(error.value) == ("loss must be a function of a scorer, or several of them, got None")
+
+
+@pytest.mark.parametrize(
+    ("scorer", "got"),
+    [
+        ("general", "'general'; make_scorer('general', ...) makes one"),
+        (Bowl, f"{Bowl!r}; call the class to make one"),
+        (None, "None"),
+    ],
+)
+def test_scorers_that_are_none(scorer, got):
+    with pytest.raises(ac.OptionTypeError) as error:
+        fit(scorer, bowl([1.0, 2.0]))
+    assert str(error.value) == (
+        "scorer must be a Scorer, a MultiHeadAttention or what else has a parameter_vector, "
+        f"got {got}"
+    )
 
 
 # --- progress ---
