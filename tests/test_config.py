@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import jsonschema
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -70,6 +71,18 @@ def test_a_scorer_copies_what_it_is_given(name, arrays):
     for name, array in arrays.items():
         assert np.array_equal(scorer.parameters[name], array)
         assert np.array_equal(replaced.parameters[name], array)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        *((dtype, dtype) for dtype in ("f2", "f4", "f8", ">f4", ml_dtypes.bfloat16)),
+        *((dtype, "f8") for dtype in ("i1", "u8", "?")),
+    ],
+)
+def test_a_learned_scorer_keeps_its_dtype(given, kept):
+    scorer = ac.make_scorer("general", weight=np.eye(2).astype(given))
+    assert scorer.weight.dtype == kept
 
 
 # --- one meaning ---

@@ -5,8 +5,10 @@ Each says its subject, what is known, and the way out.
 
 import sys
 import textwrap
+import zipfile
 
 import fakes
+import ml_dtypes
 import numpy as np
 import pytest
 from fakes import hooks
@@ -184,6 +186,33 @@ def test_a_missing_parameter(registry):
         scorer 'needy' has no parameter 'scael'; did you mean 'scale'? accepts: gamma, scale
         scorer 'needy' needs parameter 'gamma'; accepts: gamma, scale
         """,
+    )
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        "V2", "V8", "c16", "U1", "O", "M8[s]", ml_dtypes.int4, ml_dtypes.float8_e4m3fn,
+        [("x", "f8")],
+    ],
+)  # fmt: skip
+def test_a_parameter_that_holds_no_real_numbers(dtype):
+    weight = np.zeros((2, 2), dtype)
+    with pytest.raises(ac.ScorerConfigError) as error:
+        ac.make_scorer("general", weight=weight)
+    says(
+        error,
+        f"general: parameter 'weight' must hold real numbers (float16, bfloat16, float32, float64 "
+        f"or integers), got dtype {weight.dtype}",
+    )
+
+
+def test_a_parameter_of_ragged_lists():
+    with pytest.raises(ac.ScorerConfigError) as error:
+        ac.make_scorer("general", weight=[[1.0], [2.0, 3.0]])
+    says(
+        error,
+        "general: parameter 'weight' must be an array, got nested lists of different lengths",
     )
 
 
@@ -639,6 +668,23 @@ def test_what_is_neither_a_scorer_nor_a_layer(tmp_path):
         error,
         "a file of parameters is that of a Scorer or a MultiHeadAttention, got 'dot'; "
         "write_arrays(path, arrays) writes arrays by name",
+    )
+
+
+def test_bfloat16_that_numpy_wrote_without_its_name(tmp_path):
+    path = tmp_path / "w.npz"
+    saved(path)
+    with zipfile.ZipFile(path) as archive:
+        note = archive.read("attention_core.json").decode()
+    np.savez(path, weight=WEIGHT.astype(ml_dtypes.bfloat16))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("attention_core.json", note)
+    with pytest.raises(ac.ParameterFileError) as error:
+        load_scorer(path)
+    says(
+        error,
+        f"{str(path)!r} does not fit its scorer: general: parameter 'weight' must hold real "
+        f"numbers (float16, bfloat16, float32, float64 or integers), got dtype |V2",
     )
 
 

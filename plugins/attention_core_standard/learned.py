@@ -15,6 +15,9 @@ from attention_core import ScorerConfigError
 __all__ = ["Form", "choose_form", "glorot_uniform", "parameter", "project", "project_vjp"]
 
 
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
+
+
 def parameter(scorer: str, name: str, value: ArrayLike, axes: str) -> NDArray[Any]:
     """A parameter as a floating-point array with one axis per letter group in `axes`.
 
@@ -23,12 +26,18 @@ def parameter(scorer: str, name: str, value: ArrayLike, axes: str) -> NDArray[An
     >>> parameter("general", "weight", [[1, 2]], "Dq, Dk")
     array([[1., 2.]])
     """
-    array = np.array(value)
+    try:
+        array = np.array(value)
+    except ValueError:
+        raise ScorerConfigError(
+            f"{scorer}: parameter {name!r} must be an array, got nested lists of different lengths"
+        ) from None
     if array.dtype.kind in "iub":
         array = array.astype(np.float64)
-    if array.dtype.kind not in "fV" or array.dtype.names is not None:
+    if array.dtype.name not in _FLOATS:  # of packages, too: bfloat16 is of kind V
         raise ScorerConfigError(
-            f"{scorer}: parameter {name!r} must hold real numbers, got dtype {array.dtype}"
+            f"{scorer}: parameter {name!r} must hold real numbers (float16, bfloat16, float32, "
+            f"float64 or integers), got dtype {array.dtype}"
         )
     if array.ndim != len(axes.split(",")):
         raise ScorerConfigError(
