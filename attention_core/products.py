@@ -29,6 +29,9 @@ def matrix_product(left: Array, right: Array, out: Array) -> Array:
     >>> matrix_product(np.ones((1, 3)), np.ones((3, 4)), np.empty((1, 4)))
     array([[3., 3., 3., 3.]])
     """
+    if out.ndim == 2 and out.flags.c_contiguous:
+        result: Array = np.dot(left, right, out=out)  # takes half as long to start, too
+        return result
     if out.size > _FEW or out.size * left.shape[-1] <= _BRIEF or not out.flags.c_contiguous:
         return np.matmul(left, right, out=out)
     batch = out.shape[:-2]

@@ -136,12 +136,11 @@ def exponentiate(scores: Array, *, is_bounded: bool = False) -> None:
     >>> scores[:4]
     array([0.00000000e+000, 0.00000000e+000, 2.65039655e-261, 1.00000000e+000])
     """
+    if is_bounded or scores.size <= _FEW_SCORES:
+        np.exp(scores, out=scores)
+        return
     least = _LEAST[scores.dtype]
-    if (
-        is_bounded
-        or scores.size <= _FEW_SCORES
-        or not np.minimum.reduce(scores, axis=None) < least.score
-    ):
+    if not np.minimum.reduce(scores, axis=None) < least.score:
         np.exp(scores, out=scores)
         return
     # choosing the faint ones by a mask would take longer than everything else
