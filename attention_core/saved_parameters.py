@@ -50,7 +50,7 @@ def read_parameters(path: str | Path) -> Parameters:
         layer = _layer(content["layer"]) if "layer" in content else None
         scorer = None if layer is not None else dict(content["scorer"])
         owner = "multi-head attention" if scorer is None else f"scorer {str(scorer['name'])!r}"
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise ParameterFileError(
             f"{str(path)!r}: cannot read what it says about its parameters: {note[:80]!r}"
         ) from error

@@ -505,6 +505,12 @@ WEIGHT = np.ones((1, 2))
         ),
         ({"weight": WEIGHT}, "{", "cannot read what it says about its parameters: '{'"),
         ({"weight": WEIGHT}, "{}", "cannot read what it says about its parameters: '{}'"),
+        pytest.param(
+            {"weight": WEIGHT},
+            "[" * 200_000,
+            f"cannot read what it says about its parameters: {'[' * 80!r}",
+            id="deep",
+        ),
     ],
 )
 def test_a_file_that_is_not_as_it_was_saved(tmp_path, suffix, arrays, note, expected):
