@@ -53,7 +53,7 @@ class Parameterized(ABC):
         Raises
         ------
         ScorerConfigError
-            For a name it does not have, or an array of another shape.
+            For a name it does not have, or what is no array of the same shape.
         """
         present = self.parameters
         for name, value in parameters.items():
@@ -62,10 +62,13 @@ class Parameterized(ABC):
                     f"{self} has no parameter {name!r}{did_you_mean(name, present)}"
                     f"; it has: {', '.join(present) or 'none'}"
                 )
-            if np.shape(value) != present[name].shape:
+            try:
+                shape: Any = np.shape(value)
+            except ValueError:
+                shape = "nested lists of different lengths"
+            if shape != present[name].shape:
                 raise ScorerConfigError(
-                    f"{self}: parameter {name!r} has shape {present[name].shape}, "
-                    f"got {np.shape(value)}"
+                    f"{self}: parameter {name!r} has shape {present[name].shape}, got {shape}"
                 )
         return self._replaced(parameters)
 
@@ -91,11 +94,21 @@ class Parameterized(ABC):
         Raises
         ------
         ScorerConfigError
-            For a vector of another length.
+            For a vector of another length, or of anything but real numbers.
         """
-        numbers = np.asarray(vector)
         present = self.parameters
         count = sum(array.size for array in present.values())
+        try:
+            numbers = np.asarray(vector)
+        except ValueError:
+            raise ScorerConfigError(
+                f"{self} has {count} numbers in its parameters, got nested lists of different "
+                f"lengths"
+            ) from None
+        if numbers.dtype.kind not in "iubf" and numbers.dtype.name != "bfloat16":
+            raise ScorerConfigError(
+                f"{self} has real numbers in its parameters, got a vector of dtype {numbers.dtype}"
+            )
         if numbers.shape != (count,):
             raise ScorerConfigError(
                 f"{self} has {count} numbers in its parameters, got a vector of shape "

@@ -12,6 +12,7 @@ from attention_core.configured import Parameterized
 from attention_core.errors import OptionError, OptionTypeError
 from attention_core.inputs import as_array
 from attention_core.layouts import LAYOUT, checked_sizes
+from attention_core.options import check_option
 from attention_core.scorer import Scorer
 
 __all__ = ["AttentionOptions", "HeadGroup", "HeadParameters", "ScorerLike"]
@@ -80,6 +81,8 @@ class HeadParameters(Parameterized):
         """N, the number of heads."""
         self.key_heads: int = sizes["M"]
         """M, the number of heads that keys and values have."""
+        for name, value in options.items():
+            check_option(name, value)  # Attention would not say which there are
         self.groups: tuple[HeadGroup, ...] = _groups(scorer, self.heads, self.key_heads, options)
         """The heads of each scorer."""
         self._options = options

@@ -8,15 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from attention_core.errors import DTypeError, OptionError, ShapeError, did_you_mean
+from attention_core.errors import (
+    DTypeError,
+    OptionError,
+    OptionTypeError,
+    ShapeError,
+    did_you_mean,
+)
 from attention_core.inputs import as_array
 
-__all__ = ["LAYOUT", "checked_sizes", "first_arrays", "keras_arrays", "torch_arrays"]
+__all__ = ["LAYOUT", "check_count", "checked_sizes", "first_arrays", "keras_arrays", "torch_arrays"]
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
@@ -69,6 +76,22 @@ def checked_sizes(arrays: Mapping[str, Array]) -> dict[str, int]:
     return sizes
 
 
+def check_count(name: str, value: Any) -> None:
+    """Refuse what is no number of heads or features.
+
+    Raises
+    ------
+    OptionTypeError
+        For anything but an integer.
+    OptionError
+        For one below 1.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise OptionTypeError(f"{name} must be an integer, got {value!r}")
+    if value < 1:
+        raise OptionError(f"{name} must be at least 1, got {value!r}")
+
+
 def first_arrays(
     sizes: Mapping[str, int], rng: int | np.random.Generator, *, biases: bool
 ) -> Arrays:
@@ -78,13 +101,17 @@ def first_arrays(
 
     Raises
     ------
-    OptionError
-        For a size below 1.
+    OptionError, OptionTypeError
+        For what is no seed.
     """
-    for axis, size in sizes.items():
-        if size < 1:
-            raise OptionError(f"heads and dimensions must be at least 1, got {axis} = {size}")
-    random = np.random.default_rng(rng)
+    try:
+        random = np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        kind = OptionTypeError if isinstance(error, TypeError) else OptionError
+        raise kind(
+            f"rng must be a seed, an integer of at least 0, or a numpy.random.Generator, "
+            f"got {rng!r}"
+        ) from None
     arrays: Arrays = {}
     for name, axes in LAYOUT.items():
         shape = tuple(sizes[axis] for axis in axes)
@@ -102,8 +129,9 @@ def torch_arrays(state: Mapping[str, ArrayLike], heads: int) -> Arrays:
 
     Raises
     ------
-    OptionError
-        For names that are missing, given in both ways, or that it does not have.
+    OptionError, OptionTypeError
+        For names that are missing, given in both ways, or that it does not have; for what is no
+        state or no number of heads.
     ShapeError
         For arrays that do not fit each other, or the number of heads.
     DTypeError
@@ -115,6 +143,12 @@ def torch_arrays(state: Mapping[str, ArrayLike], heads: int) -> Arrays:
     >>> torch_arrays(state, heads=2)["output_weight"].shape
     (2, 2, 4)
     """
+    check_count("heads", heads)
+    if not isinstance(state, Mapping):
+        raise OptionTypeError(
+            f"state must be a mapping of names to arrays, as module.state_dict() returns, "
+            f"got a {type(state).__name__}"
+        )
     for name in state:
         if name not in _TORCH_NAMES:
             hint = did_you_mean(name, _TORCH_NAMES) or f"; known: {', '.join(_TORCH_NAMES)}"
@@ -131,8 +165,8 @@ def torch_arrays(state: Mapping[str, ArrayLike], heads: int) -> Arrays:
         if name not in given:
             raise OptionError(f"state: {name!r} is missing; got {', '.join(given) or 'nothing'}")
     whole = given["out_proj.weight"]  # (E, E)
-    features = whole.shape[0]
-    if whole.shape != (features, features) or heads < 1 or features % heads:
+    features = whole.shape[-1] if whole.ndim else 0
+    if whole.shape != (features, features) or features % heads:
         raise ShapeError(
             f"out_proj.weight must have shape (E, E) with E a multiple of {heads} heads, "
             f"got {whole.shape}"
@@ -165,7 +199,14 @@ def keras_arrays(weights: Sequence[ArrayLike]) -> Arrays:
     ------
     OptionError
         For another number of arrays than 4 without biases, or 8 with.
+    OptionTypeError
+        For anything else than arrays in a row.
     """
+    if not isinstance(weights, Sequence):
+        raise OptionTypeError(
+            f"weights must be a list of arrays, as layer.get_weights() returns, "
+            f"got a {type(weights).__name__}"
+        )
     parts = ("weight", "bias") if len(weights) == 8 else ("weight",)
     names = [f"{name}_{part}" for name in (*_INPUTS, "output") for part in parts]
     if len(weights) != len(names):

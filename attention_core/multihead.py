@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from attention_core.errors import OptionError
 from attention_core.head_parameters import AttentionOptions, HeadParameters, ScorerLike
-from attention_core.layouts import first_arrays, keras_arrays, torch_arrays
+from attention_core.layouts import check_count, first_arrays, keras_arrays, torch_arrays
 from attention_core.masking import PairFunction
 from attention_core.multihead_call import MultiHeadResult, attend_heads
 from attention_core.multihead_memory import MultiHeadMemory
@@ -59,8 +59,8 @@ class MultiHeadAttention(HeadParameters):
     call more. A query that may attend to nothing gets the output bias. Half precision computes in
     float32; parameters are cast to the dtype of the inputs, whatever they are kept in.
 
-    `parameters` holds copies of the arrays given here, and those of the scorers as ``heads.0.weight``, under
-    the first head that has the scorer.
+    `parameters` holds copies of the arrays given here, and those of the scorers as
+    ``heads.0.weight``, under the first head that has the scorer.
 
     References
     ----------
@@ -115,8 +115,8 @@ class MultiHeadAttention(HeadParameters):
 
         Raises
         ------
-        OptionError
-            For numbers that are not positive, or do not divide.
+        OptionError, OptionTypeError
+            For numbers that are not positive integers, or do not divide, and what is no seed.
 
         Examples
         --------
@@ -125,8 +125,20 @@ class MultiHeadAttention(HeadParameters):
         >>> [array.shape for array in layer.parameters.values()]
         [(8, 4, 2), (8, 2, 2), (8, 2, 2), (4, 2, 8)]
         """
+        check_count("query_dim", query_dim)
+        check_count("heads", heads)
+        optional = {
+            "key_dim": key_dim,
+            "value_dim": value_dim,
+            "output_dim": output_dim,
+            "head_dim": head_dim,
+            "key_heads": key_heads,
+        }
+        for name, count in optional.items():
+            if count is not None:
+                check_count(name, count)
         if head_dim is None:
-            if heads < 1 or query_dim % heads:
+            if query_dim % heads:
                 raise OptionError(
                     f"query_dim must be a multiple of heads, or give head_dim; "
                     f"got query_dim {query_dim} and {heads} heads"
@@ -168,7 +180,7 @@ class MultiHeadAttention(HeadParameters):
 
         Raises
         ------
-        OptionError, ShapeError
+        OptionError, OptionTypeError, ShapeError
             For names that are missing, given in both ways, or that have no counterpart here, such
             as ``bias_k``, and arrays that do not fit.
         DTypeError
@@ -210,7 +222,7 @@ class MultiHeadAttention(HeadParameters):
 
         Raises
         ------
-        OptionError, ShapeError
+        OptionError, OptionTypeError, ShapeError
             For another number of arrays, and arrays that do not fit.
 
         Notes

@@ -74,7 +74,7 @@ NAMES = {
     # layers
     "heads": "errors inputs masking packing parallel",
     "layouts": "errors inputs",
-    "head_parameters": "attention configured errors inputs layouts scorer",
+    "head_parameters": "attention configured errors inputs layouts options scorer",
     "multihead_memory": "head_parameters heads inputs memory scorer",
     "multihead_call": (
         "errors gradients head_parameters heads inputs masking multihead_memory packing result"

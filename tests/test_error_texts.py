@@ -207,6 +207,17 @@ def test_a_parameter_that_holds_no_real_numbers(dtype):
     )
 
 
+def test_ragged_lists_in_the_place_of_a_parameter():
+    scorer = ac.make_scorer("general", weight=[[1.0, 2.0]])
+    with pytest.raises(ac.ScorerConfigError) as error:
+        scorer.with_parameters({"weight": [[1.0], [2.0, 3.0]]})
+    says(
+        error,
+        f"scorer 'general' ({CORE}): parameter 'weight' has shape (1, 2), "
+        f"got nested lists of different lengths",
+    )
+
+
 def test_a_parameter_of_ragged_lists():
     with pytest.raises(ac.ScorerConfigError) as error:
         ac.make_scorer("general", weight=[[1.0], [2.0, 3.0]])

@@ -496,7 +496,32 @@ ERRORS = [
     (lambda: Layer.initialize(6, heads=4, rng=0), ac.OptionError,
      "query_dim must be a multiple of heads, or give head_dim; got query_dim 6 and 4 heads"),
     (lambda: Layer.initialize(6, heads=2, key_heads=0, rng=0), ac.OptionError,
-     "heads and dimensions must be at least 1, got M = 0"),
+     "key_heads must be at least 1, got 0"),
+    (lambda: Layer.initialize(8, heads=0, rng=0), ac.OptionError,
+     "heads must be at least 1, got 0"),
+    *((lambda heads=heads: Layer.initialize(8, heads=heads, rng=0), ac.OptionTypeError,
+       f"heads must be an integer, got {heads!r}") for heads in (2.0, "2", True, None)),
+    *((lambda name=name: Layer.initialize(**{"query_dim": 8, "heads": 2, "rng": 0, name: 1.5}),
+       ac.OptionTypeError, f"{name} must be an integer, got 1.5")
+      for name in ("query_dim", "key_dim", "value_dim", "output_dim", "head_dim", "key_heads")),
+    (lambda: Layer.initialize(8, heads=2, rng=-1), ac.OptionError,
+     "rng must be a seed, an integer of at least 0, or a numpy.random.Generator, got -1"),
+    (lambda: Layer.initialize(8, heads=2, rng="a"), ac.OptionTypeError,
+     "rng must be a seed, an integer of at least 0, or a numpy.random.Generator, got 'a'"),
+    (lambda: Layer.initialize(8, heads=2, rng=0, causal=True), ac.OptionError,
+     "no attention option 'causal'; did you mean 'is_causal'?; options: is_causal, query_offset, "
+     "softcap, tile, window, workers"),
+    (lambda: make_layer().with_parameters({"output_bias": [[1], [2, 3]]}), ac.ScorerConfigError,
+     "multi-head attention: parameter 'output_bias' has shape (3,), got nested lists of different "
+     "lengths"),
+    (lambda: small().with_parameter_vector(np.ones(3)), ac.ScorerConfigError,
+     "multi-head attention has 4 numbers in its parameters, got a vector of shape (3,)"),
+    (lambda: small().with_parameter_vector([[1], [2, 3]]), ac.ScorerConfigError,
+     "multi-head attention has 4 numbers in its parameters, got nested lists of different lengths"),
+    (lambda: small().with_parameter_vector(np.ones(4) * 1j), ac.ScorerConfigError,
+     "multi-head attention has real numbers in its parameters, got a vector of dtype complex128"),
+    (lambda: small().with_parameter_vector([None] * 4), ac.ScorerConfigError,
+     "multi-head attention has real numbers in its parameters, got a vector of dtype object"),
     (lambda: make_layer().with_parameters({"query_wieght": 1}), ac.ScorerConfigError,
      "multi-head attention has no parameter 'query_wieght'; did you mean 'query_weight'?; it has: "
      + ", ".join(LAYOUT)),
@@ -531,6 +556,17 @@ ERRORS = [
      ac.OptionError, "state: 'q_proj_weight' is missing; got out_proj.weight, k_proj_weight"),
     (lambda: Layer.from_torch(torch_state(), heads=3), ac.ShapeError,
      "out_proj.weight must have shape (E, E) with E a multiple of 3 heads, got (4, 4)"),
+    (lambda: Layer.from_torch(torch_state(), heads=0), ac.OptionError,
+     "heads must be at least 1, got 0"),
+    (lambda: Layer.from_torch(torch_state(), heads="2"), ac.OptionTypeError,
+     "heads must be an integer, got '2'"),
+    (lambda: Layer.from_torch(torch_state(**{"out_proj.weight": 1.0}), heads=2), ac.ShapeError,
+     "out_proj.weight must have shape (E, E) with E a multiple of 2 heads, got ()"),
+    (lambda: Layer.from_torch(make_layer(), heads=2), ac.OptionTypeError,
+     "state must be a mapping of names to arrays, as module.state_dict() returns, "
+     "got a MultiHeadAttention"),
+    (lambda: Layer.from_keras(make_layer()), ac.OptionTypeError,
+     "weights must be a list of arrays, as layer.get_weights() returns, got a MultiHeadAttention"),
     (lambda: Layer.from_torch(torch_state(in_proj_bias=np.ones(4)), heads=2), ac.ShapeError,
      "in_proj_bias must have shape (12,), got (4,)"),
     (lambda: Layer.from_torch(
@@ -541,6 +577,10 @@ ERRORS = [
      "weights must be the 4 kernels, or the 4 kernels each with its bias, in the order query, "
      "key, value, output; got 2 arrays"),
 ]  # fmt: skip
+
+
+def small() -> Any:
+    return Layer.initialize(1, heads=1, rng=0)
 
 
 def call(**options: Any) -> Any:
