@@ -309,6 +309,11 @@ def check_amount(name: str, value: Any) -> None:
     _check(name, value, "a finite number of at least 0", Real, lambda amount: 0 <= amount < np.inf)
 
 
+def check_fraction(name: str, value: Any) -> None:
+    """Raise unless an option is a number between 0 and 1."""
+    _check(name, value, "a number between 0 and 1", Real, lambda fraction: 0 < fraction < 1)
+
+
 def _check(
     name: str, value: Any, expected: str, kind: type, is_possible: Callable[[Any], bool]
 ) -> None:

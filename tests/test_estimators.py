@@ -24,7 +24,14 @@ from attention_core.leave_one_out import leave_one_out, log_loss
 SCORERS = ["dot", "scaled_dot", "general", "additive"]
 
 
-@parametrize_with_checks([AttentionClassifier(max_iter=30), AttentionRegressor(max_iter=30)])
+@parametrize_with_checks(
+    [
+        AttentionClassifier(max_iter=30),
+        AttentionRegressor(max_iter=30),
+        AttentionClassifier("dot"),  # has nothing to learn
+        AttentionRegressor("dot"),
+    ]
+)
 def test_scikit_learn_conventions(estimator, check):
     check(estimator)
 
@@ -51,7 +58,7 @@ def test_a_learned_scorer_predicts_better(blobs, scorer):
         AttentionClassifier(scorer, fit_scorer=learn, random_state=0).fit(X[::2], y[::2])
         for learn in (False, True)
     )
-    assert before.n_iter_ == 0
+    assert before.n_iter_ == 1  # for scikit-learn
     assert before.loss_curve_ == []
     assert after.n_iter_ == len(after.loss_curve_) - 1 > 0
     assert after.loss_curve_[-1] < 0.5 * after.loss_curve_[0]
@@ -160,6 +167,53 @@ def test_the_seed_decides(blobs):
 def test_scorers_that_cannot_be_made(blobs, scorer, error):
     with pytest.raises(error):
         AttentionClassifier(scorer).fit(*blobs)
+
+
+COUNT = "an integer of at least 1"
+AMOUNT = "a finite number of at least 0"
+SHARE = "a number between 0 and 1"
+
+
+@pytest.mark.parametrize("options", [{}, {"early_stopping": True}, {"fit_scorer": False}])
+@pytest.mark.parametrize(
+    ("name", "value", "error", "expected"),
+    [
+        ("max_iter", 0, ac.OptionError, COUNT),
+        ("tol", -1.0, ac.OptionError, AMOUNT),
+        ("penalty", "small", ac.OptionTypeError, AMOUNT),
+        ("batch_size", 0, ac.OptionError, COUNT),
+        ("batch_size", -5, ac.OptionError, COUNT),
+        ("batch_size", 50.0, ac.OptionTypeError, COUNT),
+        ("validation_fraction", 1, ac.OptionError, SHARE),
+        ("validation_fraction", 1.5, ac.OptionError, SHARE),
+        ("validation_fraction", 0, ac.OptionError, SHARE),
+        ("validation_fraction", -0.1, ac.OptionError, SHARE),
+        ("validation_fraction", np.nan, ac.OptionError, SHARE),
+        ("validation_fraction", None, ac.OptionTypeError, SHARE),
+        ("n_iter_no_change", 0, ac.OptionError, COUNT),
+    ],
+)
+def test_impossible_options(blobs, options, name, value, error, expected):
+    with pytest.raises(error) as raised:
+        AttentionClassifier(**options, **{name: value}).fit(*blobs)
+    assert isinstance(raised.value, ValueError)
+    assert str(raised.value) == f"{name} must be {expected}, got {value!r}"
+
+
+def test_a_fraction_that_leaves_nothing_to_learn_from(blobs):
+    X, y = blobs
+    with pytest.raises(ac.OptionError) as error:
+        AttentionClassifier(early_stopping=True, validation_fraction=0.8).fit(X[:7], y[:7])
+    assert str(error.value) == (
+        "n_samples = 7 leaves 1 to learn from at validation_fraction=0.8, and it takes 2: "
+        "give more rows, a smaller fraction, or early_stopping=False"
+    )
+
+
+def test_a_scorer_that_is_as_good_as_it_gets(blobs):
+    model = AttentionClassifier(tol=1e9, random_state=0).fit(*blobs)
+    assert len(model.loss_curve_) == 1
+    assert model.n_iter_ == 1  # for scikit-learn
 
 
 # --- large data ---

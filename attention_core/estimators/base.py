@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from attention_core import Attention, AttentionResult, Scorer
 from attention_core.estimators.learning import learned
 from attention_core.estimators.start import starting_scorer
+from attention_core.fitting import check_amount, check_count, check_fraction
 from attention_core.leave_one_out import Measure
 
 __all__ = ["AttentionEstimator"]
@@ -76,9 +77,10 @@ class AttentionEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _keep(self, key: Array, value: Array, measure: Measure) -> Self:
         """Learn the scorer if there is anything to learn; keep keys (n, D) and values (n, Dv)."""
+        self._check_options()
         random_state = check_random_state(self.random_state)
         scorer = starting_scorer(self.scorer, key.shape[1], random_state)
-        self.n_iter_ = 0
+        self.n_iter_ = 1  # also where nothing is learned: scikit-learn allows no 0
         self.loss_curve_: list[float] = []
         self.validation_losses_: list[float] = []
         if self.fit_scorer and scorer.parameters:
@@ -97,9 +99,18 @@ class AttentionEstimator(BaseEstimator):  # type: ignore[misc]
                 workers=self.workers,
                 progress=bool(self.verbose),
             )
-            scorer, self.n_iter_ = found.scorer, found.n_iter
+            scorer, self.n_iter_ = found.scorer, max(1, found.n_iter)
             self.loss_curve_ = list(found.losses)
             self.validation_losses_ = list(found.validation_losses)
         self.scorer_ = scorer
         self.memory_ = Attention(scorer).memory(key, value)
         return self
+
+    def _check_options(self) -> None:
+        """Raise for impossible options, used or not, as scikit-learn's estimators do."""
+        check_count("max_iter", self.max_iter)
+        check_amount("tol", self.tol)
+        check_amount("penalty", self.penalty)
+        check_count("batch_size", self.batch_size)
+        check_fraction("validation_fraction", self.validation_fraction)
+        check_count("n_iter_no_change", self.n_iter_no_change)

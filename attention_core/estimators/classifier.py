@@ -47,7 +47,7 @@ class AttentionClassifier(ClassifierMixin, AttentionEstimator):  # type: ignore[
         best, stopping after `n_iter_no_change` iterations without a better prediction. They are
         keys again when learning is over.
     validation_fraction
-        The share of these rows.
+        The share of these rows, between 0 and 1.
     n_iter_no_change
         See `early_stopping`.
     workers
@@ -67,7 +67,7 @@ class AttentionClassifier(ClassifierMixin, AttentionEstimator):  # type: ignore[
         Keys and values: the training rows and their labels, one-hot.
     n_iter_, loss_curve_, validation_losses_
         How many iterations were made, the losses at the start and after each, and those on the
-        rows left out.
+        rows left out. `n_iter_` is 1 also where nothing was learned: scikit-learn allows no 0.
 
     Notes
     -----

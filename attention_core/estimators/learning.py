@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_core import Attention, Scorer
+from attention_core.errors import OptionError
 from attention_core.fitting import Fit, Loss, fit
 from attention_core.leave_one_out import Measure, leave_one_out
 
@@ -80,6 +81,12 @@ def learned(
     if validation_fraction is not None:
         order = random_state.permutation(len(key))
         held, rest = np.split(order, [max(1, round(validation_fraction * len(key)))])
+        if len(rest) < 2:  # one row alone has no others to be predicted from
+            raise OptionError(  # in the words that scikit-learn looks for
+                f"n_samples = {len(key)} leaves {len(rest)} to learn from at validation_fraction="
+                f"{validation_fraction!r}, and it takes 2: give more rows, a smaller fraction, or "
+                f"early_stopping=False"
+            )
         held_key, held_value = key[held], value[held]
         key, value = key[rest], value[rest]
 
