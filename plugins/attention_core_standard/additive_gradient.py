@@ -108,6 +108,7 @@ def _block(query: Array, key: Array, grad: Array, halved: bool) -> HiddenGradien
     ones = np.ones(key_length, units.dtype)
     return HiddenGradients(
         sums.reshape(prod(batch) * length, hidden).sum(axis=0),
-        np.matmul(units, ones),  # faster than a sum
+        # faster than a sum, and unlike matmul it lets other threads work if the sums are few
+        np.dot(units.reshape(prod(units.shape[:-1]), key_length), ones).reshape(units.shape[:-1]),
         units.sum(axis=-3),
     )
