@@ -65,15 +65,19 @@ def linear(array: Array, weight: Array, bias: Array | None, workers: int | None)
 def linear_vjp(array: Array, weight: Array, grad: Array, workers: int | None) -> LinearGradients:
     """Gradients through `linear`, from those of its result: (..., n, E), (E, F), (..., n, F).
 
-    Rows without gradient pass none on, be they NaN: what is masked reaches no weight.
+    What is masked reaches no weight: rows without gradient pass none on, be they NaN, and rows of
+    zeros, such as contexts of nothing, none of their gradients, be those NaN.
     """
     rows, grads = _rows(array), _rows(grad)
+    passing = grads
+    if not np.isfinite(grads).all():
+        passing = np.where(rows.any(axis=-1, keepdims=True), grads, grads.dtype.type(0))
     if not np.isfinite(rows).all():
         rows = np.where(grads.any(axis=-1, keepdims=True), rows, rows.dtype.type(0))
     weight = weight.astype(array.dtype, copy=False)
     return LinearGradients(
         _product(grads, weight.T, workers).reshape(array.shape),
-        _product(rows.T, grads, workers),
+        _product(rows.T, passing, workers),
         grads.sum(axis=0),
     )
 

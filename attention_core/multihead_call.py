@@ -131,7 +131,9 @@ class MultiHeadResult:
         Notes
         -----
         Exact, and in bounded memory: see `AttentionResult.vjp`. The output bias has a gradient
-        also from rows that may attend to nothing, as they are the output bias.
+        also from rows that may attend to nothing, as they are the output bias; nothing else has,
+        even where the gradient that comes in is NaN. A row that only some heads may use, with a
+        gradient of NaN, makes that of `output_weight` NaN for all of them.
 
         Examples
         --------

@@ -275,6 +275,33 @@ def test_what_is_masked_reaches_nothing(bad, rng):
         assert_close(one, other)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("kind", ["one", "different"])
+def test_a_gradient_where_all_is_masked_reaches_the_output_bias_alone(kind, bad, rng):
+    layer, inputs = make_layer(kind, 2), make_inputs(rng)
+    result = layer(*inputs, query_lengths=L - 1)
+    grad = rng.standard_normal((B, L, EO))
+    wanted = result.vjp(grad)
+    grad[:, -1] = bad
+    found = result.vjp(grad)
+    assert not np.isfinite(found.parameters["output_bias"]).any()
+    for one, other in zip(found[:3], wanted[:3], strict=True):
+        assert_close(one, other)
+    for name, array in wanted.parameters.items():
+        if name != "output_bias":
+            assert_close(found.parameters[name], array)
+
+
+def test_a_gradient_of_nan_where_something_is_seen_reaches_every_weight(rng):
+    layer, inputs = make_layer(), make_inputs(rng)
+    grad = rng.standard_normal((B, L, EO))
+    grad[0, 0] = np.nan
+    found = layer(*inputs).vjp(grad)
+    for name in LAYOUT:
+        assert np.isnan(found.parameters[name]).any(), name
+    assert np.isfinite(found.query[:, 1:]).all()
+
+
 # --------------------------------------------------------------------------------------- gradients
 
 
