@@ -57,9 +57,9 @@ class Fit(Generic[S]):
     scorer: S
     """With the parameters of the best iteration: the least validation loss, or else loss."""
     losses: tuple[float, ...]
-    """At the start and after every iteration."""
+    """At the start and after every iteration, with the penalty."""
     validation_losses: tuple[float, ...]
-    """The same of the validation loss; empty without one."""
+    """The same of the validation loss, without it; empty if there is none."""
     message: str
     """Why it ended, in words."""
 

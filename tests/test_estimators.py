@@ -109,6 +109,22 @@ def test_several_targets(wave):
     np.testing.assert_allclose(both[:, 0], AttentionRegressor("dot").fit(X, y).predict(X))
 
 
+def test_losses_are_shares_of_the_variance_of_any_number_of_targets(rng):
+    X, y = rng.normal(size=(100, 2)), 7 * rng.normal(size=(100, 5))
+    even = {"name": "general", "weight": np.zeros((2, 2))}
+    model = AttentionRegressor(even, max_iter=1).fit(X, y)
+    assert model.loss_curve_[0] == pytest.approx((100 / 99) ** 2)  # means of the 99 others
+
+
+def test_a_target_that_is_given_twice_is_learned_as_one(wave):
+    X, y = wave
+    once, twice = (
+        AttentionRegressor(penalty=0.1, max_iter=5, random_state=0).fit(X, targets).loss_curve_
+        for targets in (y, np.stack([y, y], axis=1))
+    )
+    np.testing.assert_allclose(twice, once)
+
+
 def test_rows_say_which_training_rows_they_attend_to(blobs):
     X, y = blobs
     model = AttentionClassifier({"name": "general", "weight": 20 * np.eye(3)}, fit_scorer=False)

@@ -66,8 +66,9 @@ class AttentionClassifier(ClassifierMixin, AttentionEstimator):  # type: ignore[
     memory_
         Keys and values: the training rows and their labels, one-hot.
     n_iter_, loss_curve_, validation_losses_
-        How many iterations were made, the losses at the start and after each, and those on the
-        rows left out. `n_iter_` is 1 also where nothing was learned: scikit-learn allows no 0.
+        How many iterations were made, the losses with the penalty at the start and after each, and
+        those on the rows left out. `n_iter_` is 1 also where nothing was learned: scikit-learn
+        allows no 0.
 
     Notes
     -----

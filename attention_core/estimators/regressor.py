@@ -23,7 +23,8 @@ class AttentionRegressor(RegressorMixin, AttentionEstimator):  # type: ignore[mi
         y(x) = sum_j softmax_j(score(x, x_j)) y_j
 
     The scorer's parameters are learned by leaving one row out: each row is predicted from all
-    others, and the squared error of these predictions is minimized with L-BFGS-B.
+    others, and the squared error of these predictions is minimized with L-BFGS-B. Each of several
+    targets counts alike, in units of its deviation.
 
     Parameters
     ----------
@@ -38,7 +39,8 @@ n_iter_no_change, workers, verbose, random_state
     memory_
         Keys and values: the training rows and their targets, in units of their deviation.
     n_iter_, loss_curve_, validation_losses_
-        As for `AttentionClassifier`; losses are shares of the targets' variance.
+        As for `AttentionClassifier`; without the penalty, losses are shares of the targets'
+        variance, on average over the targets.
 
     Notes
     -----
@@ -71,7 +73,7 @@ n_iter_no_change, workers, verbose, random_state
         self._mean, deviation = columns.mean(axis=0), columns.std(axis=0)
         self._deviation = np.where(deviation > 0, deviation, 1.0)
         value = ((columns - self._mean) / self._deviation).astype(key.dtype)
-        return self._keep(key, value, squared_error)
+        return self._keep(key, value, _share_of_variance)
 
     def predict(self, X: ArrayLike) -> Array:
         """The targets, weighted by attention: (n,), or (n, targets)."""
@@ -83,3 +85,10 @@ n_iter_no_change, workers, verbose, random_state
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+def _share_of_variance(context: Array, expected: Array) -> tuple[float, Array]:
+    """The squared error of a target, on average; the penalty weighs the same for any number."""
+    loss, grad = squared_error(context, expected)
+    targets = expected.shape[1]
+    return loss / targets, grad / targets
