@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sized
 from contextlib import nullcontext
 from dataclasses import dataclass
-from numbers import Integral, Real
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from attention_core.checks import check_amount, check_count
 from attention_core.errors import OptionError, OptionTypeError, ScorerConfigError, ShapeError
 from attention_core.progress import iterations
 
@@ -297,31 +297,6 @@ def _evaluated(loss: Loss[S], scorer: S) -> tuple[float, Vector]:
             f"{scorer.parameter_vector.shape}, got {slopes.shape}"
         )
     return float(value), slopes
-
-
-def check_count(name: str, value: Any) -> None:
-    """Raise unless an option is an integer of at least 1."""
-    _check(name, value, "an integer of at least 1", Integral, lambda count: count >= 1)
-
-
-def check_amount(name: str, value: Any) -> None:
-    """Raise unless an option is a finite number of at least 0."""
-    _check(name, value, "a finite number of at least 0", Real, lambda amount: 0 <= amount < np.inf)
-
-
-def check_fraction(name: str, value: Any) -> None:
-    """Raise unless an option is a number between 0 and 1."""
-    _check(name, value, "a number between 0 and 1", Real, lambda fraction: 0 < fraction < 1)
-
-
-def _check(
-    name: str, value: Any, expected: str, kind: type, is_possible: Callable[[Any], bool]
-) -> None:
-    message = f"{name} must be {expected}, got {value!r}"
-    if isinstance(value, bool) or not isinstance(value, kind):
-        raise OptionTypeError(message)
-    if not is_possible(value):
-        raise OptionError(message)
 
 
 def _check_scorer(scorer: Any) -> None:

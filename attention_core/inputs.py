@@ -25,6 +25,7 @@ Array = NDArray[Any]
 Shape = tuple[int, ...]
 
 _FLOATS = {"float16", "bfloat16", "float32", "float64"}
+_USUAL = {np.dtype(np.float32), np.dtype(np.float64)}  # known at once
 
 
 class Call(NamedTuple):
@@ -59,7 +60,7 @@ def as_array(name: str, array: ArrayLike) -> Array:
         For nested lists of different lengths.
     """
     result = array if type(array) is np.ndarray else _converted(name, array)
-    if _is_float(result.dtype):
+    if result.dtype in _USUAL or _is_float(result.dtype):
         return result
     if result.dtype.kind not in "iub":
         raise DTypeError(
@@ -96,9 +97,10 @@ def check_key_and_value(key: Array, value: Array) -> None:
     ShapeError
         When they do not.
     """
-    for name, array, letters in (("key", key, "S, Dk"), ("value", value, "S, Dv")):
-        if array.ndim < 2:
-            raise ShapeError(f"{name} must have shape (..., {letters}), got {array.shape}")
+    if key.ndim < 2:
+        raise ShapeError(f"key must have shape (..., S, Dk), got {key.shape}")
+    if value.ndim < 2:
+        raise ShapeError(f"value must have shape (..., S, Dv), got {value.shape}")
     if key.shape[-2] != value.shape[-2]:
         raise ShapeError(
             f"key (..., S, Dk) and value (..., S, Dv) must agree on S, "

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from attention_core.checks import check_count
 from attention_core.errors import (
     DTypeError,
     OptionError,
@@ -23,7 +23,7 @@ from attention_core.errors import (
 )
 from attention_core.inputs import as_array
 
-__all__ = ["LAYOUT", "check_count", "checked_sizes", "first_arrays", "keras_arrays", "torch_arrays"]
+__all__ = ["LAYOUT", "checked_sizes", "first_arrays", "keras_arrays", "torch_arrays"]
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
@@ -74,22 +74,6 @@ def checked_sizes(arrays: Mapping[str, Array]) -> dict[str, int]:
             f"N must be a multiple of M"
         )
     return sizes
-
-
-def check_count(name: str, value: Any) -> None:
-    """Refuse what is no number of heads or features.
-
-    Raises
-    ------
-    OptionTypeError
-        For anything but an integer.
-    OptionError
-        For one below 1.
-    """
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise OptionTypeError(f"{name} must be an integer, got {value!r}")
-    if value < 1:
-        raise OptionError(f"{name} must be at least 1, got {value!r}")
 
 
 def first_arrays(

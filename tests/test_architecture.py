@@ -26,6 +26,7 @@ ENGINE = {
     "contract": "errors scorer",
     "hookspecs": "scorer",
     "options": "errors",
+    "checks": "errors",
     "inputs": "errors",
     "files": "",
     # the mathematics
@@ -69,17 +70,17 @@ NAMES = {
     "attention": "call config installed masking memory options packing registry result scorer",
     # learning
     "progress": "",
-    "fitting": "errors progress",
+    "fitting": "checks errors progress",
     "leave_one_out": "attention errors fitting gradients scorer",
     # layers
     "heads": "errors inputs masking packing parallel",
-    "layouts": "errors inputs",
+    "layouts": "checks errors inputs",
     "head_parameters": "attention configured errors inputs layouts options scorer",
     "multihead_memory": "head_parameters heads inputs memory scorer",
     "multihead_call": (
         "errors gradients head_parameters heads inputs masking multihead_memory packing result"
     ),
-    "multihead": "errors head_parameters layouts masking multihead_call multihead_memory",
+    "multihead": "checks errors head_parameters layouts masking multihead_call multihead_memory",
     "parameter_files": (
         "array_files errors installed layouts multihead registry saved_parameters scorer"
     ),
@@ -91,7 +92,7 @@ EDGES = {
         "multihead_memory packing registry result scorer"
     ),
     "demo": f"{PUBLIC} errors fitting leave_one_out options parallel parameter_files plot",
-    "estimators": f"{PUBLIC} errors fitting installed leave_one_out",
+    "estimators": f"{PUBLIC} checks errors fitting installed leave_one_out",
     "testing": f"{PUBLIC} contract errors installed loading offers",
     "cli": f"{PUBLIC} config demo errors inputs installed masking parameter_files plot testing",
     "__main__": "cli",
