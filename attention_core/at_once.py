@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from attention_core.products import matrix_product
 from attention_core.scorer import Scorer
-from attention_core.scoring import key_cost, pair_cost, score_tile
+from attention_core.scoring import key_cost, pair_cost, score_tile, temporaries
 from attention_core.softmax import exponentiate
 from attention_core.tiles import fits_one_tile
 
@@ -25,9 +25,8 @@ def is_one_tile(scorer: Scorer, query: Array, value: Array, batch: tuple[int, ..
     items, pairs = prod(batch), length * key_length
     cost = pairs * pair_cost(scorer, features, value_features)
     cost += key_length * key_cost(features, value_features)
-    temporaries = features if scorer.needs_small_tiles else 1
     return items * pairs > 0 and fits_one_tile(
-        items * pairs, items * cost, query.itemsize, temporaries
+        items * pairs, items * cost, query.itemsize, temporaries(scorer, features)
     )
 
 

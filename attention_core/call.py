@@ -92,7 +92,9 @@ def attend_plainly(
                 found = attend_at_once(scorer, *arrays, call.batch)
 
     if found is None:
-        return AttentionResult(*_streamed(_open_engine(scorer, call, arrays, workers)), call)
+        with np.errstate(all="ignore"), blas_on_one_thread():
+            computed = _streamed(_open_engine(scorer, call, arrays, workers))
+        return AttentionResult(*computed, call)
     context, shift, total = found
 
     def make_readout() -> TileReadout:
@@ -162,8 +164,7 @@ def _open_engine(
 
 
 def _streamed(engine: Engine) -> Computed:
-    with np.errstate(all="ignore"), blas_on_one_thread():
-        context, shift, total = engine.attend()
+    context, shift, total = engine.attend()
     return context, lambda: TileReadout(engine, shift, total)
 
 

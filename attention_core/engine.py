@@ -19,7 +19,7 @@ from attention_core.at_once import attend_at_once
 from attention_core.masking import Masking, take
 from attention_core.parallel import fold_blocks, map_blocks, stop_if_asked
 from attention_core.scorer import Scorer
-from attention_core.scoring import key_cost, pair_cost, score_tile
+from attention_core.scoring import key_cost, pair_cost, score_tile, temporaries
 from attention_core.scratch import buffer
 from attention_core.softmax import (
     SAFE_BOUND,
@@ -111,7 +111,7 @@ class Engine(Prepared):
             pair_cost=pair_cost(self.scorer, features, value_features),
             key_cost=key_cost(features, value_features),
             itemsize=self.dtype.itemsize,
-            temporaries=features if self.scorer.needs_small_tiles else 1,
+            temporaries=temporaries(self.scorer, features),
             is_banded=not masking.band.is_open,
             whole_batch=masking.has_functions,
             tile=tile,

@@ -12,7 +12,7 @@ from attention_core.errors import ScorerContractError
 from attention_core.products import matrix_product
 from attention_core.scorer import InnerProductScorer, Scorer
 
-__all__ = ["is_product", "key_cost", "pair_cost", "score_tile"]
+__all__ = ["is_product", "key_cost", "pair_cost", "score_tile", "temporaries"]
 
 Array = NDArray[Any]
 
@@ -30,6 +30,11 @@ def pair_cost(scorer: Scorer, features: int, value_features: int) -> float:
 def key_cost(features: int, value_features: int) -> float:
     """Nanoseconds of reading a key and its value from memory."""
     return (features + value_features) / 4
+
+
+def temporaries(scorer: Scorer, features: int) -> int:
+    """Elements that scoring a pair keeps in memory at once."""
+    return features if scorer.needs_small_tiles else 1
 
 
 def score_tile(scorer: Scorer, query: Array, key: Array, out: Array) -> None:

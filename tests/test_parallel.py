@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -39,6 +40,28 @@ def many():
         assert blas_threads() == before
 
 
+@contextmanager
+def another_inside():
+    """While another thread holds BLAS to one thread; gives what lets that thread go."""
+    is_inside, may_leave = threading.Event(), threading.Event()
+
+    def stay():
+        with blas_on_one_thread():
+            is_inside.set()
+            may_leave.wait(10)
+
+    with ThreadPoolExecutor(1) as pool:
+        staying = pool.submit(stay)
+
+        def leave():
+            may_leave.set()
+            staying.result()
+
+        is_inside.wait(10)
+        yield leave
+        leave()
+
+
 def inside():
     with blas_on_one_thread():
         return blas_threads()
@@ -53,21 +76,13 @@ def test_every_thread_can_hold_blas_to_one_thread(many, others, first):
 
 
 def test_the_last_to_leave_lets_it_go(many):
-    is_inside, may_leave = threading.Event(), threading.Event()
-
-    def stay():
-        with blas_on_one_thread():
-            is_inside.set()
-            may_leave.wait(10)
-
-    with ThreadPoolExecutor(1) as pool:
-        with blas_on_one_thread():
-            staying = pool.submit(stay)
-            is_inside.wait(10)
+    first = blas_on_one_thread()
+    first.__enter__()
+    with another_inside() as leave:
+        first.__exit__()
         assert set(blas_threads()) == {1}
-        may_leave.set()
-        staying.result()
-    assert blas_threads() == many
+        leave()
+        assert blas_threads() == many
 
 
 def test_every_thread_gets_the_same_bits(rng, many, others):
@@ -111,28 +126,17 @@ def test_an_interrupt_while_blas_is_set_is_mended_by_the_next_call(many, monkeyp
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_has_none_of_its_parents_calls(many):
-    is_inside, may_leave = threading.Event(), threading.Event()
-
-    def stay():
-        with blas_on_one_thread():
-            is_inside.set()
-            may_leave.wait(10)
-
-    with ThreadPoolExecutor(1) as pool:
-        staying = pool.submit(stay)
-        is_inside.wait(10)
+    with another_inside():
         child = os.fork()
         if child == 0:  # whatever happens, it must not go on with the tests, nor hang
             signal.alarm(20)
             try:
                 inside()
                 code = 0 if not blas_on_one_thread._inside and blas_threads() == many else 1
-            except BaseException:  # noqa: BLE001
+            except BaseException:  # noqa: BLE001 - the exit code tells the parent
                 code = 2
             os._exit(code)
         _, status = os.waitpid(child, 0)
-        may_leave.set()
-        staying.result()
     assert os.waitstatus_to_exitcode(status) == 0
 
 
