@@ -65,12 +65,13 @@ def softmax_state(
     """
     if is_bounded:
         shift = np.zeros(scores.shape[:-1], scores.dtype) if before is None else before.shift
+        np.exp(scores, out=scores)
     else:
         shift = scores.max(axis=-1)
         if before is not None:
             np.maximum(shift, before.shift, out=shift)
         _subtract_rows(scores, shift)
-    exponentiate(scores, is_bounded=is_bounded)
+        exponentiate(scores)
     context = np.empty((*scores.shape[:-1], value.shape[-1]), scores.dtype)
     return SoftmaxState(shift, row_sums(scores), matrix_product(scores, value, context))
 
@@ -124,8 +125,8 @@ def weights_of(scores: Array, shift: Array, total: Array) -> Array:
     return np.divide(scores, safe_total(total)[..., None], out=scores)
 
 
-def exponentiate(scores: Array, *, is_bounded: bool = False) -> None:
-    """Write ``exp(scores)`` in place of scores of at most 0, the faintest of them as 0.
+def exponentiate(scores: Array) -> None:
+    """Write ``exp(scores)`` in place of scores less their shift, the faintest of them as 0.
 
     Those below 1e-31 in float32 and 1e-292 in float64, in tiles of more than 4,096 scores. Numbers
     as small as their products have few digits left, and arithmetic with them is some fifty times
@@ -136,18 +137,21 @@ def exponentiate(scores: Array, *, is_bounded: bool = False) -> None:
     >>> scores[:4]
     array([0.00000000e+000, 0.00000000e+000, 2.65039655e-261, 1.00000000e+000])
     """
-    if is_bounded or scores.size <= _FEW_SCORES:
+    if not _has_faint(scores):
         np.exp(scores, out=scores)
         return
     least = _LEAST[scores.dtype]
-    if not np.minimum.reduce(scores, axis=None) < least.score:
-        np.exp(scores, out=scores)
-        return
     # choosing the faint ones by a mask would take longer than everything else
     np.maximum(scores, least.score, out=scores)
     np.exp(scores, out=scores)
     np.subtract(scores, least.exponential, out=scores)
     np.maximum(scores, 0, out=scores)
+
+
+def _has_faint(scores: Array) -> bool:
+    if scores.size <= _FEW_SCORES:
+        return False
+    return bool(np.minimum.reduce(scores, axis=None) < _LEAST[scores.dtype].score)
 
 
 def careful_sum(weights: Array, value: Array, allowed: Array | None) -> Array:
