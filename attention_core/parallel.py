@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar, copy_context
 from functools import cache, partial
 from threading import Event, Lock, Thread, get_ident
@@ -234,9 +232,21 @@ if hasattr(os, "register_at_fork"):
 def _blas() -> Sequence[Any]:
     from threadpoolctl import ThreadpoolController  # the smallest calls do without
 
-    with _signals_wait():
-        libraries: Sequence[Any] = ThreadpoolController().select(user_api="blas").lib_controllers
-    return libraries
+    found: list[Any] = []
+
+    def look() -> None:
+        found.extend(ThreadpoolController().select(user_api="blas").lib_controllers)
+
+    # Its search runs in callbacks of C code, where an interrupt would be lost without a word.
+    # Python raises interrupts in the main thread, so the search is in one of its own.
+    task = _Task(look)
+    searcher = Thread(target=task.run, name="attention-core-blas", daemon=True)
+    searcher.start()
+    searcher.join()
+    error = task.withdraw()
+    if error is not None:
+        raise error
+    return found
 
 
 def _set_threads(library: Any, count: int) -> None:
@@ -251,19 +261,6 @@ def _set_threads(library: Any, count: int) -> None:
     library.set_num_threads(count)
     if release is not None:
         release(force=True)
-
-
-@contextmanager
-def _signals_wait() -> Iterator[None]:
-    """Let interrupts wait: one that falls into a callback of C code would be lost."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class blas_on_one_thread:

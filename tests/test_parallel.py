@@ -1,5 +1,6 @@
 """Threads of a call stop together; BLAS is held to one thread, and let go when all are done."""
 
+import ctypes
 import os
 import signal
 import threading
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+import threadpoolctl
 from threadpoolctl import ThreadpoolController
 
 import attention_core as ac
@@ -121,6 +123,35 @@ def test_an_interrupt_while_blas_is_set_is_mended_by_the_next_call(many, monkeyp
     monkeypatch.undo()
     assert set(inside()) == {1}
     assert blas_threads() == many
+
+
+def test_an_interrupt_while_blas_is_searched_for_is_not_lost(monkeypatch):
+    @ctypes.CFUNCTYPE(None)
+    def callback():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.1)  # time for Python to raise it here, where it would only be printed
+
+    class Searching(ThreadpoolController):
+        def __init__(self):
+            callback()
+            super().__init__()
+
+    monkeypatch.setattr(threadpoolctl, "ThreadpoolController", Searching)
+    parallel._blas.cache_clear()
+    with pytest.raises(KeyboardInterrupt):
+        parallel._blas()
+    monkeypatch.undo()
+    assert parallel._blas()
+
+
+def test_a_failing_search_for_blas_is_not_lost(monkeypatch):
+    def failing():
+        raise OSError("no such library")
+
+    monkeypatch.setattr(threadpoolctl, "ThreadpoolController", failing)
+    parallel._blas.cache_clear()
+    with pytest.raises(OSError, match="no such library"):
+        parallel._blas()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
