@@ -112,8 +112,8 @@ def fit(
     Raises
     ------
     OptionError
-        For impossible options, and for a loss that is not finite where it starts, or whose
-        gradients are not.
+        For impossible options, and no loss at all; for a loss that is not finite where it starts,
+        or whose gradients are not; for a validation loss that is NaN there.
     OptionTypeError
         For options of the wrong type, a loss that is no function, and a scorer without a vector of
         parameters, such as a name.
@@ -167,7 +167,7 @@ def fit(
     shown = iterations("learning", total) if progress else nullcontext(lambda *_: None)
     start = scorer.parameter_vector
     run = _Run(scorer, start, validation, patience)
-    message = "no loss was given"
+    message = ""
     with shown as report:
         for each in losses:
             if not callable(each):
@@ -193,6 +193,8 @@ def fit(
             if run.is_stale:
                 message = f"no better validation loss for {patience} iterations"
                 break
+    if not run.losses:
+        raise OptionError(_no_loss(loss))
     return Fit(run.best_scorer, tuple(run.losses), tuple(run.validation_losses), message)
 
 
@@ -277,6 +279,11 @@ class _Run(Generic[S]):
         self.losses.append(loss)
         if self.validation is not None:
             loss = float(self.validation(scorer))
+            if not self.validation_losses and np.isnan(loss):
+                raise OptionError(
+                    f"validation must not be NaN at its start: its arrays hold NaN or Inf, "
+                    f"or {scorer} scores them so"
+                )
             self.validation_losses.append(loss)
         if loss < self._best:
             self._best, self._best_at, self.best_scorer = loss, len(self.losses), scorer

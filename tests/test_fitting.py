@@ -225,6 +225,30 @@ def test_a_later_loss_that_is_not_finite_where_the_one_before_ended():
         fit(START, [bowl([1.0, 2.0]), lambda scorer: (np.inf, np.zeros(2))])
 
 
+def test_a_validation_loss_that_is_nan_at_the_start():
+    with pytest.raises(ac.OptionError) as error:
+        fit(START, bowl([1.0, 2.0]), validation=lambda scorer: np.nan)
+    assert str(error.value) == (
+        "validation must not be NaN at its start: its arrays hold NaN or Inf, "
+        "or scorer Bowl scores them so"
+    )
+
+
+def test_a_validation_loss_that_is_infinite_at_the_start_may_get_better():
+    found = fit(
+        START,
+        bowl([1.0, 2.0]),
+        validation=lambda scorer: np.inf if scorer.place[0] == 3 else bowl([1.0, 2.0])(scorer)[0],
+    )
+    np.testing.assert_allclose(found.scorer.place, [1, 2], atol=1e-3)
+
+
+@pytest.mark.parametrize("none", [[], iter([])])
+def test_no_loss_at_all(none):
+    with pytest.raises(ac.OptionError, match=r"^loss must be a function of a scorer, or several"):
+        fit(START, none)
+
+
 def test_the_start_of_a_loss_is_evaluated_once():
     asked = []
 
