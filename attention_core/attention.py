@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from attention_core.call import attend_masked, attend_plainly, prepare
-from attention_core.masking import Masking, PairFunction
+from attention_core.masking import Masking
+from attention_core.masks import PairFunction
 from attention_core.memory import Memory
 from attention_core.options import OPTIONS, check_option
 from attention_core.packing import PackedMasking, Packing

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from attention_core.errors import ShapeError
 from attention_core.inputs import as_array
-from attention_core.masking import is_sparse
+from attention_core.masks import is_sparse
 from attention_core.packing import Packing
 from attention_core.parallel import map_blocks
 

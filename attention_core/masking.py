@@ -6,7 +6,6 @@ they exclude are never computed and tiles they leave whole need no mask at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import reduce
 from typing import Any
 
@@ -14,17 +13,23 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from attention_core.bands import Band, ceiling
-from attention_core.errors import DTypeError, OptionError, ShapeError
-from attention_core.inputs import integers_per_item, is_real
+from attention_core.inputs import integers_per_item
+from attention_core.masks import (
+    PairFunction,
+    checked_bias,
+    checked_edges,
+    checked_lengths,
+    checked_mask,
+    evaluated,
+    is_sparse,
+)
 
-__all__ = ["Masking", "PairFunction", "is_sparse", "of_item", "take"]
+__all__ = ["Masking", "of_item", "take"]
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
 Batch = tuple[slice, ...]
 Item = tuple[int, ...]
-PairFunction = Callable[[Array, Array], ArrayLike]
-"""A mask or bias as an elementwise function of (query_positions, key_positions)."""
 
 _ALL = slice(None)
 
@@ -82,15 +87,15 @@ class Masking:
             left, right = window or (None, None)
             self.band = Band(None if left is None else -left, 0 if is_causal else right)
         if key_lengths is not None:
-            self.key_lengths = _lengths("key_lengths", key_lengths, batch)
+            self.key_lengths = checked_lengths("key_lengths", key_lengths, batch)
         if query_lengths is not None:
-            self.query_lengths = _lengths("query_lengths", query_lengths, batch)
+            self.query_lengths = checked_lengths("query_lengths", query_lengths, batch)
         if is_sparse(mask):
-            self.edges = self._checked_edges(mask)
+            self.edges = checked_edges(mask, self.shape)
         elif mask is not None:
-            self.mask = mask if callable(mask) else self._checked_mask(mask, single_query)
+            self.mask = checked_mask(mask, self.shape, single_query)
         if bias is not None:
-            self.bias = bias if callable(bias) else self._checked_bias(bias, single_query)
+            self.bias = checked_bias(bias, self.shape, single_query)
             self.bias_shape = np.shape(bias)  # of a function ()
         self.is_open = (
             mask is None and key_lengths is None and query_lengths is None and self.band.is_open
@@ -205,7 +210,7 @@ class Masking:
                 self.offset if isinstance(self.offset, int) else of_item(self.offset, item).item()
             )
             shape = (*self.batch, len(keys), 1)
-            values = _evaluated("bias", self.bias, queries[:, None] + offset, keys[:, None], shape)
+            values = evaluated("bias", self.bias, queries[:, None] + offset, keys[:, None], shape)
             of_pairs = np.broadcast_to(values, shape)[item][:, 0]
         else:
             assert self.bias is not None
@@ -229,60 +234,7 @@ class Masking:
     ) -> Array:
         # calls with functions keep their batch whole
         expected = (*self.batch, rows.stop - rows.start, keys.stop - keys.start)
-        return _evaluated(name, function, *self._positions(batch, rows, keys), expected)
-
-    def _checked_mask(self, mask: ArrayLike, single_query: bool) -> Array:
-        array = np.asarray(mask)
-        if array.dtype != np.bool_:
-            raise DTypeError(
-                f"mask must be boolean (True = may attend), got dtype {array.dtype}; {_MASK_ADVICE}"
-            )
-        return self._fitted("mask", array, single_query)
-
-    def _checked_bias(self, bias: ArrayLike, single_query: bool) -> Array:
-        if is_sparse(bias):
-            raise DTypeError(
-                "bias must be a dense array or a function of (query_positions, key_positions), "
-                f"got a sparse {type(bias).__name__}; for missing edges use mask="
-            )
-        array = np.asarray(bias)
-        if array.dtype == np.bool_:
-            raise DTypeError(
-                "bias must hold real numbers to add to the scores, got a boolean array; use mask="
-            )
-        if not is_real(array.dtype):
-            raise DTypeError(f"bias must hold real numbers, got dtype {array.dtype}")
-        return self._fitted("bias", array, single_query)
-
-    def _checked_edges(self, mask: Any) -> Any:
-        if mask.shape != self.shape[-2:]:
-            raise ShapeError(
-                f"a sparse mask must have shape (L, S) = {self.shape[-2:]}, got {mask.shape}"
-            )
-        edges = mask.tocsr().copy()  # stored entries are edges, stored zeros too
-        edges.data = np.ones(len(edges.data), dtype=np.bool_)
-        edges.sum_duplicates()
-        return edges
-
-    def _fitted(self, name: str, array: Array, single_query: bool) -> Array:
-        """A view with the axes of the scores; axes of length 1 broadcast."""
-        expected = self.shape[:-2] + self.shape[-1:] if single_query else self.shape
-        if not _broadcasts(array.shape, expected):
-            letters = "(..., S)" if single_query else "(..., L, S)"
-            raise ShapeError(
-                f"{name} must broadcast to {letters} = {expected}, got shape {array.shape}"
-            )
-        if single_query and array.ndim:
-            array = array[..., None, :]  # (..., 1, S)
-        return array.reshape((1,) * (len(self.shape) - array.ndim) + array.shape)
-
-
-_MASK_ADVICE = "to add numbers to the scores use bias=, to keep the non-zero places use mask != 0"
-
-
-def is_sparse(array: Any) -> bool:
-    """Whether this is a SciPy sparse array; true for none while SciPy is not imported."""
-    return hasattr(array, "tocsr")
+        return evaluated(name, function, *self._positions(batch, rows, keys), expected)
 
 
 def take(array: Array, batch: Batch, rows: slice = _ALL, keys: slice = _ALL) -> Array:
@@ -299,37 +251,3 @@ def of_item(array: Array, item: Item) -> Array:
     index = tuple(0 if n == 1 else i for n, i in zip(array.shape, item, strict=False))
     part: Array = array[index]
     return part
-
-
-def _evaluated(
-    name: str, function: PairFunction, queries: Array, keys: Array, expected: Shape
-) -> Array:
-    """The values of a mask or bias function, checked."""
-    values = np.asarray(function(queries, keys))
-    if not _broadcasts(values.shape, expected):
-        raise ShapeError(
-            f"the {name} function returned shape {values.shape} for query positions "
-            f"{queries.shape} and key positions {keys.shape}; expected something that "
-            f"broadcasts to (..., l, s) = {expected}"
-        )
-    if name == "mask" and values.dtype != np.bool_:
-        raise DTypeError(
-            f"the mask function must return booleans (True = may attend), "
-            f"got dtype {values.dtype}; {_MASK_ADVICE}"
-        )
-    if name == "bias" and not is_real(values.dtype):
-        raise DTypeError(f"the bias function must return real numbers, got dtype {values.dtype}")
-    return values
-
-
-def _lengths(name: str, value: ArrayLike, batch: Shape) -> Array:
-    lengths = integers_per_item(name, value, batch)
-    if (lengths < 0).any():
-        raise OptionError(f"{name} must be at least 0, got {lengths.min()}")
-    return lengths
-
-
-def _broadcasts(shape: Shape, target: Shape) -> bool:
-    return len(shape) <= len(target) and all(
-        own in (1, whole) for own, whole in zip(shape[::-1], target[::-1], strict=False)
-    )

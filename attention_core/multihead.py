@@ -12,7 +12,7 @@ from attention_core.checks import check_count
 from attention_core.errors import OptionError
 from attention_core.head_parameters import AttentionOptions, HeadParameters, ScorerLike
 from attention_core.layouts import first_arrays, keras_arrays, torch_arrays
-from attention_core.masking import PairFunction
+from attention_core.masks import PairFunction
 from attention_core.multihead_call import MultiHeadResult, attend_heads
 from attention_core.multihead_memory import MultiHeadMemory
 

@@ -26,7 +26,7 @@ from attention_core.heads import (
     split_heads,
 )
 from attention_core.inputs import as_array, broadcast_batch, check_key_and_value, computing_dtype
-from attention_core.masking import is_sparse
+from attention_core.masks import is_sparse
 from attention_core.multihead_memory import MultiHeadMemory, seen_by_groups
 from attention_core.packing import Packing
 from attention_core.result import AttentionResult

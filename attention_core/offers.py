@@ -131,6 +131,8 @@ class Offer:
             raise ScorerConfigError("\n".join(self.problems(parameters).values())) from None
         try:
             scorer = self.factory(**parameters)
+        except ScorerConfigError as error:
+            raise ScorerConfigError(f"{self}: {error}") from error
         except AttentionCoreError:
             raise
         except ValueError as error:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from attention_core.errors import OptionError, OptionTypeError
 from attention_core.gradients import Gradients, vjp
 from attention_core.inputs import Call
-from attention_core.masking import is_sparse
+from attention_core.masks import is_sparse
 from attention_core.readout import Readout
 from attention_core.softmax import log_normalizer
 

@@ -81,11 +81,11 @@ def test_arrays_that_do_not_fit_together(arrays, text):
     [
         ("dot", {}, "needs queries and keys with equally many features, "),
         ("scaled_dot", {}, "needs queries and keys with equally many features, "),
-        ("general", {"weight": np.ones((3, 4))}, "has weight (Dq, Dk) = (3, 4), "),
+        ("general", {"weight": np.ones((3, 4))}, "has weights for (Dq, Dk) = (3, 4), "),
         (
             "general",
             {"query_factor": np.ones((3, 2)), "key_factor": np.ones((4, 2))},
-            "has factors for (Dq, Dk) = (3, 4), ",
+            "has weights for (Dq, Dk) = (3, 4), ",
         ),
         (
             "additive",

@@ -104,8 +104,9 @@ def test_a_scorer_that_breaks_its_contract(fails, install):
 
 def test_a_learned_scorer_without_parameters(fails):
     assert fails(scorer="additive") == (
-        "error: additive is a learned scorer: give query_weight, key_weight and score_weight (and "
-        "bias, if you like), or query_dim, key_dim, hidden_dim and rng; got nothing"
+        f"error: scorer 'additive' ({CORE}): its parameters are learned; give "
+        "query_weight, key_weight and score_weight (and bias, if you like), or query_dim, key_dim, "
+        "hidden_dim and rng; got nothing"
     )
 
 

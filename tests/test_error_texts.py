@@ -202,8 +202,8 @@ def test_a_parameter_that_holds_no_real_numbers(dtype):
         ac.make_scorer("general", weight=weight)
     says(
         error,
-        f"general: parameter 'weight' must hold real numbers (float16, bfloat16, float32, float64 "
-        f"or integers), got dtype {weight.dtype}",
+        f"scorer 'general' ({CORE}): parameter 'weight' must hold real numbers (float16, bfloat16, "
+        f"float32, float64 or integers), got dtype {weight.dtype}",
     )
 
 
@@ -223,7 +223,8 @@ def test_a_parameter_of_ragged_lists():
         ac.make_scorer("general", weight=[[1.0], [2.0, 3.0]])
     says(
         error,
-        "general: parameter 'weight' must be an array, got nested lists of different lengths",
+        f"scorer 'general' ({CORE}): parameter 'weight' must be an array, got nested lists of "
+        f"different lengths",
     )
 
 
@@ -399,9 +400,9 @@ def test_a_learned_scorer_without_parameters():
         read_config({"scorer": "general"})
     says(
         error,
-        """
+        f"""
         1 problem in the configuration
-          scorer: general is a learned scorer: give weight, or query_factor and key_factor, or query_dim, key_dim and rng (and rank, if you like); got nothing
+          scorer: scorer 'general' ({CORE}): its parameters are learned; give weight, or query_factor and key_factor, or query_dim, key_dim and rng (and rank, if you like); got nothing
         """,  # noqa: E501
     )
 
@@ -700,8 +701,8 @@ def test_bfloat16_that_numpy_wrote_without_its_name(tmp_path):
         load_scorer(path)
     says(
         error,
-        f"{str(path)!r} does not fit its scorer: general: parameter 'weight' must hold real "
-        f"numbers (float16, bfloat16, float32, float64 or integers), got dtype |V2",
+        f"{str(path)!r} does not fit its scorer: scorer 'general' ({CORE}): parameter 'weight' "
+        f"must hold real numbers (float16, bfloat16, float32, float64 or integers), got dtype |V2",
     )
 
 

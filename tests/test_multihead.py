@@ -518,7 +518,7 @@ ERRORS = [
      "softcap must be positive and finite, or None for no cap, got -1.0"),
     (lambda: Layer(**weights(), scorer={"name": "general", "weight": np.ones((4, 4))}),
      ac.ShapeError,
-     "scorer 'general' (attention-core 0.1.0) has weight (Dq, Dk) = (4, 4), got query "
+     "scorer 'general' (attention-core 0.1.0) has weights for (Dq, Dk) = (4, 4), got query "
      "(..., L, 3) and key (..., S, 3)"),
     (lambda: Layer.initialize(6, heads=4, rng=0), ac.OptionError,
      "query_dim must be a multiple of heads, or give head_dim; got query_dim 6 and 4 heads"),

@@ -20,7 +20,7 @@ from attention_core.cli.outputs import check_output, workspace
 from attention_core.cli.pictures import drawing
 from attention_core.cli.progress import progress_bar
 from attention_core.cli.values import integers, pair, settings
-from attention_core.masking import is_sparse
+from attention_core.masks import is_sparse
 from attention_core.parameter_files import read_arrays
 
 __all__ = ["attend"]

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from attention_core import Attention, AttentionResult
 from attention_core.inputs import as_array, broadcast_batch, computing_dtype
-from attention_core.masking import Masking, is_sparse
+from attention_core.masking import Masking
+from attention_core.masks import is_sparse
 
 __all__ = ["attend_in_blocks"]
 

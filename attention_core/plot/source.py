@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from attention_core.errors import DTypeError, OptionError, ShapeError
 from attention_core.inputs import is_real
-from attention_core.masking import is_sparse
+from attention_core.masks import is_sparse
 from attention_core.plot.axis import Axis
 from attention_core.plot.cells import Cells, Summary
 from attention_core.readout import Readout

@@ -7,17 +7,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from attention_core import Scorer, ScorerConfigError, ShapeError
-from attention_core_standard.additive_gradient import hidden_gradients
-from attention_core_standard.hidden_units import magnitude, sum_hidden_units
-from attention_core_standard.learned import (
+from attention_core import Scorer
+from attention_core.learned import (
     Form,
+    check_agreement,
+    check_dims,
     choose_form,
     glorot_uniform,
     parameter,
     project,
     project_vjp,
 )
+from attention_core_standard.additive_gradient import hidden_gradients
+from attention_core_standard.hidden_units import magnitude, sum_hidden_units
 
 __all__ = ["AdditiveScorer", "make_additive"]
 
@@ -68,25 +70,15 @@ class AdditiveScorer(Scorer):
         score_weight: ArrayLike,
         bias: ArrayLike | None = None,
     ) -> None:
-        self.query_weight = parameter("additive", "query_weight", query_weight, "Dq, H")
-        self.key_weight = parameter("additive", "key_weight", key_weight, "Dk, H")
-        self.score_weight = parameter("additive", "score_weight", score_weight, "H")
-        self.bias = None if bias is None else parameter("additive", "bias", bias, "H")
-        hidden = {name: array.shape[-1] for name, array in self.parameters.items()}
-        if len(set(hidden.values())) > 1:
-            raise ScorerConfigError(
-                f"additive: the parameters must agree on H, their last axis, got "
-                f"{', '.join(f'{name} with {size}' for name, size in hidden.items())}"
-            )
+        self.query_weight = parameter("query_weight", query_weight, "Dq, H")
+        self.key_weight = parameter("key_weight", key_weight, "Dk, H")
+        self.score_weight = parameter("score_weight", score_weight, "H")
+        self.bias = None if bias is None else parameter("bias", bias, "H")
+        check_agreement("H", self.parameters)
 
     def check_features(self, query_dim: int, key_dim: int) -> None:
         """Query and key must fit their weights."""
-        expected = (self.query_weight.shape[0], self.key_weight.shape[0])
-        if (query_dim, key_dim) != expected:
-            raise ShapeError(
-                f"{self} has weights for (Dq, Dk) = {expected}, got query (..., L, {query_dim}) "
-                f"and key (..., S, {key_dim})"
-            )
+        check_dims(self, (len(self.query_weight), len(self.key_weight)), query_dim, key_dim)
 
     def project_query(self, query: Array) -> Array:
         """``q W_q + b``: (..., L, Dq) -> (..., L, H)."""
@@ -194,7 +186,6 @@ def make_additive(
     {'query_weight': (3, 8), 'key_weight': (4, 8), 'score_weight': (8,)}
     """
     form = choose_form(
-        "additive",
         {
             "query_weight": query_weight,
             "key_weight": key_weight,
@@ -210,9 +201,9 @@ def make_additive(
     )
     if "query_weight" in form:
         return AdditiveScorer(**form)
-    random = np.random.default_rng(form["rng"])
+    random, hidden_dim = form["rng"], form["hidden_dim"]
     return AdditiveScorer(
-        query_weight=glorot_uniform(random, form["query_dim"], form["hidden_dim"]),
-        key_weight=glorot_uniform(random, form["key_dim"], form["hidden_dim"]),
-        score_weight=glorot_uniform(random, form["hidden_dim"], 1)[:, 0],
+        query_weight=glorot_uniform(random, form["query_dim"], hidden_dim),
+        key_weight=glorot_uniform(random, form["key_dim"], hidden_dim),
+        score_weight=glorot_uniform(random, hidden_dim, 1)[:, 0],
     )

@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from attention_core import InnerProductScorer, ScorerConfigError, ShapeError
-from attention_core_standard.learned import (
+from attention_core.learned import (
     Form,
+    check_agreement,
+    check_dims,
     choose_form,
     glorot_uniform,
     parameter,
@@ -80,10 +82,10 @@ class ScaledDotScorer(DotScorer):
                 scale = float(scale)
             except (TypeError, ValueError):
                 raise ScorerConfigError(
-                    f"scaled_dot: scale must be a number, or None for 1/sqrt(D), got {scale!r}"
+                    f"scale must be a number, or None for 1/sqrt(D), got {scale!r}"
                 ) from None
             if not np.isfinite(scale):
-                raise ScorerConfigError(f"scaled_dot: scale must be finite, got {scale!r}")
+                raise ScorerConfigError(f"scale must be finite, got {scale!r}")
         self.scale = scale
 
     def project_query(self, query: Array) -> Array:
@@ -121,15 +123,11 @@ class GeneralScorer(InnerProductScorer):
     name = "general"
 
     def __init__(self, weight: ArrayLike) -> None:
-        self.weight = parameter("general", "weight", weight, "Dq, Dk")
+        self.weight = parameter("weight", weight, "Dq, Dk")
 
     def check_features(self, query_dim: int, key_dim: int) -> None:
         """Query and key must fit the weight."""
-        if (query_dim, key_dim) != self.weight.shape:
-            raise ShapeError(
-                f"{self} has weight (Dq, Dk) = {self.weight.shape}, got query (..., L, "
-                f"{query_dim}) and key (..., S, {key_dim})"
-            )
+        check_dims(self, self.weight.shape, query_dim, key_dim)
 
     def project_query(self, query: Array) -> Array:
         """``q W``: (..., L, Dq) -> (..., L, Dk)."""
@@ -162,22 +160,13 @@ class LowRankGeneralScorer(InnerProductScorer):
     name = "general"
 
     def __init__(self, query_factor: ArrayLike, key_factor: ArrayLike) -> None:
-        self.query_factor = parameter("general", "query_factor", query_factor, "Dq, R")
-        self.key_factor = parameter("general", "key_factor", key_factor, "Dk, R")
-        if self.query_factor.shape[1] != self.key_factor.shape[1]:
-            raise ScorerConfigError(
-                f"general: query_factor (Dq, R) and key_factor (Dk, R) must agree on R, got "
-                f"{self.query_factor.shape} and {self.key_factor.shape}"
-            )
+        self.query_factor = parameter("query_factor", query_factor, "Dq, R")
+        self.key_factor = parameter("key_factor", key_factor, "Dk, R")
+        check_agreement("R", self.parameters)
 
     def check_features(self, query_dim: int, key_dim: int) -> None:
         """Query and key must fit the factors."""
-        expected = (self.query_factor.shape[0], self.key_factor.shape[0])
-        if (query_dim, key_dim) != expected:
-            raise ShapeError(
-                f"{self} has factors for (Dq, Dk) = {expected}, got query (..., L, {query_dim}) "
-                f"and key (..., S, {key_dim})"
-            )
+        check_dims(self, (len(self.query_factor), len(self.key_factor)), query_dim, key_dim)
 
     def project_query(self, query: Array) -> Array:
         """``q U``: (..., L, Dq) -> (..., L, R)."""
@@ -224,7 +213,6 @@ def make_general(
     (3, 4)
     """
     form = choose_form(
-        "general",
         {
             "weight": weight,
             "query_factor": query_factor,
@@ -242,8 +230,7 @@ def make_general(
         return GeneralScorer(form["weight"])
     if "query_factor" in form:
         return LowRankGeneralScorer(form["query_factor"], form["key_factor"])
-    query_dim, key_dim = form["query_dim"], form["key_dim"]
-    random = np.random.default_rng(form["rng"])
+    random, query_dim, key_dim = form["rng"], form["query_dim"], form["key_dim"]
     if "rank" not in form:
         return GeneralScorer(glorot_uniform(random, query_dim, key_dim))
     return LowRankGeneralScorer(

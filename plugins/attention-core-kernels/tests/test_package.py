@@ -26,30 +26,33 @@ SCORERS = [info for info in ac.scorers() if info.distribution == DISTRIBUTION]
         ("polynomial", {"coef0": None}, "coef0 must be a finite number, got None"),
         (
             "gatv2", {},
-            "give query_weight, key_weight and score_weight (and bias, if you like), "
+            "its parameters are learned; give query_weight, key_weight and score_weight "
+            "(and bias, if you like), "
             "or query_dim, key_dim, hidden_dim and rng; got nothing",
         ),
         (
             "gatv2", {"query_dim": 3, "key_dim": 3, "hidden_dim": 4},
-            "give query_weight, key_weight and score_weight (and bias, if you like), "
+            "its parameters are learned; give query_weight, key_weight and score_weight "
+            "(and bias, if you like), "
             "or query_dim, key_dim, hidden_dim and rng; got query_dim, key_dim, hidden_dim",
         ),
         (
             "gatv2", {"query_dim": 3, "key_dim": 0, "hidden_dim": 4, "rng": 0},
-            "key_dim must be a whole number from 1 on, got 0",
+            "key_dim must be at least 1, got 0",
         ),
         (
             "gatv2", {"query_weight": [[1.0]], "key_weight": [[1.0, 2.0]], "score_weight": [1.0]},
-            "the arrays must agree on H, their last axis, got "
+            "the parameters must agree on H, their last axis, got "
             "query_weight with 1, key_weight with 2, score_weight with 1",
         ),
         (
             "gatv2", {"query_weight": [1.0], "key_weight": [[1.0]], "score_weight": [1.0]},
-            "query_weight must have shape (Dq, H), got (1,)",
+            "parameter 'query_weight' must have shape (Dq, H), got shape (1,)",
         ),
         (
             "gatv2", {"query_weight": [["a"]], "key_weight": [[1.0]], "score_weight": [1.0]},
-            "query_weight must hold real numbers, got dtype <U1",
+            "parameter 'query_weight' must hold real numbers (float16, bfloat16, float32, float64 "
+            "or integers), got dtype <U1",
         ),
         (
             "gatv2",

@@ -1,4 +1,4 @@
-"""What the scorers ask of their settings and of the arrays they meet.
+"""What the scorers ask of their settings and of the features they meet.
 
 A `ValueError` raised while a scorer is made is reported by attention-core with the scorer's name
 and this distribution's; so the messages here begin with the parameter.
@@ -10,11 +10,9 @@ import math
 from numbers import Integral, Real
 from typing import Any
 
-import numpy as np
 from attention_core import Scorer, ShapeError
-from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["finite", "parameter", "positive", "require_equal_features", "whole"]
+__all__ = ["finite", "positive", "require_equal_features", "whole"]
 
 
 def finite(name: str, value: Any) -> float:
@@ -41,22 +39,6 @@ def whole(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ValueError(f"{name} must be a whole number from 1 on, got {value!r}")
     return int(value)
-
-
-def parameter(name: str, value: ArrayLike, axes: str) -> NDArray[Any]:
-    """A parameter as an array of floating-point numbers, with one axis for each name in `axes`.
-
-    >>> parameter("score_weight", [1, 2], "H")
-    array([1., 2.])
-    """
-    array = np.asarray(value)
-    if array.dtype.kind in "biu":
-        array = array.astype(np.float64)
-    if array.dtype.kind != "f":
-        raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}")
-    if array.ndim != len(axes.split(",")):
-        raise ValueError(f"{name} must have shape ({axes}), got {array.shape}")
-    return array
 
 
 def require_equal_features(scorer: Scorer, query_dim: int, key_dim: int) -> None:

@@ -5,10 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from attention_core import Scorer, ShapeError
+from attention_core import Scorer
+from attention_core.learned import (
+    Form,
+    check_agreement,
+    check_dims,
+    choose_form,
+    glorot_uniform,
+    parameter,
+    project,
+    project_vjp,
+)
 from numpy.typing import ArrayLike, NDArray
 
-from attention_core_kernels.checks import finite, parameter, whole
+from attention_core_kernels.checks import finite
 
 __all__ = ["GATv2Scorer", "make_gatv2"]
 
@@ -36,8 +46,10 @@ class GATv2Scorer(Scorer):
 
     Raises
     ------
-    ValueError
+    ScorerConfigError
         For arrays that do not agree on H.
+    ValueError
+        For an impossible slope.
 
     Notes
     -----
@@ -80,33 +92,22 @@ class GATv2Scorer(Scorer):
         self.negative_slope = finite("negative_slope", negative_slope)
         if not 0 <= self.negative_slope <= 1:
             raise ValueError(f"negative_slope must be from 0 to 1, got {negative_slope!r}")
-        hidden = {name: array.shape[-1] for name, array in self.parameters.items()}
-        if len(set(hidden.values())) > 1:
-            raise ValueError(
-                "the arrays must agree on H, their last axis, got "
-                + ", ".join(f"{name} with {size}" for name, size in hidden.items())
-            )
+        check_agreement("H", self.parameters)
 
     def check_features(self, query_dim: int, key_dim: int) -> None:
         """Query and key must fit their weights."""
-        expected = (self.query_weight.shape[0], self.key_weight.shape[0])
-        if (query_dim, key_dim) != expected:
-            raise ShapeError(
-                f"{self} has weights for (Dq, Dk) = {expected}, got query (..., L, {query_dim}) "
-                f"and key (..., S, {key_dim})"
-            )
+        check_dims(self, (len(self.query_weight), len(self.key_weight)), query_dim, key_dim)
 
     def project_query(self, query: Array) -> Array:
         """``q W_q + b``: (..., L, Dq) -> (..., L, H)."""
-        projected: Array = query @ self.query_weight.astype(query.dtype, copy=False)
+        projected = project(query, self.query_weight)
         if self.bias is not None:
             projected += self.bias.astype(query.dtype, copy=False)
         return projected
 
     def project_key(self, key: Array) -> Array:
         """``k W_k``: (..., S, Dk) -> (..., S, H)."""
-        projected: Array = key @ self.key_weight.astype(key.dtype, copy=False)
-        return projected
+        return project(key, self.key_weight)
 
     def score(self, query: Array, key: Array) -> Array:
         """``LeakyReLU(query + key) a``: (..., L, H), (..., S, H) -> (..., L, S)."""
@@ -129,7 +130,7 @@ class GATv2Scorer(Scorer):
 
     def project_query_vjp(self, query: Array, grad: Array) -> tuple[Array, dict[str, Array]]:
         """``grad W_q^T``; ``q^T grad`` for W_q, and the sum of ``grad`` for b."""
-        grad_query, grad_weight = _product_vjp(query, self.query_weight, grad)
+        grad_query, grad_weight = project_vjp(query, self.query_weight, grad)
         grads = {"query_weight": grad_weight}
         if self.bias is not None:
             grads["bias"] = grad.sum(axis=tuple(range(grad.ndim - 1)))
@@ -137,7 +138,7 @@ class GATv2Scorer(Scorer):
 
     def project_key_vjp(self, key: Array, grad: Array) -> tuple[Array, dict[str, Array]]:
         """``grad W_k^T``, and ``k^T grad`` for W_k."""
-        grad_key, grad_weight = _product_vjp(key, self.key_weight, grad)
+        grad_key, grad_weight = project_vjp(key, self.key_weight, grad)
         return grad_key, {"key_weight": grad_weight}
 
     def score_vjp(
@@ -194,7 +195,7 @@ def make_gatv2(
 
     Raises
     ------
-    ValueError
+    ScorerConfigError
         For anything else, or arrays that do not fit together.
 
     Examples
@@ -203,45 +204,26 @@ def make_gatv2(
     >>> {name: array.shape for name, array in scorer.parameters.items()}
     {'query_weight': (3, 8), 'key_weight': (4, 8), 'score_weight': (8,)}
     """
-    arrays: dict[str, Any] = {
-        "query_weight": query_weight,
-        "key_weight": key_weight,
-        "score_weight": score_weight,
-        "bias": bias,
-    }
-    sizes: dict[str, Any] = {
-        "query_dim": query_dim,
-        "key_dim": key_dim,
-        "hidden_dim": hidden_dim,
-        "rng": rng,
-    }
-    given = [name for name, value in {**arrays, **sizes}.items() if value is not None]
-    if set(arrays) - {"bias"} <= set(given) <= set(arrays):
-        return GATv2Scorer(**arrays, negative_slope=negative_slope)
-    if set(given) != set(sizes):
-        raise ValueError(
-            "give query_weight, key_weight and score_weight (and bias, if you like), "
-            f"or query_dim, key_dim, hidden_dim and rng; got {', '.join(given) or 'nothing'}"
-        )
-    queries, keys, hidden = (
-        whole(name, sizes[name]) for name in ("query_dim", "key_dim", "hidden_dim")
+    form = choose_form(
+        {
+            "query_weight": query_weight,
+            "key_weight": key_weight,
+            "score_weight": score_weight,
+            "bias": bias,
+            "query_dim": query_dim,
+            "key_dim": key_dim,
+            "hidden_dim": hidden_dim,
+            "rng": rng,
+        },
+        Form(("query_weight", "key_weight", "score_weight"), optional=("bias",)),
+        Form(("query_dim", "key_dim", "hidden_dim", "rng")),
     )
-    random = np.random.default_rng(rng)
+    if "query_weight" in form:
+        return GATv2Scorer(**form, negative_slope=negative_slope)
+    random, hidden_dim = form["rng"], form["hidden_dim"]
     return GATv2Scorer(
-        query_weight=_glorot_uniform(random, queries, hidden),
-        key_weight=_glorot_uniform(random, keys, hidden),
-        score_weight=_glorot_uniform(random, hidden, 1)[:, 0],
+        query_weight=glorot_uniform(random, form["query_dim"], hidden_dim),
+        key_weight=glorot_uniform(random, form["key_dim"], hidden_dim),
+        score_weight=glorot_uniform(random, hidden_dim, 1)[:, 0],
         negative_slope=negative_slope,
     )
-
-
-def _product_vjp(array: Array, weight: Array, grad: Array) -> tuple[Array, Array]:
-    """Gradients of ``array @ weight``: (..., n, D), (D, H), (..., n, H) -> (..., n, D), (D, H)."""
-    rows = tuple(range(grad.ndim - 1))
-    return grad @ weight.astype(grad.dtype, copy=False).T, np.tensordot(array, grad, (rows, rows))
-
-
-def _glorot_uniform(rng: np.random.Generator, fan_in: int, fan_out: int) -> Array:
-    """Uniform in ``+-sqrt(6 / (fan_in + fan_out))``: (fan_in, fan_out)."""
-    limit = (6 / (fan_in + fan_out)) ** 0.5
-    return rng.uniform(-limit, limit, size=(fan_in, fan_out))

@@ -1,0 +1,204 @@
+"""What learned scorers share: checked parameters, their first values, and projections.
+
+For authors of scorers with parameters, like the bundled `additive` and `general`, which use nothing
+else. It is all optional: a scorer may keep and check its arrays as it likes. Errors need not say
+whose they are: when a scorer is made by name, its name and distribution are put before them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+from numbers import Integral
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from attention_core.errors import DTypeError, ScorerConfigError, ShapeError
+from attention_core.inputs import as_array
+
+__all__ = [
+    "Form",
+    "check_agreement",
+    "check_dims",
+    "choose_form",
+    "glorot_uniform",
+    "parameter",
+    "project",
+    "project_vjp",
+]
+
+Array = NDArray[Any]
+
+
+def parameter(name: str, value: ArrayLike, axes: str) -> Array:
+    """A parameter as a floating-point array with one axis for each name in `axes`.
+
+    It is a copy, as scorers are pure: whoever gave it may go on writing to it. Floats keep their
+    dtype, integers become float64.
+
+    Raises
+    ------
+    ScorerConfigError
+        For anything else.
+
+    Examples
+    --------
+    >>> parameter("weight", [[1, 2]], "Dq, Dk")
+    array([[1., 2.]])
+    >>> parameter("weight", [1, 2], "Dq, Dk")
+    Traceback (most recent call last):
+    attention_core.errors.ScorerConfigError: parameter 'weight' must have shape (Dq, Dk), got \
+shape (2,)
+    """
+    try:
+        array = np.array(as_array(f"parameter {name!r}", value))
+    except (DTypeError, ShapeError) as error:
+        raise ScorerConfigError(str(error)) from None
+    if array.ndim != len(axes.split(",")):
+        raise ScorerConfigError(
+            f"parameter {name!r} must have shape ({axes}), got shape {array.shape}"
+        )
+    return array
+
+
+def check_agreement(axis: str, arrays: Mapping[str, Array]) -> None:
+    """Raise `ScorerConfigError` unless some parameters have a last axis of the same length.
+
+    >>> check_agreement("H", {"query_weight": np.ones((2, 3)), "bias": np.ones(4)})
+    Traceback (most recent call last):
+    attention_core.errors.ScorerConfigError: the parameters must agree on H, their last axis, got \
+query_weight with 3, bias with 4
+    """
+    lengths = {name: array.shape[-1] for name, array in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        raise ScorerConfigError(
+            f"the parameters must agree on {axis}, their last axis, got "
+            f"{', '.join(f'{name} with {length}' for name, length in lengths.items())}"
+        )
+
+
+def check_dims(scorer: object, expected: tuple[int, int], query_dim: int, key_dim: int) -> None:
+    """Raise `ShapeError` unless queries and keys have the features that parameters are made for.
+
+    What `Scorer.check_features` is for: call it there with the lengths (Dq, Dk) of the parameters.
+
+    >>> check_dims("scorer 'general'", (2, 3), query_dim=2, key_dim=4)
+    Traceback (most recent call last):
+    attention_core.errors.ShapeError: scorer 'general' has weights for (Dq, Dk) = (2, 3), got \
+query (..., L, 2) and key (..., S, 4)
+    """
+    if (query_dim, key_dim) != expected:
+        raise ShapeError(
+            f"{scorer} has weights for (Dq, Dk) = {expected}, got query (..., L, {query_dim}) "
+            f"and key (..., S, {key_dim})"
+        )
+
+
+class Form(NamedTuple):
+    """One way to give a scorer its parameters: what it needs, and what it may also take.
+
+    A form with ``rng`` draws first values: its other arguments are counts, integers of at least 1.
+    """
+
+    required: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        *first, last = self.required
+        text = f"{', '.join(first)} and {last}" if first else last
+        return text + "".join(f" (and {name}, if you like)" for name in self.optional)
+
+
+def choose_form(arguments: Mapping[str, Any], *forms: Form) -> dict[str, Any]:
+    """The arguments that were given, when they make up exactly one of the forms.
+
+    Parameters
+    ----------
+    arguments
+        Those of the factory; None for what was not given.
+    forms
+        The ways to give them. A seed comes back as a `numpy.random.Generator`.
+
+    Raises
+    ------
+    ScorerConfigError
+        For anything else, also for nothing: a learned scorer has no numbers of its own.
+
+    Examples
+    --------
+    >>> forms = Form(("weight",)), Form(("query_dim", "key_dim", "rng"))
+    >>> choose_form({"weight": [[1.0]], "query_dim": None}, *forms)
+    {'weight': [[1.0]]}
+    >>> choose_form({"query_dim": 3}, *forms)
+    Traceback (most recent call last):
+    attention_core.errors.ScorerConfigError: its parameters are learned; give weight, or \
+query_dim, key_dim and rng; got query_dim
+    """
+    given = {name: value for name, value in arguments.items() if value is not None}
+    for form in forms:
+        if set(form.required) <= set(given) <= {*form.required, *form.optional}:
+            if "rng" in form.required:
+                return {name: _drawn_with(name, value) for name, value in given.items()}
+            return given
+    raise ScorerConfigError(
+        f"its parameters are learned; give {', or '.join(map(str, forms))}; "
+        f"got {', '.join(given) or 'nothing'}"
+    )
+
+
+def _drawn_with(name: str, value: Any) -> Any:
+    if name == "rng":
+        try:
+            return np.random.default_rng(value)
+        except (TypeError, ValueError):
+            raise ScorerConfigError(
+                f"rng must be a seed, an integer of at least 0, or a "
+                f"numpy.random.Generator, got {value!r}"
+            ) from None
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise ScorerConfigError(f"{name} must be an integer, got {value!r}")
+    if value < 1:
+        raise ScorerConfigError(f"{name} must be at least 1, got {value!r}")
+    return value
+
+
+def glorot_uniform(rng: np.random.Generator, fan_in: int, fan_out: int) -> NDArray[np.float64]:
+    """Uniform in ``+-sqrt(6 / (fan_in + fan_out))``, shape (fan_in, fan_out).
+
+    Glorot and Bengio 2010, https://proceedings.mlr.press/v9/glorot10a.html
+
+    >>> glorot_uniform(np.random.default_rng(0), 2, 4).shape
+    (2, 4)
+    """
+    limit = (6.0 / (fan_in + fan_out)) ** 0.5
+    return rng.uniform(-limit, limit, size=(fan_in, fan_out))
+
+
+def project(array: Array, weight: Array) -> Array:
+    """``array @ weight`` in the dtype of the array: (..., n, D), (D, H) -> (..., n, H).
+
+    One product of all rows, which many batch items of few rows each are not for NumPy.
+
+    >>> project(np.ones((2, 3), np.float32), np.ones((3, 1)))
+    array([[3.],
+           [3.]], dtype=float32)
+    """
+    *outer, features = array.shape
+    rows = array.reshape(prod(outer), features) @ weight.astype(array.dtype, copy=False)
+    projected: Array = rows.reshape(*outer, weight.shape[-1])
+    return projected
+
+
+def project_vjp(array: Array, weight: Array, grad: Array) -> tuple[Array, Array]:
+    """Gradients through `project`, for array and weight: (..., n, D), (D, H), (..., n, H).
+
+    >>> project_vjp(np.ones((2, 3)), np.ones((3, 1)), np.array([[1.0], [2.0]]))[1]
+    array([[3.],
+           [3.],
+           [3.]])
+    """
+    count, (features, hidden) = prod(array.shape[:-1]), weight.shape
+    grad_weight: Array = array.reshape(count, features).T @ grad.reshape(count, hidden)
+    return project(grad, weight.T), grad_weight
