@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 import attention_core as ac
 from attention_core.cli.app import app
+from attention_core.parameter_files import read_arrays
 from attention_core.plot import heatmap, save, text
 from attention_core.plot.axis import make_axis
 from attention_core.plot.layout import LINE
@@ -842,16 +843,14 @@ def test_attend_draws_in_a_file(folder, name):
     found = (folder / name).read_bytes()
     assert len(found) > 5000
     assert (folder / "out.npy").exists()
-    arrays = np.load("qkv.npz")
-    result = ac.attend(*(arrays[n] for n in arrays), scorer="dot", is_causal=True)
+    result = ac.attend(*read_arrays("qkv.npz").values(), scorer="dot", is_causal=True)
     result.plot("same" + name[-4:], batch=1, query_labels=FRENCH, key_labels=ENGLISH)
     assert found == (folder / f"same{name[-4:]}").read_bytes()
 
 
 def test_attend_draws_in_the_terminal(folder):
     output = run("--show", "--batch", "0", "--query-labels", "french.txt", "-o", "out.npy").stdout
-    arrays = np.load("qkv.npz")
-    result = ac.attend(*(arrays[n] for n in arrays), scorer="dot", is_causal=True)
+    result = ac.attend(*read_arrays("qkv.npz").values(), scorer="dot", is_causal=True)
     assert result.to_text(batch=0, query_labels=FRENCH) in output
 
 

@@ -46,9 +46,9 @@ def environment(tmp_path_factory, wheels):
 @pytest.fixture(scope="module")
 def expected(environment):
     """The context of the configured `rbf`, computed here with what the bundled scorers can do."""
-    arrays = np.load(environment.folder / "arrays.npz")
-    query, key = arrays["query"], arrays["key"]
-    return ac.attend(4 * query, key, arrays["value"], scorer="dot", bias=-2 * (key**2).sum(-1))
+    with np.load(environment.folder / "arrays.npz") as arrays:
+        query, key, value = (arrays[name] for name in ("query", "key", "value"))
+    return ac.attend(4 * query, key, value, scorer="dot", bias=-2 * (key**2).sum(-1))
 
 
 def context(environment):
@@ -71,8 +71,8 @@ def test_its_scorers_are_listed_as_its_own(environment):
 def test_a_scorer_is_selected_by_name_in_python(environment, expected):
     environment.run("python", "-W", "error", "-c", """
 import numpy as np, attention_core as ac
-arrays = np.load("arrays.npz")
-result = ac.attend(**arrays, scorer={"name": "rbf", "gamma": 2.0})
+with np.load("arrays.npz") as arrays:
+    result = ac.attend(**arrays, scorer={"name": "rbf", "gamma": 2.0})
 np.save("context.npy", result.context)
 """)  # fmt: skip
     np.testing.assert_allclose(context(environment), expected.context)
@@ -83,7 +83,8 @@ def test_a_scorer_is_selected_by_name_in_a_config(environment, expected):
 import numpy as np, attention_core as ac
 attention = ac.Attention.from_config("rbf.toml")
 assert attention.to_config() == {"scorer": {"name": "rbf", "gamma": 2.0}}
-np.save("context.npy", attention(**np.load("arrays.npz")).context)
+with np.load("arrays.npz") as arrays:
+    np.save("context.npy", attention(**arrays).context)
 """)  # fmt: skip
     np.testing.assert_allclose(context(environment), expected.context)
 
