@@ -197,18 +197,32 @@ class _Helpers:
         from queue import SimpleQueue  # small calls do without
 
         self._tasks: SimpleQueue[_Task] = SimpleQueue()
-        for n in range(count):
-            Thread(target=self._serve, name=f"attention-core-{n}", daemon=True).start()
+        self._count, self._missing = count, count
+        self._starting = Lock()
 
     def ask(self, function: Callable[[], None]) -> _Task:
-        """Have a function called by the next helper that is free."""
+        """Have a function called by the next helper that is free; by none where there are none."""
         task = _Task(function)
-        self._tasks.put(task)
+        with self._starting:
+            while self._missing and _started(self._serve, f"attention-core-{self._missing}"):
+                self._missing -= 1
+        if self._missing < self._count:
+            self._tasks.put(task)
         return task
 
     def _serve(self) -> None:
         while True:
             self._tasks.get().run()
+
+
+def _started(function: Callable[[], None], name: str) -> Thread | None:
+    """A daemon; None where the system, or an interpreter about to end, allows no more threads."""
+    thread = Thread(target=function, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        return None
+    return thread
 
 
 @cache
@@ -240,9 +254,11 @@ def _blas() -> Sequence[Any]:
     # Its search runs in callbacks of C code, where an interrupt would be lost without a word.
     # Python raises interrupts in the main thread, so the search is in one of its own.
     task = _Task(look)
-    searcher = Thread(target=task.run, name="attention-core-blas", daemon=True)
-    searcher.start()
-    searcher.join()
+    searcher = _started(task.run, "attention-core-blas")
+    if searcher is None:
+        task.run()
+    else:
+        searcher.join()
     error = task.withdraw()
     if error is not None:
         raise error

@@ -144,6 +144,27 @@ def test_an_interrupt_while_blas_is_searched_for_is_not_lost(monkeypatch):
     assert parallel._blas()
 
 
+def test_where_no_more_threads_may_start_a_call_does_without(rng, monkeypatch):
+    query, key, value = rng.normal(size=(3, 4, 700, 64)).astype(np.float32)
+
+    def call():
+        return ac.attend(query, key, value, scorer="scaled_dot", workers=2).context
+
+    def refused(thread):
+        raise RuntimeError("can't start new thread")
+
+    expected = call()
+    parallel._helpers.cache_clear()
+    parallel._blas.cache_clear()
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    np.testing.assert_array_equal(call(), expected)
+    assert parallel._helpers()._tasks.empty()
+    monkeypatch.undo()  # and has them again as soon as it can
+    before = threading.active_count()
+    np.testing.assert_array_equal(call(), expected)
+    assert threading.active_count() == before + max(1, parallel.available_cores() - 1)
+
+
 def test_a_failing_search_for_blas_is_not_lost(monkeypatch):
     def failing():
         raise OSError("no such library")
