@@ -97,13 +97,15 @@ query (..., L, 2) and key (..., S, 4)
 
 
 class Form(NamedTuple):
-    """One way to give a scorer its parameters: what it needs, and what it may also take.
+    """One way to give a scorer its parameters.
 
     A form with ``rng`` draws first values: its other arguments are counts, integers of at least 1.
     """
 
     required: tuple[str, ...]
+    """The names of what it needs."""
     optional: tuple[str, ...] = ()
+    """The names of what it also takes."""
 
     def __str__(self) -> str:
         *first, last = self.required
