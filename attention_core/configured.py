@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from attention_core.errors import ScorerConfigError, ScorerContractError, did_you_mean
+from attention_core.errors import (
+    AttentionCoreError,
+    ScorerConfigError,
+    ScorerContractError,
+    did_you_mean,
+)
 
-__all__ = ["Configured", "Origin", "Parameterized", "flattened"]
+__all__ = ["Configured", "Origin", "Parameterized", "about", "flattened"]
 
 Array = NDArray[Any]
 
@@ -175,7 +181,8 @@ class Configured(Parameterized):
         object.__setattr__(self, "_origin", origin)  # frozen dataclasses are scorers too
 
     def _replaced(self, parameters: Mapping[str, Array]) -> Self:
-        changed = type(self)(**{**self._arguments(), **parameters})
+        with about(self):
+            changed = type(self)(**{**self._arguments(), **parameters})
         if self._origin is not None:
             origin = self._origin
             changed._adopt(Origin(origin.name, origin.distribution, origin.version))
@@ -193,6 +200,19 @@ class Configured(Parameterized):
                 f"or override parameters, with_parameters and to_config"
             )
         return {name: getattr(self, name) for name in names}
+
+
+@contextmanager
+def about(scorer: object) -> Iterator[None]:
+    """Put a scorer before what is said of its parameters: any `ValueError` but our other errors."""
+    try:
+        yield
+    except AttentionCoreError as error:
+        if type(error) is not ScorerConfigError:
+            raise
+        raise ScorerConfigError(f"{scorer}: {error}") from error
+    except ValueError as error:
+        raise ScorerConfigError(f"{scorer}: {error}") from error
 
 
 def flattened(arrays: Mapping[str, Array]) -> NDArray[np.float64]:

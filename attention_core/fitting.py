@@ -160,6 +160,8 @@ def fit(
     check_count("patience", patience)
     check_amount("tol", tol)
     check_amount("penalty", penalty)
+    if validation is not None and not callable(validation):
+        raise OptionTypeError(f"validation must be a function of a scorer, got {validation!r}")
     losses = [loss] if callable(loss) else loss
     if not isinstance(losses, Iterable):
         raise OptionTypeError(_no_loss(losses))
@@ -194,7 +196,7 @@ def fit(
                 message = f"no better validation loss for {patience} iterations"
                 break
     if not run.losses:
-        raise OptionError(_no_loss(loss))
+        raise OptionError("loss must be a function of a scorer, or several of them, got none")
     return Fit(run.best_scorer, tuple(run.losses), tuple(run.validation_losses), message)
 
 
@@ -281,7 +283,7 @@ class _Run(Generic[S]):
             loss = float(self.validation(scorer))
             if not self.validation_losses and np.isnan(loss):
                 raise OptionError(
-                    f"validation must not be NaN at its start: its arrays hold NaN or Inf, "
+                    f"validation must not be NaN at the start: its arrays hold NaN or Inf, "
                     f"or {scorer} scores them so"
                 )
             self.validation_losses.append(loss)

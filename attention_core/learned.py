@@ -1,13 +1,14 @@
 """What learned scorers share: checked parameters, their first values, and projections.
 
-For authors of scorers with parameters, like the bundled `additive` and `general`, which use nothing
-else. It is all optional: a scorer may keep and check its arrays as it likes. Errors need not say
-whose they are: when a scorer is made by name, its name and distribution are put before them.
+For authors of scorers with parameters, like the bundled `additive` and `general`. It is all
+optional: a scorer may keep and check its arrays as it likes. Errors begin with the parameter: when
+a scorer is made by name, its name and distribution are put before them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from math import prod
 from numbers import Integral
 from typing import Any, NamedTuple
@@ -33,7 +34,7 @@ Array = NDArray[Any]
 
 
 def parameter(name: str, value: ArrayLike, axes: str) -> Array:
-    """A parameter as a floating-point array with one axis for each name in `axes`.
+    """A parameter as a floating-point array with one axis for each name in `axes`: ``"Dq, Dk"``.
 
     It is a copy, as scorers are pure: whoever gave it may go on writing to it. Floats keep their
     dtype, integers become float64.
@@ -56,22 +57,27 @@ shape (2,)
         array = np.array(as_array(f"parameter {name!r}", value))
     except (DTypeError, ShapeError) as error:
         raise ScorerConfigError(str(error)) from None
-    if array.ndim != len(axes.split(",")):
+    expected = axes.split(", ") if axes else []
+    if array.ndim != len(expected):
+        shape = f"({axes},)" if len(expected) == 1 else f"({axes})"
         raise ScorerConfigError(
-            f"parameter {name!r} must have shape ({axes}), got shape {array.shape}"
+            f"parameter {name!r} must have shape {shape}, got shape {array.shape}"
         )
     return array
 
 
-def check_agreement(axis: str, arrays: Mapping[str, Array]) -> None:
+def check_agreement(axis: str, /, **arrays: Array | None) -> None:
     """Raise `ScorerConfigError` unless some parameters have a last axis of the same length.
 
-    >>> check_agreement("H", {"query_weight": np.ones((2, 3)), "bias": np.ones(4)})
+    Those that are None are left out.
+
+    >>> check_agreement("H", query_weight=np.ones((2, 3)), bias=np.ones(4))
     Traceback (most recent call last):
     attention_core.errors.ScorerConfigError: the parameters must agree on H, their last axis, got \
 query_weight with 3, bias with 4
     """
-    lengths = {name: array.shape[-1] for name, array in arrays.items()}
+    given = {name: array for name, array in arrays.items() if array is not None}
+    lengths = {name: array.shape[-1] for name, array in given.items()}
     if len(set(lengths.values())) > 1:
         raise ScorerConfigError(
             f"the parameters must agree on {axis}, their last axis, got "
@@ -100,6 +106,7 @@ class Form(NamedTuple):
     """One way to give a scorer its parameters.
 
     A form with ``rng`` draws first values: its other arguments are counts, integers of at least 1.
+    Settings of other kinds belong to no form; the factory hands them on by itself.
     """
 
     required: tuple[str, ...]
@@ -114,7 +121,7 @@ class Form(NamedTuple):
 
 
 def choose_form(arguments: Mapping[str, Any], *forms: Form) -> dict[str, Any]:
-    """The arguments that were given, when they make up exactly one of the forms.
+    """The arguments that were given, when they make up one of the forms; the first that fits.
 
     Parameters
     ----------
@@ -135,30 +142,30 @@ def choose_form(arguments: Mapping[str, Any], *forms: Form) -> dict[str, Any]:
     {'weight': [[1.0]]}
     >>> choose_form({"query_dim": 3}, *forms)
     Traceback (most recent call last):
-    attention_core.errors.ScorerConfigError: its parameters are learned; give weight, or \
-query_dim, key_dim and rng; got query_dim
+    attention_core.errors.ScorerConfigError: a learned scorer needs its parameters; give \
+weight, or query_dim, key_dim and rng; got query_dim
     """
     given = {name: value for name, value in arguments.items() if value is not None}
     for form in forms:
         if set(form.required) <= set(given) <= {*form.required, *form.optional}:
-            if "rng" in form.required:
+            if "rng" in {*form.required, *form.optional}:
                 return {name: _drawn_with(name, value) for name, value in given.items()}
             return given
     raise ScorerConfigError(
-        f"its parameters are learned; give {', or '.join(map(str, forms))}; "
+        f"a learned scorer needs its parameters; give {', or '.join(map(str, forms))}; "
         f"got {', '.join(given) or 'nothing'}"
     )
 
 
 def _drawn_with(name: str, value: Any) -> Any:
     if name == "rng":
-        try:
-            return np.random.default_rng(value)
-        except (TypeError, ValueError):
-            raise ScorerConfigError(
-                f"rng must be a seed, an integer of at least 0, or a "
-                f"numpy.random.Generator, got {value!r}"
-            ) from None
+        with suppress(TypeError, ValueError):
+            if not isinstance(value, bool):
+                return np.random.default_rng(value)
+        raise ScorerConfigError(
+            f"rng must be a seed, an integer of at least 0, or a numpy.random.Generator, "
+            f"got {value!r}"
+        )
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise ScorerConfigError(f"{name} must be an integer, got {value!r}")
     if value < 1:

@@ -10,7 +10,7 @@ from functools import cached_property, reduce
 from importlib import import_module
 from typing import Any
 
-from attention_core.configured import Origin
+from attention_core.configured import Origin, about
 from attention_core.errors import (
     AttentionCoreError,
     PluginError,
@@ -130,13 +130,10 @@ class Offer:
         except TypeError:
             raise ScorerConfigError("\n".join(self.problems(parameters).values())) from None
         try:
-            scorer = self.factory(**parameters)
-        except ScorerConfigError as error:
-            raise ScorerConfigError(f"{self}: {error}") from error
+            with about(self):
+                scorer = self.factory(**parameters)
         except AttentionCoreError:
             raise
-        except ValueError as error:
-            raise ScorerConfigError(f"{self}: {error}") from error
         except ImportError as error:
             raise PluginError(f"{self}: {type(error).__name__}: {error}") from error
         except Exception as error:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from functools import cache, partial
 from threading import Event, Lock, Thread, get_ident
@@ -197,16 +199,19 @@ class _Helpers:
         from queue import SimpleQueue  # small calls do without
 
         self._tasks: SimpleQueue[_Task] = SimpleQueue()
-        self._count, self._missing = count, count
-        self._starting = Lock()
+        self._count = count
+        self._unstarted = list(range(count))
 
     def ask(self, function: Callable[[], None]) -> _Task:
         """Have a function called by the next helper that is free; by none where there are none."""
         task = _Task(function)
-        with self._starting:
-            while self._missing and _started(self._serve, f"attention-core-{self._missing}"):
-                self._missing -= 1
-        if self._missing < self._count:
+        while self._unstarted:  # without a lock: signal handlers and finalizers ask meanwhile
+            with suppress(IndexError):  # another call took the last
+                number = self._unstarted.pop()
+                if _started(self._serve, f"attention-core-{number}") is None:
+                    self._unstarted.append(number)
+                    break
+        if len(self._unstarted) < self._count:
             self._tasks.put(task)
         return task
 
@@ -217,6 +222,8 @@ class _Helpers:
 
 def _started(function: Callable[[], None], name: str) -> Thread | None:
     """A daemon; None where the system, or an interpreter about to end, allows no more threads."""
+    if sys.is_finalizing():  # some versions would have us wait for ever
+        return None
     thread = Thread(target=function, name=name, daemon=True)
     try:
         thread.start()
@@ -251,7 +258,7 @@ def _blas() -> Sequence[Any]:
     def look() -> None:
         found.extend(ThreadpoolController().select(user_api="blas").lib_controllers)
 
-    # Its search runs in callbacks of C code, where an interrupt would be lost without a word.
+    # Its search may run in callbacks of C code, where an interrupt would be lost without a word.
     # Python raises interrupts in the main thread, so the search is in one of its own.
     task = _Task(look)
     searcher = _started(task.run, "attention-core-blas")
@@ -296,10 +303,11 @@ class blas_on_one_thread:
     def __enter__(self) -> None:
         kind = blas_on_one_thread
         self.thread = get_ident()
+        libraries = _blas()  # the search is long, and nobody should wait for the lock meanwhile
         with kind._lock:
             if not kind._inside:
-                kind._before = kind._before or [each.get_num_threads() for each in _blas()]
-                for library, count in zip(_blas(), kind._before, strict=True):
+                kind._before = kind._before or [each.get_num_threads() for each in libraries]
+                for library, count in zip(libraries, kind._before, strict=True):
                     if count != 1:
                         _set_threads(library, 1)
             kind._inside.add(self)

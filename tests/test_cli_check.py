@@ -98,8 +98,8 @@ def test_a_module_that_is_no_plugin_fails(run):
         (
             ["general", "--set", "query_dim=3"],
             (
-                f"scorer 'general' ({CORE}): its parameters are learned; give weight, or "
-                "query_factor and key_factor, or query_dim, key_dim and rng (and rank, if you "
+                f"scorer 'general' ({CORE}): a learned scorer needs its parameters; give weight, "
+                "or query_factor and key_factor, or query_dim, key_dim and rng (and rank, if you "
                 "like); got query_dim"
             ),
         ),

@@ -104,7 +104,7 @@ def test_a_scorer_that_breaks_its_contract(fails, install):
 
 def test_a_learned_scorer_without_parameters(fails):
     assert fails(scorer="additive") == (
-        f"error: scorer 'additive' ({CORE}): its parameters are learned; give "
+        f"error: scorer 'additive' ({CORE}): a learned scorer needs its parameters; give "
         "query_weight, key_weight and score_weight (and bias, if you like), or query_dim, key_dim, "
         "hidden_dim and rng; got nothing"
     )

@@ -204,7 +204,7 @@ def test_a_file_and_the_config_may_share_the_work(tmp_path):
         ({"wieght": np.eye(2)}, "scorer.parameters: .* has no parameter 'wieght'; did you mean"),
         ({"name": np.eye(2)}, "scorer.parameters: .* has no parameter 'name'"),
         ({"weight": np.ones(2)}, "scorer: scorer .*: parameter 'weight' must have shape"),
-        ({}, "scorer: scorer 'general' .*: its parameters are learned; give"),
+        ({}, "scorer: scorer 'general' .*: a learned scorer needs its parameters; give"),
     ],
 )
 def test_a_file_that_does_not_fit(tmp_path, arrays, problem):

@@ -20,7 +20,7 @@ from projects import ROOT, build
 import attention_core as ac
 import attention_core.plot
 import attention_core.testing
-from attention_core import fitting, hookspecs, leave_one_out, parameter_files
+from attention_core import fitting, hookspecs, learned, leave_one_out, parameter_files
 from attention_core.options import OPTIONS
 
 DOCS = ROOT / "docs"
@@ -52,7 +52,10 @@ def names(module):
 
 @pytest.mark.parametrize(
     "module",
-    [ac, ac.plot, ac.testing, fitting, leave_one_out, parameter_files, "attention_core.estimators"],
+    [
+        *(ac, ac.plot, ac.testing, fitting, leave_one_out, learned, parameter_files),
+        "attention_core.estimators",
+    ],
     ids=lambda module: getattr(module, "__name__", module),
 )
 def test_every_public_name_is_in_the_reference(module):

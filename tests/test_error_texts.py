@@ -218,6 +218,28 @@ def test_ragged_lists_in_the_place_of_a_parameter():
     )
 
 
+def test_a_replaced_parameter_that_holds_no_real_numbers():
+    scorer = ac.make_scorer("general", weight=[[1.0]])
+    with pytest.raises(ac.ScorerConfigError) as error:
+        scorer.with_parameters({"weight": [["a"]]})
+    says(
+        error,
+        f"scorer 'general' ({CORE}): parameter 'weight' must hold real numbers (float16, bfloat16, "
+        f"float32, float64 or integers), got dtype <U1",
+    )
+
+
+@pytest.mark.parametrize("seed", ["a", -1, 2.5, True])
+def test_a_seed_that_is_none(seed):
+    with pytest.raises(ac.ScorerConfigError) as error:
+        ac.make_scorer("general", query_dim=2, key_dim=2, rng=seed)
+    says(
+        error,
+        f"scorer 'general' ({CORE}): rng must be a seed, an integer of at least 0, or a "
+        f"numpy.random.Generator, got {seed!r}",
+    )
+
+
 def test_a_parameter_of_ragged_lists():
     with pytest.raises(ac.ScorerConfigError) as error:
         ac.make_scorer("general", weight=[[1.0], [2.0, 3.0]])
@@ -402,7 +424,7 @@ def test_a_learned_scorer_without_parameters():
         error,
         f"""
         1 problem in the configuration
-          scorer: scorer 'general' ({CORE}): its parameters are learned; give weight, or query_factor and key_factor, or query_dim, key_dim and rng (and rank, if you like); got nothing
+          scorer: scorer 'general' ({CORE}): a learned scorer needs its parameters; give weight, or query_factor and key_factor, or query_dim, key_dim and rng (and rank, if you like); got nothing
         """,  # noqa: E501
     )
 

@@ -229,7 +229,7 @@ def test_a_validation_loss_that_is_nan_at_the_start():
     with pytest.raises(ac.OptionError) as error:
         fit(START, bowl([1.0, 2.0]), validation=lambda scorer: np.nan)
     assert str(error.value) == (
-        "validation must not be NaN at its start: its arrays hold NaN or Inf, "
+        "validation must not be NaN at the start: its arrays hold NaN or Inf, "
         "or scorer Bowl scores them so"
     )
 
@@ -245,8 +245,15 @@ def test_a_validation_loss_that_is_infinite_at_the_start_may_get_better():
 
 @pytest.mark.parametrize("none", [[], iter([])])
 def test_no_loss_at_all(none):
-    with pytest.raises(ac.OptionError, match=r"^loss must be a function of a scorer, or several"):
+    with pytest.raises(ac.OptionError) as error:
         fit(START, none)
+    assert str(error.value) == ("loss must be a function of a scorer, or several of them, got none")
+
+
+def test_a_validation_that_is_no_function():
+    with pytest.raises(ac.OptionTypeError) as error:
+        fit(START, bowl([1.0, 2.0]), validation=5)
+    assert str(error.value) == "validation must be a function of a scorer, got 5"
 
 
 def test_the_start_of_a_loss_is_evaluated_once():

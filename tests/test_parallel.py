@@ -3,6 +3,8 @@
 import ctypes
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -167,7 +169,48 @@ def test_where_no_more_threads_may_start_a_call_does_without(rng, monkeypatch):
     assert parallel._helpers()._tasks.empty()
     monkeypatch.setattr(threading.Thread, "start", allowed)  # it has them again when it can
     np.testing.assert_array_equal(call(), expected)
-    assert "attention-core-1" in started
+    assert "attention-core-0" in started
+
+
+FINALIZED = """
+import numpy as np, attention_core as ac
+
+class Late:
+    def __init__(self):
+        self.itself = self
+
+    def __del__(self):
+        print(ac.attend(x, x, x, scorer="scaled_dot", workers=2).context.shape)
+
+x = np.ones((3000, 64), np.float32)
+ac.attend(x[:1], x[:1], x[:1], scorer="scaled_dot")
+Late()
+"""
+
+
+def test_a_finalizer_of_an_ending_interpreter_may_attend():
+    command = [sys.executable, "-c", FINALIZED]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "(3000, 64)\n", "")
+
+
+def test_a_signal_handler_may_attend_while_a_helper_is_started(rng, monkeypatch):
+    x, inside = rng.normal(size=(700, 64)).astype(np.float32), []
+
+    def call():
+        return ac.attend(x, x, x, scorer="scaled_dot", workers=2).context
+
+    expected, may_start = call(), threading.Thread.start
+
+    def start_meanwhile(thread):
+        monkeypatch.setattr(threading.Thread, "start", may_start)
+        inside.append(call())
+        may_start(thread)
+
+    parallel._helpers.cache_clear()
+    monkeypatch.setattr(threading.Thread, "start", start_meanwhile)
+    outside = call()
+    np.testing.assert_array_equal([outside, *inside], [expected, expected])
 
 
 def test_a_failing_search_for_blas_is_not_lost(monkeypatch):

@@ -74,7 +74,13 @@ class AdditiveScorer(Scorer):
         self.key_weight = parameter("key_weight", key_weight, "Dk, H")
         self.score_weight = parameter("score_weight", score_weight, "H")
         self.bias = None if bias is None else parameter("bias", bias, "H")
-        check_agreement("H", self.parameters)
+        check_agreement(
+            "H",
+            query_weight=self.query_weight,
+            key_weight=self.key_weight,
+            score_weight=self.score_weight,
+            bias=self.bias,
+        )
 
     def check_features(self, query_dim: int, key_dim: int) -> None:
         """Query and key must fit their weights."""

@@ -162,7 +162,7 @@ class LowRankGeneralScorer(InnerProductScorer):
     def __init__(self, query_factor: ArrayLike, key_factor: ArrayLike) -> None:
         self.query_factor = parameter("query_factor", query_factor, "Dq, R")
         self.key_factor = parameter("key_factor", key_factor, "Dk, R")
-        check_agreement("R", self.parameters)
+        check_agreement("R", query_factor=self.query_factor, key_factor=self.key_factor)
 
     def check_features(self, query_dim: int, key_dim: int) -> None:
         """Query and key must fit the factors."""

@@ -26,13 +26,13 @@ SCORERS = [info for info in ac.scorers() if info.distribution == DISTRIBUTION]
         ("polynomial", {"coef0": None}, "coef0 must be a finite number, got None"),
         (
             "gatv2", {},
-            "its parameters are learned; give query_weight, key_weight and score_weight "
+            "a learned scorer needs its parameters; give query_weight, key_weight and score_weight "
             "(and bias, if you like), "
             "or query_dim, key_dim, hidden_dim and rng; got nothing",
         ),
         (
             "gatv2", {"query_dim": 3, "key_dim": 3, "hidden_dim": 4},
-            "its parameters are learned; give query_weight, key_weight and score_weight "
+            "a learned scorer needs its parameters; give query_weight, key_weight and score_weight "
             "(and bias, if you like), "
             "or query_dim, key_dim, hidden_dim and rng; got query_dim, key_dim, hidden_dim",
         ),

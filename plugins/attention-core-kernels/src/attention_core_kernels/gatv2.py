@@ -92,7 +92,13 @@ class GATv2Scorer(Scorer):
         self.negative_slope = finite("negative_slope", negative_slope)
         if not 0 <= self.negative_slope <= 1:
             raise ValueError(f"negative_slope must be from 0 to 1, got {negative_slope!r}")
-        check_agreement("H", self.parameters)
+        check_agreement(
+            "H",
+            query_weight=self.query_weight,
+            key_weight=self.key_weight,
+            score_weight=self.score_weight,
+            bias=self.bias,
+        )
 
     def check_features(self, query_dim: int, key_dim: int) -> None:
         """Query and key must fit their weights."""
