@@ -57,7 +57,7 @@ shape (2,)
         array = np.array(as_array(f"parameter {name!r}", value))
     except (DTypeError, ShapeError) as error:
         raise ScorerConfigError(str(error)) from None
-    expected = axes.split(", ") if axes else []
+    expected = axes.split(",") if axes else []
     if array.ndim != len(expected):
         shape = f"({axes},)" if len(expected) == 1 else f"({axes})"
         raise ScorerConfigError(
