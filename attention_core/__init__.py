@@ -15,6 +15,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from attention_core.attention import Attention, attend
+from attention_core.engine.gradients import Gradients
+from attention_core.engine.memory import Memory
 from attention_core.errors import (
     AmbiguousScorerError,
     AttentionCoreError,
@@ -33,21 +35,19 @@ from attention_core.errors import (
     ShapeError,
     UnknownScorerError,
 )
-from attention_core.gradients import Gradients
-from attention_core.memory import Memory
-from attention_core.packing import Packing
+from attention_core.masking.packing import Packing
 from attention_core.result import AttentionResult, TopK
-from attention_core.scorer import InnerProductScorer, Scorer
+from attention_core.scoring.scorer import InnerProductScorer, Scorer
 
 if TYPE_CHECKING:
     from attention_core import plot as plot
-    from attention_core.claims import ScorerInfo
     from attention_core.hookspecs import ScorerSpec, hookimpl
-    from attention_core.installed import make_scorer, register_scorer, scorers
-    from attention_core.multihead import MultiHeadAttention
-    from attention_core.multihead_call import MultiHeadResult
-    from attention_core.multihead_memory import MultiHeadMemory
-    from attention_core.registry import Registry
+    from attention_core.multihead.call import MultiHeadResult
+    from attention_core.multihead.layer import MultiHeadAttention
+    from attention_core.multihead.memory import MultiHeadMemory
+    from attention_core.registry.conflicts import ScorerInfo
+    from attention_core.registry.default import make_scorer, register_scorer, scorers
+    from attention_core.registry.registry import Registry
 
 __all__ = [
     "AmbiguousScorerError",
@@ -90,16 +90,16 @@ __all__ = [
 
 
 _ON_DEMAND = {
-    "MultiHeadAttention": "multihead",
-    "MultiHeadMemory": "multihead_memory",
-    "MultiHeadResult": "multihead_call",
-    "Registry": "registry",
-    "ScorerInfo": "claims",
+    "MultiHeadAttention": "multihead.layer",
+    "MultiHeadMemory": "multihead.memory",
+    "MultiHeadResult": "multihead.call",
+    "Registry": "registry.registry",
+    "ScorerInfo": "registry.conflicts",
     "ScorerSpec": "hookspecs",
     "hookimpl": "hookspecs",
-    "make_scorer": "installed",
-    "register_scorer": "installed",
-    "scorers": "installed",
+    "make_scorer": "registry.default",
+    "register_scorer": "registry.default",
+    "scorers": "registry.default",
 }
 """Where the names are that are imported when asked for: layers, and what deals with plugins."""
 

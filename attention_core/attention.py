@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from attention_core.call import attend_masked, attend_plainly, prepare
-from attention_core.masking import Masking
-from attention_core.masks import PairFunction
-from attention_core.memory import Memory
+from attention_core.engine.memory import Memory
+from attention_core.engine.prepare import attend_masked, attend_plainly, prepare
+from attention_core.masking.arguments import PairFunction
+from attention_core.masking.masking import Masking
+from attention_core.masking.packing import PackedMasking, Packing
 from attention_core.options import OPTIONS, check_option
-from attention_core.packing import PackedMasking, Packing
 from attention_core.result import AttentionResult
-from attention_core.scorer import Scorer
+from attention_core.scoring.scorer import Scorer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from attention_core.registry import Registry
+    from attention_core.registry.registry import Registry
 
 __all__ = ["Attention", "attend"]
 
@@ -144,7 +144,7 @@ def attend(
         and tile is None
     ):  # the smallest calls would notice the time it takes to make an Attention
         workers = None if workers is None else check_option("workers", workers)
-        return attend_plainly(resolve(scorer), query, key, value, workers)
+        return AttentionResult(*attend_plainly(resolve(scorer), query, key, value, workers))
     attention = Attention(
         scorer,
         is_causal=is_causal,
@@ -276,7 +276,7 @@ class Attention:
             and query_offset is None
             and self._is_plain
         ):
-            return attend_plainly(self.scorer, query, key, value, self.workers)
+            return AttentionResult(*attend_plainly(self.scorer, query, key, value, self.workers))
         call = prepare(self.scorer, query, key, value)
         kind = PackedMasking if isinstance(mask, Packing) else Masking
         masking = kind(
@@ -292,13 +292,15 @@ class Attention:
             query_offset=self.query_offset if query_offset is None else query_offset,
             window=self.window,
         )
-        return attend_masked(
-            self.scorer,
-            call,
-            masking,
-            softcap=self.softcap,
-            tile=self.tile,
-            workers=self.workers,
+        return AttentionResult(
+            *attend_masked(
+                self.scorer,
+                call,
+                masking,
+                softcap=self.softcap,
+                tile=self.tile,
+                workers=self.workers,
+            )
         )
 
 
@@ -312,6 +314,6 @@ def resolve(scorer: str | Mapping[str, Any] | Scorer) -> Scorer:
 @cache  # an import statement costs the smallest calls a microsecond
 def _names() -> Callable[[], Registry]:
     """The registry that names refer to; scorers that are given need none."""
-    from attention_core.installed import default_registry
+    from attention_core.registry.default import default_registry
 
     return default_registry

@@ -23,11 +23,11 @@ from attention_core.errors import (
     ScorerLookupError,
     did_you_mean,
 )
-from attention_core.installed import default_registry
+from attention_core.files.saved_parameters import read_scorer_parameters
 from attention_core.options import OPTIONS, check_option
-from attention_core.registry import Registry
-from attention_core.saved_parameters import read_scorer_parameters
-from attention_core.scorer import Scorer
+from attention_core.registry.default import default_registry
+from attention_core.registry.registry import Registry
+from attention_core.scoring.scorer import Scorer
 
 __all__ = ["read_config"]
 

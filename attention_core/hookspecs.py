@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
-    from attention_core.scorer import Scorer
+    from attention_core.scoring.scorer import Scorer
 
 __all__ = ["GROUP", "ScorerSpec", "attention_core_scorers", "hookimpl", "hookspec"]
 

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from attention_core.arrays.inputs import as_array
 from attention_core.errors import DTypeError, ScorerConfigError, ShapeError
-from attention_core.inputs import as_array
 
 __all__ = [
     "Form",

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from attention_core.attention import Attention
+from attention_core.engine.gradients import Gradients
 from attention_core.errors import OptionError, OptionTypeError, ShapeError
 from attention_core.fitting import Loss
-from attention_core.gradients import Gradients
-from attention_core.scorer import Scorer
+from attention_core.scoring.scorer import Scorer
 
 __all__ = ["Measure", "leave_one_out", "log_loss", "squared_error"]
 

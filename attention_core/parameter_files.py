@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from attention_core.array_files import write_file
 from attention_core.errors import (
     DTypeError,
     OptionError,
@@ -22,13 +21,18 @@ from attention_core.errors import (
     ScorerConfigError,
     ShapeError,
 )
-from attention_core.layouts import LAYOUT
-from attention_core.saved_parameters import Parameters, read_parameters, read_scorer_parameters
-from attention_core.scorer import Scorer
+from attention_core.files.array_files import write_file
+from attention_core.files.saved_parameters import (
+    Parameters,
+    read_parameters,
+    read_scorer_parameters,
+)
+from attention_core.multihead.layout import LAYOUT
+from attention_core.scoring.scorer import Scorer
 
 if TYPE_CHECKING:
-    from attention_core.multihead import MultiHeadAttention
-    from attention_core.registry import Registry
+    from attention_core.multihead.layer import MultiHeadAttention
+    from attention_core.registry.registry import Registry
 
 __all__ = [
     "Parameters",
@@ -157,7 +161,7 @@ def load_layer(path: str | Path, registry: Registry | None = None) -> MultiHeadA
     >>> bool((loaded.parameter_vector == layer.parameter_vector).all())
     True
     """
-    from attention_core.multihead import MultiHeadAttention  # reading arrays needs no layers
+    from attention_core.multihead.layer import MultiHeadAttention  # reading arrays needs no layers
 
     arrays, scorer, layer = read_parameters(path)
     if layer is None:
@@ -194,7 +198,7 @@ def _described(owner: Scorer | MultiHeadAttention) -> dict[str, Any]:
     """Whose arrays a file holds, as `Parameters` has it."""
     if isinstance(owner, Scorer):
         return {"scorer": _config_without_arrays(owner)}
-    from attention_core.multihead import MultiHeadAttention
+    from attention_core.multihead.layer import MultiHeadAttention
 
     if not isinstance(owner, MultiHeadAttention):
         raise OptionTypeError(
@@ -219,6 +223,6 @@ def _config_without_arrays(scorer: Scorer) -> dict[str, Any]:
 def _names(registry: Registry | None) -> Registry:
     if registry is not None:
         return registry
-    from attention_core.installed import default_registry  # reading arrays needs no names
+    from attention_core.registry.default import default_registry  # reading arrays needs no names
 
     return default_registry()

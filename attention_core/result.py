@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from attention_core.arrays.inputs import Call
+from attention_core.engine.gradients import Gradients, vjp
+from attention_core.engine.readout import Readout
+from attention_core.engine.softmax import log_normalizer
 from attention_core.errors import OptionError, OptionTypeError
-from attention_core.gradients import Gradients, vjp
-from attention_core.inputs import Call
-from attention_core.masks import is_sparse
-from attention_core.readout import Readout
-from attention_core.softmax import log_normalizer
+from attention_core.masking.arguments import is_sparse
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

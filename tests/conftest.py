@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from cases import Case
 
 # "fast" finds the same examples on every machine; "thorough" searches new ones on each run:
-#   HYPOTHESIS_PROFILE=thorough pytest tests/test_properties.py
+#   HYPOTHESIS_PROFILE=thorough pytest tests/engine/test_properties.py
 settings.register_profile(
     "fast",
     max_examples=50,

@@ -7,10 +7,10 @@ import textwrap
 
 import pytest
 
-from attention_core import registry
-from attention_core.loading import installed_plugins
+from attention_core.registry import registry
+from attention_core.registry.loading import installed_plugins
 
-__all__ = ["HOOKS", "SCORER", "hooks", "install"]
+__all__ = ["DESCRIBED", "HOOKS", "MATHS", "SCORER", "hooks", "install"]
 
 HOOKS = "from attention_core import ScorerSpec, hookimpl\n"
 
@@ -69,3 +69,23 @@ def install(tmp_path, monkeypatch):
     yield install
     for name in [name for name in sys.modules if name.split(".")[0] in packages]:
         del sys.modules[name]
+
+
+DESCRIBED = "name='rbf', factory='acme_attention.rbf:RBF', summary='Gaussian', formula='-|q - k|^2'"
+MATHS = '''
+    import numpy as np
+    from attention_core import InnerProductScorer, ShapeError
+
+    class RBF(InnerProductScorer):
+        """score = gain * q . k"""
+
+        def __init__(self, gain=1.0):
+            self.gain = float(gain)
+
+        def check_features(self, query_dim, key_dim):
+            if query_dim != key_dim:
+                raise ShapeError("equal features, please")
+
+        def project_query(self, query):
+            return query * self.gain
+'''

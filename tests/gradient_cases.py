@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import attention_core as ac
-from attention_core import sparse
+from attention_core.engine import edges
 
 __all__ = ["SCORERS", "Metric", "Problem", "make_scorer", "problems"]
 
@@ -93,7 +93,7 @@ class Problem:
 
     def attend(self, **changes: Any) -> ac.AttentionResult:
         given = {"query": self.query, "key": self.key, "value": self.value, "scorer": self.scorer}
-        with mock.patch.object(sparse, "_prefers_edges", return_value=self.on_edges):
+        with mock.patch.object(edges, "_prefers_edges", return_value=self.on_edges):
             return ac.attend(**{**given, **self.options, **changes})
 
     def gradients(self, **changes: Any) -> ac.Gradients:

@@ -512,7 +512,7 @@ def saved(path):
 
 def rewritten(path, note, **arrays):
     """A file whose arrays are others than its note says."""
-    from attention_core.array_files import write_file
+    from attention_core.files.array_files import write_file
 
     write_file(path, arrays, note)
     return path

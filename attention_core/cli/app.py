@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import attention_core
-from attention_core.cli import attend, check, config, demo, new_scorer, scorers
+from attention_core.cli.commands import attend, check, config, demo, new_scorer, scorers
 from attention_core.cli.errors import Commands
 
 __all__ = ["app"]

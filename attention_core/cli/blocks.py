@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_core import Attention, AttentionResult
-from attention_core.inputs import as_array, broadcast_batch, computing_dtype
-from attention_core.masking import Masking
-from attention_core.masks import is_sparse
+from attention_core.arrays.inputs import as_array, broadcast_batch, computing_dtype
+from attention_core.masking.arguments import is_sparse
+from attention_core.masking.masking import Masking
 
 __all__ = ["attend_in_blocks"]
 

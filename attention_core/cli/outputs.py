@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_core.errors import ParameterFileError
-from attention_core.masks import is_sparse
+from attention_core.masking.arguments import is_sparse
 from attention_core.parameter_files import write_arrays
 
 __all__ = ["Workspace", "check_output", "workspace"]

@@ -12,10 +12,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from attention_core import Attention, AttentionResult, Scorer
-from attention_core.checks import check_amount, check_count, check_fraction
 from attention_core.estimators.learning import learned
 from attention_core.estimators.start import starting_scorer
 from attention_core.leave_one_out import Measure
+from attention_core.options import check_amount, check_count, check_fraction
 
 __all__ = ["AttentionEstimator"]
 

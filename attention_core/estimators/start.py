@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from attention_core import Scorer, ScorerConfigError
-from attention_core.installed import default_registry
+from attention_core.registry.default import default_registry
 
 __all__ = ["starting_scorer"]
 

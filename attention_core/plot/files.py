@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attention_core.errors import ParameterFileError
-from attention_core.files import replacing
+from attention_core.files.atomic import replacing
 from attention_core.plot.style import style
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ from typing import Any, Literal, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from attention_core.arrays.inputs import is_real
+from attention_core.engine.readout import Readout
 from attention_core.errors import DTypeError, OptionError, ShapeError
-from attention_core.inputs import is_real
-from attention_core.masks import is_sparse
+from attention_core.masking.arguments import is_sparse
 from attention_core.plot.axis import Axis
 from attention_core.plot.cells import Cells, Summary
-from attention_core.readout import Readout
 
 __all__ = ["Attended", "Source", "What", "source_of"]
 

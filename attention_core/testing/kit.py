@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from attention_core import OptionTypeError, Registry, Scorer
-from attention_core.installed import default_registry
-from attention_core.testing import arrays, contract, gradients, independence, numbers, shapes
+from attention_core.registry.default import default_registry
 from attention_core.testing.report import Check, CheckError, Report, run_checks
+from attention_core.testing.rules import arrays, contract, gradients, independence, numbers, shapes
 from attention_core.testing.subject import Rule, Subject, find_features
 
 __all__ = ["check_scorer", "scorer_checks"]

@@ -10,8 +10,8 @@ from dataclasses import replace
 from types import ModuleType
 
 from attention_core import Registry, ScorerSpec, scorers
-from attention_core.loading import Plugin, installed_plugins, load_specs
-from attention_core.offers import BUNDLED
+from attention_core.registry.entries import BUNDLED
+from attention_core.registry.loading import Plugin, installed_plugins, load_specs
 from attention_core.testing.kit import passed, scorer_checks
 from attention_core.testing.report import Check, Report, Violation, run_checks
 
@@ -21,7 +21,7 @@ __all__ = ["check_plugin", "plugin_checks"]
 PROBE = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
-from attention_core.loading import Plugin, load_specs
+from attention_core.registry.loading import Plugin, load_specs
 before = list(sys.modules)
 load_specs(Plugin("probe", "", "", sys.argv[2]))
 print()

@@ -14,8 +14,8 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import attention_core as ac
-from attention_core.loading import installed_plugins, load_specs
-from attention_core.offers import Offer
+from attention_core.registry.entries import Offer
+from attention_core.registry.loading import installed_plugins, load_specs
 from attention_core.testing.kit import RULES
 
 if TYPE_CHECKING:

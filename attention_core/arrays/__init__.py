@@ -1,0 +1,1 @@
+"""Arrays that may come in, products of them, and reused memory."""

@@ -1,0 +1,85 @@
+"""``attention-core scorers``: what is installed, where it comes from, and what failed to load."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from attention_core import PluginWarning, Registry, ScorerInfo
+from attention_core.registry.default import default_registry
+
+__all__ = ["scorers"]
+
+
+def scorers(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the scorers that are installed, and the plugins that could not be loaded."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PluginWarning)  # shown below
+        registry = default_registry()
+    if as_json:
+        typer.echo(json.dumps(_as_json(registry), indent=2))
+        return
+    console = Console(highlight=False)
+    console.print(_table(registry.scorers()))
+    _print_list(console, "Name conflicts", registry.conflicts)
+    _print_list(console, "Not loaded", registry.failures)
+    _print_list(console, "Blocked", registry.blocked)
+
+
+def _table(infos: Iterable[ScorerInfo]) -> Table:
+    table = Table(box=None, padding=(0, 2, 1, 0), header_style="bold")
+    table.add_column("scorer", no_wrap=True)
+    table.add_column("formula, and what it is")
+    table.add_column("from")
+    for info in infos:
+        names = Text(info.name, "bold")
+        for alias in info.aliases:
+            names.append(f"\n= {alias}", "not bold")
+        what = Text("\n").join(
+            Text(line) for line in (info.formula, info.summary, info.reference) if line
+        )
+        table.add_row(names, what, _source(info))
+    return table
+
+
+def _source(info: ScorerInfo) -> str:
+    return f"{info.distribution}\n{info.version}" if info.distribution else "run time"
+
+
+def _print_list(console: Console, title: str, items: Iterable[object]) -> None:
+    lines = [str(item) for item in items]
+    if lines:
+        console.print(Text(title, "bold"))
+        for line in lines:
+            console.print(Text(f"  {line}"), soft_wrap=True)
+        console.print()
+
+
+def _as_json(registry: Registry) -> dict[str, Any]:
+    return {
+        "scorers": [asdict(info) for info in registry.scorers()],
+        "conflicts": [
+            {"name": conflict.name, "kept_by": conflict.kept_by, "claims": dict(conflict.claims)}
+            for conflict in registry.conflicts
+        ],
+        "not_loaded": [
+            {
+                "plugin": failure.plugin,
+                "distribution": failure.distribution,
+                "version": failure.version,
+                "reason": failure.reason,
+            }
+            for failure in registry.failures
+        ],
+        "blocked": [str(plugin) for plugin in registry.blocked],
+    }

@@ -1,0 +1,108 @@
+"""Gradients on the edges of a sparse mask: the mathematics of `tile_gradients`, pair by pair."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attention_core.engine.edges import EdgeEngine, Edges
+from attention_core.engine.tile_gradients import PreparedGradients, tamed
+from attention_core.masking.masking import of_item
+from attention_core.scoring.contract import checked_vjp
+from attention_core.scoring.scorer import ParameterGrads
+
+__all__ = ["edge_gradients"]
+
+Array = NDArray[Any]
+
+
+class _Piece(NamedTuple):
+    """What a run of edges contributes, summed by query and by key."""
+
+    queries: Array
+    query: Array
+    """(l, H): gradients of these queries."""
+    keys: Array
+    key: Array
+    """(s, H): gradients of these keys."""
+    value: Array
+    """(s, Dv): gradients of their values."""
+    parameters: ParameterGrads
+
+
+def edge_gradients(
+    engine: EdgeEngine, shift: Array, total: Array, context: Array, grad: Array
+) -> PreparedGradients:
+    """Gradients of prepared arrays; the parameters are those of `tile_gradients`."""
+    loop = _EdgeLoop(engine, context, grad)
+
+    def work(block: Edges) -> tuple[Edges, Array, list[_Piece]]:
+        return loop.block_gradients(*engine.weighted(block, shift, total))
+
+    engine.fold(work, lambda _, found: loop.add(*found), engine.blocks())
+    return loop.found
+
+
+class _EdgeLoop:
+    """What is the same for every edge, and the sums over edges."""
+
+    def __init__(self, engine: EdgeEngine, context: Array, grad: Array) -> None:
+        self.engine = engine
+        self.query, self.key = tamed(engine.query), tamed(engine.key)
+        self.grad = grad
+        self.offset: Array = np.vecdot(grad, context)  # (..., L)
+        self.found = PreparedGradients.zeros(engine)
+        self.shapes = {name: array.shape for name, array in self.found.parameters.items()}
+
+    def block_gradients(self, edges: Edges, weights: Array) -> tuple[Edges, Array, list[_Piece]]:
+        """The edges, the gradients (e,) of their biased scores, and what they contribute."""
+        item, queries = edges.item, edges.rows[edges.places]
+        query, key = of_item(self.query, item), of_item(self.key, item)
+        value, grad = of_item(self.engine.value, item), self.grad[item]
+        slopes = np.empty_like(weights)  # (e,)
+        for piece in self.engine.pieces(edges):
+            slopes[piece] = np.vecdot(grad[queries[piece]], value[edges.keys[piece]])
+        slopes -= self.offset[item][queries]
+        slopes *= weights
+        score_slopes = slopes
+        if self.engine.softcap is not None:
+            capped = np.tanh(self.engine.bare_scores(edges) / self.engine.softcap)
+            score_slopes = slopes * (1 - np.square(capped))
+        pieces = []
+        for piece in self.engine.pieces(edges):
+            ends = query[queries[piece]], key[edges.keys[piece]]  # (e, H) each
+            (by_query, by_key), parameter_grads = checked_vjp(
+                self.engine.scorer, "score_pairs_vjp", ends, score_slopes[piece], self.shapes
+            )
+            by_value = weights[piece, None] * grad[queries[piece]]  # (e, Dv)
+            rows, grad_query = _summed(queries[piece], by_query)
+            keys, grad_key, grad_value = _summed(edges.keys[piece], by_key, by_value)
+            pieces.append(_Piece(rows, grad_query, keys, grad_key, grad_value, parameter_grads))
+        return edges, slopes, pieces
+
+    def add(self, edges: Edges, slopes: Array, pieces: list[_Piece]) -> None:
+        """Add what a block of edges contributed."""
+        query, key, value = (of_item(array, edges.item) for array in self.found[:3])
+        for piece in pieces:
+            query[piece.queries] += piece.query
+            key[piece.keys] += piece.key
+            value[piece.keys] += piece.value
+            for name, own in piece.parameters.items():
+                self.found.parameters[name][...] += own
+        if self.found.bias is not None:
+            bias = of_item(self.found.bias, edges.item)  # (L or 1, S or 1)
+            place = edges.rows[edges.places] % bias.shape[0], edges.keys % bias.shape[1]
+            np.add.at(bias, place, slopes)
+
+
+def _summed(index: Array, *terms: Array) -> tuple[Array, ...]:
+    """The different numbers of an index (e,), and the sums of terms (e, n) that share one."""
+    from scipy.sparse import csc_array
+
+    different, where = np.unique(index, return_inverse=True)
+    shape = (len(different), len(index))
+    ones = np.ones(len(index), terms[0].dtype)
+    gather = csc_array((ones, where, np.arange(len(index) + 1)), shape=shape)
+    return different, *(gather @ term for term in terms)

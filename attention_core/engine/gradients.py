@@ -1,0 +1,128 @@
+"""The backward pass of a call: from the gradient at the context to those of what went in."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from attention_core.arrays.inputs import Call, as_array
+from attention_core.engine.readout import Readout
+from attention_core.engine.tiles import Engine
+from attention_core.errors import ShapeError
+from attention_core.masking.masking import Masking
+from attention_core.parallel.threads import blas_on_one_thread
+from attention_core.scoring.contract import checked_vjp
+from attention_core.scoring.parameters import flattened
+from attention_core.scoring.scorer import ParameterGrads, Scorer
+
+__all__ = ["Gradients", "vjp"]
+
+Array = NDArray[Any]
+
+
+class Gradients(NamedTuple):
+    """Gradients of a loss with respect to what attention was given, in its shapes and dtypes.
+
+    Integers have gradients in float64.
+    """
+
+    query: Array
+    """(..., L, Dq), or (Dq,)"""
+    key: Array
+    """(..., S, Dk): of the keys before projection, also those that a `Memory` prepared."""
+    value: Array
+    """(..., S, Dv)"""
+    bias: Array | None
+    """In the shape of the bias; None without one, or where it is a function."""
+    parameters: dict[str, Array]
+    """The scorer's parameters by name."""
+
+    @property
+    def parameter_vector(self) -> NDArray[np.float64]:
+        """The gradients of the parameters in the order of `Scorer.parameter_vector`: (n,)."""
+        return flattened(self.parameters)
+
+
+def vjp(call: Call, readout: Readout, context: Array, grad_context: ArrayLike) -> Gradients:
+    """What `AttentionResult.vjp` returns.
+
+    Parameters
+    ----------
+    context
+        As it was computed, before it was rounded to the result's dtype: (..., L, Dv).
+    """
+    engine = readout.computed_by
+    scorer: Scorer = engine.scorer
+    scorer.check_differentiable()
+    grad = _checked_grad(call, context, grad_context)
+    with np.errstate(all="ignore"), blas_on_one_thread():
+        if isinstance(engine, Engine):
+            from attention_core.engine.tile_gradients import (
+                tile_gradients,  # only learning needs it
+            )
+
+            found = tile_gradients(engine, readout.shift, readout.total, context, grad)
+        else:
+            from attention_core.engine.edge_gradients import edge_gradients
+
+            found = edge_gradients(engine, readout.shift, readout.total, context, grad)
+        query = _through_projection(
+            scorer, "project_query_vjp", call.query, engine.query, found.query, found.parameters
+        )
+        key = _through_projection(
+            scorer, "project_key_vjp", call.given_key, engine.key, found.key, found.parameters
+        )
+        query_dtype, key_dtype, value_dtype = call.dtypes
+        return Gradients(
+            query=(query[0] if call.is_single else query).astype(query_dtype, copy=False),
+            key=key.astype(key_dtype, copy=False),
+            value=found.value.reshape(call.value.shape).astype(value_dtype, copy=False),
+            bias=_as_given(found.bias, engine.masking),
+            parameters={
+                name: found.parameters[name].astype(array.dtype, copy=False)
+                for name, array in scorer.parameters.items()
+            },
+        )
+
+
+def _checked_grad(call: Call, context: Array, grad_context: ArrayLike) -> Array:
+    grad = as_array("grad_context", grad_context)
+    expected = (*context.shape[:-2], context.shape[-1]) if call.is_single else context.shape
+    if grad.shape != expected:
+        raise ShapeError(
+            f"grad_context must have the shape of the context, {expected}, got {grad.shape}"
+        )
+    return grad.reshape(context.shape).astype(context.dtype, copy=False)
+
+
+def _as_given(grad_bias: Array | None, masking: Masking) -> Array | None:
+    """The gradient of the bias in the shape and dtype that it was given in."""
+    if grad_bias is None or not isinstance(masking.bias, np.ndarray):
+        return None
+    dtype = np.float64 if masking.bias.dtype.kind in "iu" else masking.bias.dtype
+    return grad_bias.reshape(masking.bias_shape).astype(dtype, copy=False)
+
+
+def _through_projection(
+    scorer: Scorer,
+    method: str,
+    array: Array,
+    projected: Array,
+    grad: Array,
+    parameters: ParameterGrads,
+) -> Array:
+    """Gradients of queries or keys (..., n, D) from those of what they were projected to.
+
+    Those of the parameters are added to `parameters`. Rows without gradient pass none on: where
+    they, or what they became, are not finite, the product would be ``0 * NaN``.
+    """
+    grad = grad.reshape(*array.shape[:-1], grad.shape[-1])
+    if not (np.isfinite(array).all() and np.isfinite(projected).all()):
+        array = np.where(grad.any(axis=-1, keepdims=True), array, array.dtype.type(1))
+    shapes = {name: own.shape for name, own in parameters.items()}
+    (grad_array,), parameter_grads = checked_vjp(scorer, method, (array,), grad, shapes)
+    for name, own in parameter_grads.items():
+        parameters[name] += own
+    return grad_array

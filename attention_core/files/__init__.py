@@ -1,0 +1,1 @@
+"""Arrays and parameters in files, written whole or not at all."""

@@ -1,0 +1,326 @@
+"""Learning the parameters of a scorer: flatten them, minimize a loss, keep the best.
+
+    parameters* = argmin loss(scorer with parameters)
+
+The loss is any function of a scorer that also returns its gradients, which `AttentionResult.vjp`
+computes exactly. L-BFGS-B of SciPy does the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sized
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from attention_core.errors import OptionError, OptionTypeError, ScorerConfigError, ShapeError
+from attention_core.fitting.progress import iterations
+from attention_core.options import check_amount, check_count
+
+__all__ = ["Fit", "Learnable", "Loss", "fit"]
+
+Vector = NDArray[np.float64]
+
+
+class Learnable(Protocol):
+    """What `fit` learns: a `Scorer`, a `MultiHeadAttention`, or all that has such a vector (n,)."""
+
+    @property
+    def parameter_vector(self) -> Vector:
+        """All parameters in one vector."""
+
+    def with_parameter_vector(self, vector: ArrayLike, /) -> Self:
+        """The same with other parameters."""
+
+
+class HasVector(Protocol):
+    """Gradients that know their order, as those of `AttentionResult.vjp` do."""
+
+    @property
+    def parameter_vector(self) -> Vector:
+        """The gradients of all parameters in one vector."""
+
+
+S = TypeVar("S", bound=Learnable)
+Loss = Callable[[S], tuple[float, HasVector | ArrayLike]]
+"""The loss of a scorer, and its gradients: those of `vjp`, or in the order of
+`Scorer.parameter_vector`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit(Generic[S]):
+    """What `fit` found."""
+
+    scorer: S
+    """With the parameters of the best iteration: the least validation loss, or else loss."""
+    losses: tuple[float, ...]
+    """At the start and after every iteration, with the penalty."""
+    validation_losses: tuple[float, ...]
+    """The same of the validation loss, without it; empty if there is none."""
+    message: str
+    """Why it ended, in words."""
+
+    @property
+    def n_iter(self) -> int:
+        """How many iterations were made."""
+        return len(self.losses) - 1
+
+
+def fit(
+    scorer: S,
+    loss: Loss[S] | Iterable[Loss[S]],
+    *,
+    max_iter: int = 100,
+    tol: float = 1e-5,
+    penalty: float = 0.0,
+    validation: Callable[[S], float] | None = None,
+    patience: int = 10,
+    progress: bool = False,
+) -> Fit[S]:
+    """Learn the parameters of a scorer with L-BFGS-B.
+
+    Parameters
+    ----------
+    scorer
+        Where to start: a `Scorer`, a `MultiHeadAttention`, or anything else that is `Learnable`;
+        it stays as it is.
+    loss
+        A function of a scorer that returns the loss and its gradients; or several of them, such
+        as the losses of mini-batches, each minimized from where the one before ended.
+    max_iter
+        Iterations for each loss, at most. Most need one call of the loss, some more.
+    tol
+        A loss is done when an iteration improves it by less than this fraction of it (of 1, for
+        losses below 1), or when no slope exceeds it.
+    penalty
+        Adds ``penalty * |p - start|^2`` for the vector p of parameters, so that they go no
+        farther from their start than the data ask for.
+    validation
+        The loss of a scorer on other data; the scorer with the least is returned.
+    patience
+        With `validation`: stop after so many iterations without a new least one.
+    progress
+        Whether to show a progress bar on stderr, with rich if it is installed.
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    OptionError
+        For impossible options, and no loss at all; for a loss that is not finite where it starts,
+        or whose gradients are not; for a validation loss that is NaN there.
+    OptionTypeError
+        For options of the wrong type, a loss that is no function, and a scorer without a vector of
+        parameters, such as a name.
+    ScorerConfigError
+        For a scorer without parameters.
+    ShapeError
+        For gradients of another shape than the parameters.
+    NotDifferentiableError
+        When the loss asks for gradients that the scorer does not offer.
+
+    Notes
+    -----
+    The parameters keep their dtype; the vector that is learned has float64. A step to where the
+    loss or its gradients are not finite is taken back, and a shorter one made.
+
+    References
+    ----------
+    Byrd, Lu, Nocedal and Zhu 1995, doi:10.1137/0916069 (L-BFGS-B). Le et al. 2011, "On optimization
+    methods for deep learning", ICML (on mini-batches). Prechelt 1998, doi:10.1007/3-540-49430-8_3
+    (early stopping).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import attention_core as ac
+    >>> rng = np.random.default_rng(0)
+    >>> query, key, value = rng.normal(size=(3, 20, 2))
+    >>> truth = ac.make_scorer("general", weight=[[1.0, -0.5], [0.0, 2.0]])
+    >>> target = ac.attend(query, key, value, scorer=truth).context
+    >>> def squared_error(scorer):
+    ...     result = ac.attend(query, key, value, scorer=scorer)
+    ...     error = result.context - target
+    ...     return (error**2).sum(), result.vjp(2 * error)
+    >>> start = ac.make_scorer("general", query_dim=2, key_dim=2, rng=0)
+    >>> found = fit(start, squared_error, tol=1e-9)
+    >>> found.scorer.weight.round(2)
+    array([[ 1. , -0.5],
+           [ 0. ,  2. ]])
+    """
+    from scipy.optimize import minimize  # only learning needs it
+
+    _check_scorer(scorer)
+    check_count("max_iter", max_iter)
+    check_count("patience", patience)
+    check_amount("tol", tol)
+    check_amount("penalty", penalty)
+    if validation is not None and not callable(validation):
+        raise OptionTypeError(f"validation must be a function of a scorer, got {validation!r}")
+    losses = [loss] if callable(loss) else loss
+    if not isinstance(losses, Iterable):
+        raise OptionTypeError(_no_loss(losses))
+    total = max_iter * len(losses) if isinstance(losses, Sized) else None
+    shown = iterations("learning", total) if progress else nullcontext(lambda *_: None)
+    start = scorer.parameter_vector
+    run = _Run(scorer, start, validation, patience)
+    message = ""
+    with shown as report:
+        for each in losses:
+            if not callable(each):
+                raise OptionTypeError(_no_loss(each))
+            run.begin(_Objective(each, scorer, run.vector, start, penalty))
+
+            def after(intermediate_result: Any) -> None:
+                run.note(intermediate_result.x, float(intermediate_result.fun))
+                run.objective.begin_iteration(run.vector, run.losses[-1])
+                report(len(run.losses) - 1, run.losses[-1])
+                if run.is_stale:
+                    raise StopIteration
+
+            found = minimize(
+                run.objective,
+                run.vector,
+                jac=True,
+                method="L-BFGS-B",
+                callback=after,
+                options={"maxiter": max_iter, "ftol": tol, "gtol": tol},
+            )
+            message = str(found.message)
+            if run.is_stale:
+                message = f"no better validation loss for {patience} iterations"
+                break
+    if not run.losses:
+        raise OptionError("loss must be a function of a scorer, or several of them, got none")
+    return Fit(run.best_scorer, tuple(run.losses), tuple(run.validation_losses), message)
+
+
+class _Objective(Generic[S]):
+    """A loss and the penalty as SciPy minimizes them: finite everywhere, though a loss is not."""
+
+    def __init__(
+        self, loss: Loss[S], scorer: S, vector: Vector, start: Vector, penalty: float
+    ) -> None:
+        self._loss = loss
+        self._scorer = scorer
+        self._start = start
+        self._penalty = penalty
+        self._vector = vector
+        self.value, self._slopes = self._evaluated(vector)
+        if not np.isfinite(self.value):
+            raise OptionError(
+                f"loss must be finite at its start, got {self.value}: the arrays hold NaN or Inf, "
+                f"or {scorer} scores them so"
+            )
+        bad = np.count_nonzero(~np.isfinite(self._slopes))
+        if bad:
+            raise OptionError(
+                f"loss must have finite gradients at its start, got {bad} of {len(vector)} that "
+                f"are NaN or Inf: mend those of the loss, or of {scorer}"
+            )
+
+    def __call__(self, vector: Vector) -> tuple[float, Vector]:
+        """The value at a vector, and its slopes (n,)."""
+        if np.array_equal(vector, self._vector):  # SciPy begins with it
+            value, slopes = self.value, self._slopes
+        else:
+            value, slopes = self._evaluated(vector)
+        if not (np.isfinite(value) and np.isfinite(slopes).all()):
+            # SciPy interpolates what it is told: infinity makes NaN of that, and a number too large
+            # for this loss makes steps so short that they pass for convergence. So the loss is said
+            # to be as far above the value where the iteration began as the slopes there promised to
+            # go below, and to rise as they fall: a seventh of the step is tried next. No iteration
+            # ends above its beginning, so none ends here; nor where rounding has lost the rise.
+            rise = abs(float(self._slopes @ (vector - self._vector)))
+            return max(self.value + rise, float(np.nextafter(self.value, np.inf))), -self._slopes
+        self._latest = slopes
+        return value, slopes
+
+    def begin_iteration(self, vector: Vector, value: float) -> None:
+        """Go on from a vector with this value, the last that was asked for."""
+        self._vector, self.value, self._slopes = vector, value, self._latest
+
+    def _evaluated(self, vector: Vector) -> tuple[float, Vector]:
+        value, slopes = _evaluated(self._loss, self._scorer.with_parameter_vector(vector))
+        away = vector - self._start
+        return value + self._penalty * float(away @ away), slopes + 2 * self._penalty * away
+
+
+class _Run(Generic[S]):
+    """What has been tried so far, and the best of it."""
+
+    def __init__(
+        self, scorer: S, start: Vector, validation: Callable[[S], float] | None, patience: int
+    ) -> None:
+        self.scorer = self.best_scorer = scorer
+        self.validation = validation
+        self.patience = patience
+        self.vector = start
+        self.losses: list[float] = []
+        self.validation_losses: list[float] = []
+        self._best = np.inf
+        self._best_at = 0
+
+    def begin(self, objective: _Objective[S]) -> None:
+        """Start on a loss; without validation the one before has no say any more."""
+        self.objective = objective
+        if self.validation is None:
+            self._best = np.inf
+        if not self.losses:
+            self.note(self.vector, objective.value)
+
+    def note(self, vector: Vector, loss: float) -> None:
+        """Where an iteration went, and the loss there."""
+        self.vector = vector.copy()  # SciPy goes on working in it
+        scorer = self.scorer.with_parameter_vector(self.vector)
+        self.losses.append(loss)
+        if self.validation is not None:
+            loss = float(self.validation(scorer))
+            if not self.validation_losses and np.isnan(loss):
+                raise OptionError(
+                    f"validation must not be NaN at the start: its arrays hold NaN or Inf, "
+                    f"or {scorer} scores them so"
+                )
+            self.validation_losses.append(loss)
+        if loss < self._best:
+            self._best, self._best_at, self.best_scorer = loss, len(self.losses), scorer
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether validation has long seen nothing better."""
+        return self.validation is not None and len(self.losses) - self._best_at >= self.patience
+
+
+def _evaluated(loss: Loss[S], scorer: S) -> tuple[float, Vector]:
+    """The loss of a scorer, and its gradients as a vector (n,)."""
+    value, gradients = loss(scorer)
+    slopes = np.asarray(getattr(gradients, "parameter_vector", gradients), np.float64)
+    if slopes.shape != scorer.parameter_vector.shape:
+        raise ShapeError(
+            f"loss must return the gradients of all parameters in one vector of shape "
+            f"{scorer.parameter_vector.shape}, got {slopes.shape}"
+        )
+    return float(value), slopes
+
+
+def _check_scorer(scorer: Any) -> None:
+    vector = getattr(scorer, "parameter_vector", None)
+    if not isinstance(vector, np.ndarray):  # that of a class is a property
+        hint = "; call the class to make one" if isinstance(scorer, type) else ""
+        if isinstance(scorer, str):
+            hint = f"; make_scorer({scorer!r}, ...) makes one"
+        raise OptionTypeError(
+            f"scorer must be a Scorer, a MultiHeadAttention or what else has a parameter_vector, "
+            f"got {scorer!r}{hint}"
+        )
+    if not vector.size:
+        raise ScorerConfigError(f"{scorer} has no parameters to learn")
+
+
+def _no_loss(loss: Any) -> str:
+    return f"loss must be a function of a scorer, or several of them, got {loss!r}"

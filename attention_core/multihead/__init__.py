@@ -1,0 +1,1 @@
+"""Multi-head attention: a layer of heads, each with a scorer."""

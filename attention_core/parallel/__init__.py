@@ -1,0 +1,1 @@
+"""Threads for blocks of work, and BLAS held to one thread meanwhile."""

@@ -1,0 +1,1 @@
+"""Names: what plugins offer, which of them wins, and how to look one up."""

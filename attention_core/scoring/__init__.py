@@ -1,0 +1,1 @@
+"""The contract of a scorer, its parameters, and calling one."""

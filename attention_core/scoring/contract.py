@@ -1,0 +1,158 @@
+"""Calling a scorer, and answering in its name for what it does wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attention_core.errors import AttentionCoreError, ScorerContractError
+from attention_core.scoring.scorer import ParameterGrads, Scorer
+
+__all__ = ["checked_call", "checked_vjp", "project"]
+
+Array = NDArray[Any]
+Shape = tuple[int, ...]
+
+
+def checked_call(scorer: Scorer, method: str, *arrays: Array) -> Array:
+    """What a method of a scorer returns: an array of the dtype it was given.
+
+    Raises
+    ------
+    ScorerContractError
+        When it fails, or returns anything else.
+    """
+    return _checked_array(scorer, method, _returned(scorer, method, *arrays), arrays[0].dtype)
+
+
+def checked_vjp(
+    scorer: Scorer,
+    method: str,
+    inputs: tuple[Array, ...],
+    grad: Array,
+    parameters: Mapping[str, Shape],
+    batch: Shape | None = None,
+) -> tuple[list[Array], ParameterGrads]:
+    """What a vector-Jacobian product returns: a gradient for each input, and for parameters.
+
+    Parameters
+    ----------
+    method
+        Its name, such as ``"score_vjp"``.
+    grad
+        The gradient with respect to what the method itself returned.
+    parameters
+        The shapes of the scorer's parameters.
+    batch
+        The batch axes that gradients of inputs may have instead of the input's own.
+
+    Returns
+    -------
+    grads
+        Each in the shape of its input: other batch axes are summed over.
+    parameter_grads
+        Gradients of some of the parameters.
+
+    Raises
+    ------
+    ScorerContractError
+        When it fails, or returns other shapes or dtypes, or unknown names.
+    """
+    answer = _returned(scorer, method, *inputs, grad)
+    if (
+        not isinstance(answer, tuple)
+        or len(answer) != len(inputs) + 1
+        or not isinstance(answer[-1], Mapping)
+    ):
+        raise ScorerContractError(
+            f"{scorer} returned {type(answer).__name__} from {method}; expected a tuple of "
+            f"{len(inputs)} gradients of inputs and a dict of parameters' gradients"
+        )
+    grads = []
+    for place, (own, array) in enumerate(zip(answer, inputs, strict=False)):
+        wider = array.shape if batch is None else (*batch, *array.shape[-2:])
+        source = f"{method}, place {place}"
+        found = _checked_grad(scorer, source, own, grad.dtype, array.shape, wider)
+        grads.append(summed_to(found, array.shape))
+    parameter_grads = {}
+    for name, own in answer[-1].items():
+        if name not in parameters:
+            raise ScorerContractError(
+                f"{scorer} returned a gradient of {name!r} from {method}, which is none of its "
+                f"parameters: {', '.join(parameters) or 'none'}"
+            )
+        own = np.asarray(own) if isinstance(own, np.generic) else own  # the sum of everything
+        source = f"{method}, parameter {name!r}"
+        parameter_grads[name] = _checked_grad(scorer, source, own, grad.dtype, parameters[name])
+    return grads, parameter_grads
+
+
+def project(scorer: Scorer, method: str, array: Array) -> Array:
+    """Queries or keys prepared by the scorer's method of that name: (..., n, D) -> (..., n, H).
+
+    Raises
+    ------
+    ScorerContractError
+        When it fails, or returns another dtype or other axes before the last.
+    """
+    if getattr(type(scorer), method) is getattr(Scorer, method):
+        return array
+    projected = checked_call(scorer, method, array)
+    if projected.shape[:-1] != array.shape[:-1]:
+        raise ScorerContractError(
+            f"{scorer} returned shape {projected.shape} from {method} for {array.shape}; "
+            f"expected ({', '.join(map(str, array.shape[:-1]))}, H)"
+        )
+    return projected
+
+
+def summed_to(array: Array, shape: Shape) -> Array:
+    """The gradient of what was broadcast from a shape with as many axes: summed over the rest."""
+    if array.shape == shape:
+        return array
+    axes = tuple(
+        axis for axis, (n, own) in enumerate(zip(array.shape, shape, strict=True)) if own == 1 != n
+    )
+    total: Array = array.sum(axis=axes, keepdims=True)
+    return total
+
+
+def _returned(scorer: Scorer, method: str, *arrays: Array) -> Any:
+    try:
+        return getattr(scorer, method)(*arrays)
+    except AttentionCoreError:
+        raise
+    except Exception as error:
+        shapes = ", ".join(str(array.shape) for array in arrays)
+        raise ScorerContractError(
+            f"{scorer} raised {type(error).__name__} in {method} for arrays of shape {shapes}: "
+            f"{error}"
+        ) from error
+
+
+def _checked_grad(
+    scorer: Scorer, source: str, grad: Any, dtype: np.dtype[Any], *shapes: Shape
+) -> Array:
+    found = _checked_array(scorer, source, grad, dtype)
+    if found.shape not in shapes:
+        raise ScorerContractError(
+            f"{scorer} returned shape {found.shape} from {source}; expected {shapes[0]}, "
+            f"the shape of what it is the gradient of"
+        )
+    return found
+
+
+def _checked_array(scorer: Scorer, source: str, result: Any, dtype: np.dtype[Any]) -> Array:
+    if not isinstance(result, np.ndarray):
+        raise ScorerContractError(
+            f"{scorer} returned {type(result).__name__} from {source}; expected an array"
+        )
+    if result.dtype != dtype:
+        raise ScorerContractError(
+            f"{scorer} returned dtype {result.dtype} from {source}; expected {dtype}, "
+            f"the dtype of its query; parameters and NumPy scalars must not widen it"
+        )
+    return result

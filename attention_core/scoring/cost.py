@@ -1,0 +1,58 @@
+"""Asking a scorer for the scores of a tile, and what they cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attention_core.arrays.matmul import matrix_product
+from attention_core.errors import ScorerContractError
+from attention_core.scoring.contract import checked_call
+from attention_core.scoring.scorer import InnerProductScorer, Scorer
+
+__all__ = ["is_product", "key_cost", "pair_cost", "score_tile", "temporaries"]
+
+Array = NDArray[Any]
+
+
+def is_product(scorer: Scorer) -> bool:
+    """Whether the score is one matrix product of what was projected."""
+    return type(scorer).score is InnerProductScorer.score
+
+
+def pair_cost(scorer: Scorer, features: int, value_features: int) -> float:
+    """Nanoseconds that one query-key pair takes on one core: a coarse estimate, from H and Dv."""
+    return features * scorer.cost_per_feature + value_features / 32 + 1.5
+
+
+def key_cost(features: int, value_features: int) -> float:
+    """Nanoseconds of reading a key and its value from memory."""
+    return (features + value_features) / 4
+
+
+def temporaries(scorer: Scorer, features: int) -> int:
+    """Elements that scoring a pair keeps in memory at once."""
+    return features if scorer.needs_small_tiles else 1
+
+
+def score_tile(scorer: Scorer, query: Array, key: Array, out: Array) -> None:
+    """Write the scores of prepared queries (..., l, H) and keys (..., s, H) to out (..., l, s).
+
+    Raises
+    ------
+    ScorerContractError
+        When the scorer fails, or returns another shape or dtype.
+    """
+    if is_product(scorer):
+        matrix_product(query, key.swapaxes(-1, -2), out)
+        return
+    scores = checked_call(scorer, "score", query, key)
+    expected = (*np.broadcast_shapes(query.shape[:-2], key.shape[:-2]), *out.shape[-2:])
+    if scores.shape != expected:
+        raise ScorerContractError(
+            f"{scorer} returned shape {scores.shape}; expected (..., L, S) = {expected} "
+            f"for query {query.shape}, key {key.shape}"
+        )
+    out[...] = scores  # a copy: what the scorer returned stays its own

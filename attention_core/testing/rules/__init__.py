@@ -1,0 +1,1 @@
+"""The rules a scorer is held to, by kind."""

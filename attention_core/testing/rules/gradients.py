@@ -1,0 +1,119 @@
+"""Rules about gradients, for scorers that offer them: they are those of the score."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attention_core import NotDifferentiableError, Scorer
+from attention_core.scoring.contract import checked_vjp
+from attention_core.testing.report import Violation
+from attention_core.testing.subject import Subject, require_equal, rule, scores_of
+
+__all__ = ["RULES"]
+
+Array = NDArray[Any]
+METHODS = ("project_query", "project_key", "score")
+NONE = "none are offered"
+
+
+@rule(
+    fix="return sums of grad times the derivatives of score from score_vjp, with a dict for the "
+    "parameters it uses; project_query_vjp and project_key_vjp likewise"
+)
+def gradients(subject: Subject) -> str | None:
+    """Gradients agree with finite differences, for queries, keys and every parameter."""
+    if not _are_offered(subject.scorer):
+        return NONE
+    query, key = subject.queries(2, 1, 5), subject.keys(1, 3, 7)
+    grad = subject.rng.standard_normal((2, 3, 5, 7))
+    for array in (query, key, grad):
+        array.flags.writeable = False
+    single = (array.astype(np.float32) for array in (query, key, grad))
+    _gradients(subject.scorer, *single)  # raises unless they keep their dtype
+    doubles = {name: array.astype(float) for name, array in subject.scorer.parameters.items()}
+    scorer = subject.scorer.with_parameters(doubles)
+    given = {"queries": query, "keys": key, **_labelled(scorer.parameters)}
+
+    def loss(given: dict[str, Array]) -> float:
+        parameters = {name: given[f"parameter {name!r}"] for name in doubles}
+        scores = scores_of(scorer.with_parameters(parameters), given["queries"], given["keys"])
+        return float((grad * scores).sum())
+
+    for what, gradient in _gradients(scorer, query, key, grad).items():
+        array = given[what]
+        direction = subject.rng.standard_normal(array.shape)
+        step = float(np.finfo(array.dtype).eps) ** (1 / 3)  # neither rounding nor curvature
+        ahead, behind = (
+            loss({**given, what: (array + size * direction).astype(array.dtype)})
+            for size in (step, -step)
+        )
+        difference, derivative = (ahead - behind) / (2 * step), float((gradient * direction).sum())
+        scale = 1 + float(np.abs(gradient * direction).sum())
+        if not abs(derivative - difference) <= 2 * step * scale:
+            raise Violation(
+                f"with respect to {what}, the derivative along a random direction is "
+                f"{derivative:.6g}; finite differences give {difference:.6g}"
+            )
+    return None
+
+
+@rule(fix="score_pairs_vjp must do for pairs what score_vjp does for tiles; or leave it out")
+def pair_gradients(subject: Subject) -> str | None:
+    """Gradients of pairs, for sparse masks, equal those of tiles."""
+    if not _are_offered(subject.scorer):
+        return NONE
+    scorer = subject.scorer
+    query, key = subject.project(subject.queries(6), subject.keys(6))  # (E, H)
+    grad = subject.rng.standard_normal(6)
+    shapes = {name: array.shape for name, array in scorer.parameters.items()}
+    grads, own = checked_vjp(scorer, "score_pairs_vjp", (query, key), grad, shapes)
+    *expected, by_name = Scorer.score_pairs_vjp(scorer, query, key, grad)
+    for name, array, other in zip(("queries", "keys"), grads, expected, strict=True):
+        require_equal(f"gradients of pairs with respect to {name}", array, other)
+    for name, array in by_name.items():
+        found = own.get(name, np.zeros(shapes[name]))
+        require_equal(f"gradients of pairs with respect to parameter {name!r}", found, array)
+    return None
+
+
+def _are_offered(scorer: Scorer) -> bool:
+    """Whether there are gradients; to define some products and not all is a mistake."""
+    try:
+        scorer.check_differentiable()
+    except NotDifferentiableError as error:
+        for each in type(scorer).__mro__:
+            if any(f"{method}_vjp" in vars(each) for method in METHODS):
+                raise Violation(str(error)) from None
+            if any(method in vars(each) for method in METHODS):
+                break  # products from further up belong to another score
+        return False
+    return True
+
+
+def _gradients(scorer: Scorer, query: Array, key: Array, grad: Array) -> dict[str, Array]:
+    """Gradients with respect to queries, keys and parameters, from those of the scores."""
+    shapes = {name: array.shape for name, array in scorer.parameters.items()}
+    with np.errstate(all="ignore"):
+        prepared = (scorer.project_query(query), scorer.project_key(key))
+        (of_query, of_key), own = checked_vjp(
+            scorer, "score_vjp", prepared, grad, shapes, grad.shape[:-2]
+        )
+        (of_query,), through_query = checked_vjp(
+            scorer, "project_query_vjp", (query,), of_query, shapes
+        )
+        (of_key,), through_key = checked_vjp(scorer, "project_key_vjp", (key,), of_key, shapes)
+    total = {name: np.zeros(shape, grad.dtype) for name, shape in shapes.items()}
+    for part in (own, through_query, through_key):
+        for name, array in part.items():
+            total[name] = total[name] + array
+    return {"queries": of_query, "keys": of_key, **_labelled(total)}
+
+
+def _labelled(parameters: dict[str, Array]) -> dict[str, Array]:
+    return {f"parameter {name!r}": array for name, array in parameters.items()}
+
+
+RULES = (gradients, pair_gradients)

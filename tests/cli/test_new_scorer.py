@@ -1,0 +1,136 @@
+"""``attention-core new-scorer``: what it writes works untouched, and it overwrites nothing."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import time
+import tomllib
+
+import fakes
+import pytest
+from fakes import SCORER, hooks
+from projects import ROOT, Environment, build
+from typer.testing import CliRunner
+
+import attention_core as ac
+from attention_core.cli.app import app
+from attention_core.registry import default
+
+install = fakes.install
+FILES = [
+    "README.md",
+    "pyproject.toml",
+    "src/attention_core_city_block/__init__.py",
+    "src/attention_core_city_block/hooks.py",
+    "src/attention_core_city_block/py.typed",
+    "src/attention_core_city_block/scorer.py",
+    "tests/test_city_block.py",
+]
+
+
+@pytest.fixture
+def run(install, tmp_path, monkeypatch):
+    """Run the command in an empty folder, with a registry of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(default, "_default", None)
+
+    def run(*arguments, code=0):
+        result = CliRunner().invoke(app, ["new-scorer", *arguments])
+        assert result.exit_code == code, result.output
+        return result
+
+    return run
+
+
+def written(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def test_it_writes_a_project_and_says_what_is_next(run, tmp_path):
+    output = run("city_block").stdout
+    project = tmp_path / "attention-core-city-block"
+    assert written(project) == FILES
+    first, *rest = output.splitlines()
+    assert sorted(first.partition(": ")[2].split(", ")) == FILES
+    assert rest == [
+        "next:",
+        "  cd attention-core-city-block",
+        "  python -m pip install -e '.[test]'",
+        "  python -m pytest",
+        "  attention-core check attention_core_city_block.hooks",
+    ]
+
+
+def test_names_are_as_the_conventions_say(run, tmp_path):
+    run("city_block")
+    project = tmp_path / "attention-core-city-block"
+    metadata = tomllib.loads((project / "pyproject.toml").read_text())["project"]
+    assert metadata["name"] == "attention-core-city-block"
+    assert metadata["entry-points"] == {
+        "attention_core": {"city_block": "attention_core_city_block.hooks"}
+    }
+    assert f"attention-core>={'.'.join(ac.__version__.split('.')[:2])}" in metadata["dependencies"]
+    assert "\nclass CityBlockScorer(Scorer):" in (project / FILES[5]).read_text()
+    assert not [p for p in FILES if re.search(r"\$\w", (project / p).read_text())]
+    assert all(len(line) <= 100 for p in FILES for line in (project / p).read_text().splitlines())
+
+
+def test_it_overwrites_nothing(run, tmp_path):
+    (tmp_path / "attention-core-city-block").mkdir()
+    assert run("city_block", code=2).stderr == (
+        "error: 'attention-core-city-block' exists already; nothing was written\n"
+    )
+    assert written(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["City", "city-block", "2d", "city block", "", "../city", "é"])
+def test_names_that_cannot_be_used(run, tmp_path, name):
+    assert run(name, code=2).stderr == (
+        f"error: scorer name {name!r} must be lower-case letters, digits and underscores, "
+        "beginning with a letter; the package will be called attention-core-NAME\n"
+    )
+    assert written(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["dot", "luong"])
+def test_bundled_names_are_taken(run, tmp_path, name):
+    assert run(name, code=2).stderr == (
+        f"error: scorer name {name!r} is taken by attention-core {ac.__version__}; choose another\n"
+    )
+    assert written(tmp_path) == []
+
+
+def test_the_names_of_other_plugins_are_taken(run, install):
+    install(hooks=hooks("name='rbf', factory='acme_attention.rbf:FakeScorer'"), rbf=SCORER)
+    assert run("rbf", code=2).stderr == (
+        "error: scorer name 'rbf' is taken by acme-attention 0.3; choose another\n"
+    )
+
+
+@pytest.mark.slow
+def test_the_project_passes_untouched_in_a_fresh_environment(run, tmp_path):
+    started = time.perf_counter()
+    run("city_block")
+    project = tmp_path / "attention-core-city-block"
+    for source in (ROOT, project):
+        build(source, tmp_path / "wheels", "-t", "wheel")
+    environment = Environment(tmp_path)
+    environment.install(*(tmp_path / "wheels").glob("*.whl"))
+
+    tests = environment.run("python", "-m", "pytest", "-c", project / "pyproject.toml", project)
+    assert re.search(r"= \d+ passed in ", tests)
+    for subject in ("attention_core_city_block.hooks", "city_block"):
+        report = environment.run("attention-core", "check", subject)
+        assert re.search(r"\n\d+ passed\n$", report)
+        assert "(attention-core-city-block 0.1.0)" in report
+    readme = (project / "README.md").read_text()
+    environment.run("python", "-W", "error", "-m", "doctest", project / "README.md")
+    (attend,) = re.findall(r"^attention-core (attend .*)$", readme, flags=re.MULTILINE)
+    environment.run("python", "-c", """
+import numpy as np
+np.savez("arrays.npz", query=np.eye(3), key=np.eye(3), value=np.eye(3))
+""")  # fmt: skip
+    environment.run("attention-core", *shlex.split(attend))
+    assert (environment.folder / "context.npy").exists()
+    assert time.perf_counter() - started < 120

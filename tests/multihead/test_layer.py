@@ -1,0 +1,807 @@
+"""Multi-head attention: what it computes, its gradients, and the layers of torch and Keras."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse
+
+import attention_core as ac
+from attention_core.multihead.layout import LAYOUT
+
+B, L, S, EQ, EK, EV, EO = 2, 5, 7, 6, 5, 4, 3
+N, DQ, DK, DV = 4, 3, 3, 2
+
+
+def scorers_of(kind: str) -> Any:
+    """For every head: one name, a learned scorer that is shared, or different ones."""
+    general = ac.make_scorer("general", query_dim=DQ, key_dim=DK, rng=1)
+    additive = ac.make_scorer("additive", query_dim=DQ, key_dim=DK, hidden_dim=4, rng=2)
+    return {
+        "one": "scaled_dot",
+        "shared": general,
+        "different": [additive, "scaled_dot", general, additive],
+    }[kind]
+
+
+def make_layer(
+    kind: str = "one", key_heads: int = N, biases: bool = True, **options: Any
+) -> ac.MultiHeadAttention:
+    rng = np.random.default_rng(3)
+    sizes = {"Eq": EQ, "Ek": EK, "Ev": EV, "Eo": EO, "N": N, "M": key_heads}
+    sizes |= {"Dq": DQ, "Dk": DK, "Dv": DV}
+    arrays = {
+        name: rng.standard_normal([sizes[axis] for axis in axes])
+        for name, axes in LAYOUT.items()
+        if biases or name.endswith("weight")
+    }
+    return ac.MultiHeadAttention(**arrays, scorer=scorers_of(kind), **options)
+
+
+def make_inputs(rng: Any, batch: tuple[int, ...] = (B,)) -> list[Any]:
+    return [rng.standard_normal((*batch, *shape)) for shape in [(L, EQ), (S, EK), (S, EV)]]
+
+
+def score(scorer: Any, query: Any, key: Any) -> float:
+    """One score, from the formula."""
+    p = scorer.parameters
+    if "weight" in p:
+        return query @ p["weight"] @ key
+    if "score_weight" in p:
+        return p["score_weight"] @ np.tanh(query @ p["query_weight"] + key @ p["key_weight"])
+    return query @ key / np.sqrt(DQ)
+
+
+def oracle(
+    layer: Any, query: Any, key: Any, value: Any, allowed: Any = True, bias: Any = 0.0
+) -> tuple[Any, Any]:
+    """Output and weights, head by head; mask and bias broadcast to (B, N, L, S)."""
+    p = dict.fromkeys(LAYOUT, 0.0) | layer.parameters
+    allowed = np.broadcast_to(allowed, (B, N, L, S))
+    bias = np.broadcast_to(bias, (B, N, L, S))
+    output = np.zeros((B, L, EO)) + p["output_bias"]
+    weights = np.zeros((B, N, L, S))
+    for b in range(B):
+        for h, scorer in enumerate(layer.scorers):
+            g = h * layer.key_heads // N
+            q = query[b] @ p["query_weight"][:, h] + (p["query_bias"] + np.zeros((N, DQ)))[h]
+            shape = (layer.key_heads, 1)
+            k = key[b] @ p["key_weight"][:, g] + (p["key_bias"] + np.zeros(shape))[g]
+            v = value[b] @ p["value_weight"][:, g] + (p["value_bias"] + np.zeros(shape))[g]
+            for i in range(L):
+                seen = [j for j in range(S) if allowed[b, h, i, j]]
+                if seen:
+                    scores = np.array([score(scorer, q[i], k[j]) + bias[b, h, i, j] for j in seen])
+                    exponentials = np.exp(scores - scores.max())
+                    weights[b, h, i, seen] = exponentials / exponentials.sum()
+            output[b] += weights[b, h] @ v @ p["output_weight"][h]
+    return output, weights
+
+
+def assert_close(found: Any, wanted: Any, tolerance: float = 1e-12) -> None:
+    assert np.shape(found) == np.shape(wanted)
+    np.testing.assert_allclose(found, wanted, rtol=tolerance, atol=tolerance)
+
+
+# -------------------------------------------------------------------------------- what it computes
+
+
+@pytest.mark.parametrize("biases", [True, False])
+@pytest.mark.parametrize("key_heads", [1, 2, N])
+@pytest.mark.parametrize("kind", ["one", "shared", "different"])
+def test_it_computes_what_the_loops_do(kind, key_heads, biases, rng):
+    layer, inputs = make_layer(kind, key_heads, biases), make_inputs(rng)
+    result = layer(*inputs)
+    output, weights = oracle(layer, *inputs)
+    assert_close(result.output, output)
+    assert_close(result.weights, weights)
+
+
+MASKS = {
+    "pairs": lambda rng: rng.random((L, S)) < 0.6,
+    "items": lambda rng: rng.random((B, 1, L, S)) < 0.6,
+    "heads": lambda rng: rng.random((N, L, S)) < 0.6,
+    "all": lambda rng: rng.random((B, N, L, S)) < 0.6,
+    "keys": lambda rng: rng.random((B, 1, 1, S)) < 0.6,
+}
+
+
+@pytest.mark.parametrize("given", ["array", "function"])
+@pytest.mark.parametrize("which", MASKS)
+@pytest.mark.parametrize("kind", ["one", "different"])
+def test_masks_and_biases_are_those_of_the_heads(kind, which, given, rng):
+    layer, inputs = make_layer(kind, 2), make_inputs(rng)
+    mask = MASKS[which](rng)
+    bias = rng.standard_normal(mask.shape)
+    wanted = oracle(layer, *inputs, mask, bias)
+    if given == "function":  # elementwise in the positions it is given
+
+        def at(array):
+            rows, columns = (n > 1 for n in array.shape[-2:])
+            return lambda i, j: array[..., i if rows else 0, j if columns else 0]
+
+        mask, bias = at(mask), at(bias)
+    result = layer(*inputs, mask=mask, bias=bias)
+    assert_close(result.output, wanted[0])
+    assert_close(result.weights, wanted[1])
+
+
+@pytest.mark.parametrize("kind", ["one", "different"])
+def test_a_sparse_mask_is_that_of_every_head(kind, rng):
+    layer, inputs = make_layer(kind, 2), make_inputs(rng)
+    allowed = rng.random((L, S)) < 0.4
+    result = layer(*inputs, mask=scipy.sparse.csr_array(allowed))
+    output, weights = oracle(layer, *inputs, allowed)
+    assert_close(result.output, output)
+    assert scipy.sparse.issparse(result.weights)
+    assert_close(result.weights.toarray(), weights)
+
+
+@pytest.mark.parametrize("per_head", [False, True])
+@pytest.mark.parametrize("kind", ["one", "different"])
+def test_lengths_and_offsets_are_one_per_item_or_one_per_item_and_head(kind, per_head, rng):
+    shape = (B, N) if per_head else (B, 1)
+    keys, queries = rng.integers(1, S + 1, shape), rng.integers(1, L + 1, shape)
+    offset = rng.integers(0, 3, shape)
+    i, j = np.arange(L)[:, None], np.arange(S)
+    keys_, queries_, offset_ = (array[..., None, None] for array in (keys, queries, offset))
+    allowed = (j < keys_) & (i < queries_) & (j <= i + offset_)
+    inputs = make_inputs(rng)
+    if not per_head:
+        keys, queries, offset = keys[:, 0], queries[:, 0], offset[:, 0]
+    wanted, _ = oracle(make_layer(kind), *inputs, allowed)
+    lengths = {"key_lengths": keys, "query_lengths": queries}
+    now = make_layer(kind, is_causal=True)(*inputs, **lengths, query_offset=offset)
+    always = make_layer(kind, is_causal=True, query_offset=offset)(*inputs, **lengths)
+    assert_close(now.output, wanted)
+    assert_close(always.output, wanted)
+
+
+def test_options_are_those_of_attention(rng):
+    inputs = make_inputs(rng)
+    i, j = np.arange(L)[:, None], np.arange(S)
+    found = make_layer(window=(1, 2), softcap=1e6, tile=(2, 3), workers=2)(*inputs)
+    wanted, _ = oracle(make_layer(), *inputs, (j >= i - 1) & (j <= i + 2))
+    assert_close(found.output, wanted, 1e-9)
+    capped = make_layer(softcap=0.5)(*inputs)
+    assert np.abs(capped.attention[0].scores).max() <= 0.5
+
+
+def test_packed_sequences_are_attended_to_alone(rng):
+    layer, (query, key, value) = make_layer("different"), make_inputs(rng, ())
+    packed = layer(query, key, value, mask=ac.Packing([0, 2, 5], [0, 3, 7])).output
+    assert_close(packed[2:], layer(query[2:], key[3:], value[3:]).output)
+
+
+@pytest.mark.parametrize("given", ["to the call", "to the layer"])
+@pytest.mark.parametrize(
+    "offsets", [(1, 0, 2), (1, 0, 2, 0)], ids=["3 sequences", "as many as heads"]
+)
+@pytest.mark.parametrize("kind", ["one", "different"])
+def test_packed_sequences_have_an_offset_each(kind, offsets, given, rng):
+    lengths = [2, 1, 2, 1][: len(offsets)], [2, 3, 2, 4][: len(offsets)]
+    packing = ac.Packing.from_lengths(*lengths)
+    starts = packing.query_starts, packing.key_starts
+    query, key, value = (
+        rng.standard_normal((sum(rows), features))
+        for rows, features in zip([lengths[0], lengths[1], lengths[1]], [EQ, EK, EV], strict=True)
+    )
+    always, now = {}, {"query_offset": np.array(offsets)}
+    if given == "to the layer":
+        always, now = now, always
+    result = make_layer(kind, is_causal=True, **always)(query, key, value, mask=packing, **now)
+    grad = rng.standard_normal(result.output.shape)
+    found = result.vjp(grad)
+    layer = make_layer(kind, is_causal=True)
+    total = np.zeros_like(layer.parameter_vector)
+    for n, offset in enumerate(offsets):
+        own, seen = (slice(*each[n : n + 2]) for each in starts)
+        alone = layer(query[own], key[seen], value[seen], query_offset=offset)
+        assert_close(result.output[own], alone.output)
+        gradients = alone.vjp(grad[own])
+        assert_close(found.query[own], gradients.query)
+        assert_close(found.key[seen], gradients.key)
+        assert_close(found.value[seen], gradients.value)
+        total += gradients.parameter_vector
+    assert_close(found.parameter_vector, total)
+
+
+def test_heads_with_one_scorer_attend_in_one_call(rng):
+    result = make_layer("different")(*make_inputs(rng))
+    assert [group.heads for group in result.groups] == [(0, 3), (1,), (2,)]
+    assert [each.entropy.shape for each in result.attention] == [(B, 2, L), (B, 1, L), (B, 1, L)]
+    assert len(make_layer("one")(*make_inputs(rng)).attention) == 1
+
+
+def test_batch_axes_broadcast(rng):
+    layer = make_layer("different", 2)
+    query, key, value = make_inputs(rng)
+    found = layer(query, key[0], value[:1])
+    wanted = layer(query, key[[0, 0]], value[[0, 0]])
+    assert_close(found.output, wanted.output)
+    grad = rng.standard_normal(found.output.shape)
+    one, all_ = found.vjp(grad), wanted.vjp(grad)
+    assert_close(one.key, all_.key.sum(0))
+    assert_close(one.value, all_.value.sum(0, keepdims=True))
+
+
+@pytest.mark.parametrize(("queries", "keys"), [(0, S), (L, 0), (0, 0)])
+def test_nothing_gives_the_output_bias(queries, keys, rng):
+    layer, (query, key, value) = make_layer("different"), make_inputs(rng)
+    result = layer(query[:, :queries], key[:, :keys], value[:, :keys])
+    bias = layer.parameters["output_bias"]
+    assert_close(result.output, np.broadcast_to(bias, (B, queries, EO)))
+    gradients = result.vjp(np.ones_like(result.output))
+    assert gradients.key.shape == (B, keys, EK)
+    assert not gradients.query.any()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_the_inputs_decide_the_dtype(dtype, rng):
+    layer, inputs = make_layer("different"), make_inputs(rng)
+    narrow = [array.astype(dtype) for array in inputs]
+    result = layer(*narrow)
+    assert result.output.dtype == result.weights.dtype == dtype
+    tolerance = 30 * float(np.finfo(dtype).eps)
+    assert_close(result.output.astype(float), oracle(layer, *inputs)[0], tolerance * 4)
+    gradients = result.vjp(np.ones((B, L, EO)))
+    assert {gradients.query.dtype, gradients.key.dtype, gradients.value.dtype} == {np.dtype(dtype)}
+    assert {array.dtype for array in gradients.parameters.values()} == {np.dtype(np.float64)}
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_masked_reaches_nothing(bad, rng):
+    layer, (query, key, value) = make_layer("different", 2), make_inputs(rng)
+    options = {"key_lengths": S - 1, "query_lengths": L - 1}
+    clean = layer(query, key, value, **options)
+    wanted = clean.vjp(np.ones((B, L, EO)))
+    for array in (query, key, value):
+        array[:, -1] = bad
+    result = layer(query, key, value, **options)
+    assert_close(result.output, clean.output)
+    found = result.vjp(np.ones((B, L, EO)))
+    for one, other in zip(
+        [*found[:3], found.parameter_vector], [*wanted[:3], wanted.parameter_vector], strict=True
+    ):
+        assert_close(one, other)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("kind", ["one", "different"])
+def test_a_gradient_where_all_is_masked_reaches_the_output_bias_alone(kind, bad, rng):
+    layer, inputs = make_layer(kind, 2), make_inputs(rng)
+    result = layer(*inputs, query_lengths=L - 1)
+    grad = rng.standard_normal((B, L, EO))
+    wanted = result.vjp(grad)
+    grad[:, -1] = bad
+    found = result.vjp(grad)
+    assert not np.isfinite(found.parameters["output_bias"]).any()
+    for one, other in zip(found[:3], wanted[:3], strict=True):
+        assert_close(one, other)
+    for name, array in wanted.parameters.items():
+        if name != "output_bias":
+            assert_close(found.parameters[name], array)
+
+
+def test_a_gradient_of_nan_where_something_is_seen_reaches_every_weight(rng):
+    layer, inputs = make_layer(), make_inputs(rng)
+    grad = rng.standard_normal((B, L, EO))
+    grad[0, 0] = np.nan
+    found = layer(*inputs).vjp(grad)
+    for name in LAYOUT:
+        assert np.isnan(found.parameters[name]).any(), name
+    assert np.isfinite(found.query[:, 1:]).all()
+
+
+# --------------------------------------------------------------------------------------- gradients
+
+
+def named(gradients: ac.Gradients) -> dict[str, Any]:
+    return {
+        "query": gradients.query, "key": gradients.key, "value": gradients.value,
+        "bias": gradients.bias, **gradients.parameters,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("which", ["pairs", "heads", "all"])
+@pytest.mark.parametrize("key_heads", [1, 2, N])
+@pytest.mark.parametrize("kind", ["one", "shared", "different"])
+def test_gradients_are_slopes(kind, key_heads, which, rng):
+    layer = make_layer(kind, key_heads, is_causal=True, query_offset=3, softcap=4.0)
+    query, key, value = make_inputs(rng)
+    mask = MASKS[which](rng)
+    at = {"query": query, "key": key, "value": value, "bias": rng.standard_normal(mask.shape)}
+    at |= layer.parameters
+    grad = rng.standard_normal((B, L, EO))
+
+    def loss(point):
+        inputs = [point[name] for name in ("query", "key", "value")]
+        changed = layer.with_parameters({name: point[name] for name in layer.parameters})
+        return changed(*inputs, mask=mask, bias=point["bias"])
+
+    found = named(loss(at).vjp(grad))
+    assert set(found) == set(at)
+    for name, array in at.items():
+        assert found[name].shape == array.shape
+        direction = rng.standard_normal(array.shape)
+        step = 1e-5
+        up, down = (
+            (loss(at | {name: array + sign * direction}).output * grad).sum()
+            for sign in (step, -step)
+        )
+        slope = (found[name] * direction).sum()
+        size = np.abs(found[name] * direction).sum()
+        assert abs((up - down) / (2 * step) - slope) <= 1e-7 * (size + 1), name
+
+
+def test_a_bias_that_is_a_function_has_no_gradient(rng):
+    result = make_layer("different")(*make_inputs(rng), bias=lambda i, j: (i - j) / 10)
+    assert result.vjp(np.ones((B, L, EO))).bias is None
+
+
+def test_a_scorer_of_several_heads_has_the_sum_of_their_gradients(rng):
+    general, inputs = scorers_of("shared"), make_inputs(rng)
+    arrays = make_layer().parameters
+    grad = rng.standard_normal((B, L, EO))
+    shared = ac.MultiHeadAttention(**arrays, scorer=general)(*inputs).vjp(grad).parameters
+    copies = [ac.make_scorer("general", weight=general.weight) for _ in range(N)]
+    apart = ac.MultiHeadAttention(**arrays, scorer=copies)(*inputs).vjp(grad).parameters
+    assert list(apart)[-N:] == [f"heads.{h}.weight" for h in range(N)]
+    assert_close(shared["heads.0.weight"], sum(apart[f"heads.{h}.weight"] for h in range(N)))
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_the_number_of_workers_changes_no_bit(workers, rng):
+    query, key, value = (rng.standard_normal((2, 700, 32)) for _ in range(3))
+    scorer = ["scaled_dot", "dot", "dot", "scaled_dot"]
+    results = [
+        ac.MultiHeadAttention.initialize(
+            32, heads=4, key_heads=2, biases=True, scorer=scorer, rng=0, workers=count
+        )(query, key, value)
+        for count in (1, workers)
+    ]
+    np.testing.assert_array_equal(*(result.output for result in results))
+    one, other = (result.vjp(query) for result in results)
+    np.testing.assert_array_equal(one.query, other.query)
+    np.testing.assert_array_equal(one.parameter_vector, other.parameter_vector)
+
+
+def test_a_scorer_without_gradients_is_named(rng):
+    class Plain(ac.Scorer):
+        def score(self, query, key):
+            return query @ key.swapaxes(-1, -2)
+
+    layer = ac.MultiHeadAttention(**make_layer().parameters, scorer=["dot"] * 3 + [Plain()])
+    with pytest.raises(ac.NotDifferentiableError, match=r"^scorer Plain has no gradients"):
+        layer(*make_inputs(rng)).vjp(np.ones((B, L, EO)))
+
+
+@pytest.mark.slow
+def test_a_backward_pass_needs_little_memory():
+    code = """
+        import resource
+        import numpy as np
+        import attention_core as ac
+        x = np.random.default_rng(0).standard_normal((8192, 64)).astype("f4")
+        layer = ac.MultiHeadAttention.initialize(64, heads=4, rng=0, workers=2)
+        layer(x[:8], x[:8], x[:8]).vjp(x[:8])
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        layer(x, x, x).vjp(x)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    """  # the weights alone have 1 GiB
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes, or KiB
+    assert int(run_python(code)) * unit < 128 * 2**20
+
+
+def run_python(code: str, *arguments: str, **environment: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), *arguments],
+        capture_output=True, text=True, check=True, env=os.environ | environment,
+    ).stdout  # fmt: skip
+
+
+# -------------------------------------------------------------------------------------- parameters
+
+
+def test_parameters_are_named_after_the_first_head_that_has_them():
+    layer = make_layer("different")
+    assert list(layer.parameters) == [
+        *LAYOUT, "heads.0.query_weight", "heads.0.key_weight", "heads.0.score_weight",
+        "heads.2.weight",
+    ]  # fmt: skip
+
+
+def test_parameters_are_replaced_and_scorers_stay_shared():
+    layer = make_layer("different", is_causal=True)
+    changed = layer.with_parameter_vector(layer.parameter_vector + 1)
+    for name, array in layer.parameters.items():
+        assert_close(changed.parameters[name], array + 1)
+    assert changed.scorers[0] is changed.scorers[3]
+    assert changed.scorers[1] is layer.scorers[1]
+    assert all(group.attention.is_causal for group in changed.groups)
+
+
+def test_parameters_are_kept_in_files(tmp_path):
+    from attention_core.parameter_files import read_arrays, write_arrays
+
+    layer = make_layer("different")
+    write_arrays(
+        tmp_path / "layer.npz", layer.with_parameters({"output_bias": [7, 8, 9]}).parameters
+    )
+    loaded = layer.with_parameters(read_arrays(tmp_path / "layer.npz"))
+    assert_close(loaded.parameters["output_bias"], [7.0, 8.0, 9.0])
+
+
+@pytest.mark.parametrize("make", ["itself", "from_keras"])
+def test_a_layer_copies_what_it_is_given(make):
+    arrays = make_layer().parameters
+    given = {name: array.copy() for name, array in arrays.items()}
+    if make == "itself":
+        layer = ac.MultiHeadAttention(**given)
+    else:
+        in_order = [
+            given[f"{name}_{part}"]
+            for name in ("query", "key", "value", "output")
+            for part in ("weight", "bias")
+        ]
+        layer = ac.MultiHeadAttention.from_keras(in_order)
+    for array in given.values():
+        array += 1
+    for name, array in arrays.items():
+        assert_close(layer.parameters[name], array)
+
+
+def test_first_weights_follow_from_the_seed():
+    layers = [
+        ac.MultiHeadAttention.initialize(
+            6, heads=2, key_dim=5, value_dim=4, output_dim=3, head_dim=7, key_heads=1, biases=True,
+            rng=seed,
+        )
+        for seed in (0, 0, 1)
+    ]  # fmt: skip
+    shapes = [array.shape for array in layers[0].parameters.values()]
+    assert shapes == [(6, 2, 7), (5, 1, 7), (4, 1, 7), (2, 7, 3), (2, 7), (1, 7), (1, 7), (3,)]
+    vectors = [layer.parameter_vector for layer in layers]
+    np.testing.assert_array_equal(vectors[0], vectors[1])
+    assert (vectors[0] != vectors[2]).any()
+    assert np.abs(layers[0].parameters["query_weight"]).max() <= (6 / (6 + 14)) ** 0.5
+    assert np.abs(layers[0].parameters["output_weight"]).max() <= (6 / (14 + 3)) ** 0.5
+
+
+def test_it_shows_its_heads():
+    assert repr(make_layer("one", 2)) == (
+        "MultiHeadAttention(heads=4, key_heads=2, "
+        "scorer 'scaled_dot' (attention-core 0.1.0) for (0, 1, 2, 3))"
+    )
+
+
+# ------------------------------------------------------------------------------------------ errors
+
+
+def weights(**changes: Any) -> dict[str, Any]:
+    return make_layer().parameters | changes
+
+
+def torch_state(**changes: Any) -> dict[str, Any]:
+    state = {"in_proj_weight": np.ones((12, 4)), "out_proj.weight": np.ones((4, 4)), **changes}
+    return {name: array for name, array in state.items() if array is not None}
+
+
+Layer = ac.MultiHeadAttention
+ERRORS = [
+    (lambda: Layer(**weights(query_weight=np.ones((6, 12)))), ac.ShapeError,
+     "query_weight must have shape (Eq, N, Dq), got (6, 12)"),
+    (lambda: Layer(**weights(output_weight=np.ones((4, 3, 3)))), ac.ShapeError,
+     "output_weight must have shape (N, Dv, Eo) = (4, 2, Eo), got (4, 3, 3)"),
+    (lambda: Layer(**weights(query_bias=np.ones(12))), ac.ShapeError,
+     "query_bias must have shape (N, Dq) = (4, 3), got (12,)"),
+    (lambda: Layer(**weights(key_weight=1j * np.ones((5, 4, 3)))), ac.DTypeError,
+     "key_weight must hold real numbers (float16, bfloat16, float32, float64 or integers), "
+     "got dtype complex128"),
+    (lambda: Layer(np.ones((6, 4, 2)), *np.ones((2, 6, 3, 2)), np.ones((4, 2, 6))), ac.ShapeError,
+     "N = 4 heads cannot share M = 3 heads of keys and values: N must be a multiple of M"),
+    (lambda: Layer(**weights(), scorer=["dot", "dot"]), ac.OptionError,
+     "scorer must be one for all 4 heads, or 4 of them, got 2"),
+    (lambda: Layer(**weights(), scorer=None), ac.OptionTypeError,
+     "scorer must be a name, a mapping with a 'name', a Scorer, or a sequence of one for each "
+     "head, got None"),
+    (lambda: Layer(**weights(), softcap=-1.0), ac.OptionError,
+     "softcap must be positive and finite, or None for no cap, got -1.0"),
+    (lambda: Layer(**weights(), scorer={"name": "general", "weight": np.ones((4, 4))}),
+     ac.ShapeError,
+     "scorer 'general' (attention-core 0.1.0) has weights for (Dq, Dk) = (4, 4), got query "
+     "(..., L, 3) and key (..., S, 3)"),
+    (lambda: Layer.initialize(6, heads=4, rng=0), ac.OptionError,
+     "query_dim must be a multiple of heads, or give head_dim; got query_dim 6 and 4 heads"),
+    (lambda: Layer.initialize(6, heads=2, key_heads=0, rng=0), ac.OptionError,
+     "key_heads must be an integer of at least 1, got 0"),
+    (lambda: Layer.initialize(8, heads=0, rng=0), ac.OptionError,
+     "heads must be an integer of at least 1, got 0"),
+    *((lambda heads=heads: Layer.initialize(8, heads=heads, rng=0), ac.OptionTypeError,
+       f"heads must be an integer of at least 1, got {heads!r}")
+      for heads in (2.0, "2", True, None)),
+    *((lambda name=name: Layer.initialize(**{"query_dim": 8, "heads": 2, "rng": 0, name: 1.5}),
+       ac.OptionTypeError, f"{name} must be an integer of at least 1, got 1.5")
+      for name in ("query_dim", "key_dim", "value_dim", "output_dim", "head_dim", "key_heads")),
+    (lambda: Layer.initialize(8, heads=2, rng=-1), ac.OptionError,
+     "rng must be a seed, an integer of at least 0, or a numpy.random.Generator, got -1"),
+    (lambda: Layer.initialize(8, heads=2, rng="a"), ac.OptionTypeError,
+     "rng must be a seed, an integer of at least 0, or a numpy.random.Generator, got 'a'"),
+    (lambda: Layer.initialize(8, heads=2, rng=0, causal=True), ac.OptionError,
+     "no attention option 'causal'; did you mean 'is_causal'?; options: is_causal, query_offset, "
+     "softcap, tile, window, workers"),
+    (lambda: make_layer().with_parameters({"output_bias": [[1], [2, 3]]}), ac.ScorerConfigError,
+     "multi-head attention: parameter 'output_bias' has shape (3,), got nested lists of different "
+     "lengths"),
+    (lambda: small().with_parameter_vector(np.ones(3)), ac.ScorerConfigError,
+     "multi-head attention has 4 numbers in its parameters, got a vector of shape (3,)"),
+    (lambda: small().with_parameter_vector([[1], [2, 3]]), ac.ScorerConfigError,
+     "multi-head attention has 4 numbers in its parameters, got nested lists of different lengths"),
+    (lambda: small().with_parameter_vector(np.ones(4) * 1j), ac.ScorerConfigError,
+     "multi-head attention has real numbers in its parameters, got a vector of dtype complex128"),
+    (lambda: small().with_parameter_vector([None] * 4), ac.ScorerConfigError,
+     "multi-head attention has real numbers in its parameters, got a vector of dtype object"),
+    (lambda: make_layer().with_parameters({"query_wieght": 1}), ac.ScorerConfigError,
+     "multi-head attention has no parameter 'query_wieght'; did you mean 'query_weight'?; it has: "
+     + ", ".join(LAYOUT)),
+    (lambda: make_layer()(*np.ones((3, B, L, 9))), ac.ShapeError,
+     "query must have shape (..., L, Eq) with Eq = 6, got (2, 5, 9)"),
+    (lambda: make_layer()(np.ones(6), np.ones((S, EK)), np.ones((S, EV))), ac.ShapeError,
+     "query must have shape (..., L, Eq) with Eq = 6, got (6,)"),
+    (lambda: make_layer()(np.ones((L, EQ)), np.ones((S, EK)), np.ones((L, EV))), ac.ShapeError,
+     "key (..., S, Dk) and value (..., S, Dv) must agree on S, got key (7, 5) and value (5, 4)"),
+    (lambda: call(mask=np.ones((B, L, S), bool)), ac.ShapeError,
+     "mask must broadcast to (..., N, L, S) with N = 4 heads, got (2, 5, 7); one per batch item "
+     "needs an axis for the heads, mask[..., None, :, :]"),
+    (lambda: call(key_lengths=np.ones((B, 3), int)), ac.ShapeError,
+     "key_lengths must hold one integer, one per batch item, or one per batch item and head, "
+     "with 4 heads; got shape (2, 3)"),
+    (lambda: call().vjp(np.ones((B, L, 1))), ac.ShapeError,
+     "grad_output must have the shape of the output, (2, 5, 3), got (2, 5, 1)"),
+    (lambda: Layer.from_torch(torch_state(bias_k=1), heads=2), ac.OptionError,
+     "state: no place for 'bias_k' of torch; known: in_proj_weight, q_proj_weight, k_proj_weight, "
+     "v_proj_weight, in_proj_bias, out_proj.weight, out_proj.bias"),
+    (lambda: Layer.from_torch(torch_state(in_proj_weight=None), heads=2), ac.OptionError,
+     "state: 'in_proj_weight' is missing; got out_proj.weight"),
+    (lambda: Layer.from_torch(torch_state(q_proj_weight=np.ones((4, 4))), heads=2), ac.OptionError,
+     "state: 'in_proj_weight' holds what 'q_proj_weight' holds, too; leave one or the other out"),
+    (lambda: Layer.from_torch(
+        torch_state(k_proj_weight=np.ones((4, 4)), v_proj_weight=np.ones((4, 4))), heads=2),
+     ac.OptionError,
+     "state: 'in_proj_weight' holds what 'k_proj_weight', 'v_proj_weight' hold, too; leave one or "
+     "the other out"),
+    (lambda: Layer.from_torch(
+        torch_state(in_proj_weight=None, k_proj_weight=np.ones((4, 4))), heads=2),
+     ac.OptionError, "state: 'q_proj_weight' is missing; got out_proj.weight, k_proj_weight"),
+    (lambda: Layer.from_torch(torch_state(), heads=3), ac.ShapeError,
+     "out_proj.weight must have shape (E, E) with E a multiple of 3 heads, got (4, 4)"),
+    (lambda: Layer.from_torch(torch_state(), heads=0), ac.OptionError,
+     "heads must be an integer of at least 1, got 0"),
+    (lambda: Layer.from_torch(torch_state(), heads="2"), ac.OptionTypeError,
+     "heads must be an integer of at least 1, got '2'"),
+    (lambda: Layer.from_torch(torch_state(**{"out_proj.weight": 1.0}), heads=2), ac.ShapeError,
+     "out_proj.weight must have shape (E, E) with E a multiple of 2 heads, got ()"),
+    (lambda: Layer.from_torch(make_layer(), heads=2), ac.OptionTypeError,
+     "state must be a mapping of names to arrays, as module.state_dict() returns, "
+     "got a MultiHeadAttention"),
+    (lambda: Layer.from_keras(make_layer()), ac.OptionTypeError,
+     "weights must be a list of arrays, as layer.get_weights() returns, got a MultiHeadAttention"),
+    (lambda: Layer.from_torch(torch_state(in_proj_bias=np.ones(4)), heads=2), ac.ShapeError,
+     "in_proj_bias must have shape (12,), got (4,)"),
+    (lambda: Layer.from_torch(
+        torch_state(in_proj_weight=None, **dict.fromkeys(
+            ("q_proj_weight", "k_proj_weight", "v_proj_weight"), np.ones((3, 4)))), heads=2),
+     ac.ShapeError, "q_proj_weight must have shape (4, in), got (3, 4)"),
+    (lambda: Layer.from_keras([1, 2]), ac.OptionError,
+     "weights must be the 4 kernels, or the 4 kernels each with its bias, in the order query, "
+     "key, value, output; got 2 arrays"),
+]  # fmt: skip
+
+
+def small() -> Any:
+    return Layer.initialize(1, heads=1, rng=0)
+
+
+def call(**options: Any) -> Any:
+    rng = np.random.default_rng(0)
+    return make_layer("different")(*make_inputs(rng), **options)
+
+
+@pytest.mark.parametrize(("do", "kind", "text"), ERRORS, ids=range(len(ERRORS)))
+def test_errors_say_what_is_wrong(do, kind, text):
+    with pytest.raises(kind) as caught:
+        do()
+    assert type(caught.value) is kind
+    assert str(caught.value) == text
+
+
+# ------------------------------------------------------------------------------------ other layers
+
+
+TORCH = {
+    "plain": {},
+    "without biases": {"bias": False},
+    "other dimensions": {"kdim": 5, "vdim": 3},
+}
+
+
+@pytest.mark.parametrize("masked", ["nothing", "padding", "pairs", "added"])
+@pytest.mark.parametrize("form", TORCH)
+def test_it_is_the_layer_of_torch(form, masked, rng):
+    torch = pytest.importorskip("torch")
+    options = TORCH[form]
+    peer = torch.nn.MultiheadAttention(8, 4, batch_first=True, dtype=torch.float64, **options)
+    state = {
+        name: torch.tensor(rng.standard_normal(array.shape))
+        for name, array in peer.state_dict().items()
+    }
+    peer.load_state_dict(state)
+    shapes = [(B, L, 8), (B, S, options.get("kdim", 8)), (B, S, options.get("vdim", 8))]
+    inputs = [rng.standard_normal(shape) for shape in shapes]
+    grad = rng.standard_normal((B, L, 8))
+    theirs, ours = {}, {}
+    if masked == "padding":
+        padding = np.arange(S) >= np.array([[S], [3]])
+        theirs, ours = {"key_padding_mask": padding}, {"mask": ~padding[:, None, None, :]}
+    elif masked == "pairs":
+        forbidden = np.triu(np.ones((L, S), bool), 2)
+        theirs, ours = {"attn_mask": forbidden}, {"mask": ~forbidden}
+    elif masked == "added":
+        added = rng.standard_normal((L, S))
+        theirs, ours = {"attn_mask": added}, {"bias": added}
+    tensors = [torch.tensor(array, requires_grad=True) for array in inputs]
+    wanted, weights = peer(*tensors, **{name: torch.as_tensor(m) for name, m in theirs.items()})
+    wanted.backward(torch.tensor(grad))
+
+    layer = ac.MultiHeadAttention.from_torch(peer.state_dict(), heads=4)
+    result = layer(*inputs, **ours)
+    assert_close(result.output, wanted.detach().numpy())
+    assert_close(result.weights.mean(axis=-3), weights.detach().numpy())
+    gradients = result.vjp(grad)
+    for found, tensor in zip(gradients[:3], tensors, strict=True):
+        assert_close(found, tensor.grad.numpy(), 1e-9)
+    slopes = {name: parameter.grad.numpy() for name, parameter in peer.named_parameters()}
+    in_our_layout = ac.MultiHeadAttention.from_torch(slopes, heads=4).parameters
+    assert set(gradients.parameters) == set(in_our_layout)
+    for name, array in in_our_layout.items():
+        assert_close(gradients.parameters[name], array, 1e-9)
+
+
+def test_a_layer_of_torch_goes_on_training_alone(rng):
+    torch = pytest.importorskip("torch")
+    peer = torch.nn.MultiheadAttention(8, 4)
+    layer = ac.MultiHeadAttention.from_torch(peer.state_dict(), heads=4)
+    before = layer.parameter_vector
+    with torch.no_grad():
+        for parameter in peer.parameters():
+            parameter += 1
+    assert_close(layer.parameter_vector, before)
+
+
+def test_parameters_of_torch_may_be_in_training_or_bfloat16():
+    torch = pytest.importorskip("torch")
+    peer = torch.nn.MultiheadAttention(8, 4)
+    layer = ac.MultiHeadAttention.from_torch(peer.state_dict(), heads=4)
+    in_training = ac.MultiHeadAttention.from_torch(dict(peer.named_parameters()), heads=4)
+    assert_close(in_training.parameter_vector, layer.parameter_vector)
+    rounded = ac.MultiHeadAttention.from_torch(peer.bfloat16().state_dict(), heads=4)
+    assert {array.dtype for array in rounded.parameters.values()} == {np.dtype(np.float32)}
+    assert_close(rounded.parameter_vector, layer.parameter_vector, 2**-8)
+    again = ac.MultiHeadAttention.from_torch(peer.float().state_dict(), heads=4)
+    assert_close(rounded.parameter_vector, again.parameter_vector)
+
+
+@pytest.mark.parametrize("kind", ["elsewhere", "sparse"])
+def test_a_tensor_that_is_no_array_is_named(kind):
+    torch = pytest.importorskip("torch")
+    tensor = torch.ones(12, 4, device="meta") if kind == "elsewhere" else torch.eye(12).to_sparse()
+    with pytest.raises(
+        ac.DTypeError, match=r"^in_proj_weight must be a dense tensor of real numbers: .+$"
+    ):
+        ac.MultiHeadAttention.from_torch(torch_state(in_proj_weight=tensor), heads=2)
+
+
+KERAS = """
+    import sys
+    import keras
+    import numpy as np
+    import torch
+
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    rng = np.random.default_rng(0)
+    heads = {"num_heads": 4, "key_dim": 3}
+    grouped = {"head_dim": 3, "num_query_heads": 4, "num_key_value_heads": 2}
+    layers = {
+        "plain": keras.layers.MultiHeadAttention(**heads),
+        "without": keras.layers.MultiHeadAttention(**heads, use_bias=False),
+        "other": keras.layers.MultiHeadAttention(**heads, value_dim=2, output_shape=3),
+        "grouped": keras.layers.GroupQueryAttention(**grouped),
+    }
+    saved = {}
+    for name, layer in layers.items():
+        key_dim, value_dim = (6, 6) if name == "grouped" else (5, 4)
+        shapes = (2, 5, 6), (2, 7, key_dim), (2, 7, value_dim)
+        arrays = [rng.standard_normal(shape) for shape in shapes]
+        mask = rng.random((2, 5, 7)) < 0.7
+        mask[..., 0] = True
+        query, key, value = (torch.tensor(array, requires_grad=True) for array in arrays)
+        layer(query, value, key)
+        layer.set_weights([rng.standard_normal(array.shape) for array in layer.get_weights()])
+        # without the scores Keras attends in float32
+        output, weights = layer(
+            query, value, key, attention_mask=torch.tensor(mask), return_attention_scores=True
+        )
+        grad = rng.standard_normal(output.shape)
+        (output * torch.tensor(grad)).sum().backward()
+        saved |= {f"{name} {i}": array for i, array in enumerate(arrays)}
+        saved |= {f"{name} weight {i}": w for i, w in enumerate(layer.get_weights())}
+        saved |= {f"{name} slope {i}": w.value.grad.numpy() for i, w in enumerate(layer.weights)}
+        found = {"output": output, "scores": weights, "grad": grad, "mask": mask}
+        found |= {"query": query.grad, "key": key.grad, "value": value.grad}
+        saved |= {
+            f"{name} {what}": array.detach().numpy() if isinstance(array, torch.Tensor) else array
+            for what, array in found.items()
+        }
+    np.savez(sys.argv[1], **saved)
+"""
+
+
+@pytest.fixture(scope="module")
+def of_keras(tmp_path_factory):
+    """What the layers of Keras computed: in another process, as the backend belongs to one."""
+    for name in ("keras", "torch"):
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"{name} is not installed")
+    path = tmp_path_factory.mktemp("keras") / "saved.npz"
+    run_python(KERAS, str(path), KERAS_BACKEND="torch")
+    with np.load(path) as saved:
+        return dict(saved)
+
+
+@pytest.mark.parametrize("form", ["plain", "without", "other", "grouped"])
+def test_it_is_the_layer_of_keras(form, of_keras):
+    saved = {
+        name.removeprefix(f"{form} "): array
+        for name, array in of_keras.items()
+        if name.startswith(f"{form} ")
+    }
+    weights, slopes = (
+        [array for name, array in saved.items() if name.startswith(kind)]
+        for kind in ("weight", "slope")
+    )
+    layer = ac.MultiHeadAttention.from_keras(weights)
+    assert layer.key_heads == (2 if form == "grouped" else 4)
+    result = layer(saved["0"], saved["1"], saved["2"], mask=saved["mask"][:, None])
+    assert_close(result.output, saved["output"])
+    assert_close(result.weights, saved["scores"])
+    gradients = result.vjp(saved["grad"])
+    for name in ("query", "key", "value"):
+        assert_close(getattr(gradients, name), saved[name], 1e-9)
+    in_our_layout = ac.MultiHeadAttention.from_keras(slopes).parameters
+    for name, array in in_our_layout.items():
+        assert_close(gradients.parameters[name], array, 1e-9)
+
+
+# ------------------------------------------------------------------------------------ the how-to
+
+
+def test_the_page_runs_as_it_says(tmp_path, monkeypatch, capsys):
+    """The Python of the page, one block after the other, prints the page's text."""
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "multi-head.md").read_text("utf-8")
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    code = "".join(body for language, body in blocks if language == "python")
+    exec(compile(code, "multi-head.md", "exec"), {})
+    printed = "".join(body for language, body in blocks if language == "text")
+    assert printed
+    assert capsys.readouterr().out == printed

@@ -1,0 +1,263 @@
+"""Finding plugins and asking them: every way a plugin can fail stays its own."""
+
+import sys
+
+import fakes
+import pytest
+from fakes import HOOKS, SCORER, hooks
+
+from attention_core import PluginError, Scorer, ScorerSpec
+from attention_core.registry.loading import check_spec, installed_plugins, load_specs
+
+install = fakes.install
+RBF = "name='rbf', factory='acme_attention.rbf:FakeScorer'"
+
+
+def found(distribution):
+    return [plugin for plugin in installed_plugins() if plugin.distribution == distribution]
+
+
+class Plain(Scorer):
+    def score(self, query, key):
+        return query @ key.swapaxes(-1, -2)
+
+
+# --- finding ---
+
+
+def test_the_bundled_plugin_comes_by_the_same_road():
+    (plugin,) = found("attention-core")
+    assert plugin.name == "standard"
+    assert [spec.name for spec in load_specs(plugin)] == [
+        "additive",
+        "dot",
+        "general",
+        "scaled_dot",
+    ]
+
+
+def test_finding_imports_nothing(install):
+    install(hooks=hooks(RBF))
+    (plugin,) = found("acme-attention")
+    assert str(plugin) == "acme (acme-attention 0.3)"
+    assert "acme_attention" not in sys.modules
+
+
+def test_asking_imports_hooks_only(install):
+    install(hooks=hooks(RBF), rbf=SCORER)
+    (spec,) = load_specs(*found("acme-attention"))
+    assert spec == ScorerSpec(name="rbf", factory="acme_attention.rbf:FakeScorer")
+    assert "acme_attention.hooks" in sys.modules
+    assert "acme_attention.rbf" not in sys.modules
+
+
+def test_order_is_that_of_names_not_of_the_path(install):
+    for distribution in ("zeta", "alpha", "Beta"):
+        install(distribution, hooks=hooks(RBF))
+    install("acme", entry_points="[attention_core]\nb = acme.hooks\na = acme.hooks\n")
+    order = [(p.distribution, p.name) for p in installed_plugins()]
+    fakes = [pair for pair in order if pair[0] in {"acme", "alpha", "Beta", "zeta"}]
+    assert fakes == [
+        ("acme", "a"),
+        ("acme", "b"),
+        ("alpha", "acme"),
+        ("Beta", "acme"),
+        ("zeta", "acme"),
+    ]
+
+
+def test_a_distribution_found_twice_counts_once(install):
+    install(version="0.2", hooks=hooks(RBF))
+    install(version="0.3", hooks=hooks(RBF))  # later, so earlier on the path
+    assert [plugin.version for plugin in found("acme-attention")] == ["0.3"]
+
+
+@pytest.mark.parametrize("text", ["[console_scripts]\nno equals sign\n", ""])
+def test_a_stranger_with_damaged_entry_points_does_no_harm(install, text):
+    install("stranger", entry_points=text)
+    install(hooks=hooks(RBF))
+    assert found("acme-attention")
+    assert not found("stranger")
+
+
+def test_a_stranger_with_undecodable_entry_points_does_no_harm(install, tmp_path):
+    install("stranger")
+    (file,) = tmp_path.glob("stranger-*/*.dist-info/entry_points.txt")
+    file.write_bytes(b"\xff\xfe[attention_core]")
+    install(hooks=hooks(RBF))
+    assert found("acme-attention")
+    assert not found("stranger")
+
+
+def test_a_damaged_line_of_ours_costs_that_line(install):
+    install(entry_points="[attention_core]\noops\nacme = acme_attention.hooks\n", hooks=hooks(RBF))
+    good, bad = found("acme-attention")
+    assert load_specs(good)
+    assert str(bad) == "oops (acme-attention 0.3)"
+    with pytest.raises(ValueError, match="Empty module name"):
+        load_specs(bad)
+
+
+def test_a_distribution_without_metadata_is_unknown_but_works(install):
+    install(metadata="", hooks=hooks(RBF))
+    (plugin,) = found("unknown")
+    assert str(plugin) == "acme (unknown unknown)"
+    assert load_specs(plugin)
+
+
+@pytest.mark.parametrize(
+    ("blocked", "expected"),
+    [
+        (["acme"], True),
+        (["acme-attention"], True),
+        (["Acme_Attention"], True),
+        (["other", "acme"], True),
+        (["acm"], False),
+        ([], False),
+    ],
+)
+def test_a_plugin_is_named_by_its_entry_point_or_its_distribution(install, blocked, expected):
+    install()
+    (plugin,) = found("acme-attention")
+    assert plugin.is_named_in(blocked) is expected
+
+
+# --- asking ---
+
+FAULTS = {
+    "fails at import": ("import no_such_module", ModuleNotFoundError, "no_such_module"),
+    "leaves at import": ("raise SystemExit(3)", SystemExit, "3"),
+    "is no Python": ("def", SyntaxError, "invalid syntax"),
+    "fails when asked": (
+        HOOKS + "@hookimpl\ndef attention_core_scorers():\n    raise RuntimeError('no GPU')",
+        RuntimeError,
+        "no GPU",
+    ),
+    "fails half-way": (
+        hooks(RBF) + "    raise RuntimeError('no GPU')\n",
+        RuntimeError,
+        "no GPU",
+    ),
+    "yields junk": (
+        HOOKS + "@hookimpl\ndef attention_core_scorers():\n    yield 'rbf'",
+        PluginError,
+        r"^attention_core_scorers\(\) yielded 'rbf'; expected a ScorerSpec$",
+    ),
+    "yields nothing iterable": (
+        HOOKS + "@hookimpl\ndef attention_core_scorers():\n    pass",
+        PluginError,
+        (
+            r"^attention_core_scorers\(\) returned None; "
+            r"it must yield a ScorerSpec for each scorer$"
+        ),
+    ),
+    "returns a spec": (
+        HOOKS + f"@hookimpl\ndef attention_core_scorers():\n    return ScorerSpec({RBF})",
+        PluginError,
+        r"returned ScorerSpec\(name='rbf'.*\); it must yield",
+    ),
+    "misspells the hook": (
+        hooks(RBF).replace("attention_core_scorers", "attention_core_scorer"),
+        Exception,
+        "unknown hook 'attention_core_scorer'",
+    ),
+    "forgets the decorator": (
+        hooks(RBF).replace("@hookimpl\n", ""),
+        PluginError,
+        (
+            r"^'acme_attention.hooks' implements no hook; decorate a function "
+            r"attention_core_scorers\(\) with @hookimpl$"
+        ),
+    ),
+    "asks for arguments": (
+        hooks(RBF).replace("scorers()", "scorers(config)"),
+        Exception,
+        r"Argument\(s\) \{'config'\}",
+    ),
+    "wraps others": (
+        HOOKS + "@hookimpl(wrapper=True)\ndef attention_core_scorers():\n    return (yield)",
+        PluginError,
+        "yielded None",
+    ),
+}
+
+
+@pytest.mark.parametrize(("source", "error", "message"), FAULTS.values(), ids=FAULTS)
+def test_a_fault_is_raised_as_it_is(install, source, error, message):
+    install(hooks=source)
+    (plugin,) = found("acme-attention")
+    with pytest.raises(error, match=message):
+        load_specs(plugin)
+
+
+def test_an_attribute_that_is_not_there(install):
+    install(entry_points="[attention_core]\nacme = acme_attention:hooks\n")
+    with pytest.raises(AttributeError, match="hooks"):
+        load_specs(*found("acme-attention"))
+
+
+def test_an_entry_point_may_name_extras(install):
+    install(entry_points="[attention_core]\nacme = acme_attention.hooks [gpu]\n", hooks=hooks(RBF))
+    assert load_specs(*found("acme-attention"))
+
+
+def test_a_plugin_may_offer_nothing(install):
+    install(hooks=HOOKS + "@hookimpl\ndef attention_core_scorers():\n    return []")
+    assert load_specs(*found("acme-attention")) == ()
+
+
+# --- checking ---
+
+
+def with_args(*args): ...
+def with_kwargs(gamma=1.0, **kwargs): ...
+def with_positional(gamma, /): ...
+def with_name(name): ...
+
+
+class Unfinished(Scorer):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "Rbf"}, "scorer name 'Rbf' must be lower-case letters, digits and underscores"),
+        ({"name": "acme/rbf"}, "scorer name 'acme/rbf' must be"),
+        ({"name": "2d"}, "scorer name '2d' must be"),
+        ({"name": "rbf\n"}, r"scorer name 'rbf\\n' must be"),
+        ({"name": None}, "scorer name None must be"),
+        ({"aliases": "gauss"}, "scorer 'rbf': aliases must be a tuple, got 'gauss'"),
+        (
+            {"example": ["gamma"]},
+            r"scorer 'rbf': example must be a mapping of parameters, got \['gamma'\]",
+        ),
+        ({"example": {1: 2}}, "scorer 'rbf': example must be a mapping of parameters, got {1: 2}"),
+        ({"aliases": ("Gauss",)}, "scorer name 'Gauss' must be"),
+        ({"aliases": (1,)}, "scorer name 1 must be"),
+        ({"summary": None}, "scorer 'rbf': summary must be a string, got None"),
+        ({"formula": 1}, "scorer 'rbf': formula must be a string, got 1"),
+        ({"reference": b""}, "scorer 'rbf': reference must be a string, got b''"),
+        (
+            {"factory": "acme"},
+            "factory must be a callable or 'package.module:attribute', got 'acme'",
+        ),
+        ({"factory": ":rbf"}, "factory must be a callable"),
+        ({"factory": "acme rbf:x"}, "factory must be a callable"),
+        ({"factory": None}, "its factory must be callable with a signature, got None"),
+        ({"factory": with_args}, r"its factory takes \(\*args\); name every parameter"),
+        ({"factory": with_kwargs}, r"its factory takes \(\*\*kwargs\); name every parameter"),
+        ({"factory": with_positional}, r"its factory takes \(gamma, /\); name every parameter"),
+        ({"factory": with_name}, "its factory has a parameter 'name', which a config uses"),
+        ({"factory": Unfinished}, "Unfinished does not implement score"),
+    ],
+)
+def test_a_spec_that_cannot_be_used(changes, message):
+    with pytest.raises(PluginError, match=message):
+        check_spec(ScorerSpec(**{"name": "rbf", "factory": Plain, **changes}))
+
+
+@pytest.mark.parametrize("factory", [Plain, lambda gamma, *, scale=1.0: Plain(), "a.b:C.d"])
+def test_a_spec_that_can_be_used(factory):
+    spec = ScorerSpec(name="rbf2_x", factory=factory, aliases=("gauss",))
+    assert check_spec(spec) is spec
