@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from attention_core.engine.memory import Memory
 from attention_core.engine.prepare import attend_masked, attend_plainly, prepare
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Attention", "attend"]
 
-Array = NDArray[Any]
 MaskLike = ArrayLike | PairFunction
 """A boolean array, a 2-D `scipy.sparse` array, or a function of positions."""
 

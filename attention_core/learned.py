@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from attention_core.arrays.inputs import as_array
 from attention_core.errors import DTypeError, ScorerConfigError, ShapeError
+from attention_core.typing import Array
 
 __all__ = [
     "Form",
@@ -29,8 +30,6 @@ __all__ = [
     "project",
     "project_vjp",
 ]
-
-Array = NDArray[Any]
 
 
 def parameter(name: str, value: ArrayLike, axes: str) -> Array:

@@ -9,20 +9,19 @@ what makes this a loss: otherwise it would suffice that every row attend to itse
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from attention_core.attention import Attention
 from attention_core.engine.gradients import Gradients
 from attention_core.errors import OptionError, OptionTypeError, ShapeError
 from attention_core.fitting import Loss
 from attention_core.scoring.scorer import Scorer
+from attention_core.typing import Array
 
 __all__ = ["Measure", "leave_one_out", "log_loss", "squared_error"]
 
-Array = NDArray[Any]
 Measure = Callable[[Array, Array], tuple[float, Array]]
 """The mean loss of contexts (n, Dv) given what they should be, and its gradient (n, Dv)."""
 

@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
-
 from attention_core.errors import (
     DTypeError,
     OptionError,
@@ -29,6 +27,7 @@ from attention_core.files.saved_parameters import (
 )
 from attention_core.multihead.layout import LAYOUT
 from attention_core.scoring.scorer import Scorer
+from attention_core.typing import Array
 
 if TYPE_CHECKING:
     from attention_core.multihead.layer import MultiHeadAttention
@@ -43,8 +42,6 @@ __all__ = [
     "save_parameters",
     "write_arrays",
 ]
-
-Array = NDArray[Any]
 
 
 def read_arrays(path: str | Path) -> dict[str, Array]:

@@ -16,13 +16,12 @@ from attention_core.engine.readout import Readout
 from attention_core.engine.softmax import log_normalizer
 from attention_core.errors import OptionError, OptionTypeError
 from attention_core.masking.arguments import is_sparse
+from attention_core.typing import Array
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["AttentionResult", "TopK"]
-
-Array = NDArray[Any]
 
 
 class TopK(NamedTuple):

@@ -6,9 +6,10 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from attention_core.errors import DTypeError, ShapeError
+from attention_core.typing import Array
 
 __all__ = [
     "Call",
@@ -21,7 +22,6 @@ __all__ = [
     "with_batch_axes",
 ]
 
-Array = NDArray[Any]
 Shape = tuple[int, ...]
 
 _FLOATS = {"float16", "bfloat16", "float32", "float64"}

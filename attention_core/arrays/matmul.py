@@ -12,11 +12,11 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from attention_core.typing import Array
 
 __all__ = ["matrix_product", "row_sums"]
 
-Array = NDArray[Any]
 
 _FEW = 500
 # Multiply-adds of some ten microseconds, for which others may wait.

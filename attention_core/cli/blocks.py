@@ -17,10 +17,10 @@ from attention_core import Attention, AttentionResult
 from attention_core.arrays.inputs import as_array, broadcast_batch, computing_dtype
 from attention_core.masking.arguments import is_sparse
 from attention_core.masking.masking import Masking
+from attention_core.typing import Array
 
 __all__ = ["attend_in_blocks"]
 
-Array = NDArray[Any]
 Extract = Callable[[AttentionResult], Mapping[str, Any]]
 Allocate = Callable[[str, tuple[int, ...], np.dtype[Any]], Array]
 

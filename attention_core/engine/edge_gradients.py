@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attention_core.engine.edges import EdgeEngine, Edges
 from attention_core.engine.tile_gradients import PreparedGradients, tamed
 from attention_core.masking.masking import of_item
 from attention_core.scoring.contract import checked_vjp
 from attention_core.scoring.scorer import ParameterGrads
+from attention_core.typing import Array
 
 __all__ = ["edge_gradients"]
-
-Array = NDArray[Any]
 
 
 class _Piece(NamedTuple):

@@ -12,7 +12,6 @@ from math import prod
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attention_core.engine.softmax import exponentiate, finite_shift, safe_total
 from attention_core.engine.tiles import Engine, Prepared
@@ -22,10 +21,10 @@ from attention_core.parallel.threads import fold_blocks, map_blocks
 from attention_core.scoring.contract import checked_call
 from attention_core.scoring.cost import pair_cost
 from attention_core.scoring.scorer import Scorer
+from attention_core.typing import Array
 
 __all__ = ["EdgeEngine", "EdgeReadout", "attend_edges"]
 
-Array = NDArray[Any]
 Result = TypeVar("Result")
 
 # Pairs are scored in pieces of so many gathered elements, and rows are worked on in blocks of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,10 +16,9 @@ from attention_core.parallel.threads import blas_on_one_thread
 from attention_core.scoring.contract import checked_vjp
 from attention_core.scoring.parameters import flattened
 from attention_core.scoring.scorer import ParameterGrads, Scorer
+from attention_core.typing import Array
 
 __all__ = ["Gradients", "vjp"]
-
-Array = NDArray[Any]
 
 
 class Gradients(NamedTuple):

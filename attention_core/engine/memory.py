@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from attention_core.arrays.inputs import as_array, check_key_and_value, computing_dtype
 from attention_core.errors import DTypeError, ShapeError
 from attention_core.scoring.contract import project
 from attention_core.scoring.scorer import Scorer
+from attention_core.typing import Array
 
 __all__ = ["Memory"]
-
-Array = NDArray[Any]
 
 
 class Memory:

@@ -8,7 +8,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from attention_core.arrays.inputs import (
     Call,
@@ -27,10 +27,10 @@ from attention_core.masking.masking import Masking
 from attention_core.parallel.threads import WORTH_THREADS, blas_on_one_thread, map_blocks
 from attention_core.scoring.contract import project
 from attention_core.scoring.scorer import InnerProductScorer, Scorer
+from attention_core.typing import Array
 
 __all__ = ["attend_masked", "attend_plainly", "prepare"]
 
-Array = NDArray[Any]
 Shape = tuple[int, ...]
 Computed = tuple[Array, Callable[[], Readout]]
 """A context, and what makes the readout of the rest when it is first asked for."""

@@ -6,15 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attention_core.engine.plan import Block
 from attention_core.engine.tiles import Engine, Tile
 from attention_core.masking.masking import Masking, take
+from attention_core.typing import Array
 
 __all__ = ["Readout", "TileReadout"]
-
-Array = NDArray[Any]
 
 
 class Readout(Protocol):

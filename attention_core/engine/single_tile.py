@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from math import isfinite, prod
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attention_core.arrays.matmul import matrix_product
 from attention_core.engine.plan import fits_one_tile
 from attention_core.engine.softmax import exponentiate
 from attention_core.scoring.cost import key_cost, pair_cost, score_tile, temporaries
 from attention_core.scoring.scorer import Scorer
+from attention_core.typing import Array
 
 __all__ = ["attend_at_once", "is_one_tile"]
-
-Array = NDArray[Any]
 
 
 def is_one_tile(scorer: Scorer, query: Array, value: Array, batch: tuple[int, ...]) -> bool:

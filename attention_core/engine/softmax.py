@@ -7,12 +7,12 @@ monoid (Milakov and Gimelshein 2018, arXiv:1805.02867).
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attention_core.arrays.matmul import matrix_product, row_sums
+from attention_core.typing import Array
 
 __all__ = [
     "SAFE_BOUND",
@@ -30,7 +30,6 @@ __all__ = [
     "weights_of",
 ]
 
-Array = NDArray[Any]
 
 SAFE_BOUND = {np.dtype(np.float32): 30.0, np.dtype(np.float64): 300.0}
 """Scores no larger than this need no maximum found first: their exponentials neither overflow nor

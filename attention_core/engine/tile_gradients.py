@@ -15,7 +15,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attention_core.arrays.buffers import buffer
 from attention_core.engine.plan import Block
@@ -25,10 +24,10 @@ from attention_core.masking.masking import take
 from attention_core.scoring.contract import checked_vjp, summed_to
 from attention_core.scoring.cost import score_tile
 from attention_core.scoring.scorer import ParameterGrads
+from attention_core.typing import Array
 
 __all__ = ["PreparedGradients", "tamed", "tile_gradients"]
 
-Array = NDArray[Any]
 
 # What the tiles of a block contribute is kept until all of them are done: so many elements.
 _BLOCK_ELEMENTS = 1 << 19

@@ -13,7 +13,6 @@ from math import prod
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attention_core.arrays.buffers import buffer
 from attention_core.engine.plan import Block, make_plan
@@ -33,10 +32,10 @@ from attention_core.masking.masking import Masking, take
 from attention_core.parallel.threads import fold_blocks, map_blocks, stop_if_asked
 from attention_core.scoring.cost import key_cost, pair_cost, score_tile, temporaries
 from attention_core.scoring.scorer import Scorer
+from attention_core.typing import Array
 
 __all__ = ["Engine", "Prepared", "Tile"]
 
-Array = NDArray[Any]
 Result = TypeVar("Result")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -16,10 +16,9 @@ from attention_core.estimators.learning import learned
 from attention_core.estimators.start import starting_scorer
 from attention_core.leave_one_out import Measure
 from attention_core.options import check_amount, check_count, check_fraction
+from attention_core.typing import Array
 
 __all__ = ["AttentionEstimator"]
-
-Array = NDArray[Any]
 
 
 class AttentionEstimator(BaseEstimator):  # type: ignore[misc]

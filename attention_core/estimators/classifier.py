@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from attention_core.estimators.base import AttentionEstimator
 from attention_core.leave_one_out import log_loss
+from attention_core.typing import Array
 
 __all__ = ["AttentionClassifier"]
-
-Array = NDArray[Any]
 
 
 class AttentionClassifier(ClassifierMixin, AttentionEstimator):  # type: ignore[misc]

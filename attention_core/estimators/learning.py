@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attention_core import Attention, Scorer
 from attention_core.errors import OptionError
 from attention_core.fitting import Fit, Loss, fit
 from attention_core.leave_one_out import Measure, leave_one_out
+from attention_core.typing import Array
 
 __all__ = ["Batches", "learned"]
 
-Array = NDArray[Any]
 
 # Iterations on a batch: enough for L-BFGS to learn how its loss is curved.
 _ITERATIONS = 10

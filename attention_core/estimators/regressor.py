@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import validate_data
 
 from attention_core.estimators.base import AttentionEstimator
 from attention_core.leave_one_out import squared_error
+from attention_core.typing import Array
 
 __all__ = ["AttentionRegressor"]
-
-Array = NDArray[Any]
 
 
 class AttentionRegressor(RegressorMixin, AttentionEstimator):  # type: ignore[misc]

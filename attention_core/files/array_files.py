@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attention_core.errors import MissingExtraError, ParameterFileError
 from attention_core.files.atomic import replacing
+from attention_core.typing import Array
 
 __all__ = ["read_file", "write_file"]
 
-Array = NDArray[Any]
 
 NOTE = "attention_core"
 """Where the note is: the member ``attention_core.json`` of an .npz archive, or a key of the

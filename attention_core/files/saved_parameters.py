@@ -7,15 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from numpy.typing import NDArray
-
 from attention_core.errors import ParameterFileError
 from attention_core.files.array_files import read_file
 from attention_core.options import OPTIONS
+from attention_core.typing import Array
 
 __all__ = ["Parameters", "read_parameters", "read_scorer_parameters"]
-
-Array = NDArray[Any]
 
 
 class Parameters(NamedTuple):

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from attention_core.arrays.inputs import integers_per_item, is_real
 from attention_core.errors import DTypeError, OptionError, ShapeError
+from attention_core.typing import Array
 
 __all__ = [
     "PairFunction",
@@ -21,7 +22,6 @@ __all__ = [
     "is_sparse",
 ]
 
-Array = NDArray[Any]
 Shape = tuple[int, ...]
 PairFunction = Callable[[Array, Array], ArrayLike]
 """A mask or bias as an elementwise function of (query_positions, key_positions)."""

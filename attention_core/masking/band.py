@@ -7,11 +7,11 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+
+from attention_core.typing import Array
 
 __all__ = ["Band", "ceiling"]
 
-Array = NDArray[Any]
 
 # Keys that hold for all rows are a tile of their own, without a mask, if they are as many.
 _WORTH_CUTTING = 64

@@ -10,7 +10,7 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from attention_core.arrays.inputs import integers_per_item
 from attention_core.masking.arguments import (
@@ -23,10 +23,10 @@ from attention_core.masking.arguments import (
     is_sparse,
 )
 from attention_core.masking.band import Band, ceiling
+from attention_core.typing import Array
 
 __all__ = ["Masking", "of_item", "take"]
 
-Array = NDArray[Any]
 Shape = tuple[int, ...]
 Batch = tuple[slice, ...]
 Item = tuple[int, ...]

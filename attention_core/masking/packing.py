@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from attention_core.errors import DTypeError, OptionError, ShapeError
 from attention_core.masking.masking import Batch, Masking
+from attention_core.typing import Array
 
 __all__ = ["PackedMasking", "Packing"]
-
-Array = NDArray[Any]
 
 
 class Packing:

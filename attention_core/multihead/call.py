@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from attention_core.arrays.inputs import (
     as_array,
@@ -35,10 +35,10 @@ from attention_core.multihead.heads import (
 from attention_core.multihead.memory import MultiHeadMemory, seen_by_groups
 from attention_core.multihead.parameters import HeadGroup
 from attention_core.result import AttentionResult
+from attention_core.typing import Array
 
 __all__ = ["MultiHeadResult", "attend_heads"]
 
-Array = NDArray[Any]
 Arrays = Mapping[str, Array]
 Dtypes = tuple[np.dtype[Any], np.dtype[Any], np.dtype[Any]]
 

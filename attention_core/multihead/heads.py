@@ -7,13 +7,14 @@ from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from attention_core.arrays.inputs import as_array
 from attention_core.errors import ShapeError
 from attention_core.masking.arguments import is_sparse
 from attention_core.masking.packing import Packing
 from attention_core.parallel.threads import map_blocks
+from attention_core.typing import Array
 
 __all__ = [
     "LinearGradients",
@@ -30,7 +31,6 @@ __all__ = [
     "split_heads",
 ]
 
-Array = NDArray[Any]
 Arrays = Mapping[str, Array]
 
 _AXES = {"query": "L, Eq", "key": "S, Ek", "value": "S, Ev"}

@@ -11,7 +11,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from attention_core.arrays.inputs import as_array
 from attention_core.errors import (
@@ -22,10 +22,10 @@ from attention_core.errors import (
     did_you_mean,
 )
 from attention_core.options import check_count
+from attention_core.typing import Array
 
 __all__ = ["LAYOUT", "checked_sizes", "first_arrays", "keras_arrays", "torch_arrays"]
 
-Array = NDArray[Any]
 Arrays = dict[str, Array]
 
 LAYOUT = {

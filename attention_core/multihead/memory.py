@@ -7,17 +7,17 @@ from copy import copy
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from attention_core.arrays.inputs import check_key_and_value
 from attention_core.engine.memory import Memory
 from attention_core.multihead.heads import checked_input, pick_heads, project_heads
 from attention_core.multihead.parameters import HeadGroup
 from attention_core.scoring.scorer import InnerProductScorer
+from attention_core.typing import Array
 
 __all__ = ["MultiHeadMemory", "seen_by_groups"]
 
-Array = NDArray[Any]
 Arrays = Mapping[str, Array]
 
 

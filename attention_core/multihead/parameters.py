@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self, TypedDict, Unpack
 
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from attention_core.arrays.inputs import as_array
 from attention_core.attention import Attention
@@ -14,10 +14,10 @@ from attention_core.multihead.layout import LAYOUT, checked_sizes
 from attention_core.options import check_option
 from attention_core.scoring.parameters import Parameterized
 from attention_core.scoring.scorer import Scorer
+from attention_core.typing import Array
 
 __all__ = ["AttentionOptions", "HeadGroup", "HeadParameters", "ScorerLike"]
 
-Array = NDArray[Any]
 ScorerLike = str | Mapping[str, Any] | Scorer
 
 

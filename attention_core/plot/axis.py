@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from attention_core.errors import OptionError, OptionTypeError, ShapeError
+from attention_core.typing import Array
 
 __all__ = ["Axis", "Tick", "make_axis", "visible"]
 
-Array = NDArray[Any]
 Tick = tuple[float, str]
 """Where a label stands, counted in positions from the start of the axis, and what it says."""
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attention_core.plot.axis import Axis
+from attention_core.typing import Array
 
 __all__ = ["Cells", "Summary", "mean_per_cell"]
 
-Array = NDArray[Any]
 Summary: TypeAlias = Literal["max", "mean"]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from attention_core.errors import OptionError
 from attention_core.plot.cells import Summary
@@ -25,6 +25,7 @@ from attention_core.plot.style import (
     need_matplotlib,
     style,
 )
+from attention_core.typing import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["heatmap"]
 
-Array = NDArray[Any]
 Size = tuple[float, float]
 
 MOST_CELLS = 256  # along an axis: of at least three pixels each

@@ -5,19 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attention_core.errors import OptionError
 from attention_core.plot.axis import Axis
 from attention_core.plot.layout import LINE, Neighbors
 from attention_core.plot.style import QUIET
+from attention_core.typing import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["label_axes"]
 
-Array = NDArray[Any]
 
 LETTER = 0.078  # inches, the width of one at the font size of labels
 SLANTED = 0.2  # inches between lines at 45 degrees

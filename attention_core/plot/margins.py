@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attention_core.plot.axis import Axis
 from attention_core.plot.layout import Neighbors
 from attention_core.plot.picture import Panel, Picture
 from attention_core.plot.style import BARS, NAN_TEXT, QUIET
+from attention_core.typing import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["DEEP", "GAP", "draw_margins"]
 
-Array = NDArray[Any]
 
 GAP, DEEP = 0.06, 0.46  # inches between cells and bars, and for the longest bar
 SEPARATE = 64  # bars have room between them up to so many

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from attention_core.errors import OptionError, ShapeError
 from attention_core.plot.axis import Axis, make_axis
 from attention_core.plot.cells import Summary, mean_per_cell
 from attention_core.plot.source import Attended, What, source_of
+from attention_core.typing import Array
 
 __all__ = ["Panel", "Picture", "make_picture"]
 
-Array = NDArray[Any]
 
 MOST_PANELS = 16
 

@@ -10,7 +10,6 @@ from math import prod
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attention_core.arrays.inputs import is_real
 from attention_core.engine.readout import Readout
@@ -18,10 +17,10 @@ from attention_core.errors import DTypeError, OptionError, ShapeError
 from attention_core.masking.arguments import is_sparse
 from attention_core.plot.axis import Axis
 from attention_core.plot.cells import Cells, Summary
+from attention_core.typing import Array
 
 __all__ = ["Attended", "Source", "What", "source_of"]
 
-Array = NDArray[Any]
 Item = tuple[int, ...]
 What: TypeAlias = Literal["weights", "scores"]
 

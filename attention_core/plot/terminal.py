@@ -8,7 +8,7 @@ from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from attention_core.errors import OptionError
 from attention_core.plot.axis import visible
@@ -18,7 +18,6 @@ from attention_core.plot.source import Attended, What
 
 __all__ = ["text"]
 
-Array = NDArray[Any]
 
 LEAST_WIDTH = 40
 MOST_ROWS = 48

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attention_core.errors import AttentionCoreError, ScorerContractError
 from attention_core.scoring.scorer import ParameterGrads, Scorer
+from attention_core.typing import Array
 
 __all__ = ["checked_call", "checked_vjp", "project"]
 
-Array = NDArray[Any]
 Shape = tuple[int, ...]
 
 

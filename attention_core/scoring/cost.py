@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from attention_core.arrays.matmul import matrix_product
 from attention_core.errors import ScorerContractError
 from attention_core.scoring.contract import checked_call
 from attention_core.scoring.scorer import InnerProductScorer, Scorer
+from attention_core.typing import Array
 
 __all__ = ["is_product", "key_cost", "pair_cost", "score_tile", "temporaries"]
-
-Array = NDArray[Any]
 
 
 def is_product(scorer: Scorer) -> bool:

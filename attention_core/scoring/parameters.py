@@ -18,10 +18,9 @@ from attention_core.errors import (
     ScorerContractError,
     did_you_mean,
 )
+from attention_core.typing import Array
 
 __all__ = ["Configured", "Origin", "Parameterized", "about", "flattened"]
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)

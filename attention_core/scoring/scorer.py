@@ -7,17 +7,16 @@ the engine cuts queries and keys into tiles, asks for the scores of each tile, a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attention_core.errors import NotDifferentiableError
 from attention_core.scoring.parameters import Configured
+from attention_core.typing import Array
 
 __all__ = ["InnerProductScorer", "ParameterGrads", "Scorer"]
 
-Array = NDArray[Any]
 ParameterGrads = dict[str, Array]
 """Gradients of some of a scorer's parameters, by name, each in the shape of its parameter."""
 

@@ -10,14 +10,14 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from attention_core import Registry, Scorer
 from attention_core.testing.report import Violation
+from attention_core.typing import Array
 
 __all__ = ["Rule", "Subject", "find_features", "require_equal", "rule", "scores_of"]
 
-Array = NDArray[Any]
 FEATURES = 4
 """How many features to try first."""
 

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from numpy.typing import NDArray
 
 from attention_core import AttentionResult, OptionError
 from attention_core.cli.arrays import SUFFIXES, array_named, read_array, read_mask, split_reference
@@ -22,10 +21,10 @@ from attention_core.cli.progress import progress_bar
 from attention_core.cli.values import integers, pair, settings
 from attention_core.masking.arguments import is_sparse
 from attention_core.parameter_files import read_arrays
+from attention_core.typing import Array
 
 __all__ = ["attend"]
 
-Array = NDArray[Any]
 FILE = "FILE[:NAME]"
 
 

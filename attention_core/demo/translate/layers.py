@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["cross_entropy", "lookup_vjp", "softmax", "windows", "windows_vjp"]
+from attention_core.typing import Array
 
-Array = NDArray[Any]
+__all__ = ["cross_entropy", "lookup_vjp", "softmax", "windows", "windows_vjp"]
 
 
 def windows(rows: Array, radius: int) -> Array:

@@ -27,10 +27,10 @@ from attention_core.demo.translate.layers import (
     windows_vjp,
 )
 from attention_core.options import OPTIONS
+from attention_core.typing import Array
 
 __all__ = ["KEY_DIM", "QUERY_DIM", "Sizes", "Translator"]
 
-Array = NDArray[Any]
 Codes = NDArray[np.intp]
 Arrays = dict[str, Array]
 

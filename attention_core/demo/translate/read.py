@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attention_core.demo.translate.alphabet import LENGTH, SHORTEST, WRITTEN, padded, readable
 from attention_core.demo.translate.dates import Example
 from attention_core.demo.translate.layers import softmax
 from attention_core.demo.translate.model import Translator
+from attention_core.typing import Array
 
 __all__ = ["Translation", "accuracy", "translate"]
 
-Array = NDArray[Any]
 
 TOGETHER = 500
 """Texts that are read at once, to be short of memory."""

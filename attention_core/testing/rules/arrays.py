@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attention_core.testing.report import Violation
 from attention_core.testing.subject import Subject, require_equal, rule
+from attention_core.typing import Array
 
 __all__ = ["RULES"]
-
-Array = NDArray[Any]
 
 
 @rule(

@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import is_dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attention_core import Scorer, UnknownScorerError
 from attention_core.registry.entries import checked_signature
 from attention_core.testing.report import Violation
 from attention_core.testing.subject import Subject, require_equal, rule, scores_of
+from attention_core.typing import Array
 
 __all__ = ["RULES"]
 
-Array = NDArray[Any]
 UNKNOWN = (
     "install the plugin (pip install -e .), or give the kit the registry that knows it: registry="
 )

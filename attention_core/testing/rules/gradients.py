@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from attention_core import NotDifferentiableError, Scorer
 from attention_core.scoring.contract import checked_vjp
 from attention_core.testing.report import Violation
 from attention_core.testing.subject import Subject, require_equal, rule, scores_of
+from attention_core.typing import Array
 
 __all__ = ["RULES"]
 
-Array = NDArray[Any]
 METHODS = ("project_query", "project_key", "score")
 NONE = "none are offered"
 
