@@ -42,9 +42,9 @@ from attention_core.scoring.scorer import InnerProductScorer, Scorer
 if TYPE_CHECKING:
     from attention_core import plot as plot
     from attention_core.hookspecs import ScorerSpec, hookimpl
-    from attention_core.multihead.call import MultiHeadResult
     from attention_core.multihead.layer import MultiHeadAttention
     from attention_core.multihead.memory import MultiHeadMemory
+    from attention_core.multihead.result import MultiHeadResult
     from attention_core.registry.conflicts import ScorerInfo
     from attention_core.registry.default import make_scorer, register_scorer, scorers
     from attention_core.registry.registry import Registry
@@ -92,7 +92,7 @@ __all__ = [
 _ON_DEMAND = {
     "MultiHeadAttention": "multihead.layer",
     "MultiHeadMemory": "multihead.memory",
-    "MultiHeadResult": "multihead.call",
+    "MultiHeadResult": "multihead.result",
     "Registry": "registry.registry",
     "ScorerInfo": "registry.conflicts",
     "ScorerSpec": "hookspecs",

@@ -186,7 +186,7 @@ def load_layer(path: str | Path, registry: Registry | None = None) -> MultiHeadA
             )
         rest = {**arrays, **layer["attention"]}
         in_order = [scorers[head] for head in range(len(scorers))]
-        return MultiHeadAttention(**rest, scorer=in_order)
+        return MultiHeadAttention(**rest, zero_key=layer["zero_key"], scorer=in_order)
     except (DTypeError, OptionError, ScorerConfigError, ShapeError) as error:
         raise ParameterFileError(f"{str(path)!r} does not fit its layer: {error}") from error
 
@@ -207,7 +207,7 @@ def _described(owner: Scorer | MultiHeadAttention) -> dict[str, Any]:
         for group in owner.groups
     ]
     options = owner.groups[0].attention.to_config().get("attention", {})
-    return {"layer": {"groups": groups, "attention": options}}
+    return {"layer": {"groups": groups, "attention": options, "zero_key": owner.zero_key}}
 
 
 def _config_without_arrays(scorer: Scorer) -> dict[str, Any]:

@@ -42,7 +42,7 @@ REST = {
     "learned": "arrays",
     "fitting": "options",
     "leave_one_out": "attention engine fitting scoring",
-    "multihead": "arrays attention engine masking options parallel result scoring",
+    "multihead": "arrays attention engine learned masking options parallel result scoring",
     "parameter_files": "files multihead registry scoring",
     # what is built on the public names
     PUBLIC: "attention engine hookspecs masking multihead registry result scoring",

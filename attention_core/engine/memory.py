@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+from typing import Any, Self
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from attention_core.arrays.inputs import as_array, check_key_and_value, computing_dtype
-from attention_core.errors import DTypeError, ShapeError
+from attention_core.arrays.rows import Rows
+from attention_core.errors import DTypeError, OptionError, OptionTypeError, ShapeError
 from attention_core.scoring.contract import project
 from attention_core.scoring.scorer import Scorer
 from attention_core.typing import Array
 
-__all__ = ["Memory"]
+__all__ = ["Memory", "are_equal"]
 
 
 class Memory:
     """Prepared keys and their values; grows at the end.
 
     Made by `Attention.memory`. The keys are projected when they come in, never again. Appending
-    copies the new keys and values only, in amortised constant time per key; results taken before
-    an append keep what they saw. Later writes to the arrays given change nothing. Keys that the
-    scorer projects are also kept as they came, so that gradients are those of what was given.
+    copies the new keys and values only, in amortised constant time per key. Later writes to the
+    arrays given change nothing. Keys that the scorer projects are also kept as they came, so that
+    gradients are those of what was given.
+
+    Results keep what they saw, whatever happens to the memory afterwards. `copy.copy` takes
+    constant time: the copy shares the keys so far, and what one of the two appends the other never
+    sees. Memories can be pickled and deep-copied too.
 
     Parameters
     ----------
     scorer
-        The scorer the keys are prepared for. The memory serves this very object, not another that
-        was made in the same way.
+        The scorer the keys are prepared for. The memory serves this scorer and equal ones.
     key : (..., S, Dk)
     value : (..., S, Dv)
         S may be 0.
@@ -63,35 +70,47 @@ class Memory:
         self.computing_dtype, self.dtype = computing_dtype(key.dtype, value.dtype)
         self.key_dim: int = key.shape[-1]
         """Dk, the features of a key before projection."""
-        self._length: int = key.shape[-2]
-        self._keys = self._projected(key).copy()  # (..., capacity, H)
+        self._keys = Rows(self._projected(key).copy())  # (..., S, H)
         self._given = None  # gradients go through the projection, so it keeps what it was given
         if type(scorer).project_key is not Scorer.project_key:
-            self._given = key.astype(self.computing_dtype)  # (..., capacity, Dk)
-        self._values = value.astype(self.computing_dtype)  # (..., capacity, Dv)
+            self._given = Rows(key.astype(self.computing_dtype))  # (..., S, Dk)
+        self._values = Rows(value.astype(self.computing_dtype))  # (..., S, Dv)
 
     def __len__(self) -> int:
         """S, the number of keys."""
-        return self._length
+        return len(self._keys)
 
     def __repr__(self) -> str:
-        return f"Memory({self.scorer}, key {self.key.shape}, value {self.value.shape})"
+        return f"Memory({self.scorer}, key {self.given_key.shape}, value {self.value.shape})"
 
     @property
     def key(self) -> Array:
         """The projected keys: (..., S, H)."""
-        return self._keys[..., : self._length, :]
+        return self._keys.array
 
     @property
     def given_key(self) -> Array:
         """The keys before projection, in the dtype computed in: (..., S, Dk)."""
-        given = self._keys if self._given is None else self._given
-        return given[..., : self._length, :]
+        return self._keys.array if self._given is None else self._given.array
 
     @property
     def value(self) -> Array:
         """The values, in the dtype computed in: (..., S, Dv)."""
-        return self._values[..., : self._length, :]
+        return self._values.array
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of keys and values, with the room for more; copies share them."""
+        parts = (self._keys, self._given, self._values)
+        return sum(rows.nbytes for rows in parts if rows is not None)
+
+    def serves(self, scorer: Scorer) -> bool:
+        """Whether the keys are prepared for this scorer, or one equal to it."""
+        if scorer is not self.scorer:
+            if not are_equal(scorer, self.scorer):
+                return False
+            self.scorer = scorer  # compared once
+        return True
 
     def append(self, key: ArrayLike, value: ArrayLike) -> None:
         """Add keys (..., n, Dk) and their values (..., n, Dv); 1-D arrays are one key and value.
@@ -100,6 +119,17 @@ class Memory:
         ------
         ShapeError, DTypeError
             For arrays that do not continue those of the memory, which then stays as it was.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import attention_core as ac
+        >>> memory = ac.Attention("dot").memory(np.eye(2), np.eye(2))
+        >>> memory.append([1.0, 1.0], [0.5, 0.5])
+        >>> memory.value
+        array([[1. , 0. ],
+               [0. , 1. ],
+               [0.5, 0.5]])
         """
         key, value = as_array("key", key), as_array("value", value)
         if key.ndim == value.ndim == 1:
@@ -109,23 +139,123 @@ class Memory:
             raise ShapeError(
                 f"key to append must have shape (..., n, {self.key_dim}), got {key.shape}"
             )
-        if value.shape[-1] != self._values.shape[-1]:
+        if value.shape[-1] != self.value.shape[-1]:
             raise ShapeError(
-                f"value to append must have shape (..., n, {self._values.shape[-1]}), "
+                f"value to append must have shape (..., n, {self.value.shape[-1]}), "
                 f"got {value.shape}"
             )
+        _check_batch("key", self.key.shape, key.shape)
+        _check_batch("value", self.value.shape, value.shape)
         if computing_dtype(self.dtype, key.dtype, value.dtype)[1] != self.dtype:
             raise DTypeError(
                 f"the memory holds {self.dtype}, which cannot keep the digits of key {key.dtype} "
                 f"and value {value.dtype}: convert them, or make the memory from wider arrays"
             )
-        projected = self._projected(key)
-        keys = _with_rows("key", self._keys, self._length, projected)
-        if self._given is not None:
-            self._given = _with_rows("key", self._given, self._length, key)
-        self._values = _with_rows("value", self._values, self._length, value)
-        self._keys = keys
-        self._length += key.shape[-2]
+        self._keys, self._given, self._values = (
+            self._keys.extended(self._projected(key)),
+            None if self._given is None else self._given.extended(key),
+            self._values.extended(value),
+        )
+
+    def take(self, indices: ArrayLike, axis: int = 0) -> Self:
+        """Make a memory of some batch items, in any order, also repeatedly, as beam search does.
+
+        Parameters
+        ----------
+        indices : (n,) integers
+            The batch items; negative ones count from the end.
+        axis
+            Which of the batch axes; negative ones count from the last.
+
+        Returns
+        -------
+        Memory
+            An independent one. Keys or values that broadcast along the axis still do.
+
+        Raises
+        ------
+        OptionError, OptionTypeError, ShapeError
+            For batch items and axes that the memory does not have.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import attention_core as ac
+        >>> words = np.arange(6.0).reshape(3, 2, 1)  # 3 hypotheses of 2 words
+        >>> memory = ac.Attention("dot").memory(words, words)
+        >>> best = memory.take([2, 0, 0])
+        >>> best.value[..., 0]
+        array([[4., 5.],
+               [0., 1.],
+               [0., 1.]])
+        """
+        batch = np.broadcast_shapes(self.key.shape[:-2], self.value.shape[:-2])
+        from_end = _checked_axis(axis, len(batch)) - len(batch)  # batch axes align at their ends
+        count = batch[from_end]
+        chosen = _checked_indices(indices, count)
+
+        def taken(rows: Rows) -> Rows:
+            shape = rows.array.shape[:-2]
+            if len(shape) < -from_end or shape[from_end] != count:
+                return rows  # it broadcasts
+            return rows.taken(chosen, from_end - 2)
+
+        memory = object.__new__(type(self))
+        memory.__dict__.update(self.__dict__)
+        memory._keys, memory._values = taken(self._keys), taken(self._values)
+        memory._given = None if self._given is None else taken(self._given)
+        return memory
+
+    def truncate(self, length: int) -> None:
+        """Keep the first keys and values only: rejected guesses of speculative decoding go.
+
+        It takes constant time; the next `append` copies what is kept, once.
+
+        Raises
+        ------
+        OptionError, OptionTypeError
+            For a length that is not an integer from 0 to the number of keys.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import attention_core as ac
+        >>> memory = ac.Attention("dot").memory(np.eye(3), np.eye(3))
+        >>> memory.truncate(2)
+        >>> memory.value
+        array([[1., 0., 0.],
+               [0., 1., 0.]])
+        """
+        if isinstance(length, bool) or not isinstance(length, Integral):
+            raise OptionTypeError(f"length must be an integer, got {length!r}")
+        kept = int(length)
+        if not 0 <= kept <= len(self):
+            raise OptionError(
+                f"length must be from 0 to the number of keys, {len(self)}, got {length!r}"
+            )
+        self._keys, self._given, self._values = (
+            self._keys.truncated(kept),
+            None if self._given is None else self._given.truncated(kept),
+            self._values.truncated(kept),
+        )
+
+    def clear(self) -> None:
+        """Drop all keys and values, and free what they occupy; batch axes stay.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import attention_core as ac
+        >>> memory = ac.Attention("dot").memory(np.eye(3), np.eye(3))
+        >>> memory.clear()
+        >>> len(memory), memory.nbytes
+        (0, 0)
+        """
+        self._keys, self._given, self._values = (
+            Rows(self.key[..., :0, :].copy()),
+            None if self._given is None else Rows(self.given_key[..., :0, :].copy()),
+            Rows(self.value[..., :0, :].copy()),
+        )
 
     def _projected(self, key: Array) -> Array:
         key = key.astype(self.computing_dtype, copy=False)
@@ -133,19 +263,65 @@ class Memory:
             return project(self.scorer, "project_key", key)
 
 
-def _with_rows(name: str, buffer: Array, length: int, rows: Array) -> Array:
-    """The buffer with rows written after its first `length`; copied to a larger one if need be."""
-    count = length + rows.shape[-2]
-    try:
-        fitted = np.broadcast_to(rows, (*buffer.shape[:-2], *rows.shape[-2:]))
-    except ValueError:
+def are_equal(one: Scorer, other: Scorer) -> bool:
+    """Whether two scorers are of one class and made with equal arguments.
+
+    >>> import attention_core as ac
+    >>> are_equal(ac.make_scorer("scaled_dot", scale=2.0), ac.make_scorer("scaled_dot", scale=2.0))
+    True
+    """
+    if one is other or one == other:
+        return True
+    if type(one) is not type(other) or not _keeps_arguments(one):
+        return False
+    own, others = one._arguments(), other._arguments()
+    return own.keys() == others.keys() and all(
+        type(value) is type(others[name]) and np.array_equal(value, others[name])
+        for name, value in own.items()
+    )
+
+
+def _keeps_arguments(scorer: Scorer) -> bool:
+    return type(scorer)._arguments is Scorer._arguments
+
+
+def _check_batch(name: str, kept: tuple[int, ...], given: tuple[int, ...]) -> None:
+    """Raise `ShapeError` unless rows to append broadcast to the batch axes of those there are."""
+    own, batch = given[:-2], kept[:-2]
+    if own == batch:
+        return
+    if len(own) > len(batch) or any(
+        size not in (1, whole) for size, whole in zip(own[::-1], batch[::-1], strict=False)
+    ):
         raise ShapeError(
-            f"{name} to append must have batch axes that broadcast to {buffer.shape[:-2]}, "
-            f"got {rows.shape[:-2]}"
-        ) from None
-    if count > buffer.shape[-2]:
-        larger = np.empty((*buffer.shape[:-2], 2 * count, buffer.shape[-1]), buffer.dtype)
-        larger[..., :length, :] = buffer[..., :length, :]
-        buffer = larger
-    buffer[..., length:count, :] = fitted
-    return buffer
+            f"{name} to append must have batch axes that broadcast to {batch}, got {own}"
+        )
+
+
+def _checked_axis(axis: Any, count: int) -> int:
+    if isinstance(axis, bool) or not isinstance(axis, Integral):
+        raise OptionTypeError(f"axis must be an integer, got {axis!r}")
+    if not count:
+        raise OptionError("take needs a batch axis, and the memory has none")
+    position = int(axis)
+    if not -count <= position < count:
+        raise OptionError(f"axis must be one of the {count} batch axes of the memory, got {axis!r}")
+    return position % count
+
+
+def _checked_indices(indices: ArrayLike, count: int) -> Array:
+    """Batch items (n,) from 0 on."""
+    try:
+        index = np.asarray(indices)
+    except ValueError:
+        raise ShapeError("indices must have shape (n,), got lists of different lengths") from None
+    if index.ndim != 1:
+        raise ShapeError(f"indices must have shape (n,), got {index.shape}")
+    if not index.size:
+        index = index.astype(np.intp)  # an empty list has no integers to tell its dtype
+    if index.dtype.kind not in "iu":
+        raise OptionTypeError(f"indices must be integers, got dtype {index.dtype}")
+    beyond = index[(index < -count) | (index >= count)]
+    if beyond.size:
+        raise OptionError(f"indices: no batch item {beyond[0]} among {count}")
+    return index.astype(np.intp)

@@ -209,7 +209,7 @@ def _with_batch_axes(call: Call, query: Array, key: Array) -> tuple[Array, Array
 def _check_memory(scorer: Scorer, memory: Memory, value: Any) -> None:
     if value is not None:
         raise OptionTypeError("value must be left out: the memory holds its own")
-    if memory.scorer is not scorer:
+    if not memory.serves(scorer):
         raise OptionError(
             f"this memory was prepared for another scorer, {memory.scorer}; "
             f"make one with this attention's memory(key, value)"

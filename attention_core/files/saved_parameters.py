@@ -84,7 +84,7 @@ def _layer(content: Mapping[str, Any]) -> dict[str, Any]:
     Examples
     --------
     >>> _layer({"groups": [{"heads": [0], "scorer": {"name": "dot"}}], "attention": {}})
-    {'groups': [{'heads': [0], 'scorer': {'name': 'dot'}}], 'attention': {}}
+    {'groups': [{'heads': [0], 'scorer': {'name': 'dot'}}], 'attention': {}, 'zero_key': False}
     """
     groups = [
         {"heads": list(group["heads"]), "scorer": dict(group["scorer"])}
@@ -96,7 +96,10 @@ def _layer(content: Mapping[str, Any]) -> dict[str, Any]:
     options = dict(content["attention"])
     if not options.keys() <= OPTIONS.keys():
         raise ValueError(f"options must be of {', '.join(OPTIONS)}, got {', '.join(options)}")
-    return {"groups": groups, "attention": options}
+    zero_key = content.get("zero_key", False)
+    if not isinstance(zero_key, bool):
+        raise ValueError(f"zero_key must be true or false, got {zero_key!r}")
+    return {"groups": groups, "attention": options, "zero_key": zero_key}
 
 
 def _check(

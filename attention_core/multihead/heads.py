@@ -1,129 +1,100 @@
-"""Into heads and out of them: linear maps and their gradients, and what some heads are given."""
+"""Heads in groups that share a scorer, and the part of an argument that belongs to a group."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from math import prod
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from attention_core.arrays.inputs import as_array
-from attention_core.errors import ShapeError
+from attention_core.attention import Attention
+from attention_core.errors import OptionError, OptionTypeError, ShapeError
 from attention_core.masking.arguments import is_sparse
 from attention_core.masking.packing import Packing
-from attention_core.parallel.threads import map_blocks
+from attention_core.scoring.scorer import Scorer
 from attention_core.typing import Array
 
 __all__ = [
-    "LinearGradients",
+    "AttentionOptions",
+    "HeadAxes",
+    "HeadGroup",
+    "ScorerLike",
     "add_heads",
-    "checked_input",
-    "join_heads",
-    "linear",
-    "linear_vjp",
-    "matrix",
-    "numbers_of_heads",
-    "pairs_of_heads",
+    "group_heads",
     "pick_heads",
-    "project_heads",
-    "split_heads",
 ]
 
-Arrays = Mapping[str, Array]
-
-_AXES = {"query": "L, Eq", "key": "S, Ek", "value": "S, Ev"}
-
-# Products are cut into so many rows, whatever the number of threads, so that no bit depends on it.
-_ROWS = 256
+ScorerLike = str | Mapping[str, Any] | Scorer
 
 
-class LinearGradients(NamedTuple):
-    """Gradients through a linear map, each in the shape of what it belongs to."""
+class AttentionOptions(TypedDict, total=False):
+    """The options of `Attention`."""
 
-    array: Array
-    """(..., n, E)"""
-    weight: Array
-    """(E, F)"""
-    bias: Array
-    """(F,)"""
-
-
-def linear(array: Array, weight: Array, bias: Array | None, workers: int | None) -> Array:
-    """``array @ weight + bias`` in the dtype of the array: (..., n, E), (E, F) -> (..., n, F).
-
-    >>> linear(np.ones((5, 2)), np.ones((2, 3)), np.ones(3), 1)[0]
-    array([3., 3., 3.])
-    """
-    product = _product(_rows(array), weight.astype(array.dtype, copy=False), workers)
-    if bias is not None:
-        product += bias.astype(array.dtype, copy=False)
-    return product.reshape(*array.shape[:-1], weight.shape[1])
+    is_causal: bool
+    query_offset: ArrayLike
+    window: tuple[int | None, int | None] | None
+    softcap: float | None
+    tile: tuple[int, int] | None
+    workers: int | None
 
 
-def linear_vjp(array: Array, weight: Array, grad: Array, workers: int | None) -> LinearGradients:
-    """Gradients through `linear`, from those of its result: (..., n, E), (E, F), (..., n, F).
+class HeadGroup(NamedTuple):
+    """The heads that attend together, with the same `Attention`."""
 
-    What is masked reaches no weight: rows without gradient pass none on, be they NaN, and rows of
-    zeros, such as contexts of nothing, none of their gradients, be those NaN.
-    """
-    rows, grads = _rows(array), _rows(grad)
-    passing = grads
-    if not np.isfinite(grads).all():
-        passing = np.where(rows.any(axis=-1, keepdims=True), grads, grads.dtype.type(0))
-    if not np.isfinite(rows).all():
-        rows = np.where(grads.any(axis=-1, keepdims=True), rows, rows.dtype.type(0))
-    weight = weight.astype(array.dtype, copy=False)
-    return LinearGradients(
-        _product(grads, weight.T, workers).reshape(array.shape),
-        _product(rows.T, passing, workers),
-        grads.sum(axis=0),
-    )
+    attention: Attention
+    heads: tuple[int, ...]
+    key_heads: tuple[int, ...]
+    """The head of keys and values that each of them sees."""
 
+    @property
+    def prefix(self) -> str:
+        """The first part of the names of the scorer's parameters."""
+        return f"heads.{self.heads[0]}."
 
-def matrix(arrays: Arrays, name: str) -> tuple[Array, Array | None]:
-    """The weight and the bias of a projection, with the heads side by side: (E, F), (F,)."""
-    weight, bias = arrays[f"{name}_weight"], arrays.get(f"{name}_bias")
-    split = 2 if name == "output" else 1
-    flat = weight.reshape(prod(weight.shape[:split]), prod(weight.shape[split:]))
-    return flat, None if bias is None else bias.reshape(-1)
+    @property
+    def seen_heads(self) -> tuple[int, ...]:
+        """The same, or one for all, which broadcasts."""
+        return self.key_heads[:1] if len(set(self.key_heads)) == 1 else self.key_heads
 
 
-def checked_input(arrays: Arrays, name: str, given: ArrayLike) -> Array:
-    """The query, key or value as an array (..., n, E) that the weights can project.
+def group_heads(
+    scorer: ScorerLike | Sequence[ScorerLike], heads: int, key_heads: int, options: AttentionOptions
+) -> tuple[HeadGroup, ...]:
+    """Group the heads by their scorers, in order of the first head of each.
 
     Raises
     ------
-    ShapeError, DTypeError
-        For an array that they cannot.
+    OptionError, OptionTypeError
+        For another number of scorers than heads, or anything but scorers.
+
+    Examples
+    --------
+    >>> [group.heads for group in group_heads(["dot", "scaled_dot", "dot"], 3, 1, {})]
+    [(0, 2), (1,)]
     """
-    array = as_array(name, given)
-    features = arrays[f"{name}_weight"].shape[0]
-    if array.ndim < 2 or array.shape[-1] != features:
-        axes = _AXES[name]
-        raise ShapeError(
-            f"{name} must have shape (..., {axes}) with {axes[-2:]} = {features}, got {array.shape}"
-        )
-    return array
-
-
-def project_heads(arrays: Arrays, name: str, array: Array, workers: int | None) -> Array:
-    """Queries, keys or values of every head: (..., n, E) -> (..., N, n, D)."""
-    heads = arrays[f"{name}_weight"].shape[1]
-    return split_heads(linear(array, *matrix(arrays, name), workers), heads)
-
-
-def split_heads(array: Array, heads: int) -> Array:
-    """A view with an axis for the heads: (..., n, N D) -> (..., N, n, D)."""
-    *outer, features = array.shape
-    return array.reshape(*outer, heads, features // heads).swapaxes(-2, -3)
-
-
-def join_heads(array: Array) -> Array:
-    """Heads side by side: (..., N, n, D) -> (..., n, N D)."""
-    *outer, heads, rows, size = array.shape
-    return array.swapaxes(-2, -3).reshape(*outer, rows, heads * size)
+    if isinstance(scorer, (str, Mapping, Scorer)):
+        attention = Attention(scorer, **options)
+        members = {id(attention.scorer): (attention, list(range(heads)))}
+    else:
+        if not isinstance(scorer, Sequence):
+            raise OptionTypeError(
+                f"scorer must be a name, a mapping with a 'name', a Scorer, or a sequence of one "
+                f"for each head, got {scorer!r}"
+            )
+        if len(scorer) != heads:
+            raise OptionError(
+                f"scorer must be one for all {heads} heads, or {heads} of them, got {len(scorer)}"
+            )
+        members = {}
+        for head, one in enumerate(scorer):
+            attention = Attention(one, **options)
+            members.setdefault(id(attention.scorer), (attention, []))[1].append(head)
+    together = heads // key_heads
+    return tuple(
+        HeadGroup(attention, tuple(own), tuple(head // together for head in own))
+        for attention, own in members.values()
+    )
 
 
 def pick_heads(array: Array, heads: Sequence[int]) -> Array:
@@ -134,74 +105,109 @@ def pick_heads(array: Array, heads: Sequence[int]) -> Array:
 
 
 def add_heads(total: Array, heads: Sequence[int], part: Array) -> None:
-    """Add what was found for some heads, of which one may occur more than once."""
-    for place, head in enumerate(heads):
-        total[..., head, :, :] += part[..., place, :, :]
+    """Add the part of some heads, of which one may occur more than once."""
+    for position, head in enumerate(heads):
+        total[..., head, :, :] += part[..., position, :, :]
 
 
-def pairs_of_heads(name: str, pairs: Any, heads: Sequence[int], count: int) -> Any:
-    """The part of a mask or bias (..., N, L, S) that some of the `count` heads are given.
+class HeadAxes(NamedTuple):
+    """The axes of one call, (batch, N), along which arguments are checked and picked."""
 
-    Raises
-    ------
-    ShapeError
-        For an array whose head axis has another length.
-    """
-    if pairs is None or is_sparse(pairs) or isinstance(pairs, Packing):
-        return pairs
-    if callable(pairs):
-        if len(heads) == count:
+    batch: int
+    """The number of batch axes."""
+    heads: int
+    """N, the number of heads."""
+
+    def checked(self, name: str, pairs: Any) -> Any:
+        """Check a mask or bias that broadcasts to (..., N, L, S).
+
+        Where rows are batched, an array of more than two axes has all of them, unless its axis of
+        heads has length 1: (8, L, S) could be meant for heads or for batch items. Axes of length 1
+        before those of the batch are dropped, so that (1, N, L, S) serves rows without a batch.
+
+        Raises
+        ------
+        ShapeError
+            For an array that is ambiguous, or whose axis of heads has another length.
+        """
+        if pairs is None or is_sparse(pairs) or isinstance(pairs, Packing) or callable(pairs):
             return pairs
-        return lambda query, key: pairs_of_heads(name, pairs(query, key), heads, count)
-    array = np.asarray(pairs)
-    if array.ndim < 3 or array.shape[-3] == 1:
-        return pairs
-    if array.shape[-3] != count:
-        raise ShapeError(
-            f"{name} must broadcast to (..., N, L, S) with N = {count} heads, got {array.shape}; "
-            f"one per batch item needs an axis for the heads, {name}[..., None, :, :]"
-        )
-    return pick_heads(array, heads)
+        try:
+            array = np.asanyarray(pairs)  # masked arrays are for `Attention` to refuse
+        except ValueError:
+            return pairs  # nested lists of different lengths are refused by `Attention`
+        while array.ndim > self.batch + 3 and array.shape[0] == 1:
+            array = array[0]
+        if array.ndim < 3 or array.shape[-3] == 1:
+            return array
+        *outer, own, length, keys = array.shape
+        if array.ndim < self.batch + 3:
+            whole = "(batch, N, L, S)" if self.batch == 1 else "(..., N, L, S)"
+            ones = (1,) * (self.batch + 3 - array.ndim)
+            raise ShapeError(
+                f"{name} is ambiguous where rows are batched: the axes of {array.shape} could be "
+                f"heads or batch items; give all of {whole}, {(*ones, *array.shape)} for heads, "
+                f"or {(*ones[1:], *outer, own, 1, length, keys)} for batch items"
+            )
+        if own != self.heads:
+            raise ShapeError(
+                f"{name} must broadcast to (..., N, L, S) with N = {self.heads} heads, got "
+                f"{array.shape}; one per batch item needs an axis for the heads, "
+                f"{name}[..., None, :, :]"
+            )
+        return array
 
+    def pairs(self, name: str, pairs: Any, heads: Sequence[int], offset: ArrayLike | None) -> Any:
+        """Pick the part of some heads from a checked mask or bias.
 
-def numbers_of_heads(
-    name: str, numbers: ArrayLike | None, heads: Sequence[int], count: int, axis: int
-) -> ArrayLike | None:
-    """The part of lengths or offsets that some of the `count` heads are given.
+        A function is evaluated at the positions of all heads, which differ where `offset` does.
 
-    Parameters
-    ----------
-    axis
-        Which axis is that of the heads: the number of batch axes before it.
+        Raises
+        ------
+        ShapeError
+            For a function whose result is ambiguous, or does not fit the heads.
+        """
+        if pairs is None or is_sparse(pairs) or isinstance(pairs, Packing):
+            return pairs
+        if callable(pairs):
+            return self._function(name, pairs, heads, offset)
+        return pairs if pairs.ndim < 3 or pairs.shape[-3] == 1 else pick_heads(pairs, heads)
 
-    Raises
-    ------
-    ShapeError
-        For an array whose head axis has another length.
-    """
-    shape = np.shape(numbers) if numbers is not None else ()
-    if numbers is None or len(shape) <= axis or shape[axis] == 1:
-        return numbers
-    if shape[axis] != count:
-        raise ShapeError(
-            f"{name} must hold one integer, one per batch item, or one per batch item and head, "
-            f"with {count} heads; got shape {shape}"
-        )
-    return np.take(np.asarray(numbers), heads, axis)
+    def numbers(self, name: str, numbers: ArrayLike | None, heads: Sequence[int]) -> Any:
+        """Pick the part of some heads from lengths or offsets.
 
+        Raises
+        ------
+        ShapeError
+            For an array whose axis of heads has another length.
+        """
+        if not self._differs(numbers):
+            return numbers
+        array = np.asarray(numbers)
+        if array.shape[self.batch] != self.heads:
+            raise ShapeError(
+                f"{name} must hold one integer, one per batch item, or one per batch item and "
+                f"head, with {self.heads} heads; got shape {array.shape}"
+            )
+        return array.take(heads, self.batch)
 
-def _rows(array: Array) -> Array:
-    return array.reshape(prod(array.shape[:-1]), array.shape[-1])
+    def _differs(self, numbers: ArrayLike | None) -> bool:
+        """Whether lengths or offsets have an axis for the heads."""
+        shape = () if numbers is None else np.shape(numbers)
+        return len(shape) > self.batch and shape[self.batch] != 1
 
+    def _function(
+        self, name: str, function: Callable[..., Any], heads: Sequence[int], offset: Any
+    ) -> Callable[..., Any]:
+        shift: Any = None
+        if self._differs(offset) and len(heads) < self.heads:
+            offsets = np.asarray(offset)[..., None, None]  # (..., N, 1, 1)
+            shift = offsets - offsets[..., heads[0], None, :, :]
 
-def _product(left: Array, right: Array, workers: int | None) -> Array:
-    """``left @ right``, on threads where it is worth it: (n, E), (E, F) -> (n, F)."""
-    product = np.empty((left.shape[0], right.shape[1]), left.dtype)
+        def of_heads(queries: Array, keys: Array) -> Any:
+            if shift is not None:  # positions of the first of these heads, then of all
+                queries = queries[..., :1, :, :] + shift
+            values = self.checked(name, np.asanyarray(function(queries, keys)))
+            return self.pairs(name, values, heads, None)
 
-    def work(first: int) -> None:
-        rows = slice(first, first + _ROWS)
-        np.matmul(left[rows], right, out=product[rows])
-
-    cost = left.size * right.shape[1] / 32  # ns
-    map_blocks(work, range(0, len(left), _ROWS), cost=cost, workers=workers)
-    return product
+        return of_heads

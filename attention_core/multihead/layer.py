@@ -8,18 +8,25 @@ from typing import Any, Self, Unpack
 import numpy as np
 from numpy.typing import ArrayLike
 
-from attention_core.errors import OptionError
+from attention_core.arrays.inputs import as_array
+from attention_core.errors import OptionTypeError
 from attention_core.masking.arguments import PairFunction
-from attention_core.multihead.call import MultiHeadResult, attend_heads
-from attention_core.multihead.layout import first_arrays, keras_arrays, torch_arrays
+from attention_core.multihead.call import attend_heads
+from attention_core.multihead.heads import AttentionOptions, HeadGroup, ScorerLike, group_heads
+from attention_core.multihead.interop import from_torch_module, from_torch_state, keras_arrays
+from attention_core.multihead.layout import LAYOUT, checked_sizes
 from attention_core.multihead.memory import MultiHeadMemory
-from attention_core.multihead.parameters import AttentionOptions, HeadParameters, ScorerLike
-from attention_core.options import check_count
+from attention_core.multihead.parameters import LayerParameters, initial_arrays
+from attention_core.multihead.result import MultiHeadResult
+from attention_core.options import check_option
+from attention_core.scoring.parameters import Parameterized
+from attention_core.scoring.scorer import Scorer
+from attention_core.typing import Array
 
 __all__ = ["MultiHeadAttention"]
 
 
-class MultiHeadAttention(HeadParameters):
+class MultiHeadAttention(Parameterized):
     """Several heads attend, each to its own projection, and their contexts are projected back.
 
     ``output = sum_h context_h W^O_h + b^O``, where
@@ -38,6 +45,11 @@ class MultiHeadAttention(HeadParameters):
         W^O.
     query_bias, key_bias, value_bias, output_bias : (N, Dq), (M, Dk), (M, Dv), (Eo,), optional
         b^Q, b^K, b^V and b^O, where there are any.
+    extra_key, extra_value : (M, Dk), (M, Dv), optional
+        A key, already projected, and its value, which follow those of every call and are never
+        masked.
+    zero_key
+        Whether another such key follows, of zeros like its value.
     scorer
         A name, a mapping or a `Scorer`, as for `attend`, for all heads; or a sequence of N of them,
         one for each head. It scores the projected query (Dq) and key (Dk). A name, or one `Scorer`
@@ -50,7 +62,8 @@ class MultiHeadAttention(HeadParameters):
     ShapeError, DTypeError
         For arrays that do not fit together, or that the scorers cannot score.
     OptionError, OptionTypeError
-        For another number of scorers than heads, and impossible options.
+        For another number of scorers than heads, an extra key without a value, and impossible
+        options.
     UnknownScorerError, AmbiguousScorerError, ScorerConfigError
         For scorers that cannot be made.
 
@@ -58,7 +71,11 @@ class MultiHeadAttention(HeadParameters):
     -----
     Heads with the same scorer are one call with an axis for the heads; each further scorer is one
     call more. A query that may attend to nothing gets the output bias. Half precision computes in
-    float32; parameters are cast to the dtype of the inputs, whatever they are kept in.
+    float32; parameters are cast to the dtype of the inputs, whatever they are kept in. With an
+    extra or a zero key, masks become arrays of all pairs, and a sparse mask saves no work.
+
+    Layers are values: they are equal when their arrays, scorers and options are, and can be copied
+    and pickled.
 
     `parameters` holds copies of the arrays given here, and those of the scorers as
     ``heads.0.weight``, under the first head that has the scorer.
@@ -84,6 +101,41 @@ class MultiHeadAttention(HeadParameters):
     ((2, 5, 8), (8, 4, 2))
     """
 
+    def __init__(
+        self,
+        query_weight: ArrayLike,
+        key_weight: ArrayLike,
+        value_weight: ArrayLike,
+        output_weight: ArrayLike,
+        *,
+        query_bias: ArrayLike | None = None,
+        key_bias: ArrayLike | None = None,
+        value_bias: ArrayLike | None = None,
+        output_bias: ArrayLike | None = None,
+        extra_key: ArrayLike | None = None,
+        extra_value: ArrayLike | None = None,
+        zero_key: bool = False,
+        scorer: ScorerLike | Sequence[ScorerLike] = "scaled_dot",
+        **options: Unpack[AttentionOptions],
+    ) -> None:
+        weights = query_weight, key_weight, value_weight, output_weight
+        biases = query_bias, key_bias, value_bias, output_bias
+        arrays = {
+            name: as_array(name, array).copy()  # whoever gave it may go on writing to it
+            for name, array in zip(LAYOUT, (*weights, *biases, extra_key, extra_value), strict=True)
+            if array is not None
+        }
+        sizes = checked_sizes(arrays)
+        for name, value in options.items():
+            check_option(name, value)  # Attention would not say which there are
+        if not isinstance(zero_key, bool):
+            raise OptionTypeError(f"zero_key must be True or False, got {zero_key!r}")
+        groups = group_heads(scorer, sizes["N"], sizes["M"], options)
+        for group in groups:
+            group.attention.scorer.check_features(sizes["Dq"], sizes["Dk"])
+        self._own = LayerParameters(arrays, groups, zero_key)
+        self._options = options
+
     @classmethod
     def initialize(
         cls,
@@ -100,7 +152,7 @@ class MultiHeadAttention(HeadParameters):
         rng: int | np.random.Generator,
         **options: Unpack[AttentionOptions],
     ) -> Self:
-        """A layer with Glorot-uniform first weights, and biases of 0 if it has any.
+        """A layer with Glorot-uniform initial weights, and biases of 0 if it has any.
 
         Parameters
         ----------
@@ -117,7 +169,7 @@ class MultiHeadAttention(HeadParameters):
         Raises
         ------
         OptionError, OptionTypeError
-            For numbers that are not positive integers, or do not divide, and what is no seed.
+            For numbers that are not positive integers, or do not divide, and impossible seeds.
 
         Examples
         --------
@@ -126,73 +178,59 @@ class MultiHeadAttention(HeadParameters):
         >>> [array.shape for array in layer.parameters.values()]
         [(8, 4, 2), (8, 2, 2), (8, 2, 2), (4, 2, 8)]
         """
-        check_count("query_dim", query_dim)
-        check_count("heads", heads)
-        optional = {
+        counts = {
+            "query_dim": query_dim,
+            "heads": heads,
             "key_dim": key_dim,
             "value_dim": value_dim,
             "output_dim": output_dim,
             "head_dim": head_dim,
             "key_heads": key_heads,
         }
-        for name, count in optional.items():
-            if count is not None:
-                check_count(name, count)
-        if head_dim is None:
-            if query_dim % heads:
-                raise OptionError(
-                    f"query_dim must be a multiple of heads, or give head_dim; "
-                    f"got query_dim {query_dim} and {heads} heads"
-                )
-            head_dim = query_dim // heads
-        key_dim = query_dim if key_dim is None else key_dim
-        sizes = {
-            "Eq": query_dim,
-            "Ek": key_dim,
-            "Ev": key_dim if value_dim is None else value_dim,
-            "Eo": query_dim if output_dim is None else output_dim,
-            "N": heads,
-            "M": heads if key_heads is None else key_heads,
-            **dict.fromkeys(("Dq", "Dk", "Dv"), head_dim),
-        }
-        arrays = first_arrays(sizes, rng, biases=biases)
+        arrays: dict[str, Any] = initial_arrays(counts, rng, biases=biases)
         return cls(**arrays, scorer=scorer, **options)
 
     @classmethod
     def from_torch(
         cls,
-        state: Mapping[str, ArrayLike],
+        module: Any,
         *,
-        heads: int,
+        heads: int | None = None,
+        add_zero_attn: bool | None = None,
         scorer: ScorerLike | Sequence[ScorerLike] = "scaled_dot",
         **options: Unpack[AttentionOptions],
     ) -> Self:
-        """The layer that has the weights of a ``torch.nn.MultiheadAttention``.
+        """The layer that computes what a ``torch.nn.MultiheadAttention`` does.
 
         Parameters
         ----------
-        state
-            Its ``state_dict()``, or arrays of the same names: ``in_proj_weight`` (3 E, E), or
-            ``q_proj_weight`` (E, E), ``k_proj_weight`` (E, Ek) and ``v_proj_weight`` (E, Ev);
-            ``out_proj.weight`` (E, E); ``in_proj_bias`` (3 E) and ``out_proj.bias`` (E) if it has
-            them. They are copied; bfloat16 becomes float32.
-        heads
-            Its ``num_heads``, which the state does not tell.
+        module
+            The module itself, with any of its arguments (``bias``, ``add_bias_kv``,
+            ``add_zero_attn``, ``kdim``, ``vdim``), or its ``state_dict()``, or arrays of the same
+            names: ``in_proj_weight`` (3 E, E), or ``q_proj_weight`` (E, E), ``k_proj_weight``
+            (E, Ek) and ``v_proj_weight`` (E, Ev); ``out_proj.weight`` (E, E); ``in_proj_bias``
+            (3 E), ``out_proj.bias`` (E), ``bias_k`` and ``bias_v`` (1, 1, E) if it has them.
+            They are copied; bfloat16 becomes float32.
+        heads, add_zero_attn
+            Those of the module, when only its state is given. A state does not tell them: another
+            divisor of E as ``heads``, or ``add_zero_attn`` left out, gives a layer that computes
+            other numbers, without an error.
 
         Raises
         ------
         OptionError, OptionTypeError, ShapeError
-            For names that are missing, given in both ways, or that have no counterpart here, such
-            as ``bias_k``, and arrays that do not fit.
+            For names that are missing, given in both ways, or unexpected, such as those of a whole
+            encoder, and arrays that do not fit.
         DTypeError
-            For tensors that are no dense arrays of real numbers, such as sparse ones.
+            For tensors that are not dense arrays of real numbers, such as sparse ones.
 
         Notes
         -----
         In torch, a boolean mask is **True where a query may not attend**: pass
         ``mask=~attn_mask``, or ``mask=~key_padding_mask[:, None, None, :]``. A mask of floats is
         added to the scores: pass it as ``bias``. Its inputs are (L, B, E) unless ``batch_first``;
-        ours are (B, L, E). Its weights are averaged over the heads: ``weights.mean(axis=-3)``.
+        ours are (B, L, E), whatever the module says. Its weights are averaged over the heads:
+        ``weights.mean(axis=-3)``. Dropout is that of ``module.eval()``: none.
 
         Examples
         --------
@@ -201,7 +239,10 @@ class MultiHeadAttention(HeadParameters):
         >>> MultiHeadAttention.from_torch(state, heads=2).heads
         2
         """
-        return cls(**torch_arrays(state, heads), scorer=scorer, **options)
+        read = from_torch_module if hasattr(module, "state_dict") else from_torch_state
+        found = read(module, heads, add_zero_attn)
+        arrays: dict[str, Any] = found.arrays
+        return cls(**arrays, zero_key=found.zero_key, scorer=scorer, **options)
 
     @classmethod
     def from_keras(
@@ -239,7 +280,48 @@ class MultiHeadAttention(HeadParameters):
         >>> MultiHeadAttention.from_keras(kernels).key_heads
         2
         """
-        return cls(**keras_arrays(weights), scorer=scorer, **options)
+        arrays: dict[str, Any] = keras_arrays(weights)
+        return cls(**arrays, scorer=scorer, **options)
+
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """Copies of the arrays given, by name."""
+        return self._own.arrays
+
+    @property
+    def heads(self) -> int:
+        """N, the number of heads."""
+        return self._own.heads
+
+    @property
+    def key_heads(self) -> int:
+        """M, the number of heads that keys and values have."""
+        return self._own.key_heads
+
+    @property
+    def zero_key(self) -> bool:
+        """Whether a key of zeros follows those of every call."""
+        return self._own.zero_key
+
+    @property
+    def groups(self) -> tuple[HeadGroup, ...]:
+        """The heads of each scorer."""
+        return self._own.groups
+
+    @property
+    def scorers(self) -> tuple[Scorer, ...]:
+        """The scorer of each head."""
+        of_head = {head: group.attention.scorer for group in self.groups for head in group.heads}
+        return tuple(of_head[head] for head in range(self.heads))
+
+    @property
+    def parameters(self) -> dict[str, Array]:
+        """Every array that can be learned: those given, then those of the scorers."""
+        return self.arrays | {
+            f"{group.prefix}{name}": array
+            for group in self.groups
+            for name, array in group.attention.scorer.parameters.items()
+        }
 
     def memory(self, key: ArrayLike, value: ArrayLike) -> MultiHeadMemory:
         """Keys (..., S, Ek) and values (..., S, Ev), projected into the heads once, for many calls.
@@ -249,7 +331,7 @@ class MultiHeadAttention(HeadParameters):
         ShapeError, DTypeError
             For arrays that do not fit the layer, or each other.
         """
-        return MultiHeadMemory(self.arrays, self.groups, key, value)
+        return MultiHeadMemory(self._own, key, value)
 
     def __call__(
         self,
@@ -269,12 +351,14 @@ class MultiHeadAttention(HeadParameters):
         ----------
         query : (..., L, Eq)
         key : (..., S, Ek)
-            Or a `MultiHeadMemory` of prepared keys and values.
+            Or a `MultiHeadMemory` of prepared keys and values, made by this layer or an equal one.
         value : (..., S, Ev)
             Batch axes broadcast.
         mask, bias
-            As for `attend`, where the heads are the last batch axis: what broadcasts to
-            (..., N, L, S), so one matrix per batch item needs an axis, ``mask[:, None]``.
+            As for `attend`, where the heads are the last batch axis: arrays, and results of
+            functions, broadcast to (..., N, L, S). Where rows are batched, give (1, N, L, S) for
+            one matrix per head and (B, 1, L, S), ``mask[:, None]``, for one per batch item: three
+            axes could mean either, and are refused.
         key_lengths, query_lengths, query_offset
             As for `attend`: one per batch item, or one per batch item and head. With a `Packing`
             as mask, the offset is one integer, or one for each sequence.
@@ -287,8 +371,7 @@ class MultiHeadAttention(HeadParameters):
         if query_offset is None:
             query_offset = self._options.get("query_offset")
         return attend_heads(
-            self.arrays,
-            self.groups,
+            self._own,
             (query, key, value),
             pairs={"mask": mask, "bias": bias},
             numbers={
@@ -297,3 +380,38 @@ class MultiHeadAttention(HeadParameters):
                 "query_offset": query_offset,
             },
         )
+
+    def __eq__(self, other: object) -> bool:
+        """Compare arrays, scorers and options."""
+        if not isinstance(other, MultiHeadAttention):
+            return NotImplemented
+        own, others = (
+            {name: np.asarray(value).tolist() for name, value in layer._options.items()}
+            for layer in (self, other)
+        )
+        return own == others and self._own == other._own
+
+    def __hash__(self) -> int:
+        return hash(self._own)
+
+    def __str__(self) -> str:
+        return "multi-head attention"
+
+    def __repr__(self) -> str:
+        scorers = ", ".join(f"{group.attention.scorer} for {group.heads}" for group in self.groups)
+        return f"MultiHeadAttention(heads={self.heads}, key_heads={self.key_heads}, {scorers})"
+
+    def _replaced(self, parameters: Mapping[str, Array]) -> Self:
+        arrays = {name: parameters.get(name, array) for name, array in self.arrays.items()}
+        scorers = list(self.scorers)
+        for group in self.groups:
+            own = {
+                name.removeprefix(group.prefix): array
+                for name, array in parameters.items()
+                if name.startswith(group.prefix)
+            }
+            if own:
+                changed = group.attention.scorer.with_parameters(own)
+                for head in group.heads:
+                    scorers[head] = changed
+        return type(self)(**arrays, zero_key=self.zero_key, scorer=scorers, **self._options)

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from copy import copy
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from attention_core.arrays.inputs import check_key_and_value
 from attention_core.engine.memory import Memory
-from attention_core.multihead.heads import checked_input, pick_heads, project_heads
-from attention_core.multihead.parameters import HeadGroup
+from attention_core.multihead.heads import HeadGroup, pick_heads
+from attention_core.multihead.parameters import LayerParameters
+from attention_core.multihead.projections import checked_input, project_heads
 from attention_core.scoring.scorer import InnerProductScorer
 from attention_core.typing import Array
 
 __all__ = ["MultiHeadMemory", "seen_by_groups"]
 
-Arrays = Mapping[str, Array]
-
 
 class MultiHeadMemory:
     """Prepared keys and values of every head of a layer; grows at the end.
 
-    Made by `MultiHeadAttention.memory`: the `Memory` of a layer, and for that layer alone. Keys and
-    values are projected into the heads when they come in, never again, and so are keys by the
-    scorers of the heads. Results taken before an append keep what they saw.
+    Made by `MultiHeadAttention.memory`: the `Memory` of a layer, which serves this layer and equal
+    ones. Keys and values are projected into the heads when they come in, never again, and so are
+    keys by the scorers of the heads. Results keep what they saw. Copies are independent and take
+    constant time; memories can be pickled.
 
     Notes
     -----
@@ -47,16 +46,13 @@ class MultiHeadMemory:
     True
     """
 
-    def __init__(
-        self, arrays: Arrays, groups: Sequence[HeadGroup], key: ArrayLike, value: ArrayLike
-    ) -> None:
-        self._arrays = arrays
-        self.groups: Sequence[HeadGroup] = groups
-        """The heads of each scorer, as the layer has them."""
+    def __init__(self, layer: LayerParameters, key: ArrayLike, value: ArrayLike) -> None:
+        self._layer = layer
         given = Memory(_AS_GIVEN, *self._checked(key, value))
-        seen = seen_by_groups(arrays, groups, given.key, given.value)
+        seen = seen_by_groups(layer, given.key, given.value, layer.groups[0].attention.workers)
         heads = [
-            Memory(group.attention.scorer, *own) for group, own in zip(groups, seen, strict=True)
+            Memory(group.attention.scorer, *own)
+            for group, own in zip(layer.groups, seen, strict=True)
         ]
         self._kept = (given, *heads)
 
@@ -66,6 +62,11 @@ class MultiHeadMemory:
 
     def __repr__(self) -> str:
         return f"MultiHeadMemory(key {self.key.shape}, value {self.value.shape})"
+
+    @property
+    def groups(self) -> tuple[HeadGroup, ...]:
+        """The heads of each scorer, as the layer has them."""
+        return self._layer.groups
 
     @property
     def key(self) -> Array:
@@ -83,9 +84,22 @@ class MultiHeadMemory:
         return self._kept[0].dtype
 
     @property
+    def nbytes(self) -> int:
+        """The bytes of keys and values, given and projected, with the room for more."""
+        return sum(memory.nbytes for memory in self._kept)
+
+    @property
     def memories(self) -> tuple[Memory, ...]:
-        """What the heads of each of the groups see: keys (..., heads, S, Dk) and values."""
+        """The keys (..., heads, S, Dk) and values that the heads of each of the groups see."""
         return self._kept[1:]
+
+    def serves(self, layer: LayerParameters) -> bool:
+        """Whether keys and values are prepared for this layer, or one equal to it."""
+        if layer is not self._layer:
+            if layer != self._layer:
+                return False
+            self._layer = layer  # compared once
+        return True
 
     def append(self, key: ArrayLike, value: ArrayLike) -> None:
         """Add keys (..., n, Ek) and their values (..., n, Ev).
@@ -96,17 +110,62 @@ class MultiHeadMemory:
             For arrays that do not continue those of the memory, which then stays as it was.
         """
         key, value = self._checked(key, value)
-        given, *heads = map(copy, self._kept)  # they take the place of all, or of none
+        given, *heads = map(copy, self._kept)  # they replace all, or none
         given.append(key, value)
-        rows = (array.astype(given.computing_dtype, copy=False) for array in (key, value))
-        seen = seen_by_groups(self._arrays, self.groups, *rows)
+        dtype, workers = given.computing_dtype, self.groups[0].attention.workers
+        rows = key.astype(dtype, copy=False), value.astype(dtype, copy=False)
+        seen = seen_by_groups(self._layer, *rows, workers)
         for memory, own in zip(heads, seen, strict=True):
             memory.append(*own)
         self._kept = (given, *heads)
 
+    def take(self, indices: ArrayLike, axis: int = 0) -> Self:
+        """Make a memory of some batch items, in any order, also repeatedly: see `Memory.take`.
+
+        Raises
+        ------
+        OptionError, OptionTypeError, ShapeError
+            For batch items and axes that the memory does not have.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import attention_core as ac
+        >>> layer = ac.MultiHeadAttention.initialize(4, heads=2, rng=0)
+        >>> words = np.random.default_rng(0).normal(size=(3, 5, 4))  # 3 hypotheses of 5 words
+        >>> layer.memory(words, words).take([2, 0])
+        MultiHeadMemory(key (2, 5, 4), value (2, 5, 4))
+        """
+        given = self._kept[0].take(indices, axis)
+        batch = np.broadcast_shapes(self.key.shape[:-2], self.value.shape[:-2])
+        own_axis = axis % len(batch)  # the same from the front, as heads come last
+        memory = copy(self)
+        memory._kept = (given, *(heads.take(indices, own_axis) for heads in self.memories))
+        return memory
+
+    def truncate(self, length: int) -> None:
+        """Keep the first keys and values only: see `Memory.truncate`.
+
+        Raises
+        ------
+        OptionError, OptionTypeError
+            For a length that is not an integer from 0 to the number of keys.
+        """
+        kept = tuple(map(copy, self._kept))
+        for memory in kept:
+            memory.truncate(length)
+        self._kept = kept
+
+    def clear(self) -> None:
+        """Drop all keys and values, and free what they occupy; batch axes stay."""
+        kept = tuple(map(copy, self._kept))
+        for memory in kept:
+            memory.clear()
+        self._kept = kept
+
     def _checked(self, key: ArrayLike, value: ArrayLike) -> tuple[Array, Array]:
-        keys = checked_input(self._arrays, "key", key)
-        values = checked_input(self._arrays, "value", value)
+        keys = checked_input(self._layer.arrays, "key", key)
+        values = checked_input(self._layer.arrays, "value", value)
         check_key_and_value(keys, values)
         return keys, values
 
@@ -116,16 +175,15 @@ _AS_GIVEN = InnerProductScorer()
 
 
 def seen_by_groups(
-    arrays: Arrays, groups: Sequence[HeadGroup], key: Array, value: Array
+    layer: LayerParameters, key: Array, value: Array, workers: int | None
 ) -> list[tuple[Array, Array]]:
     """The keys and values that the heads of each group see, (..., heads, S, D) of (..., S, E)."""
-    workers = groups[0].attention.workers
     with np.errstate(all="ignore"):  # NaN and Inf in the inputs are results, not accidents
         keys, values = (
-            project_heads(arrays, name, array, workers)
+            project_heads(layer.arrays, name, array, workers)
             for name, array in (("key", key), ("value", value))
         )
     return [
         (pick_heads(keys, group.seen_heads), pick_heads(values, group.seen_heads))
-        for group in groups
+        for group in layer.groups
     ]

@@ -1,166 +1,136 @@
-"""What multi-head attention is made of: arrays that fit together, and the heads of each scorer."""
+"""The numbers a layer computes with, its initial ones, and when two layers have the same."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Self, TypedDict, Unpack
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
 
-from numpy.typing import ArrayLike
+import numpy as np
 
-from attention_core.arrays.inputs import as_array
-from attention_core.attention import Attention
+from attention_core.engine.memory import are_equal
 from attention_core.errors import OptionError, OptionTypeError
-from attention_core.multihead.layout import LAYOUT, checked_sizes
-from attention_core.options import check_option
-from attention_core.scoring.parameters import Parameterized
-from attention_core.scoring.scorer import Scorer
+from attention_core.learned import glorot_uniform
+from attention_core.multihead.heads import HeadGroup
+from attention_core.multihead.layout import LAYOUT
+from attention_core.options import check_count
 from attention_core.typing import Array
 
-__all__ = ["AttentionOptions", "HeadGroup", "HeadParameters", "ScorerLike"]
-
-ScorerLike = str | Mapping[str, Any] | Scorer
+__all__ = ["LayerParameters", "initial_arrays"]
 
 
-class AttentionOptions(TypedDict, total=False):
-    """The options of `Attention`."""
+@dataclass(frozen=True, eq=False)
+class LayerParameters:
+    """The arrays of a layer and the groups of its heads; equal when they compute the same."""
 
-    is_causal: bool
-    query_offset: ArrayLike
-    window: tuple[int | None, int | None] | None
-    softcap: float | None
-    tile: tuple[int, int] | None
-    workers: int | None
-
-
-class HeadGroup(NamedTuple):
-    """The heads that have the same scorer."""
-
-    attention: Attention
-    heads: tuple[int, ...]
-    key_heads: tuple[int, ...]
-    """Whose keys and values each of them sees."""
+    arrays: dict[str, Array]
+    groups: tuple[HeadGroup, ...]
+    zero_key: bool = False
+    """Whether every query may also attend to a key of zeros, whose value is zero."""
 
     @property
-    def prefix(self) -> str:
-        """What the names of the scorer's parameters begin with."""
-        return f"heads.{self.heads[0]}."
-
-    @property
-    def seen_heads(self) -> tuple[int, ...]:
-        """The same, or one for all, which broadcasts."""
-        return self.key_heads[:1] if len(set(self.key_heads)) == 1 else self.key_heads
-
-
-class HeadParameters(Parameterized):
-    """The arrays of projections and the scorers of heads: see `MultiHeadAttention`."""
-
-    def __init__(
-        self,
-        query_weight: ArrayLike,
-        key_weight: ArrayLike,
-        value_weight: ArrayLike,
-        output_weight: ArrayLike,
-        *,
-        query_bias: ArrayLike | None = None,
-        key_bias: ArrayLike | None = None,
-        value_bias: ArrayLike | None = None,
-        output_bias: ArrayLike | None = None,
-        scorer: ScorerLike | Sequence[ScorerLike] = "scaled_dot",
-        **options: Unpack[AttentionOptions],
-    ) -> None:
-        weights = query_weight, key_weight, value_weight, output_weight
-        biases = query_bias, key_bias, value_bias, output_bias
-        self.arrays: dict[str, Array] = {
-            name: as_array(name, array).copy()  # whoever gave it may go on writing to it
-            for name, array in zip(LAYOUT, weights + biases, strict=True)
-            if array is not None
-        }
-        """Copies of the arrays given, by name."""
-        sizes = checked_sizes(self.arrays)
-        self.heads: int = sizes["N"]
+    def heads(self) -> int:
         """N, the number of heads."""
-        self.key_heads: int = sizes["M"]
+        return int(self.arrays["query_weight"].shape[1])
+
+    @property
+    def key_heads(self) -> int:
         """M, the number of heads that keys and values have."""
-        for name, value in options.items():
-            check_option(name, value)  # Attention would not say which there are
-        self.groups: tuple[HeadGroup, ...] = _groups(scorer, self.heads, self.key_heads, options)
-        """The heads of each scorer."""
-        self._options = options
-        for group in self.groups:
-            group.attention.scorer.check_features(sizes["Dq"], sizes["Dk"])
+        return int(self.arrays["key_weight"].shape[1])
 
     @property
-    def scorers(self) -> tuple[Scorer, ...]:
-        """The scorer of each head."""
-        of_head = {head: group.attention.scorer for group in self.groups for head in group.heads}
-        return tuple(of_head[head] for head in range(self.heads))
+    def extra_keys(self) -> int:
+        """The number of keys that belong to the layer."""
+        return ("extra_key" in self.arrays) + self.zero_key
 
-    @property
-    def parameters(self) -> dict[str, Array]:
-        """Every array that can be learned: those given, then those of the scorers."""
-        return self.arrays | {
-            f"{group.prefix}{name}": array
-            for group in self.groups
-            for name, array in group.attention.scorer.parameters.items()
-        }
+    def extra_rows(self, name: str, dtype: np.dtype[np.generic]) -> Array:
+        """Keys or values that belong to the layer: (M, extra keys, D)."""
+        weight, own = self.arrays[f"{name}_weight"], self.arrays.get(f"extra_{name}")
+        rows = np.zeros((weight.shape[1], self.extra_keys, weight.shape[2]), dtype)
+        if own is not None:
+            rows[:, 0] = own
+        return rows
 
-    def _replaced(self, parameters: Mapping[str, Array]) -> Self:
-        arrays = {name: parameters.get(name, array) for name, array in self.arrays.items()}
-        scorers = list(self.scorers)
-        for group in self.groups:
-            own = {
-                name.removeprefix(group.prefix): array
-                for name, array in parameters.items()
-                if name.startswith(group.prefix)
-            }
-            if own:
-                changed = group.attention.scorer.with_parameters(own)
-                for head in group.heads:
-                    scorers[head] = changed
-        return type(self)(**arrays, scorer=scorers, **self._options)
+    def __eq__(self, other: object) -> bool:
+        """Compare arrays, the scorers of the heads, and the zero key."""
+        if not isinstance(other, LayerParameters):
+            return NotImplemented
+        return self is other or (
+            self.arrays.keys() == other.arrays.keys()
+            and self.zero_key == other.zero_key
+            and [group[1:] for group in self.groups] == [group[1:] for group in other.groups]
+            and all(
+                are_equal(own.attention.scorer, others.attention.scorer)
+                for own, others in zip(self.groups, other.groups, strict=True)
+            )
+            and all(
+                np.array_equal(array, other.arrays[name]) for name, array in self.arrays.items()
+            )
+        )
 
-    def __str__(self) -> str:
-        return "multi-head attention"
-
-    def __repr__(self) -> str:
-        scorers = ", ".join(f"{group.attention.scorer} for {group.heads}" for group in self.groups)
-        return f"MultiHeadAttention(heads={self.heads}, key_heads={self.key_heads}, {scorers})"
+    def __hash__(self) -> int:
+        """Hash what is cheap to read: the shapes of the arrays."""
+        return hash(tuple((name, array.shape) for name, array in self.arrays.items()))
 
 
-def _groups(
-    scorer: ScorerLike | Sequence[ScorerLike], heads: int, key_heads: int, options: AttentionOptions
-) -> tuple[HeadGroup, ...]:
-    """The heads of each scorer, in order of the first of them.
+def initial_arrays(
+    counts: Mapping[str, int | None], rng: int | np.random.Generator, *, biases: bool
+) -> dict[str, Array]:
+    """Draw weights uniform in ``+-sqrt(6 / (fan_in + fan_out))``; biases are 0.
+
+    Parameters
+    ----------
+    counts
+        The arguments of `MultiHeadAttention.initialize` that are counts; None for those left out.
 
     Raises
     ------
     OptionError, OptionTypeError
-        For another number of scorers than heads, or what is none.
-
-    Examples
-    --------
-    >>> [group.heads for group in _groups(["dot", "scaled_dot", "dot"], 3, 1, {})]
-    [(0, 2), (1,)]
+        For impossible counts and seeds.
     """
-    if isinstance(scorer, (str, Mapping, Scorer)):
-        attention = Attention(scorer, **options)
-        members = {id(attention.scorer): (attention, list(range(heads)))}
-    else:
-        if not isinstance(scorer, Sequence):
-            raise OptionTypeError(
-                f"scorer must be a name, a mapping with a 'name', a Scorer, or a sequence of one "
-                f"for each head, got {scorer!r}"
-            )
-        if len(scorer) != heads:
-            raise OptionError(
-                f"scorer must be one for all {heads} heads, or {heads} of them, got {len(scorer)}"
-            )
-        members = {}
-        for head, one in enumerate(scorer):
-            attention = Attention(one, **options)
-            members.setdefault(id(attention.scorer), (attention, []))[1].append(head)
-    together = heads // key_heads
-    return tuple(
-        HeadGroup(attention, tuple(own), tuple(head // together for head in own))
-        for attention, own in members.values()
+    given = {name: count for name, count in counts.items() if count is not None}
+    for name in ("query_dim", "heads"):
+        check_count(name, counts[name])
+    for name, count in given.items():
+        check_count(name, count)
+    query_dim, heads = given["query_dim"], given["heads"]
+    if "head_dim" not in given and query_dim % heads:
+        raise OptionError(
+            f"query_dim must be a multiple of heads, or give head_dim; "
+            f"got query_dim {query_dim} and {heads} heads"
+        )
+    key_dim = given.get("key_dim", query_dim)
+    sizes = {
+        "Eq": query_dim,
+        "Ek": key_dim,
+        "Ev": given.get("value_dim", key_dim),
+        "Eo": given.get("output_dim", query_dim),
+        "N": heads,
+        "M": given.get("key_heads", heads),
+        **dict.fromkeys(("Dq", "Dk", "Dv"), given.get("head_dim", query_dim // heads)),
+    }
+    random = _generator(rng)
+    arrays: dict[str, Array] = {}
+    for name, axes in LAYOUT.items():
+        shape = tuple(sizes[axis] for axis in axes)
+        if name.endswith("_weight"):
+            split = 2 if name == "output_weight" else 1
+            fans = prod(shape[:split]), prod(shape[split:])
+            arrays[name] = glorot_uniform(random, *fans).reshape(shape)
+        elif biases and name.endswith("_bias"):
+            arrays[name] = np.zeros(shape)
+    return arrays
+
+
+def _generator(rng: object) -> np.random.Generator:
+    message = (
+        f"rng must be a seed, an integer of at least 0, or a numpy.random.Generator, got {rng!r}"
     )
+    if rng is None or isinstance(rng, bool):  # NumPy would draw a seed nobody can repeat
+        raise OptionTypeError(message)
+    try:
+        return np.random.default_rng(rng)  # type: ignore[arg-type]
+    except TypeError:
+        raise OptionTypeError(message) from None
+    except ValueError:
+        raise OptionError(message) from None

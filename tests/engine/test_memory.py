@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -16,6 +20,13 @@ PARTS = ("context", "weights", "scores", "log_normalizer", "entropy", "key_mass"
 def agree(ours, theirs):
     for name in PARTS:
         np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name), err_msg=name)
+
+
+def come_close(ours, theirs):
+    """Projecting other numbers of rows together may change the last bits."""
+    for name in PARTS:
+        one, other = getattr(ours, name), getattr(theirs, name)
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-13, err_msg=name)
 
 
 def test_a_memory_stands_for_its_keys_and_values(case, rng):
@@ -254,13 +265,216 @@ def test_keys_are_projected_in_the_precision_they_came_in(case, rng):
         np.testing.assert_allclose(narrow, direct, rtol=2e-5, atol=2e-6)
 
 
-def test_a_memory_serves_no_equal_scorer(rng):
-    case = make_case("additive")
+def test_a_memory_serves_equal_scorers_alone(case, rng):
     query, key, value = case.arrays(rng)
     memory = ac.Attention(case.scorer).memory(key, value)
-    twin = case.scorer.with_parameters({})
-    with pytest.raises(ac.OptionError, match=r"^this memory was prepared for another scorer"):
-        ac.attend(query, memory, scorer=twin)
+    wanted = ac.attend(query, memory, scorer=case.scorer).context
+    twin = copy.deepcopy(case.scorer)
+    np.testing.assert_array_equal(ac.attend(query, memory, scorer=twin).context, wanted)
+    np.testing.assert_array_equal(ac.attend(query, memory, scorer=case.scorer).context, wanted)
+    others = [ac.InnerProductScorer()]
+    if twin.parameters:
+        others.append(twin.with_parameter_vector(twin.parameter_vector + 1))
+    for other in others:
+        with pytest.raises(ac.OptionError, match=r"^this memory was prepared for another scorer"):
+            ac.attend(query, memory, scorer=other)
+
+
+WAYS = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda memory: pickle.loads(pickle.dumps(memory)),
+    "take": lambda memory: memory.take([0, 1]),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_branches_of_a_memory_never_see_each_other(case, way, rng):
+    query, key, value = case.arrays(rng, (2,), keys=9)
+    attention = ac.Attention(case.scorer)
+    memory = attention.memory(key[:, :2], value[:, :2])
+    memory.append(key[:, 2:3], value[:, 2:3])  # now there is room for more
+    before = attention(query, memory)
+    branches = {start: WAYS[way](memory) for start in (3, 5, 7)}
+    for step in (0, 1):
+        for start, branch in branches.items():
+            rows = slice(start + step, start + step + 1)
+            branch.append(key[:, rows], value[:, rows])
+    for start, branch in branches.items():
+        rows = [0, 1, 2, start, start + 1]
+        assert len(branch) == 5
+        come_close(attention(query, branch), attention(query, key[:, rows], value[:, rows]))
+    assert len(memory) == 3
+    come_close(attention(query, memory), before)
+    if not isinstance(case.scorer, Taxicab):
+        grad = rng.standard_normal(before.context.shape)
+        wanted = attention(query, key[:, :3], value[:, :3]).vjp(grad)
+        np.testing.assert_allclose(before.vjp(grad).key, wanted.key, rtol=1e-12, atol=1e-13)
+
+
+def test_a_copy_costs_nothing_and_one_branch_appends_in_place():
+    memory = ac.Attention("dot").memory(np.ones((4, 2)), np.ones((4, 2)))
+    memory.append([1.0, 1.0], [1.0, 1.0])
+    branch = copy.copy(memory)
+    assert np.shares_memory(branch.key, memory.key)
+    branch.append([2.0, 2.0], [2.0, 2.0])
+    assert np.shares_memory(branch.key, memory.key)
+    memory.append([3.0, 3.0], [3.0, 3.0])
+    assert not np.shares_memory(branch.key, memory.key)
+    assert (branch.key[-1].tolist(), memory.key[-1].tolist()) == ([2, 2], [3, 3])
+
+
+def test_threads_that_append_to_copies_stay_apart():
+    memory = ac.Attention("dot").memory(np.zeros((1, 1)), np.zeros((1, 1)))
+    memory.append(np.zeros((30, 1)), np.zeros((30, 1)))
+
+    def grown(number):
+        own = copy.copy(memory)
+        for _ in range(40):
+            own.append([number], [number])
+        return own
+
+    with ThreadPoolExecutor(8) as pool:
+        for number, own in enumerate(pool.map(grown, range(1, 33)), 1):
+            assert (own.value[31:] == number).all()
+            assert len(own) == 71
+
+
+@pytest.mark.parametrize("way", ["deepcopy", "pickle"])
+def test_a_pickle_holds_no_room_and_nothing_of_other_branches(way):
+    memory = ac.Attention("dot").memory(np.ones((100, 8)), np.ones((100, 8)))
+    branch = copy.copy(memory)
+    branch.append(np.full((1, 8), 7.0), np.full((1, 8), 7.0))
+    assert memory.nbytes == 2 * 100 * 8 * 8
+    assert branch.nbytes == 2 * 202 * 8 * 8
+    twin = WAYS[way](branch)
+    assert twin.nbytes == 2 * 101 * 8 * 8
+    shorter = copy.copy(branch)
+    shorter.truncate(2)
+    assert len(pickle.dumps(shorter)) < 2000
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1, -2])
+@pytest.mark.parametrize("indices", [[2, 0, 0, -1], [], [1]])
+def test_take_makes_a_memory_of_some_batch_items(case, axis, indices, rng):
+    query, key, value = case.arrays(rng, (3, 3))
+    attention = ac.Attention(case.scorer)
+    memory = attention.memory(key[:, :, :5], value[:, :, :5])
+    memory.append(key[:, :, 5:], value[:, :, 5:])
+    taken = memory.take(indices, axis=axis)
+    own = [0, 1][axis]
+    q, k, v = (array.take(np.asarray(indices, int), own) for array in (query, key, value))
+    come_close(attention(q, taken), attention(q, k, v))
+    taken.append(k[:, :, :1], v[:, :, :1])
+    again = (np.concatenate([array, array[:, :, :1]], axis=2) for array in (k, v))
+    come_close(attention(q, taken), attention(q, *again))
+    come_close(attention(query, memory), attention(query, key, value))
+
+
+@pytest.mark.parametrize(
+    ("key_batch", "value_batch"),
+    [((), (3,)), ((3,), ()), ((1,), (3,)), ((3, 1), (2,)), ((1,), (1,)), ((1, 1), (1,))],
+)
+def test_what_broadcasts_still_does_when_items_are_taken(key_batch, value_batch, rng):
+    case = make_case("additive")
+    key, value = case.arrays(rng, key_batch)[1], case.arrays(rng, value_batch)[2]
+    query = case.arrays(rng)[0]
+    batch = np.broadcast_shapes(key_batch, value_batch)
+    attention = ac.Attention(case.scorer)
+    memory = attention.memory(key, value)
+    whole = attention(query, key, value).context  # (*batch, L, Dv)
+    for axis in range(len(batch)):
+        indices = [batch[axis] - 1, 0, 0, 0]
+        found = attention(query, memory.take(indices, axis)).context
+        np.testing.assert_array_equal(found, whole.take(indices, axis))
+        assert memory.take(indices, axis).nbytes <= 4 * memory.nbytes
+
+
+@pytest.mark.parametrize("length", [0, 1, 4, 7])
+def test_truncated_guesses_are_gone(case, length, rng):
+    query, key, value = case.arrays(rng)
+    attention = ac.Attention(case.scorer)
+    memory = attention.memory(key, value)
+    before = attention(query, memory)
+    memory.truncate(length)
+    assert len(memory) == length
+    come_close(attention(query, memory), attention(query, key[:length], value[:length]))
+    memory.append(9 * key[:2], 9 * value[:2])
+    again = (np.concatenate([array[:length], 9 * array[:2]]) for array in (key, value))
+    come_close(attention(query, memory), attention(query, *again))
+    come_close(before, attention(query, key, value))
+
+
+def test_a_cleared_memory_can_be_filled_again(case, rng):
+    query, key, value = case.arrays(rng, (2,))
+    attention = ac.Attention(case.scorer)
+    memory = attention.memory(9 * key, 9 * value)
+    before = attention(query, memory)
+    memory.clear()
+    assert (len(memory), memory.nbytes) == (0, 0)
+    memory.append(key, value)
+    come_close(attention(query, memory), attention(query, key, value))
+    come_close(before, attention(query, 9 * key, 9 * value))
+
+
+@pytest.mark.parametrize(
+    ("act", "kind", "text"),
+    [
+        (lambda m: m.take([0, 3]), ac.OptionError, "indices: no batch item 3 among 3"),
+        (lambda m: m.take([-4]), ac.OptionError, "indices: no batch item -4 among 3"),
+        (lambda m: m.take(1), ac.ShapeError, "indices must have shape (n,), got ()"),
+        (lambda m: m.take([[0]]), ac.ShapeError, "indices must have shape (n,), got (1, 1)"),
+        (
+            lambda m: m.take([[0], [0, 1]]),
+            ac.ShapeError,
+            "indices must have shape (n,), got lists of different lengths",
+        ),
+        (
+            lambda m: m.take([True, False, True]),
+            ac.OptionTypeError,
+            "indices must be integers, got dtype bool",
+        ),
+        (
+            lambda m: m.take([0.0]),
+            ac.OptionTypeError,
+            "indices must be integers, got dtype float64",
+        ),
+        (
+            lambda m: m.take([0], axis=1),
+            ac.OptionError,
+            "axis must be one of the 1 batch axes of the memory, got 1",
+        ),
+        (lambda m: m.take([0], axis=None), ac.OptionTypeError, "axis must be an integer, got None"),
+        (
+            lambda m: m.truncate(5),
+            ac.OptionError,
+            "length must be from 0 to the number of keys, 4, got 5",
+        ),
+        (
+            lambda m: m.truncate(-1),
+            ac.OptionError,
+            "length must be from 0 to the number of keys, 4, got -1",
+        ),
+        (lambda m: m.truncate(1.0), ac.OptionTypeError, "length must be an integer, got 1.0"),
+        (lambda m: m.truncate(True), ac.OptionTypeError, "length must be an integer, got True"),
+    ],
+)
+def test_errors_of_memories(act, kind, text):
+    memories = [
+        ac.Attention("dot").memory(np.ones((3, 4, 2)), np.ones((3, 4, 2))),
+        ac.MultiHeadAttention.initialize(2, heads=2, rng=0).memory(*np.ones((2, 3, 4, 2))),
+    ]
+    for memory in memories:
+        with pytest.raises(kind) as caught:
+            act(memory)
+        assert type(caught.value) is kind
+        assert str(caught.value) == text
+        assert (len(memory), memory.key.shape) == (4, (3, 4, 2))
+
+
+def test_a_memory_without_batch_axes_has_nothing_to_take():
+    with pytest.raises(ac.OptionError, match=r"^take needs a batch axis, and the memory has none$"):
+        ac.Attention("dot").memory(np.ones((4, 2)), np.ones((4, 2))).take([0])
 
 
 def test_an_empty_memory_is_a_fully_masked_row(case, rng):

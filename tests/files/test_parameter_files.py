@@ -235,6 +235,14 @@ def test_a_saved_layer_is_the_same_layer(tmp_path, suffix, options, rng):
     ]
 
 
+def test_a_layer_keeps_the_keys_of_its_own(tmp_path):
+    arrays = ac.MultiHeadAttention.initialize(4, heads=2, rng=0).parameters
+    extra = {"extra_key": np.ones((2, 2)), "extra_value": np.full((2, 2), 3.0)}
+    layer = ac.MultiHeadAttention(**arrays, **extra, zero_key=True)
+    save_parameters(tmp_path / "w.npz", layer)
+    assert load_layer(tmp_path / "w.npz") == layer
+
+
 def test_more_than_ten_heads_have_their_own_scorers(tmp_path):
     scorers = [ac.make_scorer("general", weight=[[float(head)]]) for head in range(12)]
     layer = ac.MultiHeadAttention.initialize(12, heads=12, scorer=scorers, rng=0)

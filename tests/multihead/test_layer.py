@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -34,7 +36,11 @@ def scorers_of(kind: str) -> Any:
 
 
 def make_layer(
-    kind: str = "one", key_heads: int = N, biases: bool = True, **options: Any
+    kind: str = "one",
+    key_heads: int = N,
+    biases: bool = True,
+    extra: bool = False,
+    **options: Any,
 ) -> ac.MultiHeadAttention:
     rng = np.random.default_rng(3)
     sizes = {"Eq": EQ, "Ek": EK, "Ev": EV, "Eo": EO, "N": N, "M": key_heads}
@@ -42,7 +48,9 @@ def make_layer(
     arrays = {
         name: rng.standard_normal([sizes[axis] for axis in axes])
         for name, axes in LAYOUT.items()
-        if biases or name.endswith("weight")
+        if name.endswith("weight")
+        or (biases and name.endswith("bias"))
+        or (extra and name.startswith("extra"))
     }
     return ac.MultiHeadAttention(**arrays, scorer=scorers_of(kind), **options)
 
@@ -66,10 +74,13 @@ def oracle(
 ) -> tuple[Any, Any]:
     """Output and weights, head by head; mask and bias broadcast to (B, N, L, S)."""
     p = dict.fromkeys(LAYOUT, 0.0) | layer.parameters
-    allowed = np.broadcast_to(allowed, (B, N, L, S))
-    bias = np.broadcast_to(bias, (B, N, L, S))
+    more = ("extra_key" in layer.parameters) + layer.zero_key
+    allowed = np.concatenate(
+        [np.broadcast_to(allowed, (B, N, L, S)), np.ones((B, N, L, more), bool)], axis=-1
+    )
+    bias = np.concatenate([np.broadcast_to(bias, (B, N, L, S)), np.zeros((B, N, L, more))], axis=-1)
     output = np.zeros((B, L, EO)) + p["output_bias"]
-    weights = np.zeros((B, N, L, S))
+    weights = np.zeros((B, N, L, S + more))
     for b in range(B):
         for h, scorer in enumerate(layer.scorers):
             g = h * layer.key_heads // N
@@ -77,8 +88,16 @@ def oracle(
             shape = (layer.key_heads, 1)
             k = key[b] @ p["key_weight"][:, g] + (p["key_bias"] + np.zeros(shape))[g]
             v = value[b] @ p["value_weight"][:, g] + (p["value_bias"] + np.zeros(shape))[g]
+            if "extra_key" in layer.parameters:
+                k = np.concatenate([k, p["extra_key"][None, g]])
+                v = np.concatenate([v, p["extra_value"][None, g]])
+            if layer.zero_key:
+                k, v = (
+                    np.concatenate([k, np.zeros((1, DK))]),
+                    np.concatenate([v, np.zeros((1, DV))]),
+                )
             for i in range(L):
-                seen = [j for j in range(S) if allowed[b, h, i, j]]
+                seen = [j for j in range(S + more) if allowed[b, h, i, j]]
                 if seen:
                     scores = np.array([score(scorer, q[i], k[j]) + bias[b, h, i, j] for j in seen])
                     exponentials = np.exp(scores - scores.max())
@@ -109,7 +128,7 @@ def test_it_computes_what_the_loops_do(kind, key_heads, biases, rng):
 MASKS = {
     "pairs": lambda rng: rng.random((L, S)) < 0.6,
     "items": lambda rng: rng.random((B, 1, L, S)) < 0.6,
-    "heads": lambda rng: rng.random((N, L, S)) < 0.6,
+    "heads": lambda rng: rng.random((1, N, L, S)) < 0.6,
     "all": lambda rng: rng.random((B, N, L, S)) < 0.6,
     "keys": lambda rng: rng.random((B, 1, 1, S)) < 0.6,
 }
@@ -293,13 +312,147 @@ def test_a_gradient_where_all_is_masked_reaches_the_output_bias_alone(kind, bad,
 
 
 def test_a_gradient_of_nan_where_something_is_seen_reaches_every_weight(rng):
-    layer, inputs = make_layer(), make_inputs(rng)
+    layer, inputs = make_layer(extra=True), make_inputs(rng)
     grad = rng.standard_normal((B, L, EO))
     grad[0, 0] = np.nan
     found = layer(*inputs).vjp(grad)
     for name in LAYOUT:
         assert np.isnan(found.parameters[name]).any(), name
     assert np.isfinite(found.query[:, 1:]).all()
+
+
+# ------------------------------------------------------------------------- masks and positions
+
+
+def test_a_mask_of_all_axes_serves_rows_without_a_batch(rng):
+    layer, inputs = make_layer("different"), make_inputs(rng, ())
+    mask, bias = rng.random((N, L, S)) < 0.6, rng.standard_normal((N, L, S))
+    wanted = layer(*inputs, mask=mask, bias=bias)
+    found = layer(*inputs, mask=mask[None], bias=bias[None])
+    assert_close(found.output, wanted.output)
+    grad = rng.standard_normal((L, EO))
+    assert_close(found.vjp(grad).bias, wanted.vjp(grad).bias[None])
+    single = layer(*inputs, bias=bias[None, None, 0])
+    assert single.vjp(grad).bias.shape == (1, 1, L, S)
+
+
+@pytest.mark.parametrize("shape", [(B, 1, L, S), (1, N, L, S), (1, L, S), (L, S), (S,), ()])
+def test_a_mask_that_can_be_meant_in_one_way_only_is_taken(shape, rng):
+    layer, inputs = make_layer("different"), make_inputs(rng)
+    mask, bias = rng.random(shape) < 0.8, rng.standard_normal(shape)
+    wanted, _ = oracle(layer, *inputs, mask, bias)
+    result = layer(*inputs, mask=mask, bias=bias)
+    assert_close(result.output, wanted)
+    assert result.vjp(np.ones((B, L, EO))).bias.shape == shape
+
+
+def test_eight_items_and_eight_heads_are_not_confused(rng):
+    layer = ac.MultiHeadAttention.initialize(8, heads=8, rng=0)
+    rows = rng.standard_normal((8, L, 8))
+    mask = rng.random((8, L, L)) < 0.6
+    for name, given in (("mask", mask), ("bias", mask + 0.0)):
+        with pytest.raises(ac.ShapeError, match=rf"^{name} is ambiguous .* \(8, 1, 5, 5\)"):
+            layer(rows, rows, rows, **{name: given})
+    by_item = layer(rows, rows, rows, mask=mask[:, None])
+    assert_close(by_item.output[3], layer(rows[3], rows[3], rows[3], mask=mask[3]).output)
+
+
+@pytest.mark.parametrize("batch", [(), (B,), (1,)])
+@pytest.mark.parametrize("kind", ["one", "different"])
+def test_a_function_sees_the_positions_of_every_head(kind, batch, rng):
+    layer, inputs = make_layer(kind), make_inputs(rng, batch)
+    offset = rng.integers(0, 3, (*batch, N))
+    slopes = rng.standard_normal((N, 1, 1))
+    i, j = np.arange(L)[:, None] + offset[..., None, None], np.arange(S)  # (..., N, L, 1)
+    wanted = layer(*inputs, mask=j <= i, bias=slopes * (i - j))
+    found = layer(
+        *inputs,
+        query_offset=offset,
+        mask=lambda i, j: j <= i,
+        bias=lambda i, j: slopes.reshape((1,) * len(batch) + slopes.shape) * (i - j),
+    )
+    assert_close(found.output, wanted.output)
+    assert_close(found.weights, wanted.weights)
+
+
+# ------------------------------------------------------------------------------ keys of the layer
+
+EXTRA = {
+    "nothing": {},
+    "causal": {"is_causal": True, "query_offset": -2},
+    "window": {"window": (1, 0)},
+}
+
+
+@pytest.mark.parametrize("zero_key", [False, True])
+@pytest.mark.parametrize("order", EXTRA)
+@pytest.mark.parametrize("which", [None, *MASKS])
+@pytest.mark.parametrize("kind", ["one", "different"])
+def test_keys_of_the_layer_are_never_masked(kind, which, order, zero_key, rng):
+    options = EXTRA[order]
+    layer = make_layer(kind, 2, extra=True, zero_key=zero_key, **options)
+    inputs = make_inputs(rng)
+    i, j = np.arange(L)[:, None], np.arange(S)
+    allowed: Any = True
+    if order == "causal":
+        allowed = j <= i - 2
+    if order == "window":
+        allowed = (j >= i - 1) & (j <= i)
+    given: dict[str, Any] = {}
+    bias: Any = 0.0
+    if which is not None:
+        given = {"mask": MASKS[which](rng), "key_lengths": [S - 1, 4]}
+        given["bias"] = bias = rng.standard_normal(given["mask"].shape)
+        allowed = allowed & given["mask"] & (j < np.array([S - 1, 4])[:, None, None, None])
+    result, remembered = (
+        layer(*inputs, **given),
+        layer(inputs[0], layer.memory(*inputs[1:]), **given),
+    )
+    assert result.weights.shape == (B, N, L, S + 1 + zero_key)
+    assert_close(remembered.output, result.output)
+    output, weights = oracle(layer, *inputs, allowed, bias)
+    assert_close(result.output, output)
+    assert_close(result.weights, weights)
+
+
+def test_scores_of_keys_of_the_layer_are_capped_too(rng):
+    layer = make_layer(extra=True, is_causal=True, softcap=0.7, tile=(2, 3), workers=2)
+    scores = layer(*make_inputs(rng)).scores
+    assert scores.shape == (B, N, L, S + 1)
+    assert 0.6 < np.abs(scores[..., -1]).max() <= 0.7
+
+
+def test_keys_of_the_layer_follow_every_kind_of_mask(rng):
+    layer, inputs = make_layer("different", 2, extra=True, zero_key=True), make_inputs(rng)
+    allowed = rng.random((L, S)) < 0.5
+    wanted, _ = oracle(layer, *inputs, allowed)
+    for mask in (allowed, scipy.sparse.csr_array(allowed), lambda i, j: allowed[i, j]):
+        assert_close(layer(*inputs, mask=mask).output, wanted)
+    packing = ac.Packing([0, 2, L], [0, 3, S])
+    i, j = np.arange(L)[:, None], np.arange(S)
+    wanted, _ = oracle(layer, *inputs, (i < 2) == (j < 3))
+    assert_close(layer(*inputs, mask=packing).output, wanted)
+    wanted, _ = oracle(layer, *inputs, True, 0.3 * (i - j))
+    assert_close(layer(*inputs, bias=lambda i, j: 0.3 * (i - j)).output, wanted)
+    nothing = layer(*inputs, query_lengths=2).output[:, 2:]
+    assert_close(nothing, np.broadcast_to(layer.parameters["output_bias"], nothing.shape))
+
+
+def test_keys_of_the_layer_stand_beside_a_memory_that_grows(rng):
+    layer, (query, key, value) = (
+        make_layer("different", 2, extra=True, zero_key=True),
+        make_inputs(rng),
+    )
+    memory = layer.memory(key[:, :3], value[:, :3])
+    before = layer(query, memory)
+    memory.append(key[:, 3:], value[:, 3:])
+    grad = rng.standard_normal((B, L, EO))
+    for found, wanted in (
+        (before, layer(query, key[:, :3], value[:, :3])),
+        (layer(query, memory), layer(query, key, value)),
+    ):
+        assert_close(found.output, wanted.output)
+        assert_close(found.vjp(grad).parameter_vector, wanted.vjp(grad).parameter_vector)
 
 
 # --------------------------------------------------------------------------------------- gradients
@@ -315,8 +468,11 @@ def named(gradients: ac.Gradients) -> dict[str, Any]:
 @pytest.mark.parametrize("which", ["pairs", "heads", "all"])
 @pytest.mark.parametrize("key_heads", [1, 2, N])
 @pytest.mark.parametrize("kind", ["one", "shared", "different"])
-def test_gradients_are_slopes(kind, key_heads, which, rng):
-    layer = make_layer(kind, key_heads, is_causal=True, query_offset=3, softcap=4.0)
+@pytest.mark.parametrize("extra", [False, True])
+def test_gradients_are_slopes(kind, key_heads, which, extra, rng):
+    layer = make_layer(
+        kind, key_heads, extra=extra, zero_key=extra, is_causal=True, query_offset=3, softcap=4.0
+    )
     query, key, value = make_inputs(rng)
     mask = MASKS[which](rng)
     at = {"query": query, "key": key, "value": value, "bias": rng.standard_normal(mask.shape)}
@@ -357,6 +513,18 @@ def test_a_scorer_of_several_heads_has_the_sum_of_their_gradients(rng):
     apart = ac.MultiHeadAttention(**arrays, scorer=copies)(*inputs).vjp(grad).parameters
     assert list(apart)[-N:] == [f"heads.{h}.weight" for h in range(N)]
     assert_close(shared["heads.0.weight"], sum(apart[f"heads.{h}.weight"] for h in range(N)))
+
+
+@pytest.mark.parametrize("shape", [(S,), (1,), (), (B, 1, L, 1), (1, N, 1, S)])
+@pytest.mark.parametrize("extra", [False, True])
+def test_a_bias_has_its_gradient_in_the_shape_it_was_given_in(extra, shape, rng):
+    layer, inputs = make_layer("different", 2, extra=extra, zero_key=extra), make_inputs(rng)
+    bias, grad = rng.standard_normal(shape), rng.standard_normal((B, L, EO))
+    whole = np.broadcast_to(bias, (B, N, L, S))
+    of_pairs = layer(*inputs, bias=whole).vjp(grad).bias
+    found = layer(*inputs, bias=bias).vjp(grad).bias
+    summed = tuple(axis for axis, size in enumerate((1,) * (4 - len(shape)) + shape) if size == 1)
+    assert_close(found, of_pairs.sum(axis=summed, keepdims=True).reshape(shape))
 
 
 @pytest.mark.parametrize("workers", [2, 3])
@@ -415,7 +583,7 @@ def run_python(code: str, *arguments: str, **environment: str) -> str:
 def test_parameters_are_named_after_the_first_head_that_has_them():
     layer = make_layer("different")
     assert list(layer.parameters) == [
-        *LAYOUT, "heads.0.query_weight", "heads.0.key_weight", "heads.0.score_weight",
+        *list(LAYOUT)[:8], "heads.0.query_weight", "heads.0.key_weight", "heads.0.score_weight",
         "heads.2.weight",
     ]  # fmt: skip
 
@@ -477,6 +645,70 @@ def test_first_weights_follow_from_the_seed():
     assert np.abs(layers[0].parameters["output_weight"]).max() <= (6 / (14 + 3)) ** 0.5
 
 
+def test_equal_layers_are_equal():
+    layer = make_layer("different", is_causal=True, query_offset=np.array([1, 2]))
+    same = make_layer("different", is_causal=True, query_offset=[1, 2])
+    assert layer == same
+    assert hash(layer) == hash(same)
+    others = [
+        make_layer("different", is_causal=True),
+        make_layer("one", is_causal=True, query_offset=[1, 2]),
+        layer.with_parameters({"heads.2.weight": np.ones((DQ, DK))}),
+        layer.with_parameters({"output_bias": np.ones(EO)}),
+        make_layer("different", extra=True, is_causal=True, query_offset=[1, 2]),
+        make_layer("different", zero_key=True, is_causal=True, query_offset=[1, 2]),
+    ]
+    assert all(layer != other for other in others)
+    assert layer != "layer"
+
+
+@pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+@pytest.mark.parametrize("kind", ["one", "different"])
+def test_layers_are_copied_and_pickled(kind, way, rng):
+    layer = make_layer(kind, 2, extra=True, zero_key=True, is_causal=True)
+    twin, inputs = way(layer), make_inputs(rng)
+    assert twin == layer
+    assert [group.heads for group in twin.groups] == [group.heads for group in layer.groups]
+    np.testing.assert_array_equal(twin(*inputs).output, layer(*inputs).output)
+    changed = twin.with_parameter_vector(twin.parameter_vector + 1)
+    assert changed.zero_key
+    assert changed != layer
+
+
+# ----------------------------------------------------------------------------------------- results
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("kind", ["one", "different"])
+def test_a_result_answers_for_every_head(kind, sparse, rng):
+    layer, inputs = make_layer(kind, 2), make_inputs(rng)
+    mask: Any = rng.random((L, S)) < 0.7
+    result = layer(*inputs, mask=scipy.sparse.csr_array(mask) if sparse else mask)
+    _, weights = oracle(layer, *inputs, mask)
+    assert_close(
+        np.exp(result.log_normalizer)[..., None] * weights, np.exp(dense(result.scores)) * mask
+    )
+    assert_close(result.key_mass, weights.sum(axis=-2))
+    logs = np.log(weights, out=np.zeros_like(weights), where=weights > 0)
+    assert_close(result.entropy, -(weights * logs).sum(axis=-1))
+    assert_close(dense(result.rows(slice(1, 4))), weights[..., 1:4, :])
+    assert_close(dense(result.rows(-1)), weights[..., -1, :])
+    top = result.top_k(2)
+    assert top.indices.shape == top.weights.shape == (B, N, L, 2)
+    assert_close(top.weights[..., 0], weights.max(axis=-1))
+    found = np.take_along_axis(weights, np.maximum(top.indices, 0), axis=-1)
+    assert_close(np.where(top.indices < 0, 0, found), top.weights)
+
+
+def dense(array: Any) -> Any:
+    return array.toarray() if scipy.sparse.issparse(array) else array
+
+
+def test_a_result_shows_its_shapes(rng):
+    result = make_layer("different", 2, extra=True)(*make_inputs(rng))
+    assert repr(result) == "MultiHeadResult(output (2, 5, 3), heads=4, keys=8)"
+
+
 def test_it_shows_its_heads():
     assert repr(make_layer("one", 2)) == (
         "MultiHeadAttention(heads=4, key_heads=2, "
@@ -534,8 +766,9 @@ ERRORS = [
       for name in ("query_dim", "key_dim", "value_dim", "output_dim", "head_dim", "key_heads")),
     (lambda: Layer.initialize(8, heads=2, rng=-1), ac.OptionError,
      "rng must be a seed, an integer of at least 0, or a numpy.random.Generator, got -1"),
-    (lambda: Layer.initialize(8, heads=2, rng="a"), ac.OptionTypeError,
-     "rng must be a seed, an integer of at least 0, or a numpy.random.Generator, got 'a'"),
+    *((lambda rng=rng: Layer.initialize(8, heads=2, rng=rng), ac.OptionTypeError,
+       f"rng must be a seed, an integer of at least 0, or a numpy.random.Generator, got {rng!r}")
+      for rng in ("a", None, True)),
     (lambda: Layer.initialize(8, heads=2, rng=0, causal=True), ac.OptionError,
      "no attention option 'causal'; did you mean 'is_causal'?; options: is_causal, query_offset, "
      "softcap, tile, window, workers"),
@@ -552,24 +785,65 @@ ERRORS = [
      "multi-head attention has real numbers in its parameters, got a vector of dtype object"),
     (lambda: make_layer().with_parameters({"query_wieght": 1}), ac.ScorerConfigError,
      "multi-head attention has no parameter 'query_wieght'; did you mean 'query_weight'?; it has: "
-     + ", ".join(LAYOUT)),
+     + ", ".join(list(LAYOUT)[:8])),
     (lambda: make_layer()(*np.ones((3, B, L, 9))), ac.ShapeError,
      "query must have shape (..., L, Eq) with Eq = 6, got (2, 5, 9)"),
     (lambda: make_layer()(np.ones(6), np.ones((S, EK)), np.ones((S, EV))), ac.ShapeError,
      "query must have shape (..., L, Eq) with Eq = 6, got (6,)"),
     (lambda: make_layer()(np.ones((L, EQ)), np.ones((S, EK)), np.ones((L, EV))), ac.ShapeError,
      "key (..., S, Dk) and value (..., S, Dv) must agree on S, got key (7, 5) and value (5, 4)"),
-    (lambda: call(mask=np.ones((B, L, S), bool)), ac.ShapeError,
-     "mask must broadcast to (..., N, L, S) with N = 4 heads, got (2, 5, 7); one per batch item "
-     "needs an axis for the heads, mask[..., None, :, :]"),
+    *((lambda n=n: call(mask=np.ones((n, L, S), bool)), ac.ShapeError,
+       f"mask is ambiguous where rows are batched: the axes of ({n}, 5, 7) could be heads or batch "
+       f"items; give all of (batch, N, L, S), (1, {n}, 5, 7) for heads, or ({n}, 1, 5, 7) for "
+       f"batch items") for n in (B, N)),
+    (lambda: call(bias=np.ones((N, 1, S))), ac.ShapeError,
+     "bias is ambiguous where rows are batched: the axes of (4, 1, 7) could be heads or batch "
+     "items; give all of (batch, N, L, S), (1, 4, 1, 7) for heads, or (4, 1, 1, 7) for batch "
+     "items"),
+    (lambda: call(bias=lambda i, j: np.ones((N, 1, 1)) * (i - j)), ac.ShapeError,
+     "bias is ambiguous where rows are batched: the axes of (4, 5, 7) could be heads or batch "
+     "items; give all of (batch, N, L, S), (1, 4, 5, 7) for heads, or (4, 1, 5, 7) for batch "
+     "items"),
+    (lambda: call(mask=np.ones((B, 3, L, S), bool)), ac.ShapeError,
+     "mask must broadcast to (..., N, L, S) with N = 4 heads, got (2, 3, 5, 7); one per batch "
+     "item needs an axis for the heads, mask[..., None, :, :]"),
+    (lambda: Layer(**weights(extra_key=np.ones((4, 3)))), ac.OptionError,
+     "extra_key and extra_value must be given together"),
+    (lambda: Layer(**weights(), zero_key=1), ac.OptionTypeError,
+     "zero_key must be True or False, got 1"),
     (lambda: call(key_lengths=np.ones((B, 3), int)), ac.ShapeError,
      "key_lengths must hold one integer, one per batch item, or one per batch item and head, "
      "with 4 heads; got shape (2, 3)"),
     (lambda: call().vjp(np.ones((B, L, 1))), ac.ShapeError,
      "grad_output must have the shape of the output, (2, 5, 3), got (2, 5, 1)"),
-    (lambda: Layer.from_torch(torch_state(bias_k=1), heads=2), ac.OptionError,
-     "state: no place for 'bias_k' of torch; known: in_proj_weight, q_proj_weight, k_proj_weight, "
-     "v_proj_weight, in_proj_bias, out_proj.weight, out_proj.bias"),
+    (lambda: Layer.from_torch(torch_state(relative=1), heads=2), ac.OptionError,
+     "state: unexpected key 'relative'; known: in_proj_weight, q_proj_weight, k_proj_weight, "
+     "v_proj_weight, in_proj_bias, out_proj.weight, out_proj.bias, bias_k, bias_v"),
+    (lambda: Layer.from_torch(torch_state(bias_k=np.ones((1, 1, 4))), heads=2), ac.OptionError,
+     "state: 'bias_v' is missing; got in_proj_weight, out_proj.weight, bias_k"),
+    (lambda: Layer.from_torch(torch_state(bias_k=np.ones(4), bias_v=np.ones(4)), heads=2),
+     ac.ShapeError, "bias_k must have shape (1, 1, 4), got (4,)"),
+    (lambda: Layer.from_torch(torch_state()), ac.OptionTypeError,
+     "heads is missing: a state does not tell the number of heads; give heads=, or the module "
+     "instead of its state"),
+    (lambda: Layer.from_torch(torch_state(), heads=2, add_zero_attn=1), ac.OptionTypeError,
+     "add_zero_attn must be True or False, got 1"),
+    (lambda: Layer.from_torch(
+        {f"layers.{n}.self_attn.{name}": array for n in range(6)
+         for name, array in torch_state().items()} | {"layers.0.linear1.weight": 1}, heads=2),
+     ac.OptionError,
+     "state: unexpected key 'layers.0.self_attn.in_proj_weight'; this is the state of a larger "
+     "module, with attention layers under 'layers.0.self_attn.', 'layers.1.self_attn.', "
+     "'layers.2.self_attn.', ...; give one of them: {k.removeprefix(p): v for k, v in "
+     "state.items() if k.startswith(p)} with p = 'layers.0.self_attn.'"),
+    (lambda: Layer.from_torch(
+        {"encoder.layer.0.attention.self.query.weight": 1, "pooler.dense.bias": 1}, heads=2),
+     ac.OptionError,
+     "state: unexpected key 'encoder.layer.0.attention.self.query.weight'; this is the state of "
+     "another kind of layer, with its projections under 'encoder.layer.0.attention.self.'; give "
+     "their weights and biases by the names of torch: 'q_proj_weight', 'k_proj_weight', "
+     "'v_proj_weight', 'in_proj_bias' (the biases of query, key and value, one after the other), "
+     "'out_proj.weight', 'out_proj.bias'"),
     (lambda: Layer.from_torch(torch_state(in_proj_weight=None), heads=2), ac.OptionError,
      "state: 'in_proj_weight' is missing; got out_proj.weight"),
     (lambda: Layer.from_torch(torch_state(q_proj_weight=np.ones((4, 4))), heads=2), ac.OptionError,
@@ -591,8 +865,8 @@ ERRORS = [
     (lambda: Layer.from_torch(torch_state(**{"out_proj.weight": 1.0}), heads=2), ac.ShapeError,
      "out_proj.weight must have shape (E, E) with E a multiple of 2 heads, got ()"),
     (lambda: Layer.from_torch(make_layer(), heads=2), ac.OptionTypeError,
-     "state must be a mapping of names to arrays, as module.state_dict() returns, "
-     "got a MultiHeadAttention"),
+     "state must be a torch.nn.MultiheadAttention, or a mapping of names to arrays, as its "
+     "state_dict() returns, got a MultiHeadAttention"),
     (lambda: Layer.from_keras(make_layer()), ac.OptionTypeError,
      "weights must be a list of arrays, as layer.get_weights() returns, got a MultiHeadAttention"),
     (lambda: Layer.from_torch(torch_state(in_proj_bias=np.ones(4)), heads=2), ac.ShapeError,
@@ -631,15 +905,20 @@ TORCH = {
     "plain": {},
     "without biases": {"bias": False},
     "other dimensions": {"kdim": 5, "vdim": 3},
+    "zero key": {"add_zero_attn": True},
+    "extra key": {"add_bias_kv": True},
+    "both": {"add_bias_kv": True, "add_zero_attn": True, "kdim": 5},
+    "batch second": {"batch_first": False, "add_bias_kv": True, "dropout": 0.5},
 }
 
 
-@pytest.mark.parametrize("masked", ["nothing", "padding", "pairs", "added"])
+@pytest.mark.parametrize("masked", ["nothing", "padding", "pairs", "both", "added"])
 @pytest.mark.parametrize("form", TORCH)
 def test_it_is_the_layer_of_torch(form, masked, rng):
     torch = pytest.importorskip("torch")
-    options = TORCH[form]
-    peer = torch.nn.MultiheadAttention(8, 4, batch_first=True, dtype=torch.float64, **options)
+    options = {"batch_first": True, **TORCH[form]}
+    peer = torch.nn.MultiheadAttention(8, 4, dtype=torch.float64, **options)
+    peer.dropout = 0.0  # gradients are asked for, so it is in training
     state = {
         name: torch.tensor(rng.standard_normal(array.shape))
         for name, array in peer.state_dict().items()
@@ -655,14 +934,23 @@ def test_it_is_the_layer_of_torch(form, masked, rng):
     elif masked == "pairs":
         forbidden = np.triu(np.ones((L, S), bool), 2)
         theirs, ours = {"attn_mask": forbidden}, {"mask": ~forbidden}
+    elif masked == "both":
+        padding = np.arange(S) >= np.array([[S], [3]])
+        forbidden = np.triu(np.ones((L, S), bool), 2)
+        theirs = {"key_padding_mask": padding, "attn_mask": forbidden}
+        ours = {"mask": ~forbidden, "key_lengths": [S, 3]}
     elif masked == "added":
         added = rng.standard_normal((L, S))
         theirs, ours = {"attn_mask": added}, {"bias": added}
     tensors = [torch.tensor(array, requires_grad=True) for array in inputs]
-    wanted, weights = peer(*tensors, **{name: torch.as_tensor(m) for name, m in theirs.items()})
+    arranged = tensors if options["batch_first"] else [t.transpose(0, 1) for t in tensors]
+    wanted, weights = peer(*arranged, **{name: torch.as_tensor(m) for name, m in theirs.items()})
+    wanted = wanted if options["batch_first"] else wanted.transpose(0, 1)
     wanted.backward(torch.tensor(grad))
 
-    layer = ac.MultiHeadAttention.from_torch(peer.state_dict(), heads=4)
+    layer = ac.MultiHeadAttention.from_torch(peer)
+    added = options.get("add_zero_attn")
+    assert layer == ac.MultiHeadAttention.from_torch(state, heads=4, add_zero_attn=added)
     result = layer(*inputs, **ours)
     assert_close(result.output, wanted.detach().numpy())
     assert_close(result.weights.mean(axis=-3), weights.detach().numpy())
@@ -674,6 +962,31 @@ def test_it_is_the_layer_of_torch(form, masked, rng):
     assert set(gradients.parameters) == set(in_our_layout)
     for name, array in in_our_layout.items():
         assert_close(gradients.parameters[name], array, 1e-9)
+
+
+def test_a_module_of_torch_knows_its_heads_and_its_zero_key():
+    torch = pytest.importorskip("torch")
+    module = torch.nn.MultiheadAttention(8, 4, add_zero_attn=True)
+    assert ac.MultiHeadAttention.from_torch(module).heads == 4
+    assert ac.MultiHeadAttention.from_torch(module, heads=4, add_zero_attn=True).zero_key
+    with pytest.raises(ac.OptionError) as caught:
+        ac.MultiHeadAttention.from_torch(module, heads=2)
+    assert str(caught.value) == "heads must be left out, or that of the module, 4, got 2"
+    encoder = torch.nn.TransformerEncoderLayer(8, 4, batch_first=True)
+    with pytest.raises(ac.OptionTypeError) as caught:
+        ac.MultiHeadAttention.from_torch(encoder)
+    assert str(caught.value) == (
+        "module must be a torch.nn.MultiheadAttention or its state_dict(), got a "
+        "TransformerEncoderLayer; give one of its parts: self_attn"
+    )
+    state = encoder.state_dict()
+    with pytest.raises(ac.OptionError, match=r"^state: .* with p = 'self_attn.'$"):
+        ac.MultiHeadAttention.from_torch(state, heads=4)
+    p = "self_attn."
+    cut = {k.removeprefix(p): v for k, v in state.items() if k.startswith(p)}
+    assert ac.MultiHeadAttention.from_torch(cut, heads=4) == ac.MultiHeadAttention.from_torch(
+        encoder.self_attn
+    )
 
 
 def test_a_layer_of_torch_goes_on_training_alone(rng):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import ml_dtypes
@@ -70,7 +72,7 @@ def test_a_memory_takes_every_option(kind, inputs, rng):
     layer = make_layer(kind, is_causal=True, window=(5, 1), softcap=3.0)
     options = {
         "mask": rng.random((B, N, L, S)) < 0.8,
-        "bias": rng.standard_normal((N, L, S)),
+        "bias": rng.standard_normal((1, N, L, S)),
         "key_lengths": [6, 7],
         "query_lengths": rng.integers(1, L + 1, (B, N)),
         "query_offset": np.array([1, 3]),
@@ -193,6 +195,82 @@ def test_rows_of_a_narrower_dtype_are_projected_in_that_of_the_memory(inputs):
     assert_same(layer(query, memory), layer(query, key, value))
 
 
+WAYS = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda memory: pickle.loads(pickle.dumps(memory)),
+    "take": lambda memory: memory.take(range(B)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", SCORERS)
+def test_branches_of_a_memory_never_see_each_other(kind, way, inputs):
+    layer = make_layer(kind)
+    query, key, value = inputs
+    memory = layer.memory(key[:, :2], value[:, :2])
+    memory.append(key[:, 2:3], value[:, 2:3])
+    before = layer(query, memory)
+    branches = {start: WAYS[way](memory) for start in (3, 5)}
+    for step in (0, 1):
+        for start, branch in branches.items():
+            branch.append(key[:, [start + step]], value[:, [start + step]])
+    for start, branch in branches.items():
+        rows = [0, 1, 2, start, start + 1]
+        assert_same(layer(query, branch), layer(query, key[:, rows], value[:, rows]))
+    assert_same(before, layer(query, key[:, :3], value[:, :3]))
+    assert len(memory) == 3
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+@pytest.mark.parametrize("key_heads", [1, 2])
+@pytest.mark.parametrize("kind", SCORERS)
+def test_take_makes_a_memory_of_some_batch_items(kind, key_heads, axis, rng):
+    layer = make_layer(kind, key_heads)
+    query, key, value = (rng.standard_normal((2, 3, *shape)) for shape in [(L, E), (S, 5), (S, 3)])
+    memory = layer.memory(key, value[:1])  # the values broadcast
+    taken = memory.take([1, 0, 1], axis=axis)
+    q, k = (array.take([1, 0, 1], axis % 2) for array in (query, key))
+    v = value[:1] if axis == 0 else value[:1].take([1, 0, 1], 1)
+    assert_same(layer(q, taken), layer(q, k, v))
+    assert_same(layer(query, memory), layer(query, key, value[:1]))
+
+
+@pytest.mark.parametrize("kind", SCORERS)
+def test_guesses_are_taken_back(kind, inputs):
+    layer = make_layer(kind)
+    query, key, value = inputs
+    memory = layer.memory(key, value)
+    before = layer(query, memory)
+    memory.truncate(4)
+    assert_same(layer(query, memory), layer(query, key[:, :4], value[:, :4]))
+    memory.append(key[:, 5:], value[:, 5:])
+    rows = [0, 1, 2, 3, 5, 6]
+    assert_same(layer(query, memory), layer(query, key[:, rows], value[:, rows]))
+    memory.clear()
+    assert (len(memory), memory.nbytes) == (0, 0)
+    memory.append(key, value)
+    assert_same(layer(query, memory), layer(query, key, value))
+    assert_same(before, layer(query, key, value))
+
+
+def test_a_memory_serves_equal_layers(inputs):
+    layer = make_layer()
+    twin, query, key, value = copy.deepcopy(layer), *inputs
+    memory = layer.memory(key, value)
+    for each in (twin, layer, make_layer(), layer.with_parameters({})):
+        assert_same(each(query, memory), layer(query, key, value))
+    there, back = pickle.loads(pickle.dumps((layer, memory)))
+    assert_same(there(query, back), layer(query, key, value))
+
+
+def test_a_memory_counts_its_bytes(inputs):
+    layer = make_layer("one")
+    memory = layer.memory(*inputs[1:])
+    numbers = B * S * (5 + 3) + B * N * S * (3 + 3)
+    assert memory.nbytes == 8 * numbers
+
+
 def test_an_empty_memory_gives_the_output_bias(inputs):
     layer = make_layer()
     query, key, value = inputs
@@ -249,14 +327,14 @@ def test_a_memory_keeps_its_digits(inputs):
     ("call", "kind", "text"),
     [
         (
-            lambda layer, query, key, value: layer(query, make_layer().memory(key, value)),
+            lambda layer, query, key, value: layer(query, make_layer("one").memory(key, value)),
             ac.OptionError,
             "this memory was prepared by another layer; "
             "make one with this layer's memory(key, value)",
         ),
         (
             lambda layer, query, key, value: layer(
-                query, layer.with_parameters({}).memory(key, value)
+                query, layer.with_parameters({"key_bias": np.ones((2, 3))}).memory(key, value)
             ),
             ac.OptionError,
             "this memory was prepared by another layer; "

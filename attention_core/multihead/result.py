@@ -1,0 +1,308 @@
+"""The result of a layer of heads: its output, the readouts of every head, and gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from attention_core.arrays.inputs import as_array
+from attention_core.engine.gradients import Gradients
+from attention_core.errors import ShapeError
+from attention_core.masking.arguments import is_sparse
+from attention_core.multihead.heads import HeadGroup, add_heads, pick_heads
+from attention_core.multihead.layout import INPUTS
+from attention_core.multihead.parameters import LayerParameters
+from attention_core.multihead.projections import (
+    join_heads,
+    linear,
+    linear_vjp,
+    matrix,
+    split_heads,
+)
+from attention_core.result import AttentionResult, TopK
+from attention_core.typing import Array
+
+__all__ = ["HeadInputs", "MultiHeadResult"]
+
+Shape = tuple[int, ...]
+
+
+class HeadInputs(NamedTuple):
+    """The arguments of one call that gradients go back to."""
+
+    arrays: tuple[Array, Array, Array]
+    """query (..., L, Eq), key (..., S, Ek) and value (..., S, Ev), in the dtype to compute in."""
+    dtypes: tuple[np.dtype[Any], np.dtype[Any], np.dtype[Any]]
+    """Those they came in."""
+    result_dtype: np.dtype[Any]
+    bias_shape: Shape | None
+    """None for a bias that is not an array."""
+
+
+class MultiHeadResult:
+    """The output of one call of `MultiHeadAttention`, and everything that can be asked of it.
+
+    `weights`, `scores`, `rows`, `top_k`, `entropy`, `key_mass` and `log_normalizer` are those of
+    `AttentionResult`, with an axis for the N heads; each is computed when it is first asked for.
+    `attention` has the results of each group of heads.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import attention_core as ac
+    >>> scorers = ["dot", "scaled_dot", "dot"]
+    >>> layer = ac.MultiHeadAttention.initialize(6, heads=3, scorer=scorers, rng=0)
+    >>> x = np.random.default_rng(0).normal(size=(4, 6))
+    >>> result = layer(x, x, x)
+    >>> result
+    MultiHeadResult(output (4, 6), heads=3, keys=4)
+    >>> result.weights.shape, result.entropy.shape, result.top_k(2).indices.shape
+    ((3, 4, 4), (3, 4), (3, 4, 2))
+    >>> [(group.heads, attention.weights.shape)
+    ...  for group, attention in zip(result.groups, result.attention)]
+    [((0, 2), (2, 4, 4)), ((1,), (1, 4, 4))]
+    """
+
+    def __init__(
+        self, layer: LayerParameters, given: HeadInputs, attention: Sequence[AttentionResult]
+    ) -> None:
+        self._layer = layer
+        self._given = given
+        self.attention: tuple[AttentionResult, ...] = tuple(attention)
+        """The result of each of the groups: weights (..., heads, L, S) and more."""
+        context = self._merged([result.context for result in self.attention], -3)
+        self._context = join_heads(context)  # (..., L, N Dv)
+        weight, bias = matrix(layer.arrays, "output")
+        output = linear(self._context, weight, bias, self._workers)
+        self.output: Array = output.astype(given.result_dtype, copy=False)
+        """``sum_h context_h W^O_h + b^O``: (..., L, Eo)."""
+
+    def __repr__(self) -> str:
+        keys = self._given.arrays[1].shape[-2] + self._layer.extra_keys
+        return (
+            f"MultiHeadResult(output {self.output.shape}, heads={self._layer.heads}, keys={keys})"
+        )
+
+    @property
+    def groups(self) -> tuple[HeadGroup, ...]:
+        """The heads of each scorer."""
+        return self._layer.groups
+
+    @cached_property
+    def weights(self) -> Any:
+        """The softmax of the scores of every head: (..., N, L, S); sparse for a sparse mask.
+
+        Keys of the layer, such as those of ``add_bias_kv`` and ``add_zero_attn`` of torch, follow
+        those of the call.
+        """
+        return self._readout([result.weights for result in self.attention], -3)
+
+    @cached_property
+    def scores(self) -> Any:
+        """The input of the softmax, after softcap and bias, -inf where masked: (..., N, L, S)."""
+        return self._readout([result.scores for result in self.attention], -3)
+
+    @cached_property
+    def log_normalizer(self) -> Array:
+        """``log sum_j exp(score_ij)`` over the allowed keys: (..., N, L)."""
+        merged: Array = self._merged([result.log_normalizer for result in self.attention], -2)
+        return merged
+
+    @cached_property
+    def entropy(self) -> Array:
+        """The spread of each row of weights, ``-sum_j w_ij log w_ij`` in nats: (..., N, L)."""
+        entropy: Array = self._readout([result.entropy for result in self.attention], -2)
+        return entropy
+
+    @cached_property
+    def key_mass(self) -> Array:
+        """The weight each key receives from all queries, ``sum_i w_ij``: (..., N, S)."""
+        mass: Array = self._readout([result.key_mass for result in self.attention], -2)
+        return mass
+
+    def rows(self, rows: slice | int) -> Any:
+        """The weights of some queries only: (..., N, l, S), or (..., N, S) for one query.
+
+        Raises
+        ------
+        OptionError, OptionTypeError
+            For a query that is not there.
+        """
+        parts = [result.rows(rows) for result in self.attention]
+        return self._readout(parts, -3 if isinstance(rows, slice) else -2)
+
+    def top_k(self, n: int) -> TopK:
+        """The n keys each query attends to most in each head, with weights: (..., N, L, n).
+
+        Raises
+        ------
+        OptionError, OptionTypeError
+            For n below 1.
+        """
+        parts = [result.top_k(n) for result in self.attention]
+        return TopK(
+            self._merged([part.indices for part in parts], -3),
+            self._readout([part.weights for part in parts], -3),
+        )
+
+    def vjp(self, grad_output: ArrayLike) -> Gradients:
+        """Gradients of a loss with respect to the arguments, from its gradient at the output.
+
+        Parameters
+        ----------
+        grad_output : (..., L, Eo)
+            The gradient of the loss with respect to `output`, in its shape.
+
+        Returns
+        -------
+        Gradients
+            Those of query, key and value, of the bias if it is an array, and of
+            `MultiHeadAttention.parameters` by name, each in the shape of its array.
+
+        Raises
+        ------
+        NotDifferentiableError
+            When a scorer offers no gradients.
+        ShapeError, DTypeError
+            For a gradient that does not fit the output.
+
+        Notes
+        -----
+        Exact, and in bounded memory: see `AttentionResult.vjp`. The output of a query that may
+        attend to nothing is the output bias, so its gradient reaches the output bias alone, even
+        where it is NaN. A NaN gradient of a query that only some heads mask makes the gradient of
+        `output_weight` NaN for all of them.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import attention_core as ac
+        >>> layer = ac.MultiHeadAttention.initialize(4, heads=2, rng=0)
+        >>> x = np.eye(4)
+        >>> result = layer(x, x, x)
+        >>> gradients = result.vjp(2 * result.output)  # of the loss (output**2).sum()
+        >>> step = layer.parameter_vector - 0.1 * gradients.parameter_vector
+        >>> better = layer.with_parameter_vector(step)
+        >>> bool((better(x, x, x).output ** 2).sum() < (result.output**2).sum())
+        True
+        """
+        for group in self.groups:
+            group.attention.scorer.check_differentiable()
+        grad = as_array("grad_output", grad_output)
+        if grad.shape != self.output.shape:
+            raise ShapeError(
+                f"grad_output must have the shape of the output, {self.output.shape}, "
+                f"got {grad.shape}"
+            )
+        grad = grad.astype(self._context.dtype, copy=False)
+        with np.errstate(all="ignore"):
+            return self._gradients(grad)
+
+    @property
+    def _workers(self) -> int | None:
+        return self.groups[0].attention.workers
+
+    def _gradients(self, grad: Array) -> Gradients:
+        arrays = self._layer.arrays
+        out = linear_vjp(self._context, matrix(arrays, "output")[0], grad, self._workers)
+        found = {"output_weight": out.weight, "output_bias": out.bias}
+        grad_context = split_heads(out.array, self._layer.heads)  # (..., N, L, Dv)
+        inner, grad_bias = self._through_attention(grad_context, found)
+        outer: list[Array] = []
+        for name, array, grad_heads, dtype in zip(
+            INPUTS, self._given.arrays, inner, self._given.dtypes, strict=True
+        ):
+            weight, _ = matrix(arrays, name)
+            back = linear_vjp(array, weight, join_heads(grad_heads), self._workers)
+            found |= {f"{name}_weight": back.weight, f"{name}_bias": back.bias}
+            outer.append(back.array.astype(dtype, copy=False))
+        parameters = {
+            name: found.pop(name).reshape(array.shape).astype(array.dtype, copy=False)
+            for name, array in arrays.items()
+        }
+        of_scorers = {name: array for name, array in found.items() if name.startswith("heads.")}
+        query, key, value = outer
+        return Gradients(query, key, value, grad_bias, parameters | of_scorers)
+
+    def _through_attention(
+        self, grad_context: Array, found: dict[str, Array]
+    ) -> tuple[list[Array], Array | None]:
+        """Gradients of heads (..., N or M, n, D) and of the bias; others are added to `found`."""
+        layer, dtype = self._layer, grad_context.dtype
+        totals = [
+            np.zeros((*array.shape[:-2], weight.shape[1], array.shape[-2], weight.shape[2]), dtype)
+            for array, weight in zip(
+                self._given.arrays, (layer.arrays[f"{name}_weight"] for name in INPUTS), strict=True
+            )
+        ]
+        for name in ("extra_key", "extra_value"):
+            if name in layer.arrays:
+                found[name] = np.zeros(layer.arrays[name].shape, dtype)  # (M, D)
+        total_bias: Array | None = None
+        count = totals[1].shape[-2]
+        for group, result in zip(self.groups, self.attention, strict=True):
+            own = result.vjp(pick_heads(grad_context, group.heads))
+            add_heads(totals[0], group.heads, own.query)
+            for total, name, grad in zip(
+                totals[1:], ("extra_key", "extra_value"), (own.key, own.value), strict=True
+            ):
+                add_heads(total, group.seen_heads, grad[..., :count, :])
+                if name in found:
+                    extra = grad[..., count, :]  # (..., heads, D)
+                    extra = extra.sum(axis=tuple(range(extra.ndim - 2)))
+                    np.add.at(found[name], list(group.seen_heads), extra)
+            found |= {f"{group.prefix}{name}": array for name, array in own.parameters.items()}
+            if own.bias is not None and self._given.bias_shape is not None:
+                grad_bias = own.bias[..., :count] if layer.extra_keys else own.bias
+                if total_bias is None:
+                    shape = self._given.bias_shape
+                    total_bias = np.zeros(shape, own.bias.dtype)
+                add_bias(total_bias, group.heads, grad_bias)
+        return totals, total_bias
+
+    def _readout(self, parts: Sequence[Any], axis: int) -> Any:
+        """Merge what the groups found, in the dtype of the result."""
+        merged, dtype = self._merged(parts, axis), self._given.result_dtype
+        if is_sparse(merged) and dtype.itemsize < 4:
+            return merged  # SciPy's sparse arrays know no half precision
+        return merged.astype(dtype, copy=False)
+
+    def _merged(self, parts: Sequence[Any], axis: int) -> Any:
+        """Merge what the groups found in the order of the heads, whose axis is given."""
+        if len(parts) == 1:
+            return parts[0]
+        heads = np.concatenate([group.heads for group in self.groups])
+        if not is_sparse(parts[0]):
+            return np.concatenate(parts, axis=axis).take(np.argsort(heads), axis)
+        shape = list(parts[0].shape)
+        shape[axis] = len(heads)
+        coordinates, data = [], []
+        for group, part in zip(self.groups, parts, strict=True):
+            own = list(part.coords)
+            own[axis] = np.asarray(group.heads)[own[axis]]
+            coordinates.append(own)
+            data.append(part.data)
+        together = tuple(map(np.concatenate, zip(*coordinates, strict=True)))
+        return type(parts[0])((np.concatenate(data), together), tuple(shape))
+
+
+def add_bias(total: Array, heads: Sequence[int], part: Array) -> None:
+    """Add the gradient of a group's part of the bias, which may have been broadcast to all keys.
+
+    >>> total = np.zeros((2, 1, 1))
+    >>> add_bias(total, [1], np.ones((1, 1, 3)))
+    >>> total.ravel()
+    array([0., 3.])
+    """
+    if part.ndim > total.ndim:  # a single number
+        part = part.sum()
+    elif part.ndim and total.shape[-1] == 1:
+        part = part.sum(axis=-1, keepdims=True)
+    if part.size == total.size:
+        total += part.reshape(total.shape)
+    else:
+        add_heads(total, heads, part)
