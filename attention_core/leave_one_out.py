@@ -2,8 +2,8 @@
 
     c_i = sum_{j != i} softmax_{j != i}(score(x_i, x_j)) v_j,    L = mean_i loss(c_i, v_i)
 
-The keys are the rows x_j, their values v_j the labels or targets. Leaving the row itself out is
-what makes this a loss: otherwise it would suffice that every row attend to itself.
+The keys are the rows x_j, their values v_j the labels or targets. The row itself is left out, or
+else attending to itself alone would make every loss zero.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from attention_core.typing import Array
 __all__ = ["Measure", "leave_one_out", "log_loss", "squared_error"]
 
 Measure = Callable[[Array, Array], tuple[float, Array]]
-"""The mean loss of contexts (n, Dv) given what they should be, and its gradient (n, Dv)."""
+"""The mean loss of contexts (n, Dv) given the expected ones, and its gradient (n, Dv)."""
 
-# A row that is sure of a wrong label costs log(classes / 1e-3), not infinity.
+# A row that is certain of a wrong label costs log(classes / 1e-3), not infinity.
 _DOUBT = 1e-3
 
 
@@ -45,41 +45,41 @@ def leave_one_out(
     key : (n, D)
         The rows; also the queries, unless these are given.
     value : (n, Dv)
-        What is known of them: labels as one-hot vectors, or targets.
+        Their labels as one-hot vectors, or their targets.
     measure
         `log_loss`, `squared_error`, or a function like them.
     query : (n, D), optional
-        The rows as they are to be recognized, such as noisy copies.
+        The rows as they are seen, such as noisy copies.
     rows : (m,), optional
-        The rows that are predicted, such as those of a mini-batch; all when left out. Integers,
-        negative ones counted from the end, or n booleans. All rows are keys in any case.
+        The rows to predict, such as those of a mini-batch; all by default. Integers, of which
+        negative ones count from the end, or n booleans. All rows are keys in any case.
     workers
         As for `attend`.
 
     Returns
     -------
     Loss
-        A function of a scorer that returns the loss and `Gradients`. Where query and key are the
-        same array, its gradient is that of the key plus, at `rows`, that of the query.
+        A function of a scorer that returns the loss and `Gradients`. The gradient of an array that
+        is both query and key is that of the key plus, at `rows`, that of the query.
 
     Raises
     ------
     ShapeError
         For arrays that are not two-dimensional, or differ in their number of rows; for `rows` that
-        are not one-dimensional, or not n booleans.
+        are not one-dimensional, or booleans of another number than n.
     OptionTypeError
         For `rows` that are neither integers nor booleans.
     OptionError
-        For `rows` that there are not.
+        For `rows` out of range.
 
     Notes
     -----
-    Time grows with m times n. Memory does not: weights are made and used tile by tile.
+    Time grows with m times n. Memory does not: weights are computed tile by tile.
 
     References
     ----------
     Nadaraya 1964, doi:10.1137/1109020, and Watson 1964, "Smooth regression analysis", Sankhya A 26
-    (the prediction, for a kernel that is given). Goldberger, Roweis, Hinton and Salakhutdinov 2004,
+    (the prediction, for a given kernel). Goldberger, Roweis, Hinton and Salakhutdinov 2004,
     "Neighbourhood components analysis", NeurIPS 17 (learning it by leaving one out).
 
     Examples
@@ -102,7 +102,7 @@ def leave_one_out(
     shapes = [array.shape for array in (queries, keys, values)]
     if any(len(shape) != 2 or shape[0] != len(keys) for shape in shapes):
         raise ShapeError(
-            f"query (n, D), key (n, D) and value (n, Dv) must have two axes and equally many rows, "
+            f"query (n, D), key (n, D) and value (n, Dv) must have two axes and the same n, "
             f"got {', '.join(map(str, shapes))}"
         )
     chosen, expected = np.arange(len(keys)), values
@@ -132,9 +132,7 @@ def _chosen(rows: ArrayLike, count: int) -> Array:
     if index.dtype.kind not in "biu":
         raise OptionTypeError(f"rows must be integers or booleans, got dtype {index.dtype}")
     if index.dtype.kind == "b" and len(index) != count:
-        raise ShapeError(
-            f"rows, as booleans, must be one for each of {count} rows, got {len(index)}"
-        )
+        raise ShapeError(f"rows must hold one boolean for each of {count} rows, got {len(index)}")
     try:
         chosen: Array = np.arange(count)[index]
     except IndexError:
@@ -144,18 +142,18 @@ def _chosen(rows: ArrayLike, count: int) -> Array:
 
 
 def log_loss(context: Array, expected: Array) -> tuple[float, Array]:
-    """``mean_i -log p_i`` with p_i the weight that fell on the right label, and its gradient.
+    """``mean_i -log p_i``, where p_i is the weight of the right label, and its gradient.
 
     Parameters
     ----------
     context : (n, classes)
-        The weight that fell on each label.
+        The weight of each label.
     expected : (n, classes)
         The right labels, one-hot.
 
     Notes
     -----
-    A thousandth of p_i is that of a uniform guess, so that no single row can cost infinity.
+    A thousandth of p_i comes from a uniform guess, so that the loss of every row is finite.
 
     Examples
     --------
@@ -168,8 +166,8 @@ def log_loss(context: Array, expected: Array) -> tuple[float, Array]:
     share = np.vecdot(context.astype(np.float64, copy=False), expected)  # (n,)
     share = (1 - _DOUBT) * share + _DOUBT / context.shape[-1]
     count = max(len(share), 1)
-    slope = -(1 - _DOUBT) / (count * share)  # (n,)
-    grad: Array = (slope[:, None] * expected).astype(context.dtype)
+    grad_share = -(1 - _DOUBT) / (count * share)  # (n,)
+    grad: Array = (grad_share[:, None] * expected).astype(context.dtype)
     return float(-np.log(share).sum() / count), grad
 
 

@@ -81,7 +81,7 @@ class _Room:
         self._lock = Lock()
 
     def claim(self, start: int, stop: int) -> bool:
-        """Reserve rows for the caller, if they are the next ones and there are as many."""
+        """Reserve rows for the caller, if they are the next ones and the array has them."""
         with self._lock:
             if start != self._used or stop > self.array.shape[-2]:
                 return False

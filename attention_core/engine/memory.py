@@ -10,7 +10,13 @@ from numpy.typing import ArrayLike
 
 from attention_core.arrays.inputs import as_array, check_key_and_value, computing_dtype
 from attention_core.arrays.rows import Rows
-from attention_core.errors import DTypeError, OptionError, OptionTypeError, ShapeError
+from attention_core.errors import (
+    DTypeError,
+    OptionError,
+    OptionTypeError,
+    ScorerContractError,
+    ShapeError,
+)
 from attention_core.scoring.contract import project
 from attention_core.scoring.scorer import Scorer
 from attention_core.typing import Array
@@ -270,19 +276,21 @@ def are_equal(one: Scorer, other: Scorer) -> bool:
     >>> are_equal(ac.make_scorer("scaled_dot", scale=2.0), ac.make_scorer("scaled_dot", scale=2.0))
     True
     """
-    if one is other or one == other:
+    if one is other:
         return True
-    if type(one) is not type(other) or not _keeps_arguments(one):
+    if type(one) is not type(other):
         return False
-    own, others = one._arguments(), other._arguments()
-    return own.keys() == others.keys() and all(
-        type(value) is type(others[name]) and np.array_equal(value, others[name])
-        for name, value in own.items()
-    )
+    try:
+        own, others = one._arguments(), other._arguments()
+    except ScorerContractError:  # it keeps no arguments to compare
+        return False
+    return all(_is_same(value, others[name]) for name, value in own.items())
 
 
-def _keeps_arguments(scorer: Scorer) -> bool:
-    return type(scorer)._arguments is Scorer._arguments
+def _is_same(one: Any, other: Any) -> bool:
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return one.dtype == other.dtype and np.array_equal(one, other)
+    return type(one) is type(other) and np.array_equal(one, other)
 
 
 def _check_batch(name: str, kept: tuple[int, ...], given: tuple[int, ...]) -> None:

@@ -50,7 +50,13 @@ def attend_heads(
     pairs = {name: axes.checked(name, given) for name, given in pairs.items()}
     bias_shape = None if bias is None or callable(bias) else np.shape(bias)
     dtype, result_dtype = computing_dtype(*dtypes)
-    query, key, value = (array.astype(dtype, copy=False) for array in (query, key, value))
+    if isinstance(inputs[1], MultiHeadMemory):
+        query, key, value = (
+            query.astype(dtype),
+            *(a.astype(dtype, copy=False) for a in (key, value)),
+        )
+    else:
+        query, key, value = _copied((query, key, value), dtype)
     workers = layer.groups[0].attention.workers
     if layer.extra_keys:
         shape = (*batch, layer.heads, query.shape[-2], key.shape[-2])
@@ -79,6 +85,15 @@ def attend_heads(
             results.append(attention(pick_heads(asking, group.heads), *visible, **own))
         given = HeadInputs((query, key, value), dtypes, result_dtype, bias_shape)
         return MultiHeadResult(layer, given, results)
+
+
+def _copied(arrays: tuple[Array, ...], dtype: np.dtype[Any]) -> tuple[Array, ...]:
+    """Copies, one of each array: gradients need the arrays as they were in this call."""
+    query, key, value = arrays
+    queries = query.astype(dtype)
+    keys = queries if key is query else key.astype(dtype)
+    values = keys if value is key else value.astype(dtype)
+    return queries, keys, values
 
 
 def _checked(

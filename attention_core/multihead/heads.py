@@ -59,7 +59,10 @@ class HeadGroup(NamedTuple):
 
 
 def group_heads(
-    scorer: ScorerLike | Sequence[ScorerLike], heads: int, key_heads: int, options: AttentionOptions
+    scorer: ScorerLike | Sequence[ScorerLike],
+    heads: int,
+    key_heads: int,
+    options: Mapping[str, Any],
 ) -> tuple[HeadGroup, ...]:
     """Group the heads by their scorers, in order of the first head of each.
 
@@ -128,14 +131,17 @@ class HeadAxes(NamedTuple):
         Raises
         ------
         ShapeError
-            For an array that is ambiguous, or whose axis of heads has another length.
+            For an array that is ambiguous, or whose axis of heads has another length; for nested
+            lists of different lengths.
         """
         if pairs is None or is_sparse(pairs) or isinstance(pairs, Packing) or callable(pairs):
             return pairs
         try:
             array = np.asanyarray(pairs)  # masked arrays are for `Attention` to refuse
         except ValueError:
-            return pairs  # nested lists of different lengths are refused by `Attention`
+            raise ShapeError(
+                f"{name} must be an array, got nested lists of different lengths"
+            ) from None
         while array.ndim > self.batch + 3 and array.shape[0] == 1:
             array = array[0]
         if array.ndim < 3 or array.shape[-3] == 1:

@@ -31,6 +31,10 @@ _KNOWN = (_STACKED, *_APART, "in_proj_bias", "out_proj.weight", "out_proj.bias",
 
 # Layers of other kinds keep their projections in modules of their own, under these names.
 _SEPARATE = ("query.weight", "q_proj.weight", "q_lin.weight", "to_q.weight")
+_SEPARATE_NAMES = (
+    *_APART, "out_proj.weight", "out_proj.bias",
+    "in_proj_bias (the biases of query, key and value, one after the other)",
+)  # fmt: skip
 
 
 class TorchLayer(NamedTuple):
@@ -95,6 +99,11 @@ def from_torch_state(
     >>> from_torch_state(state, heads=2, add_zero_attn=None).arrays["output_weight"].shape
     (2, 2, 4)
     """
+    if not isinstance(state, Mapping):
+        raise OptionTypeError(
+            f"state must be a torch.nn.MultiheadAttention, or a mapping of names to arrays, as "
+            f"its state_dict() returns, got a {type(state).__name__}"
+        )
     if heads is None:
         raise OptionTypeError(
             "heads is missing: a state does not tell the number of heads; give heads=, or the "
@@ -153,11 +162,6 @@ def keras_arrays(weights: Sequence[ArrayLike]) -> Arrays:
 
 def _named(state: Mapping[str, ArrayLike]) -> Arrays:
     """The arrays of a state, when there are no others than those of an attention layer."""
-    if not isinstance(state, Mapping):
-        raise OptionTypeError(
-            f"state must be a torch.nn.MultiheadAttention, or a mapping of names to arrays, as "
-            f"its state_dict() returns, got a {type(state).__name__}"
-        )
     for name in state:
         if name not in _KNOWN:
             raise OptionError(f"state: unexpected key {name!r}{_way_out(state, name)}")
@@ -176,7 +180,7 @@ def _named(state: Mapping[str, ArrayLike]) -> Arrays:
     return given
 
 
-def _way_out(state: Mapping[str, ArrayLike], name: str) -> str:
+def _way_out(state: Mapping[str, ArrayLike], name: object) -> str:
     """Advice on a state with a key that attention layers do not have."""
     prefixes = _prefixes(state, (_STACKED, _APART[0]))
     if prefixes:
@@ -186,15 +190,14 @@ def _way_out(state: Mapping[str, ArrayLike], name: str) -> str:
             f"one of them: {{k.removeprefix(p): v for k, v in state.items() if k.startswith(p)}} "
             f"with p = {prefixes[0]!r}"
         )
-    prefixes = _prefixes(state, _SEPARATE)
-    if prefixes:
-        return (
-            f"; this is the state of another kind of layer, with its projections under "
-            f"{prefixes[0]!r}; give their weights and biases by the names of torch: "
-            f"'q_proj_weight', 'k_proj_weight', 'v_proj_weight', 'in_proj_bias' (the biases of "
-            f"query, key and value, one after the other), 'out_proj.weight', 'out_proj.bias'"
-        )
-    return did_you_mean(name, _KNOWN) or f"; known: {', '.join(_KNOWN)}"
+    for key in map(str, state):
+        if key.endswith(_SEPARATE):
+            return (
+                f"; this is the state of another kind of layer, with a module for each projection: "
+                f"give the arrays of one layer by the names of torch, such as "
+                f"{{'q_proj_weight': state[{key!r}], ...}}; needed are {', '.join(_SEPARATE_NAMES)}"
+            )
+    return did_you_mean(str(name), _KNOWN) or f"; known: {', '.join(_KNOWN)}"
 
 
 def _prefixes(state: Mapping[str, ArrayLike], endings: tuple[str, ...]) -> list[str]:

@@ -18,7 +18,7 @@ from attention_core.multihead.layout import LAYOUT, checked_sizes
 from attention_core.multihead.memory import MultiHeadMemory
 from attention_core.multihead.parameters import LayerParameters, initial_arrays
 from attention_core.multihead.result import MultiHeadResult
-from attention_core.options import check_option
+from attention_core.options import OPTIONS, check_option
 from attention_core.scoring.parameters import Parameterized
 from attention_core.scoring.scorer import Scorer
 from attention_core.typing import Array
@@ -126,15 +126,18 @@ class MultiHeadAttention(Parameterized):
             if array is not None
         }
         sizes = checked_sizes(arrays)
-        for name, value in options.items():
-            check_option(name, value)  # Attention would not say which there are
+        checked = {name: check_option(name, value) for name, value in options.items()}
+        self._options: dict[str, Any] = {
+            name: value
+            for name, value in checked.items()
+            if not np.array_equal(value, OPTIONS[name])
+        }
         if not isinstance(zero_key, bool):
             raise OptionTypeError(f"zero_key must be True or False, got {zero_key!r}")
-        groups = group_heads(scorer, sizes["N"], sizes["M"], options)
+        groups = group_heads(scorer, sizes["N"], sizes["M"], self._options)
         for group in groups:
             group.attention.scorer.check_features(sizes["Dq"], sizes["Dk"])
         self._own = LayerParameters(arrays, groups, zero_key)
-        self._options = options
 
     @classmethod
     def initialize(
@@ -385,11 +388,7 @@ class MultiHeadAttention(Parameterized):
         """Compare arrays, scorers and options."""
         if not isinstance(other, MultiHeadAttention):
             return NotImplemented
-        own, others = (
-            {name: np.asarray(value).tolist() for name, value in layer._options.items()}
-            for layer in (self, other)
-        )
-        return own == others and self._own == other._own
+        return self._plain_options() == other._plain_options() and self._own == other._own
 
     def __hash__(self) -> int:
         return hash(self._own)
@@ -398,11 +397,21 @@ class MultiHeadAttention(Parameterized):
         return "multi-head attention"
 
     def __repr__(self) -> str:
-        scorers = ", ".join(f"{group.attention.scorer} for {group.heads}" for group in self.groups)
-        return f"MultiHeadAttention(heads={self.heads}, key_heads={self.key_heads}, {scorers})"
+        parts = [f"heads={self.heads}", f"key_heads={self.key_heads}"]
+        parts += [f"{group.attention.scorer} for {group.heads}" for group in self.groups]
+        parts += ["extra_key"] * ("extra_key" in self.arrays) + ["zero_key"] * self.zero_key
+        parts += [f"{name}={value!r}" for name, value in self._plain_options().items()]
+        return f"MultiHeadAttention({', '.join(parts)})"
+
+    def _plain_options(self) -> dict[str, Any]:
+        """The options that differ from the defaults, with lists for arrays."""
+        plain = {name: np.asarray(value).tolist() for name, value in self._options.items()}
+        return dict(sorted(plain.items()))
 
     def _replaced(self, parameters: Mapping[str, Array]) -> Self:
-        arrays = {name: parameters.get(name, array) for name, array in self.arrays.items()}
+        arrays: dict[str, Any] = {
+            name: parameters.get(name, array) for name, array in self.arrays.items()
+        }
         scorers = list(self.scorers)
         for group in self.groups:
             own = {

@@ -29,6 +29,9 @@ Arrays = Mapping[str, Array]
 
 _AXES = {"query": "L, Eq", "key": "S, Ek", "value": "S, Ev"}
 
+# Multiply-adds up to which OpenBLAS keeps to one thread by itself: of matrices, and of one row.
+_SMALL, _SMALL_ROW = 1 << 18, 9216
+
 # Rows of one product, whatever the number of threads, so that no bit depends on it.
 _ROWS = 256
 
@@ -127,12 +130,15 @@ def _rows(array: Array) -> Array:
 
 def _product(left: Array, right: Array, workers: int | None) -> Array:
     """``left @ right``, on threads where it is worth it: (n, E), (E, F) -> (n, F)."""
+    count = left.size * right.shape[1]
+    if count <= (_SMALL if len(left) > 1 else _SMALL_ROW):
+        small: Array = left @ right
+        return small
     product = np.empty((left.shape[0], right.shape[1]), left.dtype)
 
     def work(first: int) -> None:
         rows = slice(first, first + _ROWS)
         np.matmul(left[rows], right, out=product[rows])
 
-    cost = left.size * right.shape[1] / 32  # ns
-    map_blocks(work, range(0, len(left), _ROWS), cost=cost, workers=workers)
+    map_blocks(work, range(0, len(left), _ROWS), cost=count / 32, workers=workers)  # ns
     return product

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import ml_dtypes
 import numpy as np
@@ -278,6 +279,31 @@ def test_a_memory_serves_equal_scorers_alone(case, rng):
     for other in others:
         with pytest.raises(ac.OptionError, match=r"^this memory was prepared for another scorer"):
             ac.attend(query, memory, scorer=other)
+
+
+def test_scorers_that_cannot_be_compared_are_served_by_their_own_memory_alone():
+    @dataclass(frozen=True)
+    class Kept(ac.InnerProductScorer):
+        weight: np.ndarray  # comparing such dataclasses with == raises ValueError
+
+        def project_key(self, key):
+            return key * self.weight
+
+    class Forgetful(ac.InnerProductScorer):
+        def __init__(self, scale):
+            self._scale = scale
+
+    x = np.eye(2)
+    memory = ac.Attention(Kept(np.ones(2))).memory(x, x)
+    assert ac.attend(x, memory, scorer=Kept(np.ones(2))).context.shape == (2, 2)
+    for other in (Kept(np.zeros(2)), Kept(np.ones(2, np.float32)), Forgetful(1)):
+        with pytest.raises(ac.OptionError, match="another scorer"):
+            ac.attend(x, memory, scorer=other)
+    forgetful = Forgetful(2)
+    memory = ac.Attention(forgetful).memory(x, x)
+    assert ac.attend(x, memory, scorer=forgetful).context.shape == (2, 2)
+    with pytest.raises(ac.OptionError, match="another scorer"):
+        ac.attend(x, memory, scorer=Forgetful(2))
 
 
 WAYS = {

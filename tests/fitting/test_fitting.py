@@ -472,7 +472,7 @@ def test_arrays_that_are_no_rows(shapes):
     with pytest.raises(ac.ShapeError) as error:
         leave_one_out(key, value, log_loss, query=query)
     assert str(error.value) == (
-        "query (n, D), key (n, D) and value (n, Dv) must have two axes and equally many rows, "
+        "query (n, D), key (n, D) and value (n, Dv) must have two axes and the same n, "
         f"got {', '.join(map(str, shapes))}"
     )
 
@@ -512,7 +512,7 @@ def test_no_row_is_predicted_without_loss(labeled):
         (
             [True, False],
             ac.ShapeError,
-            "rows, as booleans, must be one for each of 30 rows, got 2",
+            "rows must hold one boolean for each of 30 rows, got 2",
         ),
     ],
 )

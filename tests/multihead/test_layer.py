@@ -375,6 +375,21 @@ def test_a_function_sees_the_positions_of_every_head(kind, batch, rng):
     assert_close(found.weights, wanted.weights)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("remembered", [False, True])
+def test_gradients_are_those_of_the_call_whatever_is_written_later(remembered, dtype, rng):
+    layer, inputs = make_layer("different", 2), [a.astype(dtype) for a in make_inputs(rng)]
+    query, *rest = inputs
+    grad = rng.standard_normal((B, L, EO))
+    wanted = layer(*(array.copy() for array in inputs)).vjp(grad)
+    result = layer(query, layer.memory(*rest)) if remembered else layer(*inputs)
+    for array in inputs:
+        array[...] = np.nan
+    found = result.vjp(grad)
+    assert_close(found.parameter_vector, wanted.parameter_vector, 1e-5)
+    assert_close(found.query, wanted.query, 1e-5)
+
+
 # ------------------------------------------------------------------------------ keys of the layer
 
 EXTRA = {
@@ -709,6 +724,12 @@ def test_a_result_shows_its_shapes(rng):
     assert repr(result) == "MultiHeadResult(output (2, 5, 3), heads=4, keys=8)"
 
 
+def test_it_shows_its_options():
+    layer = make_layer("one", 2, extra=True, zero_key=True, window=[3, None], is_causal=True)
+    assert repr(layer).endswith("extra_key, zero_key, is_causal=True, window=[3, None])")
+    assert make_layer(is_causal=False, query_offset=0) == make_layer()
+
+
 def test_it_shows_its_heads():
     assert repr(make_layer("one", 2)) == (
         "MultiHeadAttention(heads=4, key_heads=2, "
@@ -730,6 +751,14 @@ def torch_state(**changes: Any) -> dict[str, Any]:
 
 Layer = ac.MultiHeadAttention
 ERRORS = [
+    (lambda: call(mask=[[True], [True, False]]), ac.ShapeError,
+     "mask must be an array, got nested lists of different lengths"),
+    (lambda: Layer.from_torch({1: 1}, heads=2), ac.OptionError,
+     "state: unexpected key 1; known: in_proj_weight, q_proj_weight, k_proj_weight, "
+     "v_proj_weight, in_proj_bias, out_proj.weight, out_proj.bias, bias_k, bias_v"),
+    (lambda: Layer.from_torch(None), ac.OptionTypeError,
+     "state must be a torch.nn.MultiheadAttention, or a mapping of names to arrays, as its "
+     "state_dict() returns, got a NoneType"),
     (lambda: Layer(**weights(query_weight=np.ones((6, 12)))), ac.ShapeError,
      "query_weight must have shape (Eq, N, Dq), got (6, 12)"),
     (lambda: Layer(**weights(output_weight=np.ones((4, 3, 3)))), ac.ShapeError,
@@ -840,10 +869,11 @@ ERRORS = [
         {"encoder.layer.0.attention.self.query.weight": 1, "pooler.dense.bias": 1}, heads=2),
      ac.OptionError,
      "state: unexpected key 'encoder.layer.0.attention.self.query.weight'; this is the state of "
-     "another kind of layer, with its projections under 'encoder.layer.0.attention.self.'; give "
-     "their weights and biases by the names of torch: 'q_proj_weight', 'k_proj_weight', "
-     "'v_proj_weight', 'in_proj_bias' (the biases of query, key and value, one after the other), "
-     "'out_proj.weight', 'out_proj.bias'"),
+     "another kind of layer, with a module for each projection: give the arrays of one layer by "
+     "the names of torch, such as {'q_proj_weight': "
+     "state['encoder.layer.0.attention.self.query.weight'], ...}; needed are q_proj_weight, "
+     "k_proj_weight, v_proj_weight, out_proj.weight, out_proj.bias, in_proj_bias (the biases of "
+     "query, key and value, one after the other)"),
     (lambda: Layer.from_torch(torch_state(in_proj_weight=None), heads=2), ac.OptionError,
      "state: 'in_proj_weight' is missing; got out_proj.weight"),
     (lambda: Layer.from_torch(torch_state(q_proj_weight=np.ones((4, 4))), heads=2), ac.OptionError,
