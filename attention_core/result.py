@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +20,8 @@ from attention_core.typing import Array
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from attention_core.plot.options import PlotOptions, TextOptions
 
 __all__ = ["AttentionResult", "TopK"]
 
@@ -162,7 +164,9 @@ class AttentionResult:
         indices, weights = self._readout.top_k(int(n))
         return TopK(_without_queries(indices) if self._single else indices, self._finished(weights))
 
-    def plot(self, path: str | os.PathLike[str] | None = None, /, **options: Any) -> Figure:
+    def plot(
+        self, path: str | os.PathLike[str] | None = None, /, **options: Unpack[PlotOptions]
+    ) -> Figure:
         """A heat map of the weights or scores, with entropy and key mass in its margins.
 
         Parameters
@@ -195,7 +199,7 @@ class AttentionResult:
             save(figure, path)
         return figure
 
-    def to_text(self, **options: Any) -> str:
+    def to_text(self, **options: Unpack[TextOptions]) -> str:
         """A heat map in plain text, for terminals; the options are those of `plot.text`.
 
         Examples

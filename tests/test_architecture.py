@@ -56,6 +56,7 @@ TABLE = {row: set(cell.split()) for row, cell in (NUMBERS | NAMES | REST).items(
 
 # Imported when the module is; all else waits in the function that needs it.
 THIRD_PARTY = {
+    "matplotlib": {"plot"},  # in a file of its own, which a function imports
     "numpy": set(TABLE) | WORDS,
     "pluggy": {"hookspecs", "registry"},
     "rich": {"cli"},

@@ -1,4 +1,4 @@
-"""An axis of a heat map: which queries or keys it shows, what they are called, how they are cut."""
+"""An axis of a heat map: the queries or keys it shows, their labels, and how they form cells."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from numpy.typing import ArrayLike
 from attention_core.errors import OptionError, OptionTypeError, ShapeError
 from attention_core.typing import Array
 
-__all__ = ["Axis", "Tick", "make_axis", "visible"]
+__all__ = ["Axis", "Tick", "has_no_glyph", "make_axis", "visible"]
 
 Tick = tuple[float, str]
-"""Where a label stands, counted in positions from the start of the axis, and what it says."""
+"""The position of a label, counted from the start of the axis, and its text."""
 
 LONGEST = 20  # characters of a label
 
@@ -35,12 +35,12 @@ class Axis:
 
     @property
     def cells(self) -> int:
-        """How many cells the axis has."""
+        """Number of cells."""
         return -(-len(self.places) // self.step)
 
     @property
     def index(self) -> slice | Array:
-        """What picks the positions from an array; a slice, which copies nothing, for a run."""
+        """Index that picks the positions from an array; for a run a slice, which copies nothing."""
         first, last = int(self.places[0]), int(self.places[-1])
         is_run = bool((np.diff(self.places) == 1).all())
         return slice(first, last + 1) if is_run else self.places
@@ -52,11 +52,11 @@ class Axis:
 
     @property
     def edges(self) -> Array:
-        """Where cells begin and end, (cells + 1,); the last may be smaller."""
+        """Limits of the cells, (cells + 1,); the last cell may be smaller."""
         return np.minimum(np.arange(self.cells + 1) * self.step, len(self.places))
 
     def ticks(self, most: int) -> list[Tick]:
-        """At most so many labels, evenly spread; without labels, positions that are round."""
+        """At most `most` labels, evenly spread; without labels, round positions."""
         count = len(self.places)
         every = max(1, -(-count // max(most, 1)))
         if self.labels is not None:
@@ -76,14 +76,14 @@ def make_axis(
     chosen: slice | ArrayLike | None,
     most: int,
 ) -> Axis:
-    """The axis of all queries or keys, or of the chosen ones, in at most so many cells.
+    """Make the axis of all queries or keys, or of the chosen ones, in at most `most` cells.
 
     Raises
     ------
     OptionError
-        For positions that are not there, and for none.
+        For positions that do not exist, and when none is chosen.
     ShapeError
-        For another number of labels than there are positions.
+        When the number of labels differs from the number of positions.
     """
     places = np.arange(length)
     if chosen is not None:
@@ -126,10 +126,13 @@ def _image(name: str, image: Any) -> Array:
 
 
 def visible(labels: Iterable[Any]) -> list[str]:
-    """Labels in one short line each, with spaces that are seen where there is nothing else.
+    """Labels on one short line each. A label of spaces only shows them.
 
-    >>> visible(["a", " ", 7])
-    ['a', '␣', '7']
+    Joiners (ZWJ, ZWNJ) stay, since Persian, Hindi and emoji need them. All other format characters
+    are dropped: soft hyphens, byte order marks, controls of direction.
+
+    >>> visible(["a", " ", 7, "co\u00adop"])
+    ['a', '␣', '7', 'coop']
     """
     return [_visible(str(label)) for label in labels]
 
@@ -138,8 +141,20 @@ def _visible(label: str) -> str:
     text = unicodedata.normalize("NFC", label)
     if text and not text.strip(" \u00a0"):
         return "\u2423" * min(len(text), 3)  # an open box
-    text = "".join(_SIGNS.get(c, c if c.isprintable() else "\ufffd") for c in text)
+    text = "".join(map(_shown, text))
     return text if len(text) <= LONGEST else text[: LONGEST - 1].rstrip() + "…"
 
 
+def _shown(c: str) -> str:
+    if unicodedata.category(c) == "Cf":
+        return c if c in _JOINERS else ""
+    return _SIGNS.get(c, c if c.isprintable() else "\ufffd")
+
+
+def has_no_glyph(c: str) -> bool:
+    """Whether a character only changes its neighbors: a joiner or a variation selector."""
+    return c in _JOINERS or "\ufe00" <= c <= "\ufe0f"
+
+
+_JOINERS = "\u200c\u200d"
 _SIGNS = {"\n": "↵", "\r": "↵", "\t": "⇥", "\u00a0": " "}

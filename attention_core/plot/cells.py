@@ -15,7 +15,7 @@ Summary: TypeAlias = Literal["max", "mean"]
 
 
 class Cells:
-    """Gathers values piece by piece, so that no more than the cells is ever kept.
+    """Gathers values piece by piece, and keeps only the cells.
 
     A cell is masked when every pair in it is; masked pairs are left out of the others. NaN in any
     pair makes a cell NaN.
@@ -38,7 +38,7 @@ class Cells:
         np.add.at(self.counts, rows, np.add.reduceat(allowed, starts, axis=1, dtype=np.intp))
 
     def add_edges(self, edges: Any) -> None:
-        """Add what a sparse matrix of all chosen queries and keys stores."""
+        """Add the stored entries of a sparse matrix of all chosen queries and keys."""
         edges = edges.tocoo()
         place = edges.coords[0] // self.queries.step, edges.coords[1] // self.keys.step
         self.combine.at(self.values, place, edges.data.astype(np.float64))
@@ -51,7 +51,7 @@ class Cells:
 
 
 def mean_per_cell(values: Array, axis: Axis) -> Array:
-    """What belongs to each position (n,) of an axis, averaged over those of a cell."""
+    """Values (n,) of the positions of an axis, averaged over each cell."""
     starts = np.arange(axis.cells) * axis.step
     sums = np.add.reduceat(values[axis.places].astype(np.float64), starts)
     means: Array = sums / np.diff(axis.edges)

@@ -5,31 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from attention_core.errors import OptionError
 from attention_core.plot.cells import Summary
-from attention_core.plot.labels import label_axes
-from attention_core.plot.layout import ALONE, Neighbors, arrange, inches, panel_size
-from attention_core.plot.margins import DEEP, GAP, draw_margins
-from attention_core.plot.picture import Panel, Picture, make_picture
-from attention_core.plot.source import Attended, What
-from attention_core.plot.style import (
-    MASKED,
-    MASKED_HATCH,
-    NAN,
-    NAN_HATCH,
-    QUIET,
-    color_map,
-    need_matplotlib,
-    style,
+from attention_core.plot.layout import (
+    ALONE,
+    BETWEEN,
+    LEAST_SIDE,
+    Neighbors,
+    arrange,
+    inches,
+    overhang,
+    panel_size,
 )
-from attention_core.typing import Array
+from attention_core.plot.options import Look, check_figsize, make_look
+from attention_core.plot.panel import draw_key, draw_panel
+from attention_core.plot.picture import Picture, make_picture
+from attention_core.plot.source import Attended, What
+from attention_core.plot.style import color_map, need_matplotlib, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.collections import QuadMesh
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 __all__ = ["heatmap"]
@@ -37,10 +35,8 @@ __all__ = ["heatmap"]
 Size = tuple[float, float]
 
 MOST_CELLS = 256  # along an axis: of at least three pixels each
-MOST_SHAPES = 4096  # cells that are drawn as shapes; more become pixels, in SVG and PDF too
-LEAST_SEPARATE = 0.2  # inches of a cell that has a line around it
+MOST_NUMBERS = 40  # along an axis, of cells with their number in them
 COLUMNS = 4
-HATCH = "////"
 
 
 def heatmap(
@@ -57,66 +53,88 @@ def heatmap(
     margins: bool = True,
     limits: tuple[float, float] | None = None,
     title: str | None = None,
+    xlabel: str | None = None,
+    ylabel: str | None = None,
+    cmap: str | Colormap | None = None,
+    annotate: bool | str = False,
+    figsize: tuple[float, float] | None = None,
     ax: Axes | None = None,
 ) -> Figure:
-    """A heat map: queries down, keys across, and what each row and column adds up to.
+    """Draw a heat map: queries down, keys across, and the sums of rows and columns in the margins.
 
-    Darker cells have more weight. Masked cells are gray and hatched, so that they are told from
-    small weights; what is not a number is blue and hatched. Bars to the right show the entropy of
-    each row, ``-sum_j w_ij log w_ij``: 0 when one key has all the weight, ``log n`` when n keys
-    share it. Bars below show the mass of each key, ``sum_i w_ij``.
+    Darker cells have more weight. Masked cells are gray and hatched, so that they differ from
+    small weights; NaN is blue and hatched. Bars to the right show the entropy of each row,
+    ``-sum_j w_ij log w_ij``, on a scale from 0 (one key has all the weight) to ``log S`` (all S
+    keys share it equally). Bars below show the mass of each key, ``sum_i w_ij``.
 
-    More than 256 queries or keys are summarised: a cell then stands for a block of them, and the
-    axes say how many are in it. The numbers come in blocks of rows, never as a whole matrix.
+    More than 256 queries or keys are summarized: a cell then stands for a block of them, and the
+    axes give the size of a block. Numbers are computed in blocks of rows, never as a whole matrix.
 
     Parameters
     ----------
     result
         An `AttentionResult`; or weights (..., L, S) or (S,) from elsewhere, as an array, a masked
-        array, or a `scipy.sparse` array whose stored entries are the allowed places.
+        array, or a `scipy.sparse` array whose stored entries are the allowed pairs.
     query_labels, key_labels
         One for each query and key: words, the letters of a string, numbers, or images
-        (height, width) or (height, width, 3). Images without colors are ink on paper: the larger,
-        the darker. Without labels, positions.
+        (height, width) or (height, width, 3). Grayscale images are drawn as ink on paper: larger
+        is darker. Without labels, positions.
     what
-        ``"weights"``, or ``"scores"``: what the softmax sees, after softcap and bias.
+        ``"weights"``, or ``"scores"``: the input of the softmax, after softcap and bias.
     batch
         An index into the batch axes, such as ``0`` or ``(0, slice(4))``; None for all items. Each
-        becomes a panel, on one scale of colors; up to 16 panels.
+        item becomes a panel, with one color scale for all; up to 16 panels.
     names
         One title for each panel, such as ``["head 0", "head 1"]``; None for their indices.
     queries, keys
         A slice or positions, to draw some of them only. Entropy and mass stay those of all.
     summary
-        What a cell shows of a block: its ``"max"``, in which no peak is lost, or its ``"mean"``.
+        The summary of a block: its ``"max"``, which keeps every peak, or its ``"mean"``.
     margins
         Whether to draw the bars.
     limits
-        The numbers at the ends of the scale; None for 0 and the largest weight, or for the least
-        and the largest score. Give the same to pictures that are to be compared.
+        The numbers at the ends of the color scale; None for 0 and the largest weight, or for the
+        smallest and the largest score. Pictures with the same limits can be compared.
     title
-        Above it all.
+        Title of the figure, or of `ax`.
+    xlabel, ylabel
+        Titles of the axes; None for "key" and "query", empty for none.
+    cmap
+        Name of a matplotlib color map, or a `matplotlib.colors.Colormap`; None for ours.
+    annotate
+        Write the number of each cell into it: True for two decimals, or a format such as
+        ``".0%"``. For at most 40 queries and 40 keys.
+    figsize
+        Width and height of the figure in inches; None for the size that its content needs.
     ax
-        Draw a single panel there; leave room around it, or use ``layout="constrained"``.
+        Draw a single panel there. Its labels, margins and color scale stay inside the area that
+        `ax` had, unless the figure has a layout engine, which makes room itself.
 
     Returns
     -------
     matplotlib.figure.Figure
-        As large as what is in it needs; not known to pyplot, so nothing has to be closed.
+        A notebook shows it when it is the last line of a cell, and in scripts that have imported
+        pyplot ``plt.show()`` opens it in a window. It need not be closed otherwise.
 
     Raises
     ------
     MissingExtraError
         When matplotlib is not installed.
     OptionError
-        When there is nothing to draw, or too much; for an unknown choice or position.
+        When there is nothing to draw, or too much; for an unknown choice or position; for limits
+        that do not increase.
     ShapeError, DTypeError
         For labels, names or arrays that do not fit.
 
+    Warns
+    -----
+    UserWarning
+        When no installed font has some letters of the labels; it names them.
+
     Notes
     -----
-    The colors run from light to dark in steps of equal distance in the Oklab color space, so
-    that equal differences look equal, also without color or with any kind of color vision.
+    The colors run from light to dark in equal steps of the Oklab color space, so that equal
+    differences look equal, without color too and with any kind of color vision.
 
     References
     ----------
@@ -129,9 +147,9 @@ def heatmap(
     >>> import attention_core as ac
     >>> x = np.eye(3)
     >>> result = ac.attend(2 * x, x, x, scorer="dot", is_causal=True)
-    >>> figure = ac.plot.heatmap(result, query_labels="abc", key_labels="abc")
-    >>> figure.axes[0].get_title(), [label.get_text() for label in figure.axes[0].get_xticklabels()]
-    ('', ['a', 'b', 'c'])
+    >>> figure = ac.plot.heatmap(result, query_labels="abc", key_labels="abc", ylabel="letter")
+    >>> figure.axes[0].get_ylabel(), [each.get_text() for each in figure.axes[0].get_xticklabels()]
+    ('letter', ['a', 'b', 'c'])
     """
     need_matplotlib()
     picture = make_picture(
@@ -146,29 +164,49 @@ def heatmap(
         summary=summary,
         most=(MOST_CELLS, MOST_CELLS),
     )
+    look = make_look(
+        limits=picture.limits if limits is None else limits,
+        cmap=color_map(cmap),
+        margins=margins,
+        annotate=annotate,
+        xlabel=xlabel,
+        ylabel=ylabel,
+    )
+    _check_room(picture, look, figsize, ax)
+    texts = [*(picture.queries.labels or ()), *(picture.keys.labels or ())]
+    texts += [each for each in (title, xlabel, ylabel) if each]
+    with style([*texts, *(panel.name for panel in picture.panels)]):
+        if ax is not None:
+            return _draw_into(ax, picture, look, title)
+        size = panel_size(picture, has_numbers=look.number_format is not None)
+        if figsize is not None:
+            size = _size_within(check_figsize(figsize), size, picture, look, title)
+        return _figure(picture, look, size, title, figsize)
+
+
+def _check_room(picture: Picture, look: Look, figsize: Size | None, ax: Axes | None) -> None:
     if ax is not None and len(picture.panels) > 1:
         raise OptionError(
             f"ax has room for one panel, not {len(picture.panels)}; choose it with batch="
         )
-    limits = picture.limits if limits is None else limits
-    texts = [*(picture.queries.labels or ()), *(picture.keys.labels or ()), title or ""]
-    with style([*texts, *(panel.name for panel in picture.panels)]):
-        if ax is None:
-            return _figure(picture, margins, limits, title)
-        mesh = _draw_panel(ax, picture, picture.panels[0], inches(ax), margins, limits, ALONE)
-        _draw_key(ax, mesh, picture, inches(ax), margins)
-        if title:
-            ax.set_title(title, loc="left", weight="bold", parse_math=False)
-        return ax.figure.figure  # of a part of a figure, the whole
+    if ax is not None and figsize is not None:
+        raise OptionError("figsize is for a figure of its own; ax has a size already")
+    cells = picture.queries.cells, picture.keys.cells
+    if look.number_format is not None and max(cells) > MOST_NUMBERS:
+        raise OptionError(
+            f"annotate has room for {MOST_NUMBERS} queries and {MOST_NUMBERS} keys, not "
+            f"{cells[0]} and {cells[1]}; choose some with queries= and keys="
+        )
 
 
-def _figure(picture: Picture, margins: bool, limits: Size, title: str | None) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+def _figure(
+    picture: Picture, look: Look, size: Size, title: str | None, figsize: Size | None = None
+) -> Figure:
+    """A figure of panels of one size, as large as they need or as `figsize` says."""
+    from attention_core.plot.shown import new_figure
 
-    width, height = size = panel_size(picture)
-    figure = Figure(figsize=(2 * width, 2 * height), dpi=160)
-    FigureCanvasAgg(figure)  # measures text
+    width, height = size
+    figure = new_figure(2 * width, 2 * height)
     columns = min(COLUMNS, len(picture.panels))
     panels = []
     for place, panel in enumerate(picture.panels):
@@ -178,113 +216,91 @@ def _figure(picture: Picture, margins: bool, limits: Size, title: str | None) ->
             right=place % columns < columns - 1 and panel is not picture.panels[-1],
             above=place >= columns,
         )
-        mesh = _draw_panel(axes, picture, panel, size, margins, limits, neighbors)
+        mesh = draw_panel(axes, picture, panel, look, size, neighbors)
         if place == columns - 1:
-            _draw_key(axes, mesh, picture, size, margins)
+            draw_key(axes, mesh, picture, size, look.margins)
         panels.append(axes)
-    arrange(figure, panels, columns, size, title)
+    arrange(figure, panels, columns, size, title, figsize)
     return figure
 
 
-def _draw_panel(
-    axes: Axes,
-    picture: Picture,
-    panel: Panel,
-    size: Size,
-    margins: bool,
-    limits: Size,
-    neighbors: Neighbors,
-) -> QuadMesh:
-    queries, keys = picture.queries, picture.keys
-    is_many = panel.cells.size > MOST_SHAPES
-    cell = min(size[0] / keys.cells, size[1] / queries.cells)
-    lines: dict[str, Any] = {"rasterized": is_many}
-    if cell >= LEAST_SEPARATE:
-        lines |= {"edgecolors": "white", "linewidth": 0.5}
-    mesh = axes.pcolormesh(
-        keys.edges,
-        queries.edges,
-        np.clip(panel.cells, *limits),  # Inf has a place, the end of the scale
-        cmap=color_map(),
-        vmin=limits[0],
-        vmax=limits[1],
-        **lines,
-    )
-    masked = np.ma.getmaskarray(panel.cells)
-    _hatch(axes, picture, masked, "none", MASKED_HATCH, is_many, "masked")
-    _hatch(axes, picture, np.isnan(panel.cells.filled(0)), NAN, NAN_HATCH, is_many, "NaN")
-    axes.set(xlim=(0, len(keys.places)), ylim=(len(queries.places), 0))
-    for spine in axes.spines.values():
-        spine.set_color(QUIET)
-    label_axes(axes, queries, keys, size, neighbors)
-    if panel.name:
-        axes.set_title(panel.name, loc="left", fontsize=9.5, weight="bold", parse_math=False)
-    if margins:
-        draw_margins(axes, picture, panel, size, neighbors)
-    return mesh
+def _size_within(
+    figsize: Size, size: Size, picture: Picture, look: Look, title: str | None
+) -> Size:
+    """The size of panels with which a figure is as large as asked.
 
-
-def _hatch(
-    axes: Axes, picture: Picture, where: Array, face: str, lines: str, is_many: bool, label: str
-) -> None:
-    """Hatch cells, those beside each other as one."""
-    from matplotlib.collections import PolyCollection
-
-    if not where.any():
-        return
-    x, y = picture.keys.edges, picture.queries.edges
-    change = np.diff(where.astype(np.int8), axis=1, prepend=0, append=0)
-    (rows, starts), (_, stops) = np.nonzero(change == 1), np.nonzero(change == -1)
-    left, right, top, bottom = x[starts], x[stops], y[rows], y[rows + 1]  # (runs,)
-    corners = np.stack([left, top, right, top, right, bottom, left, bottom], axis=-1)
-    axes.add_collection(
-        PolyCollection(
-            list(corners.reshape(-1, 4, 2)),
-            facecolor=face,
-            edgecolor=lines,
-            linewidth=0,
-            hatch=HATCH,
-            label=label,
-            rasterized=is_many,
-        ),
-        autolim=False,
-    )
-
-
-def _draw_key(axes: Axes, mesh: QuadMesh, picture: Picture, size: Size, margins: bool) -> None:
-    """The scale of the colors, and what is hatched how, to the right of a panel."""
-    from matplotlib.patches import Patch
-
-    width, height = size
-    x = 1 + (0.2 + (GAP + DEEP if margins else 0)) / width
-    tall = min(max(height, 0.9), 2.2)
-    scale = axes.inset_axes((x, 1 - tall / height, 0.12 / width, tall / height))
-    bar = axes.figure.colorbar(mesh, cax=scale)
-    each = picture.what.removesuffix("s")
-    if picture.queries.step * picture.keys.step > 1:
-        each = f"{'largest' if picture.summary == 'max' else 'mean'} {each}\nin a cell"
-    bar.set_label(each, color=QUIET)
-    bar.outline.set_visible(False)
-    scale.tick_params(length=0, labelsize=8)
-    scale.set_label("scale")
-    kinds = (
-        (picture.has_masked, MASKED, MASKED_HATCH, "masked"),
-        (picture.has_nan, NAN, NAN_HATCH, "not a number"),
-    )
-    patches = [
-        Patch(facecolor=face, edgecolor=lines, linewidth=0, hatch=HATCH, label=label)
-        for is_there, face, lines, label in kinds
-        if is_there
-    ]
-    if patches:
-        axes.legend(
-            handles=patches,
-            loc="upper left",
-            bbox_to_anchor=(x, 1 - (tall + 0.16) / height),
-            borderaxespad=0,
-            borderpad=0,
-            frameon=False,
-            handlelength=1.2,
-            handleheight=1.2,
-            fontsize=8,
+    Found by drawing: how labels are set depends on the size, and their size on how they are set.
+    """
+    columns = min(COLUMNS, len(picture.panels))
+    rows = -(-len(picture.panels) // columns)
+    for _ in range(2):
+        drawn = _figure(picture, look, size, title)
+        needed = drawn.get_size_inches()
+        _forget(drawn)
+        size = (
+            size[0] + (figsize[0] - float(needed[0])) / columns,
+            size[1] + (figsize[1] - float(needed[1])) / rows,
         )
+        if min(size) < LEAST_SIDE:
+            least = [
+                figure + (LEAST_SIDE - side) * count + BETWEEN
+                for figure, side, count in zip(figsize, size, (columns, rows), strict=True)
+            ]
+            wide, tall = max(least[0], figsize[0]), max(least[1], figsize[1])
+            raise OptionError(
+                f"figsize ({figsize[0]:g}, {figsize[1]:g}) leaves no room for the cells; labels "
+                f"and margins need at least ({wide:.1f}, {tall:.1f})"
+            )
+    return size
+
+
+def _forget(figure: Figure) -> None:
+    """Close a figure that pyplot may know."""
+    import sys
+
+    if "matplotlib.pyplot" in sys.modules:
+        import matplotlib.pyplot as plt
+
+        plt.close(figure)
+
+
+def _draw_into(ax: Axes, picture: Picture, look: Look, title: str | None) -> Figure:
+    """Draw the one panel of a picture into axes, and keep within the area that they had."""
+    if ax.figure.figure.get_layout_engine() is None:
+        _make_room(ax, picture, look, title)
+    _draw_alone(ax, picture, look, title, inches(ax))
+    return ax.figure.figure  # of a subfigure, the whole
+
+
+def _draw_alone(ax: Axes, picture: Picture, look: Look, title: str | None, size: Size) -> None:
+    mesh = draw_panel(ax, picture, picture.panels[0], look, size, ALONE)
+    draw_key(ax, mesh, picture, size, look.margins)
+    if title:
+        ax.set_title(title, loc="left", fontsize=11, weight="bold", parse_math=False)
+
+
+def _make_room(ax: Axes, picture: Picture, look: Look, title: str | None) -> None:
+    """Shrink axes by what will hang out of them, which is measured on a trial."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    box = ax.get_position()
+    whole = size = inches(ax)
+    for _ in range(2):  # smaller axes may need other labels
+        trial = Figure(figsize=(2 * size[0], 2 * size[1]), dpi=ax.figure.dpi)
+        FigureCanvasAgg(trial)
+        trial_ax = trial.add_axes((0.25, 0.25, 0.5, 0.5))
+        _draw_alone(trial_ax, picture, look, title, size)
+        left, right, below, above = overhang(trial, trial_ax)
+        size = (
+            max(whole[0] - left - right, LEAST_SIDE),
+            max(whole[1] - below - above, LEAST_SIDE),
+        )
+    ax.set_position(
+        (
+            box.x0 + box.width * left / whole[0],
+            box.y0 + box.height * below / whole[1],
+            box.width * size[0] / whole[0],
+            box.height * size[1] / whole[1],
+        )
+    )

@@ -9,6 +9,7 @@ import numpy as np
 from attention_core.errors import OptionError
 from attention_core.plot.axis import Axis
 from attention_core.plot.layout import LINE, Neighbors
+from attention_core.plot.options import Look
 from attention_core.plot.style import QUIET
 from attention_core.typing import Array
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["label_axes"]
 
 
+SIZE = 9  # points
 LETTER = 0.078  # inches, the width of one at the font size of labels
 SLANTED = 0.2  # inches between lines at 45 degrees
 MOST_IMAGES = 48
@@ -25,24 +27,30 @@ GAP = 0.05  # inches between images and cells
 
 
 def label_axes(
-    axes: Axes, queries: Axis, keys: Axis, size: tuple[float, float], neighbors: Neighbors
+    axes: Axes,
+    queries: Axis,
+    keys: Axis,
+    size: tuple[float, float],
+    neighbors: Neighbors,
+    look: Look,
 ) -> None:
-    """Label the keys above the cells, and the queries to the left of the first of a row."""
-    axes.tick_params(length=0, pad=3)
+    """Label the keys above the cells, and the queries to the left of the first panel of a row."""
+    axes.tick_params(length=0, pad=3, labelsize=SIZE)  # also in a figure with other settings
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
     _label_keys(axes, keys, size)
     if not neighbors.above:
-        axes.set_xlabel(_name(keys), color=QUIET)
+        axes.set_xlabel(_name(keys, look.xlabel), color=QUIET, fontsize=SIZE, parse_math=False)
     if neighbors.left:
         axes.set_yticks([])
     else:
         _label_queries(axes, queries, size)
-        axes.set_ylabel(_name(queries), color=QUIET)
+        axes.set_ylabel(_name(queries, look.ylabel), color=QUIET, fontsize=SIZE, parse_math=False)
 
 
-def _name(axis: Axis) -> str:
-    return axis.name if axis.step == 1 else f"{axis.name} ({axis.step} in a cell)"
+def _name(axis: Axis, given: str | None) -> str:
+    name = axis.name if given is None else given
+    return f"{name} ({axis.step} in a cell)".lstrip() if axis.step > 1 else name
 
 
 def _label_keys(axes: Axes, keys: Axis, size: tuple[float, float]) -> None:

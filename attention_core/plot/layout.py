@@ -1,4 +1,4 @@
-"""Sizes in inches: how large a panel is, and where panels go once their labels are measured."""
+"""Sizes in inches: of a panel, and of a figure once the labels of its panels are measured."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["ALONE", "LINE", "Neighbors", "arrange", "inches", "panel_size"]
+__all__ = ["ALONE", "LINE", "Neighbors", "arrange", "inches", "overhang", "panel_size"]
 
 LINE = 0.165  # inches that a line of text needs
 EDGE = 0.12  # around everything
@@ -25,11 +25,12 @@ LONGEST = (6.0, 4.0, 2.4)
 LARGEST_CELL, LARGEST_IMAGE = 0.42, 0.56
 LEAST_SIDE = 0.42
 LEAST_IMAGE = 0.24
-MOST_LABELS = (64, 36, 20)  # a panel grows until so many words can be read
+LEAST_NUMBER = 0.36  # a cell with its number in it
+MOST_LABELS = (64, 36, 20)  # a panel grows until this many words can be read
 
 
 class Neighbors(NamedTuple):
-    """Where a panel has others beside it, which share their labels with it."""
+    """Sides on which a panel has another one, which shares its labels."""
 
     left: bool
     right: bool
@@ -39,14 +40,14 @@ class Neighbors(NamedTuple):
 ALONE = Neighbors(left=False, right=False, above=False)
 
 
-def panel_size(picture: Picture) -> tuple[float, float]:
+def panel_size(picture: Picture, *, has_numbers: bool = False) -> tuple[float, float]:
     """Width and height of each panel, with square cells where that leaves them readable."""
     kind = min(len(picture.panels), len(LONGEST)) - 1
     longest = LONGEST[kind]
     axes = picture.keys, picture.queries
     counts = [len(axis.places) for axis in axes]
     largest = LARGEST_IMAGE if any(axis.images for axis in axes) else LARGEST_CELL
-    least = [_least_cell(axis, MOST_LABELS[kind]) for axis in axes]
+    least = [max(_least_cell(axis, MOST_LABELS[kind]), LEAST_NUMBER * has_numbers) for axis in axes]
     cell = max(min(largest, longest / max(counts)), *least)
     width, height = (
         max(LEAST_SIDE, min(count * cell, max(longest, count * smallest)))
@@ -73,16 +74,25 @@ def arrange(
     columns: int,
     size: tuple[float, float],
     title: str | None,
+    figsize: tuple[float, float] | None = None,
 ) -> None:
-    """Put panels in rows as close as what hangs around them allows, and fit the figure to them."""
+    """Put panels in rows, as close as their labels and margins allow, and fit the figure to them.
+
+    With `figsize` the figure has that size, and the panels share what their labels leave of it.
+    """
     width, height = size
     head = 0.34 if title else 0.0
     rows = -(-len(panels) // columns)
     margins = np.zeros((rows, columns, 4))  # left, right, below, above
     for place, axes in enumerate(panels):
-        margins[divmod(place, columns)] = _overhang(figure, axes)
+        margins[divmod(place, columns)] = overhang(figure, axes)
     left, right = (margins[..., side].max(axis=0) for side in (0, 1))  # (columns,)
     below, above = (margins[..., side].max(axis=1) for side in (2, 3))  # (rows,)
+    if figsize is not None:
+        width = (figsize[0] - 2 * EDGE - BETWEEN * (columns - 1) - (left + right).sum()) / columns
+        height = (
+            figsize[1] - 2 * EDGE - BETWEEN * (rows - 1) - (below + above).sum() - head
+        ) / rows
     across = left + width + right  # (columns,)
     down = above + height + below  # (rows,)
     whole = (
@@ -92,7 +102,7 @@ def arrange(
     if title:
         text = figure.text(0, 0, title, fontsize=12, weight="bold", va="top", parse_math=False)
         room = text.get_window_extent().width / figure.dpi + 2 * EDGE
-        whole = max(whole[0], room), whole[1]
+        whole = figsize or (max(whole[0], room), whole[1])
         text.set_position((EDGE / whole[0], 1 - EDGE / whole[1]))
     figure.set_size_inches(*whole)
     for place, axes in enumerate(panels):
@@ -102,8 +112,8 @@ def arrange(
         axes.set_position((x / whole[0], 1 - y / whole[1], width / whole[0], height / whole[1]))
 
 
-def _overhang(figure: Figure, axes: Axes) -> tuple[float, float, float, float]:
-    """What hangs out of a panel to the left, to the right, below and above."""
+def overhang(figure: Figure, axes: Axes) -> tuple[float, float, float, float]:
+    """Inches that hang out of a panel to the left, to the right, below and above."""
     inner, outer = axes.get_window_extent(), axes.get_tightbbox()
     assert outer is not None
     sides = (

@@ -20,7 +20,7 @@ __all__ = ["DEEP", "GAP", "draw_margins"]
 
 
 GAP, DEEP = 0.06, 0.46  # inches between cells and bars, and for the longest bar
-SEPARATE = 64  # bars have room between them up to so many
+SEPARATE = 64  # up to this many bars have room between them
 
 
 def draw_margins(
@@ -30,7 +30,11 @@ def draw_margins(
     size: tuple[float, float],
     neighbors: Neighbors,
 ) -> None:
-    """Bars to the right of the rows and below the columns, on scales that all panels share."""
+    """Draw bars to the right of the rows and below the columns, on scales that all panels share.
+
+    The scale of the entropy ends at ``log S`` for S keys, so that it is the same in all pictures of
+    results with as many keys.
+    """
     width, height = size
     right = axes.inset_axes((1 + GAP / width, 0, DEEP / width, 1), sharey=axes)
     below = axes.inset_axes((0, -(GAP + DEEP) / height, 1, DEEP / height), sharex=axes)
@@ -46,15 +50,15 @@ def draw_margins(
 
     _plain(right, "left")
     _plain(below, "top")
-    top = _end(each.entropy for each in picture.panels)
-    right.set_xlim(0, top)
-    right.set_xticks([] if neighbors.right else [0, top])
-    right.set_xticklabels([] if neighbors.right else ["0", f"{top:.2g}"], fontsize=7.5)
+    end = picture.most_entropy or 1.0
+    right.set_xlim(0, max(end, _most(each.entropy for each in picture.panels)))
+    right.set_xticks([] if neighbors.right else [0, end])
+    right.set_xticklabels([] if neighbors.right else ["0", f"{end:.2g}"], fontsize=7.5)
     right.tick_params(axis="y", labelleft=False, labelright=False)
     if not neighbors.right:
         unit = "nats" if picture.queries.step == 1 else "nats, mean"
         right.set_xlabel(f"entropy\n({unit})", fontsize=8, color=QUIET, labelpad=2)
-    top = _end(each.key_mass for each in picture.panels)
+    top = _most(each.key_mass for each in picture.panels) or 1.0
     below.set_ylim(top, 0)
     below.set_yticks([] if neighbors.left else [0, top])
     below.set_yticklabels([] if neighbors.left else ["0", f"{top:.2g}"], fontsize=7.5)
@@ -66,10 +70,10 @@ def draw_margins(
         )
 
 
-def _end(values: Iterable[Array]) -> float:
-    """The end of a scale from 0."""
+def _most(values: Iterable[Array]) -> float:
+    """The largest finite number, at least 0."""
     numbers = np.concatenate(list(values))
-    return float(numbers[np.isfinite(numbers)].max(initial=0)) or 1.0
+    return float(numbers[np.isfinite(numbers)].max(initial=0))
 
 
 def _places(axis: Axis) -> tuple[Array, Array]:

@@ -1,4 +1,4 @@
-"""What a picture shows, whatever it is drawn with: panels of cells, their margins, their axes."""
+"""The content of a picture, however it is drawn: panels of cells, their margins, their axes."""
 
 from __future__ import annotations
 
@@ -44,6 +44,8 @@ class Picture:
     queries: Axis
     keys: Axis
     panels: list[Panel]
+    most_entropy: float
+    """``log S``: the entropy of a row that attends equally to all S keys."""
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -69,7 +71,7 @@ class Picture:
 
     @property
     def note(self) -> str:
-        """What a cell stands for, where that is more than one pair; else empty."""
+        """A sentence about the pairs in a cell; empty where a cell is one pair."""
         rows, columns = self.queries.step, self.keys.step
         if rows == columns == 1:
             return ""
@@ -93,7 +95,7 @@ def make_picture(
     summary: Summary,
     most: tuple[int, int],
 ) -> Picture:
-    """Gather the numbers of a picture in at most so many rows and columns of cells.
+    """Gather the numbers of a picture in at most `most` rows and columns of cells.
 
     Raises
     ------
@@ -126,7 +128,7 @@ def make_picture(
         )
         for item, name, cells in zip(items, names, source.cells(items, *axes, summary), strict=True)
     ]
-    return Picture(what, summary, *axes, panels)
+    return Picture(what, summary, *axes, panels, float(np.log(key_length)))
 
 
 def _items(shape: tuple[int, ...], batch: Any) -> list[tuple[int, ...]]:

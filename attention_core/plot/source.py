@@ -1,4 +1,4 @@
-"""Where the numbers of a picture come from: a result, or an array of weights."""
+"""The numbers of a picture, read from a result or from an array of weights."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ __all__ = ["Attended", "Source", "What", "source_of"]
 Item = tuple[int, ...]
 What: TypeAlias = Literal["weights", "scores"]
 
-_PAIRS = 1 << 20  # computed at once, where all would be too many to keep
+_PAIRS = 1 << 20  # computed in one piece, where all would be too many to keep
 
 
 class Attended(Protocol):
-    """What a picture is drawn of: an `attention_core.AttentionResult`."""
+    """An `attention_core.AttentionResult`, or anything else that has a readout."""
 
     @property
     def _readout(self) -> Readout: ...
@@ -58,12 +58,12 @@ class Source:
 
 
 def source_of(drawn: Any, what: What) -> Source:
-    """The numbers of a result, or of weights (..., L, S): dense, masked or sparse.
+    """Read a result, or weights (..., L, S): dense, masked or sparse.
 
     Raises
     ------
     DTypeError, ShapeError
-        For what is neither.
+        For anything else.
     OptionError
         For scores, when there are weights only.
     """
@@ -131,7 +131,7 @@ def _of_edges(weights: Any) -> Source:
 def _fill_by_rows(
     read: Callable[[range], tuple[Array, Array]], pairs_per_row: int, cells: Mapping[Item, Cells]
 ) -> None:
-    """Read the chosen queries of all batch items in pieces, which are short of memory alone."""
+    """Read the chosen queries of all batch items in pieces of bounded memory."""
     some = next(iter(cells.values()))
     places, keys = some.queries.places, some.keys.index
     most = max(1, _PAIRS // pairs_per_row)

@@ -1,12 +1,14 @@
-"""How pictures look: colors, sizes in inches, and fonts that have the letters."""
+"""The look of pictures: colors, and settings of matplotlib."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from attention_core.errors import MissingExtraError
+from attention_core.errors import MissingExtraError, OptionError, OptionTypeError
+from attention_core.plot.fonts import families
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap
@@ -15,15 +17,14 @@ __all__ = ["color_map", "need_matplotlib", "style"]
 
 INK = "#222222"
 QUIET = "#6b6b6b"
-# Light is little and dark is much, as ink on paper. Each step is equally far from the last in the
-# Oklab color space, and lightness alone tells the order, so that it survives color blindness and
-# a copier.
+# Light is little and dark is much, like ink on paper. All steps are equal in the Oklab color space,
+# and lightness alone gives the order, so the map works with any color vision and on a copier.
 SCALE = [
     *("#fdfaf4", "#fce7cf", "#fcd1ae", "#fbba94", "#f8a27f", "#f38a6f", "#eb7166", "#de5b64"),
     *("#cb4a68", "#b53d6e", "#9c3472", "#832d72", "#6a266e", "#522065", "#3a1b57", "#261644"),
     "#141030",
 ]
-# What is no weight lies beside the map: a gray and a blue, both hatched.
+# Masked cells and NaN have colors outside of the map, a gray and a blue, and are hatched.
 MASKED, MASKED_HATCH = "#dcdcdc", "#9a9a9a"
 NAN, NAN_HATCH = "#56b4e9", "#ffffff"
 NAN_TEXT = "#0072b2"
@@ -31,7 +32,7 @@ BARS = "#5f5f6b"
 
 
 def need_matplotlib() -> None:
-    """Raise an error that says what to install, unless it is there.
+    """Raise an error that says what to install, unless matplotlib is installed.
 
     Raises
     ------
@@ -46,11 +47,29 @@ def need_matplotlib() -> None:
         ) from error
 
 
-def color_map() -> Colormap:
-    """The scale of the cells; masked cells are gray."""
-    from matplotlib.colors import LinearSegmentedColormap
+def color_map(cmap: str | Colormap | None = None) -> Colormap:
+    """The scale of the cells, ours or another one; masked cells are gray.
 
-    scale = LinearSegmentedColormap.from_list("attention", SCALE)
+    Raises
+    ------
+    OptionError
+        For a name that matplotlib does not know.
+    """
+    from matplotlib import colormaps
+    from matplotlib.colors import Colormap, LinearSegmentedColormap
+
+    if cmap is None:
+        scale: Colormap = LinearSegmentedColormap.from_list("attention", SCALE)
+    elif isinstance(cmap, str):
+        if cmap not in colormaps:
+            close = get_close_matches(cmap, colormaps, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise OptionError(f"cmap: matplotlib has no color map {cmap!r}{hint}")
+        scale = colormaps[cmap]
+    elif isinstance(cmap, Colormap):
+        scale = cmap
+    else:
+        raise OptionTypeError(f"cmap must be a name or a matplotlib Colormap, got {cmap!r}")
     return scale.with_extremes(bad=MASKED)
 
 
@@ -64,7 +83,7 @@ def style(texts: Iterable[str] = ()) -> Iterator[None]:
     with rc_context(
         defaults
         | {
-            "font.family": _families(texts),
+            "font.family": families(texts),
             "font.size": 9,
             "text.color": INK,
             "axes.labelcolor": INK,
@@ -81,31 +100,3 @@ def style(texts: Iterable[str] = ()) -> Iterator[None]:
         }
     ):
         yield
-
-
-def _families(texts: Iterable[str]) -> list[str]:
-    """DejaVu Sans, which comes with matplotlib, and installed fonts for letters it lacks."""
-    from matplotlib import font_manager
-
-    families = ["DejaVu Sans"]
-    missing = {ord(c) for text in texts for c in text}
-    missing -= _letters(font_manager.findfont(families[0]))
-    if missing:
-        for font in sorted(font_manager.fontManager.ttflist, key=lambda font: font.name):
-            if font.style == "normal" and font.name not in families:
-                found = missing & _letters(font.fname)
-                if found:
-                    families.append(font.name)
-                    missing -= found
-                if not missing:
-                    break
-    return families
-
-
-def _letters(path: str) -> set[int]:
-    from matplotlib import font_manager
-
-    try:
-        return set(font_manager.get_font(path).get_charmap())
-    except (OSError, RuntimeError, ValueError):  # moved away, or of a kind it cannot read
-        return set()

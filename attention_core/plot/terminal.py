@@ -43,17 +43,17 @@ def text(
 ) -> str:
     """A heat map in plain text, for terminals, logs and letters.
 
-    Each cell is shaded by its weight; the last line says from where on each shade is used, on a
-    square root scale for weights, so that small ones are seen, and on a linear one for scores.
-    Masked cells are dots. To the right of each row stands its entropy ``-sum_j w_ij log w_ij`` in
-    nats; below each column a bar as tall as its mass ``sum_i w_ij``.
+    Each cell is shaded by its weight. The last line gives the least weight of each shade, on a
+    square root scale for weights, which shows small ones, and on a linear scale for scores.
+    Masked cells are dots. Each row ends with its entropy ``-sum_j w_ij log w_ij`` in nats; below
+    each column is a bar as tall as its mass ``sum_i w_ij``.
 
     Parameters
     ----------
     result, query_labels, key_labels, what, batch, names, queries, keys, summary
-        As in `attention_core.plot.heatmap`; images as labels become positions.
+        As in `attention_core.plot.heatmap`; positions replace images as labels.
     width
-        Columns of the terminal, at least 40. More keys than fit are summarised, and so are more
+        Columns of the terminal, at least 40. Keys that do not fit are summarized, and so are more
         than 48 queries.
     ascii_only
         Use no other signs than ASCII has; labels stay what they are.
@@ -210,15 +210,18 @@ class _Writer:
 
 
 def columns_of(label: str) -> int:
-    """The columns that a label takes in a terminal: two for the signs of East Asia.
+    """Columns that a label takes in a terminal: two for East Asian letters, none for marks.
 
-    >>> columns_of("été"), columns_of("夏")
-    (3, 2)
+    >>> columns_of("été"), columns_of("夏"), columns_of("a\u200cb"), columns_of("\u0e01\u0e34")
+    (3, 2, 2, 1)
     """
-    return sum(
-        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
-        for c in label
-    )
+    return sum(map(_columns, label))
+
+
+def _columns(c: str) -> int:
+    if unicodedata.category(c) in ("Mn", "Me", "Cf") or "\u1160" <= c <= "\u11ff":
+        return 0  # accents, joiners; vowels and finals of Korean syllables
+    return 2 if unicodedata.east_asian_width(c) in "WF" else 1
 
 
 def _words(labels: Iterable[Any] | None) -> list[str] | None:
@@ -228,10 +231,10 @@ def _words(labels: Iterable[Any] | None) -> list[str] | None:
 
 
 def _letters(label: str) -> list[str]:
-    """What is seen as one: a letter with the accents that follow it."""
+    """Letters, each with the accents and joiners that follow it."""
     letters: list[str] = []
     for c in label:
-        if letters and unicodedata.combining(c):
+        if letters and not _columns(c):
             letters[-1] += c
         else:
             letters.append(c)
@@ -247,5 +250,5 @@ def _shortened(letters: list[str], columns: int) -> list[str]:
 
 
 def _level(part: float, count: int) -> int:
-    """Which of so many levels a part from 0 to 1 has; what is outside has the first or last."""
+    """The level, from 0 to `count` - 1, of a part from 0 to 1; parts outside are clipped."""
     return int(np.clip(part, 0, 1) * count) - (part >= 1)

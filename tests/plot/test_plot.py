@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from attention_core.cli.app import app
 from attention_core.parameter_files import read_arrays
 from attention_core.plot import heatmap, save, text
 from attention_core.plot.axis import make_axis
+from attention_core.plot.fonts import families
 from attention_core.plot.layout import LINE
 from attention_core.plot.style import MASKED, NAN, color_map
 
@@ -32,7 +34,7 @@ ENGLISH = ["the", "agreement", "on", "the", "European", "Economic", "Area"]
 FRENCH = ["l'", "accord", "sur", "la", "zone"]
 
 # The picture has boxes for letters that no installed font has, and older matplotlib says so.
-no_such_letters = pytest.mark.filterwarnings("ignore:Glyph:UserWarning")
+no_such_letters = pytest.mark.filterwarnings("ignore:Glyph:UserWarning", "ignore:no installed")
 
 
 def attended(rng, batch=(), *, queries=5, keys=7, dtype=np.float64, **options):
@@ -323,7 +325,7 @@ def test_heads_side_by_side(rng):
     ]
     assert scales == [figure.axes[3]]
     tops = {part(axes, "entropy").get_xlim() for axes in figure.axes}
-    assert tops == {(0, result.entropy[1].max())}
+    assert tops == {(0, np.log(7))}
 
 
 @pytest.mark.parametrize(
@@ -374,6 +376,103 @@ def test_a_given_ax_is_drawn_into(rng):
     assert heatmap(result, ax=part_of.subplots()) is part_of.figure
 
 
+@pytest.mark.parametrize("grid", [(1, 1), (1, 2), (2, 2)])
+def test_nothing_hangs_out_of_plain_subplots(rng, grid):
+    figure = Figure(figsize=(9, 7))
+    axes = np.atleast_1d(figure.subplots(*grid)).ravel()
+    areas = [ax.get_window_extent().frozen() for ax in axes]
+    for ax in axes:
+        heatmap(attended(rng, is_causal=True), ax=ax, query_labels=FRENCH, key_labels=ENGLISH)
+    for ax, area in zip(axes, areas, strict=True):
+        assert {each.get_label() for each in ax.child_axes} == {"entropy", "key mass", "scale"}
+        drawn = ax.get_tightbbox()
+        assert area.x0 - 1 <= drawn.x0
+        assert drawn.x1 <= area.x1 + 1
+        assert area.y0 - 1 <= drawn.y0
+        assert drawn.y1 <= area.y1 + 1
+        assert ax.get_window_extent().width > area.width / 4
+
+
+# ---------------------------------------------------------------------------------- what is chosen
+
+
+def test_titles_of_axes_are_chosen(rng):
+    (axes,) = heatmap(attended(rng), xlabel="source $x$", ylabel="").axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("source $x$", "")
+    (axes,) = heatmap(np.eye(600), xlabel="source").axes
+    assert axes.get_xlabel() == "source (3 in a cell)"
+
+
+def test_colors_are_chosen(rng):
+    from matplotlib import colormaps
+
+    for cmap in ("viridis", colormaps["viridis"]):
+        (axes,) = heatmap(attended(rng, is_causal=True), cmap=cmap).axes
+        (mesh,) = (each for each in axes.collections if isinstance(each, QuadMesh))
+        assert mesh.cmap(0.5) == colormaps["viridis"](0.5)
+        assert mesh.cmap.get_bad() == pytest.approx((*of_hex(MASKED), 1))
+
+
+@pytest.mark.parametrize(("annotate", "shown"), [(True, "0.25"), (".0%", "25%")])
+def test_numbers_are_written_into_the_cells(annotate, shown):
+    weights = np.ma.masked_equal([[0.25, 0.75], [-1, 1]], -1)
+    (axes,) = heatmap(weights, annotate=annotate).axes
+    written = [each.get_text() for each in axes.texts]
+    assert (len(written), written[0]) == (3, shown)
+    assert {each.get_color() for each in axes.texts} == {"#222222", "white"}
+    widths = [each.get_window_extent().width for each in axes.texts]
+    assert max(widths) < axes.get_window_extent().width / 2
+
+
+@pytest.mark.parametrize("batch", [(), (3,), (2, 3)])
+@pytest.mark.parametrize("figsize", [(8, 6), (12.5, 5)])
+def test_the_size_of_a_figure_is_chosen(rng, batch, figsize):
+    figure = heatmap(
+        attended(rng, batch), figsize=figsize, query_labels=FRENCH, key_labels=ENGLISH, title="T"
+    )
+    assert figure.get_size_inches() == pytest.approx(figsize)
+    drawn = figure.get_tightbbox()
+    assert drawn.x0 > -0.05
+    assert drawn.y0 > -0.05
+    assert drawn.x1 < figsize[0] + 0.05
+    assert drawn.y1 < figsize[1] + 0.05
+    assert drawn.width > figsize[0] * 0.85
+
+
+def test_the_scale_of_entropy_is_the_same_in_all_pictures():
+    for peak in (0.0, 5.0):
+        result = ac.attend(peak * np.eye(7), np.eye(7), np.eye(7), scorer="dot")
+        (axes,) = heatmap(result).axes
+        assert part(axes, "entropy").get_xlim() == pytest.approx((0, np.log(7)))
+    (axes,) = heatmap(np.ones((2, 1))).axes
+    assert part(axes, "entropy").get_xlim() == (0, 1)
+
+
+# --------------------------------------------------------------------------- notebooks and scripts
+
+
+def test_a_notebook_shows_a_figure_that_is_the_last_line(rng):
+    figure = attended(rng).plot()
+    png, shown = figure._repr_png_()
+    assert png.startswith(b"\x89PNG")
+    width, height = (int.from_bytes(png[n : n + 4], "big") for n in (16, 20))
+    assert (shown["width"], shown["height"]) == (round(width / 2), round(height / 2))
+
+
+@pytest.mark.parametrize(("backend", "known"), [("agg", []), ("QtAgg", [1]), ("inline", [])])
+def test_pyplot_knows_figures_where_it_opens_windows(backend, known):
+    code = f"""
+import matplotlib, matplotlib.pyplot as plt
+matplotlib.get_backend = lambda: {backend!r}  # as far as we are told: this machine has no screen
+import attention_core as ac
+figure = ac.plot.heatmap([[0.5, 0.5]], figsize=(5, 4))
+assert plt.get_fignums() == {known}, plt.get_fignums()
+assert not {known} or plt.figure(1) is figure
+"""
+    env = os.environ | {"MPLBACKEND": "agg"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=env)
+
+
 # ----------------------------------------------------------------------------------------- labels
 
 
@@ -385,6 +484,60 @@ def test_labels_are_short_visible_and_literal():
     (axes,) = heatmap(np.eye(10), query_labels=[*labels[:9], "x"], key_labels=labels).axes
     assert ticks(axes, "x") == axis.labels
     assert not axes.get_xticklabels()[1].get_parse_math()
+
+
+def test_joiners_stay_and_other_characters_without_width_go():
+    labels = [
+        "\u0646\u200c\u0627",
+        "\U0001f468\u200d\U0001f469",
+        "co\u00adop",
+        "\ufeffeins",
+        "a\u200bb\u2060",
+    ]
+    axis = make_axis("key", 5, labels=labels, chosen=None, most=5)
+    assert axis.labels == [*labels[:2], "coop", "eins", "ab"]
+
+
+class FakeFonts:
+    """Fonts that are installed as far as matplotlib tells: names and their letters."""
+
+    def __init__(self, monkeypatch, fonts):
+        from matplotlib import font_manager
+
+        from attention_core.plot import fonts as module
+
+        entry = font_manager.FontEntry
+        entries = [entry(fname=name, name=name, style="normal", weight=400) for name in fonts]
+        monkeypatch.setattr(font_manager.fontManager, "ttflist", entries)
+        real = module._letters
+        monkeypatch.setattr(
+            module,
+            "_letters",
+            lambda path, index: {*map(ord, fonts[path])} if path in fonts else real(path, index),
+        )
+
+
+def test_letters_are_drawn_with_the_font_that_has_them(monkeypatch):
+    FakeFonts(
+        monkeypatch,
+        {
+            "Last Resort High-Efficiency": "你好a夏",
+            "A Partial Serif": "你",
+            "Z Sans": "你好",
+            "B Serif": "你好",
+        },
+    )
+    assert families(["你好", "a"]) == ["DejaVu Sans", "Z Sans"]
+
+
+@pytest.mark.filterwarnings("ignore:Glyph:UserWarning")
+def test_letters_that_no_font_has_are_named(monkeypatch):
+    FakeFonts(monkeypatch, {"Last Resort": "夏你", "Z Sans": "你"})
+    with pytest.warns(
+        UserWarning, match=r"no installed font has '夏' \(U\+590F\); they are"
+    ) as seen:
+        heatmap(np.eye(2), key_labels=["夏", "你"])
+    assert seen[0].filename == __file__
 
 
 def test_the_letters_of_a_string_are_labels():
@@ -676,6 +829,31 @@ def test_other_errors_of_pictures(rng):
         heatmap(np.eye(60), key_labels=images)
     with pytest.raises(ac.ShapeError, match=r"query_labels: an image must have shape"):
         heatmap(np.eye(2), query_labels=[np.ones((2, 2, 2, 2))] * 2)
+    for limits in [(1, 0), (NAN_, 1), (0, INF), (1, 1)]:
+        with pytest.raises(ac.OptionError, match="limits must be two increasing finite numbers"):
+            heatmap(np.eye(2), limits=limits)
+    for limits in [(0,), 1, ("0", 1), (False, True)]:
+        with pytest.raises(ac.OptionTypeError, match="limits must be two increasing finite num"):
+            heatmap(np.eye(2), limits=limits)
+    for figsize in [(0, 3), (3, -1), (NAN_, 3)]:
+        with pytest.raises(ac.OptionError, match="figsize must be two positive finite numbers"):
+            heatmap(np.eye(2), figsize=figsize)
+    with pytest.raises(ac.OptionError, match="figsize must be at most 400 inches"):
+        heatmap(np.eye(2), figsize=(3, 500))
+    with pytest.raises(ac.OptionError, match=r"figsize \(1, 1\) leaves no room for the cells"):
+        heatmap(np.eye(2), figsize=(1, 1))
+    with pytest.raises(ac.OptionError, match=r"figsize is for a figure of its own"):
+        heatmap(np.eye(2), figsize=(3, 3), ax=Figure().subplots())
+    with pytest.raises(ac.OptionError, match=r"no color map 'virids'; did you mean 'viridis'\?"):
+        heatmap(np.eye(2), cmap="virids")
+    with pytest.raises(ac.OptionTypeError, match="cmap must be a name or a matplotlib Colormap"):
+        heatmap(np.eye(2), cmap=["red", "blue"])
+    with pytest.raises(ac.OptionError, match=r"annotate must be True or a format .* got '2g%'"):
+        heatmap(np.eye(2), annotate="2g%")
+    with pytest.raises(
+        ac.OptionError, match="annotate has room for 40 queries and 40 keys, not 41"
+    ):
+        heatmap(np.eye(41), annotate=True)
     with pytest.raises(ac.OptionError, match="width must be at least 40 columns, got 20"):
         text(np.eye(2), width=20)
 
@@ -874,6 +1052,7 @@ def test_attend_says_what_is_wrong_with_a_picture(folder, arguments, message):
 # ------------------------------------------------------------------------------------ the how-to
 
 
+@pytest.mark.slow
 def test_the_page_on_pictures_runs_as_it_says(tmp_path, monkeypatch, capsys):
     """The Python of the page, one block after the other, prints the page's text."""
     page = (Path(__file__).parents[2] / "docs" / "how-to" / "pictures.md").read_text("utf-8")

@@ -1,0 +1,125 @@
+"""Options of pictures: their types for callers, and the checks of those that style a figure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from numpy.typing import ArrayLike
+
+from attention_core.errors import OptionError, OptionTypeError
+from attention_core.plot.cells import Summary
+from attention_core.plot.source import What
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+
+__all__ = ["Look", "PlotOptions", "TextOptions", "check_figsize", "make_look"]
+
+LARGEST_SIDE = 400  # inches; 64,000 pixels, about what image files can hold
+
+
+class _Content(TypedDict, total=False):
+    query_labels: Iterable[Any] | None
+    key_labels: Iterable[Any] | None
+    what: What
+    batch: Any
+    names: Sequence[str] | None
+    queries: slice | ArrayLike | None
+    keys: slice | ArrayLike | None
+    summary: Summary
+
+
+class PlotOptions(_Content, total=False):
+    """Options of `attention_core.plot.heatmap`."""
+
+    margins: bool
+    limits: tuple[float, float] | None
+    title: str | None
+    xlabel: str | None
+    ylabel: str | None
+    cmap: str | Colormap | None
+    annotate: bool | str
+    figsize: tuple[float, float] | None
+    ax: Axes | None
+
+
+class TextOptions(_Content, total=False):
+    """Options of `attention_core.plot.text`."""
+
+    width: int
+    ascii_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The style of every panel of a figure."""
+
+    limits: tuple[float, float]
+    cmap: Colormap
+    margins: bool
+    number_format: str | None
+    """Format of the numbers in the cells; None for no numbers."""
+    xlabel: str | None
+    ylabel: str | None
+
+
+def make_look(
+    *,
+    limits: tuple[float, float],
+    cmap: Colormap,
+    margins: bool,
+    annotate: bool | str,
+    xlabel: str | None,
+    ylabel: str | None,
+) -> Look:
+    """Check the options that style a figure.
+
+    Raises
+    ------
+    OptionError
+        For limits that are not two increasing finite numbers, or a format that cannot format.
+    """
+    number_format = annotate if isinstance(annotate, str) else ".2f" if annotate else None
+    if number_format is not None:
+        try:
+            format(0.5, number_format)
+        except (TypeError, ValueError) as error:
+            raise OptionError(
+                f"annotate must be True or a format of numbers such as '.2f' or '.0%', "
+                f"got {annotate!r}"
+            ) from error
+    return Look(_pair("limits", limits, "increasing"), cmap, margins, number_format, xlabel, ylabel)
+
+
+def check_figsize(figsize: tuple[float, float]) -> tuple[float, float]:
+    """Width and height of a figure in inches.
+
+    Raises
+    ------
+    OptionError
+        For sizes that are not positive, or too large for a file.
+    """
+    width, height = _pair("figsize", figsize, "positive")
+    if max(width, height) > LARGEST_SIDE:
+        raise OptionError(f"figsize must be at most {LARGEST_SIDE} inches, got {figsize!r}")
+    return width, height
+
+
+def _pair(name: str, given: Any, rule: str) -> tuple[float, float]:
+    wanted = f"{name} must be two {rule} finite numbers, got {given!r}"
+    try:
+        first, second = given
+    except (TypeError, ValueError):
+        raise OptionTypeError(wanted) from None
+    if not all(isinstance(n, Real) and not isinstance(n, bool) for n in (first, second)):
+        raise OptionTypeError(wanted)
+    first, second = float(first), float(second)
+    is_right = first < second if rule == "increasing" else min(first, second) > 0
+    if not (is_right and math.isfinite(first) and math.isfinite(second)):
+        raise OptionError(wanted)
+    return first, second
