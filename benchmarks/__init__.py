@@ -1,8 +1,8 @@
 """How fast attention-core is, and how much memory it takes, next to what people use today.
 
 ``python -m benchmarks.compare`` writes docs/performance.md; ``python -m benchmarks.scaling`` adds
-how time and memory grow. Both need ``pip install -e '.[bench]'``; a peer that is not installed is
-reported as absent.
+how time and memory grow. Both need ``pip install -e . --group bench``; a peer that is not installed
+is reported as absent.
 
 - `cases`: what is computed, as data; `peers`: who computes it, one file each.
 - `worker`: one peer and one problem in a process of their own; `measure`: taking turns with them.

@@ -32,6 +32,7 @@ def results(_importable, tmp_path_factory):
         return compare.run([case], seconds=0)
 
 
+@pytest.mark.slow
 def test_numpy_and_ours_agree_on_every_case():
     from benchmarks.cases import CASES
     from benchmarks.worker import prepare
@@ -73,6 +74,7 @@ def test_a_run_becomes_a_picture(results, tmp_path):
     assert (tmp_path / "picture.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_growth_becomes_a_table_and_a_picture(tmp_path):
     from benchmarks import plots, report, scaling
 

@@ -72,7 +72,7 @@ def test_the_source_archive_holds_only_what_is_listed(built):
         # hatchling adds the last line to every source archive
         *(".ci", "attention_core", "plugins", "tests", "docs"),
         *("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md"),
-        *(".gitignore", "pyproject.toml", "PKG-INFO"),
+        *(".gitignore", "hatch_build.py", "pyproject.toml", "PKG-INFO"),
     }
     assert {name.parts[1] for name in names if name.parts[0] == "plugins"} == {
         "attention_core_standard",

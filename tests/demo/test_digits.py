@@ -141,6 +141,7 @@ def test_the_learned_parameters_are_what_the_program_learns(digits, name):
     assert right + 1 >= LEAST[f"{name}_learned"] * 597
 
 
+@pytest.mark.slow
 def test_nothing_is_learned_from_the_queries(digits):
     blank = np.concatenate([digits.images[:1200], np.zeros((597, 8, 8), np.uint8)])
     other = dataclasses.replace(digits, images=blank, labels=digits.labels[:1200])

@@ -54,6 +54,7 @@ def some(count, *, held_out=False, seed=0):
 # --- the strings ---
 
 
+@pytest.mark.slow
 def test_no_string_to_learn_from_is_one_to_be_tested_on():
     learned = some(40_000)
     tested = held_out_examples()
@@ -69,6 +70,7 @@ def test_a_tenth_of_all_days_is_held_out():
     assert sum(map(is_held_out, days)) == pytest.approx(365, abs=50)
 
 
+@pytest.mark.slow
 def test_a_string_means_one_date():
     meanings = {}
     for text, iso in some(40_000, seed=1):
@@ -286,6 +288,7 @@ def learned(config, steps=40, **options):
     return network, losses
 
 
+@pytest.mark.slow
 def test_learning_is_reproducible_and_lowers_the_loss():
     network, losses = learned(ADDITIVE)
     again, _ = learned(ADDITIVE)

@@ -33,7 +33,7 @@ EXAMPLES = [
 ]
 COMMANDS = dict(re.findall(r"^<!-- ci: (\w+) -->\n```sh\n(.*)\n```$", README, flags=re.MULTILINE))
 SHELL = [body for language, body in BLOCKS if language == "sh" and "python3" not in body]
-EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -90,10 +90,12 @@ def test_every_command_runs(folder, line):
         assert (folder / arguments[-1]).stat().st_size > 0
 
 
-@pytest.mark.parametrize("name", ["demo", "test"])
-def test_the_set_up_commands_ask_for_extras_that_exist(name):
-    (extras,) = re.findall(r"'\.\[([a-z,]+)\]'", COMMANDS[name])
-    assert set(extras.split(",")) <= set(EXTRAS)
+def test_the_set_up_commands_ask_for_extras_and_groups_that_exist():
+    (extras,) = re.findall(r"'\.\[([a-z,]+)\]'", README)
+    assert set(extras.split(",")) <= set(PROJECT["project"]["optional-dependencies"])
+    groups = re.findall(r"--group (\S+)", README)
+    assert groups == ["test", "docs"]
+    assert set(groups) <= set(PROJECT["dependency-groups"])
 
 
 def test_the_table_of_scorers_is_what_is_registered():
