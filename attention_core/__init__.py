@@ -37,7 +37,8 @@ from attention_core.errors import (
 )
 from attention_core.masking.packing import Packing
 from attention_core.result import AttentionResult, TopK
-from attention_core.scoring.scorer import InnerProductScorer, Scorer
+from attention_core.scoring.inner_product import InnerProductScorer
+from attention_core.scoring.scorer import Scorer
 
 if TYPE_CHECKING:
     from attention_core import plot as plot

@@ -14,14 +14,13 @@ from attention_core.errors import (
     DTypeError,
     OptionError,
     OptionTypeError,
-    ScorerContractError,
     ShapeError,
 )
 from attention_core.scoring.contract import project
 from attention_core.scoring.scorer import Scorer
 from attention_core.typing import Array
 
-__all__ = ["Memory", "are_equal"]
+__all__ = ["Memory"]
 
 
 class Memory:
@@ -78,7 +77,7 @@ class Memory:
         """Dk, the features of a key before projection."""
         self._keys = Rows(self._projected(key).copy())  # (..., S, H)
         self._given = None  # gradients go through the projection, so it keeps what it was given
-        if type(scorer).project_key is not Scorer.project_key:
+        if scorer.traits.projects_key:
             self._given = Rows(key.astype(self.computing_dtype))  # (..., S, Dk)
         self._values = Rows(value.astype(self.computing_dtype))  # (..., S, Dv)
 
@@ -113,7 +112,7 @@ class Memory:
     def serves(self, scorer: Scorer) -> bool:
         """Whether the keys are prepared for this scorer, or one equal to it."""
         if scorer is not self.scorer:
-            if not are_equal(scorer, self.scorer):
+            if scorer != self.scorer:
                 return False
             self.scorer = scorer  # compared once
         return True
@@ -267,30 +266,6 @@ class Memory:
         key = key.astype(self.computing_dtype, copy=False)
         with np.errstate(all="ignore"):  # NaN and Inf in the inputs are results, not accidents
             return project(self.scorer, "project_key", key)
-
-
-def are_equal(one: Scorer, other: Scorer) -> bool:
-    """Whether two scorers are of one class and made with equal arguments.
-
-    >>> import attention_core as ac
-    >>> are_equal(ac.make_scorer("scaled_dot", scale=2.0), ac.make_scorer("scaled_dot", scale=2.0))
-    True
-    """
-    if one is other:
-        return True
-    if type(one) is not type(other):
-        return False
-    try:
-        own, others = one._arguments(), other._arguments()
-    except ScorerContractError:  # it keeps no arguments to compare
-        return False
-    return all(_is_same(value, others[name]) for name, value in own.items())
-
-
-def _is_same(one: Any, other: Any) -> bool:
-    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
-        return one.dtype == other.dtype and np.array_equal(one, other)
-    return type(one) is type(other) and np.array_equal(one, other)
 
 
 def _check_batch(name: str, kept: tuple[int, ...], given: tuple[int, ...]) -> None:

@@ -26,7 +26,8 @@ from attention_core.errors import OptionError, OptionTypeError, ShapeError
 from attention_core.masking.masking import Masking
 from attention_core.parallel.threads import WORTH_THREADS, blas_on_one_thread, map_blocks
 from attention_core.scoring.contract import project
-from attention_core.scoring.scorer import InnerProductScorer, Scorer
+from attention_core.scoring.scorer import Scorer
+from attention_core.scoring.traits import Traits
 from attention_core.typing import Array
 
 __all__ = ["attend_masked", "attend_plainly", "prepare"]
@@ -81,7 +82,7 @@ def attend_plainly(
     call = prepare(scorer, query, key, value)
     shapes = call.query.shape, call.key.shape, call.value.shape
     # NaN and Inf in the inputs are results, not accidents
-    if _is_tiny(type(scorer), *shapes, call.batch, call.is_projected):
+    if _is_tiny(scorer.traits, *shapes, call.batch, call.is_projected):
         with np.errstate(all="ignore"):
             arrays = _with_batch_axes(call, *_projected(scorer, call))
             found = attend_at_once(scorer, *arrays, call.batch)
@@ -132,7 +133,7 @@ def attend_masked(
 
 @lru_cache(maxsize=1024)
 def _is_tiny(
-    scorer: type[Scorer], query: Shape, key: Shape, value: Shape, batch: Shape, is_projected: bool
+    traits: Traits, query: Shape, key: Shape, value: Shape, batch: Shape, is_projected: bool
 ) -> bool:
     """Whether every product is so small that BLAS keeps it on one thread by itself.
 
@@ -144,9 +145,9 @@ def _is_tiny(
         return False
     if length == 1 and key_length * widest > _BLAS_VECTOR:
         return False
-    projects_query = scorer.project_query is not Scorer.project_query
-    projects_key = scorer.project_key is not Scorer.project_key and not is_projected
-    if (projects_query or projects_key) and not issubclass(scorer, InnerProductScorer):
+    projects_query = traits.projects_query
+    projects_key = traits.projects_key and not is_projected
+    if (projects_query or projects_key) and not traits.is_inner_product:
         return False  # hidden units may be far more than features
     rows = max(length * projects_query, key_length * projects_key)
     return rows * widest**2 <= (_BLAS_MATRIX if rows > 1 else _BLAS_VECTOR)
@@ -176,12 +177,8 @@ def _projected(scorer: Scorer, call: Call) -> tuple[Array, Array]:
 
 def _projected_in_parallel(scorer: Scorer, call: Call, workers: int | None) -> tuple[Array, Array]:
     """The same, with a thread for each of the two where they are much work."""
-    kind = type(scorer)
-    if (
-        call.is_projected
-        or kind.project_query is Scorer.project_query
-        or kind.project_key is Scorer.project_key
-    ):
+    traits = scorer.traits
+    if call.is_projected or not (traits.projects_query and traits.projects_key):
         return _projected(scorer, call)
     multiplied = call.query.size * call.query.shape[-1] + call.key.size * call.key.shape[-1]
     cost = multiplied / 32  # ns

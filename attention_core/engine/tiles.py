@@ -30,6 +30,7 @@ from attention_core.engine.softmax import (
 )
 from attention_core.masking.masking import Masking, take
 from attention_core.parallel.threads import fold_blocks, map_blocks, stop_if_asked
+from attention_core.scoring.contract import checked_bound
 from attention_core.scoring.cost import key_cost, pair_cost, score_tile, temporaries
 from attention_core.scoring.scorer import Scorer
 from attention_core.typing import Array
@@ -253,7 +254,7 @@ class Engine(Prepared):
         if self.masking.bias is not None or self.shape[-2] < 16:  # finding out costs as much
             return False
         with np.errstate(all="ignore"):
-            bound = self.scorer.score_bound(self.query, self.key)
+            bound = checked_bound(self.scorer, self.query, self.key)
         if self.softcap is not None:
             bound = min(bound, self.softcap)
         return bound <= SAFE_BOUND[self.dtype]

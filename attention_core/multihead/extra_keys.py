@@ -18,7 +18,7 @@ from attention_core.masking.arguments import is_sparse
 from attention_core.masking.packing import Packing
 from attention_core.multihead.heads import HeadGroup, pick_heads
 from attention_core.multihead.parameters import LayerParameters
-from attention_core.scoring.scorer import InnerProductScorer
+from attention_core.scoring.inner_product import InnerProductScorer
 from attention_core.typing import Array
 
 __all__ = ["opened", "with_extra_keys", "without_order"]

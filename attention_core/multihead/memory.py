@@ -13,7 +13,7 @@ from attention_core.engine.memory import Memory
 from attention_core.multihead.heads import HeadGroup, pick_heads
 from attention_core.multihead.parameters import LayerParameters
 from attention_core.multihead.projections import checked_input, project_heads
-from attention_core.scoring.scorer import InnerProductScorer
+from attention_core.scoring.inner_product import InnerProductScorer
 from attention_core.typing import Array
 
 __all__ = ["MultiHeadMemory", "seen_by_groups"]

@@ -8,7 +8,6 @@ from math import prod
 
 import numpy as np
 
-from attention_core.engine.memory import are_equal
 from attention_core.errors import OptionError, OptionTypeError
 from attention_core.learned import glorot_uniform
 from attention_core.multihead.heads import HeadGroup
@@ -60,7 +59,7 @@ class LayerParameters:
             and self.zero_key == other.zero_key
             and [group[1:] for group in self.groups] == [group[1:] for group in other.groups]
             and all(
-                are_equal(own.attention.scorer, others.attention.scorer)
+                own.attention.scorer == others.attention.scorer
                 for own, others in zip(self.groups, other.groups, strict=True)
             )
             and all(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from attention_core.errors import AttentionCoreError, ScorerContractError
 from attention_core.scoring.scorer import ParameterGrads, Scorer
 from attention_core.typing import Array
 
-__all__ = ["checked_call", "checked_vjp", "project"]
+__all__ = ["checked_bound", "checked_call", "checked_vjp", "project", "resolved"]
 
 Shape = tuple[int, ...]
 
@@ -25,6 +27,22 @@ def checked_call(scorer: Scorer, method: str, *arrays: Array) -> Array:
         When it fails, or returns anything else.
     """
     return _checked_array(scorer, method, _returned(scorer, method, *arrays), arrays[0].dtype)
+
+
+def checked_bound(scorer: Scorer, query: Array, key: Array) -> float:
+    """A number that no ``|score|`` of these prepared arrays exceeds; NaN and inf promise nothing.
+
+    Raises
+    ------
+    ScorerContractError
+        For a `score_bound` that returns anything but a real number.
+    """
+    bound = _returned(scorer, "score_bound", query, key)
+    if not isinstance(bound, Real):
+        raise ScorerContractError(
+            f"{scorer} returned {bound!r} from score_bound; expected a real number, or inf"
+        )
+    return float(bound)
 
 
 def checked_vjp(
@@ -97,7 +115,8 @@ def project(scorer: Scorer, method: str, array: Array) -> Array:
     ScorerContractError
         When it fails, or returns another dtype or other axes before the last.
     """
-    if getattr(type(scorer), method) is getattr(Scorer, method):
+    traits = scorer.traits
+    if not (traits.projects_query if method == "project_query" else traits.projects_key):
         return array
     projected = checked_call(scorer, method, array)
     if projected.shape[:-1] != array.shape[:-1]:
@@ -119,9 +138,17 @@ def summed_to(array: Array, shape: Shape) -> Array:
     return total
 
 
+def resolved(scorer: Scorer, method: str) -> Callable[..., Any]:
+    """The method of that name, or the default that its traits ask for."""
+    if method in scorer.traits.defaults:
+        return partial(getattr(Scorer, method), scorer)
+    own: Callable[..., Any] = getattr(scorer, method)
+    return own
+
+
 def _returned(scorer: Scorer, method: str, *arrays: Array) -> Any:
     try:
-        return getattr(scorer, method)(*arrays)
+        return resolved(scorer, method)(*arrays)
     except AttentionCoreError:
         raise
     except Exception as error:

@@ -7,15 +7,10 @@ import numpy as np
 from attention_core.arrays.matmul import matrix_product
 from attention_core.errors import ScorerContractError
 from attention_core.scoring.contract import checked_call
-from attention_core.scoring.scorer import InnerProductScorer, Scorer
+from attention_core.scoring.scorer import Scorer
 from attention_core.typing import Array
 
-__all__ = ["is_product", "key_cost", "pair_cost", "score_tile", "temporaries"]
-
-
-def is_product(scorer: Scorer) -> bool:
-    """Whether the score is one matrix product of what was projected."""
-    return type(scorer).score is InnerProductScorer.score
+__all__ = ["key_cost", "pair_cost", "score_tile", "temporaries"]
 
 
 def pair_cost(scorer: Scorer, features: int, value_features: int) -> float:
@@ -41,7 +36,7 @@ def score_tile(scorer: Scorer, query: Array, key: Array, out: Array) -> None:
     ScorerContractError
         When the scorer fails, or returns another shape or dtype.
     """
-    if is_product(scorer):
+    if scorer.traits.is_inner_product:
         matrix_product(query, key.swapaxes(-1, -2), out)
         return
     scores = checked_call(scorer, "score", query, key)

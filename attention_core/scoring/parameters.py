@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,12 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 from attention_core.errors import (
     AttentionCoreError,
     ScorerConfigError,
-    ScorerContractError,
     did_you_mean,
 )
 from attention_core.typing import Array
 
-__all__ = ["Configured", "Origin", "Parameterized", "about", "flattened"]
+__all__ = ["Origin", "Parameterized", "about", "flattened"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,80 +125,6 @@ class Parameterized(ABC):
         return self.with_parameters(changed)
 
 
-class Configured(Parameterized):
-    """The base of scorers: what follows from keeping constructor arguments as attributes.
-
-    Each argument is an attribute of the same name; those that are arrays are the parameters.
-    """
-
-    name: ClassVar[str | None] = None
-    """The registered name, for scorers that are also built by hand and then saved to a config."""
-
-    _origin: Origin | None = None
-
-    @property
-    def origin(self) -> Origin | None:
-        """Where this scorer came from, when it was made by name."""
-        return self._origin
-
-    @property
-    def parameters(self) -> dict[str, Array]:
-        """The arrays that define this scorer, by name; empty for a scorer without any."""
-        return {
-            name: value
-            for name, value in self._arguments().items()
-            if isinstance(value, np.ndarray)
-        }
-
-    def to_config(self) -> dict[str, Any]:
-        """The mapping that makes this scorer again: its name and its parameters.
-
-        The values are those of a JSON document; arrays are nested lists, exactly.
-
-        Raises
-        ------
-        ScorerConfigError
-            When the scorer was built by hand and its class has no registered `name`.
-        """
-        name = self._origin.name if self._origin else self.name
-        if name is None:
-            raise ScorerConfigError(
-                f"{self} was built by hand and its class names no registered scorer; "
-                f"make it with make_scorer(name, ...) or set {type(self).__name__}.name"
-            )
-        settings = self._origin.settings if self._origin else None
-        if settings is None or not all(map(_is_plain, settings.values())):
-            settings = {k: v for k, v in self._arguments().items() if v is not None}
-        return {"name": name, **{k: _to_plain(v) for k, v in settings.items()}}
-
-    def __str__(self) -> str:
-        return f"scorer {self._origin or type(self).__name__}"
-
-    def _adopt(self, origin: Origin) -> None:
-        object.__setattr__(self, "_origin", origin)  # frozen dataclasses are scorers too
-
-    def _replaced(self, parameters: Mapping[str, Array]) -> Self:
-        with about(self):
-            changed = type(self)(**{**self._arguments(), **parameters})
-        if self._origin is not None:
-            origin = self._origin
-            changed._adopt(Origin(origin.name, origin.distribution, origin.version))
-        return changed
-
-    def _arguments(self) -> dict[str, Any]:
-        """The constructor's arguments, read back from the attributes of the same name."""
-        if type(self).__init__ is object.__init__:
-            return {}
-        names = inspect.signature(type(self)).parameters
-        missing = [name for name in names if not hasattr(self, name)]
-        if missing:
-            raise ScorerContractError(
-                f"{self} keeps no attribute {missing[0]!r} for its constructor argument; keep it, "
-                f"or override parameters, with_parameters and to_config"
-            )
-        return {name: getattr(self, name) for name in names}
-
-
 @contextmanager
 def about(scorer: object) -> Iterator[None]:
     """Put a scorer before what is said of its parameters: any `ValueError` but our other errors."""
@@ -218,16 +142,3 @@ def flattened(arrays: Mapping[str, Array]) -> NDArray[np.float64]:
     """All numbers of some arrays in one vector (n,), in order."""
     parts = [array.astype(np.float64).reshape(-1) for array in arrays.values()]
     return np.concatenate([np.empty(0), *parts])
-
-
-def _is_plain(value: object) -> bool:
-    """Whether a value means the same in JSON."""
-    if isinstance(value, (list, tuple)):
-        return all(map(_is_plain, value))
-    return value is None or isinstance(value, (bool, int, float, str))
-
-
-def _to_plain(value: Any) -> Any:
-    if isinstance(value, (np.ndarray, np.generic)):
-        return value.tolist()
-    return list(value) if isinstance(value, tuple) else value

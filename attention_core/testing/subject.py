@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from attention_core import Registry, Scorer
+from attention_core.scoring.contract import resolved
 from attention_core.testing.report import Violation
 from attention_core.typing import Array
 
@@ -48,7 +49,7 @@ class Subject:
     def returned(self, method: str, *arrays: Any) -> Array:
         """The array itself that a method of the scorer returns, called as by the engine."""
         with np.errstate(all="ignore"):
-            result = getattr(self.scorer, method)(*arrays)
+            result = resolved(self.scorer, method)(*arrays)
         if not isinstance(result, np.ndarray):
             raise Violation(f"{method} returned {type(result).__name__}, not an array")
         return result

@@ -15,6 +15,7 @@ import attention_core as ac
 from attention_core.engine import tiles
 from attention_core.engine.single_tile import attend_at_once
 from attention_core.masking.band import _ceiling, _tile
+from attention_core.scoring.contract import checked_bound
 
 TILES = [(1, 1), (3, 5), (2, 7), (5, 1), (1, 7), (4, 4), (100, 100)]
 
@@ -342,13 +343,14 @@ def test_a_case_that_agrees_by_accident_would_be_noticed(rng):
 
 
 def test_another_score_starts_over_with_what_follows_from_a_score(rng):
-    # the bound and the pairs of an inner product are none of a larger score
+    # the bound and the pairs of an inner product do not belong to a larger score
     class Tenfold(ac.InnerProductScorer):
         def score(self, query, key):
             return 10 * super().score(query, key)
 
     query, key, value = make_case("dot").arrays(rng, queries=40, keys=30)
-    assert Tenfold().score_bound(query, key) == math.inf
+    assert Tenfold.traits.defaults == {"score_bound", "score_pairs", "score_pairs_vjp"}
+    assert checked_bound(Tenfold(), query, key) == math.inf
     for mask in (None, scipy.sparse.eye_array(40, 30, k=1) + scipy.sparse.eye_array(40, 30)):
         dense = None if mask is None else mask.toarray() != 0
         got = ac.attend(query, key, value, scorer=Tenfold(), mask=mask)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from attention_core.scoring.contract import resolved
 from attention_core.testing.report import Violation
 from attention_core.testing.subject import Subject, rule
 
@@ -49,7 +50,7 @@ def bound(subject: Subject) -> str | None:
                 subject.keys(keys, dtype=dtype) * scale,
             )
             with np.errstate(all="ignore"):
-                limit = subject.scorer.score_bound(query, key)
+                limit = resolved(subject.scorer, "score_bound")(query, key)
             largest = float(np.abs(subject.call("score", query, key)).max(initial=0))
             if not largest <= limit * (1 + 1e-5):  # NaN is no bound either
                 raise Violation(

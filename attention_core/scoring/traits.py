@@ -1,0 +1,69 @@
+"""Traits of a class of scorers: which methods it overrides, found once when the class is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["MissingVJP", "Traits", "find_traits"]
+
+_SCORED = ("project_query", "project_key", "score")
+_FORMS = ("score_bound", "score_pairs", "score_pairs_vjp")
+
+
+@dataclass(frozen=True, slots=True)
+class MissingVJP:
+    """A method that has no vector-Jacobian product of its own."""
+
+    method: str
+    owner: str
+    """The class that defines the method."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """Facts about a class of scorers that decide how the engine calls it."""
+
+    projects_query: bool
+    """Whether `project_query` does anything."""
+    projects_key: bool
+    """Whether `project_key` does anything."""
+    is_inner_product: bool
+    """Whether the score is ``query @ key.T`` of what was projected."""
+    defaults: frozenset[str]
+    """Those of `score_bound`, `score_pairs` and `score_pairs_vjp` for which the default of `Scorer`
+    is used. It follows from `score`; a form inherited from a class with another score does not."""
+    missing_vjps: tuple[MissingVJP, ...]
+    """Methods whose vector-Jacobian product is missing, or belongs to another method's class."""
+
+
+def find_traits(cls: type, base: type) -> Traits:
+    """Traits of a class of scorers; `base` is `Scorer` itself.
+
+    A vector-Jacobian product, a bound and a pair form belong to the class that defines the method
+    they follow from, or to one derived from it: a class that defines another `score` and inherits
+    `score_vjp` would get the gradients of another score.
+    """
+    owners = {
+        name: _owner(cls, name) for method in _SCORED for name in (method, f"{method}_vjp")
+    } | {name: _owner(cls, name) for name in _FORMS}
+    order = cls.__mro__.index
+    score_owner = owners["score"]
+    return Traits(
+        projects_query=owners["project_query"] is not base,
+        projects_key=owners["project_key"] is not base,
+        is_inner_product=vars(score_owner).get("_score_is_inner_product", False),
+        defaults=frozenset(
+            name
+            for name in _FORMS
+            if owners[name] is base or order(owners[name]) > order(score_owner)
+        ),
+        missing_vjps=tuple(
+            MissingVJP(method, owners[method].__name__)
+            for method in _SCORED
+            if order(owners[method]) < order(owners[f"{method}_vjp"])
+        ),
+    )
+
+
+def _owner(cls: type, name: str) -> type:
+    return next(each for each in cls.__mro__ if name in vars(each))
