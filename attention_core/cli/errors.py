@@ -38,6 +38,10 @@ def reported() -> Iterator[None]:
             _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), error)
         except (AttentionCoreError, MemoryError) as error:
             _fail(str(error), error)
+        except Exception as error:
+            if not (notes := getattr(error, "__notes__", None)):
+                raise
+            _fail(f"{notes[0]}: {error}", error)  # raised by a scorer or factory, which it names
 
 
 def _fail(message: str, error: BaseException) -> None:

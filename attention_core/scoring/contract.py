@@ -1,4 +1,4 @@
-"""Calling a scorer, and answering in its name for what it does wrong."""
+"""Calls of a scorer's methods, with its results checked and its failures named."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ Shape = tuple[int, ...]
 
 
 def checked_call(scorer: Scorer, method: str, *arrays: Array) -> Array:
-    """What a method of a scorer returns: an array of the dtype it was given.
+    """Call a method of a scorer, which must return an array of the dtype it was given.
 
     Raises
     ------
     ScorerContractError
-        When it fails, or returns anything else.
+        When it returns anything else, or exits. Exceptions that it raises keep their type and get
+        a note that names the scorer, the method and the shapes.
     """
     return _checked_array(scorer, method, _returned(scorer, method, *arrays), arrays[0].dtype)
 
@@ -53,14 +54,14 @@ def checked_vjp(
     parameters: Mapping[str, Shape],
     batch: Shape | None = None,
 ) -> tuple[list[Array], ParameterGrads]:
-    """What a vector-Jacobian product returns: a gradient for each input, and for parameters.
+    """Call a vector-Jacobian product: a gradient for each input, and for parameters.
 
     Parameters
     ----------
     method
-        Its name, such as ``"score_vjp"``.
+        The name of the product, such as ``"score_vjp"``.
     grad
-        The gradient with respect to what the method itself returned.
+        The gradient with respect to the result of the method itself.
     parameters
         The shapes of the scorer's parameters.
     batch
@@ -76,7 +77,7 @@ def checked_vjp(
     Raises
     ------
     ScorerContractError
-        When it fails, or returns other shapes or dtypes, or unknown names.
+        When it returns other shapes or dtypes, or unknown names; see `checked_call`.
     """
     answer = _returned(scorer, method, *inputs, grad)
     if (
@@ -89,16 +90,16 @@ def checked_vjp(
             f"{len(inputs)} gradients of inputs and a dict of parameters' gradients"
         )
     grads = []
-    for place, (own, array) in enumerate(zip(answer, inputs, strict=False)):
+    for position, (own, array) in enumerate(zip(answer, inputs, strict=False)):
         wider = array.shape if batch is None else (*batch, *array.shape[-2:])
-        source = f"{method}, place {place}"
+        source = f"{method}, position {position}"
         found = _checked_grad(scorer, source, own, grad.dtype, array.shape, wider)
         grads.append(summed_to(found, array.shape))
     parameter_grads = {}
     for name, own in answer[-1].items():
         if name not in parameters:
             raise ScorerContractError(
-                f"{scorer} returned a gradient of {name!r} from {method}, which is none of its "
+                f"{scorer} returned a gradient of {name!r} from {method}, which is not one of its "
                 f"parameters: {', '.join(parameters) or 'none'}"
             )
         own = np.asarray(own) if isinstance(own, np.generic) else own  # the sum of everything
@@ -108,12 +109,12 @@ def checked_vjp(
 
 
 def project(scorer: Scorer, method: str, array: Array) -> Array:
-    """Queries or keys prepared by the scorer's method of that name: (..., n, D) -> (..., n, H).
+    """Prepare queries or keys by the scorer's method of that name: (..., n, D) -> (..., n, H).
 
     Raises
     ------
     ScorerContractError
-        When it fails, or returns another dtype or other axes before the last.
+        When it returns another dtype or other axes before the last; see `checked_call`.
     """
     traits = scorer.traits
     if not (traits.projects_query if method == "project_query" else traits.projects_key):
@@ -128,7 +129,7 @@ def project(scorer: Scorer, method: str, array: Array) -> Array:
 
 
 def summed_to(array: Array, shape: Shape) -> Array:
-    """The gradient of what was broadcast from a shape with as many axes: summed over the rest."""
+    """The gradient of an array that was broadcast from a shape with as many axes: summed."""
     if array.shape == shape:
         return array
     axes = tuple(
@@ -147,16 +148,27 @@ def resolved(scorer: Scorer, method: str) -> Callable[..., Any]:
 
 
 def _returned(scorer: Scorer, method: str, *arrays: Array) -> Any:
+    """The result of a method that sees read-only arrays; exceptions keep their type."""
     try:
-        return resolved(scorer, method)(*arrays)
+        return resolved(scorer, method)(*map(_read_only, arrays))
     except AttentionCoreError:
         raise
-    except Exception as error:
-        shapes = ", ".join(str(array.shape) for array in arrays)
-        raise ScorerContractError(
-            f"{scorer} raised {type(error).__name__} in {method} for arrays of shape {shapes}: "
-            f"{error}"
-        ) from error
+    except SystemExit as error:
+        raise ScorerContractError(f"{scorer} {_raised(error, method, arrays)}") from error
+    except BaseException as error:
+        error.add_note(f"{scorer} {_raised(error, method, arrays)}")
+        raise
+
+
+def _read_only(array: Array) -> Array:
+    view: Array = array[...]
+    view.setflags(False)
+    return view
+
+
+def _raised(error: BaseException, method: str, arrays: tuple[Array, ...]) -> str:
+    shapes = ", ".join(str(array.shape) for array in arrays)
+    return f"raised {type(error).__name__} in {method} for arrays of shape {shapes}"
 
 
 def _checked_grad(
@@ -166,19 +178,23 @@ def _checked_grad(
     if found.shape not in shapes:
         raise ScorerContractError(
             f"{scorer} returned shape {found.shape} from {source}; expected {shapes[0]}, "
-            f"the shape of what it is the gradient of"
+            f"the shape of the array it is the gradient of"
         )
     return found
 
 
 def _checked_array(scorer: Scorer, source: str, result: Any, dtype: np.dtype[Any]) -> Array:
-    if not isinstance(result, np.ndarray):
-        raise ScorerContractError(
-            f"{scorer} returned {type(result).__name__} from {source}; expected an array"
-        )
+    if type(result) is not np.ndarray:
+        if not isinstance(result, np.ndarray) or isinstance(result, np.ma.MaskedArray):
+            raise ScorerContractError(
+                f"{scorer} returned {type(result).__name__} from {source}; expected an array"
+            )
+        result = np.asarray(result)
     if result.dtype != dtype:
         raise ScorerContractError(
-            f"{scorer} returned dtype {result.dtype} from {source}; expected {dtype}, "
-            f"the dtype of its query; parameters and NumPy scalars must not widen it"
+            f"{scorer} returned dtype {result.dtype} from {source}; expected {dtype}, the dtype "
+            f"it was given; cast parameters, as in weight.astype(query.dtype, copy=False), and "
+            f"multiply by Python numbers, not NumPy scalars"
         )
-    return result
+    array: Array = result
+    return array

@@ -171,6 +171,7 @@ class Scorer(Parameterized, ABC):
         `key` may have fewer batch axes than `grad`, or axes of length 1, where they were broadcast.
         Their gradients may keep `grad`'s batch axes; the engine sums over the broadcast ones.
         """
+        self.check_differentiable()
         raise NotDifferentiableError(f"{self} has no gradients: it does not define score_vjp")
 
     def score_pairs_vjp(
@@ -192,10 +193,18 @@ class Scorer(Parameterized, ABC):
         that defines another `score` and inherits `score_vjp` would get the gradients of another
         score.
         """
-        for missing in self.traits.missing_vjps:
+        missing = self.traits.missing_vjps
+        if missing:
+            classes = ", ".join(
+                f"class {each.owner} defines {each.method} without {each.method}_vjp"
+                for each in missing
+            )
+            signatures = "".join(f"\n  def {each.signature}" for each in missing)
             raise NotDifferentiableError(
-                f"{self} has no gradients: class {missing.owner} defines {missing.method} "
-                f"without {missing.method}_vjp"
+                f"{self} has no gradients: {classes}; for gradients, define{signatures}\n"
+                f"where parameter_grads is a dict of arrays by name, as the plugin guide shows in "
+                f"'Give it gradients', and check with "
+                f"attention_core.testing.check_gradients(scorer)"
             )
 
     def __str__(self) -> str:

@@ -18,6 +18,14 @@ class MissingVJP:
     owner: str
     """The class that defines the method."""
 
+    @property
+    def signature(self) -> str:
+        """The product to write."""
+        if self.method == "score":
+            return "score_vjp(self, query, key, grad) -> grad_query, grad_key, parameter_grads"
+        array = self.method.removeprefix("project_")
+        return f"{self.method}_vjp(self, {array}, grad) -> grad_{array}, parameter_grads"
+
 
 @dataclass(frozen=True, slots=True)
 class Traits:

@@ -10,12 +10,13 @@ scorer 'scaled_dot' (attention-core ...) with query_dim=4, key_dim=4
 <BLANKLINE>
 ... passed
 
-`check_scorer` and `check_plugin` raise an error that is the whole report; `scorer_checks` and
+`check_scorer` and `check_plugin` raise an error that is the whole report, `check_gradients` that of
+the gradients alone; `scorer_checks` and
 `plugin_checks` yield checks to run one by one; `parametrize_scorers` makes a test of each. On the
 command line it is ``attention-core check NAME`` or ``attention-core check MODULE``.
 """
 
-from attention_core.testing.kit import check_scorer, scorer_checks
+from attention_core.testing.kit import check_gradients, check_scorer, scorer_checks
 from attention_core.testing.parametrize import parametrize_scorers
 from attention_core.testing.plugin import check_plugin, plugin_checks
 from attention_core.testing.report import (
@@ -33,6 +34,7 @@ __all__ = [
     "Outcome",
     "Report",
     "Status",
+    "check_gradients",
     "check_plugin",
     "check_scorer",
     "parametrize_scorers",

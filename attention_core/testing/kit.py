@@ -12,7 +12,7 @@ from attention_core.testing.report import Check, CheckError, Report, run_checks
 from attention_core.testing.rules import arrays, contract, gradients, independence, numbers, shapes
 from attention_core.testing.subject import Rule, Subject, find_features
 
-__all__ = ["check_scorer", "scorer_checks"]
+__all__ = ["check_gradients", "check_scorer", "scorer_checks"]
 
 RULES = (
     *shapes.RULES,
@@ -60,6 +60,40 @@ def scorer_checks(
     dims = find_features(scorer, query_dim, key_dim)
     for rule in RULES:
         yield _check(rule, scorer, dims, seed, registry)
+
+
+def check_gradients(
+    scorer: Scorer, *, query_dim: int | None = None, key_dim: int | None = None, seed: int = 0
+) -> Report:
+    """Compare the gradients of a scorer with finite differences: only these checks of the kit.
+
+    With respect to queries, keys and every parameter, along random directions in float64; and the
+    gradients of pairs with those of tiles.
+
+    Parameters
+    ----------
+    scorer, query_dim, key_dim, seed
+        As for `scorer_checks`.
+
+    Raises
+    ------
+    NotDifferentiableError
+        For a scorer that lacks a vector-Jacobian product; the message says which to write.
+    CheckError
+        When gradients differ; the message is the report.
+
+    Examples
+    --------
+    >>> import attention_core as ac
+    >>> from attention_core.testing import check_gradients
+    >>> scorer = ac.make_scorer("additive", query_dim=3, key_dim=4, hidden_dim=5, rng=0)
+    >>> print(check_gradients(scorer).summary())
+    2 passed
+    """
+    checks = scorer_checks(scorer, query_dim=query_dim, key_dim=key_dim, seed=seed)
+    chosen = [check for check in checks if check.name in {rule.name for rule in gradients.RULES}]
+    scorer.check_differentiable()
+    return passed(run_checks(chosen))
 
 
 def _check(

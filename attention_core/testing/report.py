@@ -62,10 +62,14 @@ class Check:
             return self.run() or ""
         except Violation as violation:
             raise self._error(str(violation), violation.fix) from None
-        except Exception as error:
-            raise self._error(f"{type(error).__name__}: {error}".strip()) from error
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # also SystemExit: a scorer may raise anything
+            notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
+            raise self._error(f"{type(error).__name__}: {error}".strip() + notes) from error
 
     def _error(self, seen: str, fix: str | None = None) -> CheckError:
+        seen = seen.replace("\n", "\n        ")
         return CheckError(
             f"check {self.name!r} of {self.subject}\n  seen: {seen}\n  fix:  {fix or self.fix}"
         )

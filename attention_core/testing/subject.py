@@ -130,6 +130,8 @@ def _can_score(scorer: Scorer, query_dim: int, key_dim: int) -> bool:
     try:
         scorer.check_features(query_dim, key_dim)
         scores_of(scorer, np.ones((1, query_dim)), np.ones((1, key_dim)))
-    except Exception:  # noqa: BLE001 - a scorer may raise anything
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - a scorer may raise anything, SystemExit too
         return False
     return True

@@ -6,6 +6,7 @@ Every text is held verbatim. Each error is also the built-in class that callers 
 from __future__ import annotations
 
 import datetime
+import sys
 from fractions import Fraction
 
 import ml_dtypes
@@ -604,10 +605,6 @@ class Broken(ac.Scorer):
         return self.does(query @ key.swapaxes(-1, -2))
 
 
-def raises(scores):
-    raise ZeroDivisionError("by nothing")
-
-
 @pytest.mark.parametrize(
     ("does", "text"),
     [
@@ -628,8 +625,9 @@ def raises(scores):
         (
             lambda s: s.astype(np.float32),
             (
-                "scorer Broken returned dtype float32 from score; expected float64, the dtype of "
-                "its query; parameters and NumPy scalars must not widen it"
+                "scorer Broken returned dtype float32 from score; expected float64, the dtype it "
+                "was given; cast parameters, as in weight.astype(query.dtype, copy=False), and "
+                "multiply by Python numbers, not NumPy scalars"
             ),
         ),
         (
@@ -641,11 +639,12 @@ def raises(scores):
             "scorer Broken returned NoneType from score; expected an array",
         ),
         (
-            raises,
-            (
-                "scorer Broken raised ZeroDivisionError in score for arrays of shape (5, 4), "
-                "(7, 4): by nothing"
-            ),
+            lambda s: np.ma.masked_array(s, s > 0),
+            "scorer Broken returned MaskedArray from score; expected an array",
+        ),
+        (
+            lambda s: sys.exit(0),
+            "scorer Broken raised SystemExit in score for arrays of shape (5, 4), (7, 4)",
         ),
     ],
 )
@@ -653,10 +652,42 @@ def test_a_scorer_that_breaks_its_contract_is_named(does, text):
     assert refusal(scorer=Broken(does)) == (ac.ScorerContractError, text)
 
 
-def test_what_a_scorer_raised_is_the_cause():
-    with pytest.raises(ac.ScorerContractError) as caught:
-        ac.attend(Q, K, V, scorer=Broken(raises))
-    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError("by nothing"), TimeoutError(), MemoryError(), KeyboardInterrupt()]
+)
+def test_an_exception_in_a_scorer_keeps_its_type_and_names_the_scorer(error):
+    def does(scores):
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        ac.attend(Q, K, V, scorer=Broken(does))
+    assert caught.value is error
+    assert error.__notes__ == [
+        f"scorer Broken raised {type(error).__name__} in score for arrays of shape (5, 4), (7, 4)"
+    ]
+
+
+def test_a_scorer_cannot_write_to_the_arrays_of_its_caller():
+    class Writing(ac.InnerProductScorer):
+        def project_query(self, query):
+            query *= 2
+            return query
+
+    query = Q.copy()
+    with pytest.raises(ValueError, match="read-only") as caught:
+        ac.attend(query, K, V, scorer=Writing())
+    assert caught.value.__notes__[0].startswith("scorer Writing raised ValueError in project_query")
+    np.testing.assert_array_equal(query, Q)
+
+
+@pytest.mark.parametrize("bound", [None, "1", 1j, np.ones(2)])
+def test_a_bound_that_is_not_a_number_is_named(bound):
+    class Lying(ac.InnerProductScorer):
+        def score_bound(self, query, key):
+            return bound
+
+    with pytest.raises(ac.ScorerContractError, match=r"scorer Lying returned .* from score_bound"):
+        ac.attend(np.ones((20, 4)), K, V, scorer=Lying(), tile=(16, 4))
 
 
 @pytest.mark.parametrize("method", ["project_query", "project_key"])
@@ -666,7 +697,7 @@ def test_a_projection_that_breaks_its_contract_is_named(method):
     def scorer(does):
         return type("Broken", (ac.InnerProductScorer,), {method: lambda self, array: does(array)})()
 
-    for does in (lambda a: a[:-1], lambda a: a.astype(np.float32), lambda a: None, raises):
+    for does in (lambda a: a[:-1], lambda a: a.astype(np.float32), lambda a: None):
         kind, text = refusal(scorer=scorer(does))
         assert kind is ac.ScorerContractError
         assert text.startswith("scorer Broken")

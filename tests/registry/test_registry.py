@@ -604,7 +604,7 @@ def test_the_functions_use_the_default(no_default):
 # --- misbehaving in use ---
 
 MISCHIEF = {
-    "raises": ("raise RuntimeError('no GPU')", "raised RuntimeError in score"),
+    "exits": ("raise SystemExit(0)", "raised SystemExit in score"),
     "shape": ("return super().score(key, query)", r"returned shape \(3, 2\); expected .* \(2, 3\)"),
     "dtype": ("return super().score(query, key).astype('f4')", "returned dtype float32"),
     "type": ("return super().score(query, key).tolist()", "returned list from score"),
