@@ -1,34 +1,38 @@
-"""What learned scorers share: checked parameters, their first values, and projections.
+"""Tools for authors of scorers: checked parameters, initial values, projections, reused memory.
 
-For authors of scorers with parameters, like the bundled `additive` and `general`. It is all
-optional: a scorer may keep and check its arrays as it likes. Errors begin with the parameter: when
-a scorer is made by name, its name and distribution are put before them.
+The bundled scorers are made of them. All of it is optional: a scorer may keep and check its
+arguments as it likes. Errors begin with the parameter: when a scorer is made by name, its name and
+distribution are put before them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from math import prod
-from numbers import Integral
+from math import isfinite, prod
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from attention_core.arrays.buffers import buffer
 from attention_core.arrays.inputs import as_array
 from attention_core.errors import DTypeError, ScorerConfigError, ShapeError
 from attention_core.typing import Array
 
 __all__ = [
     "Form",
+    "buffer",
     "check_agreement",
     "check_dims",
     "choose_form",
     "glorot_uniform",
+    "number",
     "parameter",
     "project",
     "project_vjp",
+    "whole_number",
 ]
 
 
@@ -65,6 +69,72 @@ shape (2,)
     return array
 
 
+def number(
+    name: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
+) -> float:
+    """A scalar parameter: a finite number, as a Python float, within some bounds.
+
+    Raises
+    ------
+    ScorerConfigError
+        For anything else, also for booleans and strings.
+
+    Examples
+    --------
+    >>> number("gamma", 2, above=0)
+    2.0
+    >>> number("gamma", "2", above=0)
+    Traceback (most recent call last):
+    attention_core.errors.ScorerConfigError: gamma must be a finite number, got '2'
+    """
+    given = value
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    try:
+        found = float(value) if _is_real(value) else float("nan")
+    except OverflowError:  # an integer or fraction beyond the floats
+        found = float("nan")
+    if not isfinite(found):
+        raise ScorerConfigError(f"{name} must be a finite number, got {given!r}")
+    if above is not None and not found > above:
+        raise ScorerConfigError(f"{name} must be above {above}, got {given!r}")
+    if at_least is not None and not found >= at_least:
+        raise ScorerConfigError(f"{name} must be at least {at_least}, got {given!r}")
+    if at_most is not None and not found <= at_most:
+        raise ScorerConfigError(f"{name} must be at most {at_most}, got {given!r}")
+    return found
+
+
+def whole_number(name: str, value: Any, *, at_least: int) -> int:
+    """A scalar parameter that counts: an integer, as a Python int.
+
+    Raises
+    ------
+    ScorerConfigError
+        For anything else, also for booleans.
+
+    Examples
+    --------
+    >>> whole_number("degree", 0, at_least=1)
+    Traceback (most recent call last):
+    attention_core.errors.ScorerConfigError: degree must be at least 1, got 0
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise ScorerConfigError(f"{name} must be an integer, got {value!r}")
+    if value < at_least:
+        raise ScorerConfigError(f"{name} must be at least {at_least}, got {value!r}")
+    return int(value)
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 def check_agreement(axis: str, /, **arrays: Array | None) -> None:
     """Raise `ScorerConfigError` unless some parameters have a last axis of the same length.
 
@@ -87,7 +157,7 @@ query_weight with 3, bias with 4
 def check_dims(scorer: object, expected: tuple[int, int], query_dim: int, key_dim: int) -> None:
     """Raise `ShapeError` unless queries and keys have the features that parameters are made for.
 
-    What `Scorer.check_features` is for: call it there with the lengths (Dq, Dk) of the parameters.
+    Call it in `Scorer.check_features` with the lengths (Dq, Dk) of the parameters.
 
     >>> check_dims("scorer 'general'", (2, 3), query_dim=2, key_dim=4)
     Traceback (most recent call last):
@@ -104,8 +174,8 @@ query (..., L, 2) and key (..., S, 4)
 class Form(NamedTuple):
     """One way to give a scorer its parameters.
 
-    A form with ``rng`` draws first values: its other arguments are counts, integers of at least 1.
-    Settings of other kinds belong to no form; the factory hands them on by itself.
+    A form with ``rng`` draws initial values: its other arguments are counts, integers of at least
+    1. Settings of other kinds belong to no form; the factory hands them on by itself.
     """
 
     required: tuple[str, ...]
@@ -165,11 +235,7 @@ def _drawn_with(name: str, value: Any) -> Any:
             f"rng must be a seed, an integer of at least 0, or a numpy.random.Generator, "
             f"got {value!r}"
         )
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise ScorerConfigError(f"{name} must be an integer, got {value!r}")
-    if value < 1:
-        raise ScorerConfigError(f"{name} must be at least 1, got {value!r}")
-    return value
+    return whole_number(name, value, at_least=1)
 
 
 def glorot_uniform(rng: np.random.Generator, fan_in: int, fan_out: int) -> NDArray[np.float64]:

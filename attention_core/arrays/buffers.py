@@ -1,4 +1,4 @@
-"""Memory that each thread keeps for its next tile: fresh pages cost more than the arithmetic."""
+"""Memory that each thread uses again: fresh pages cost more than the arithmetic on them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 __all__ = ["buffer"]
 
@@ -17,7 +17,7 @@ _KEPT = 1 << 23  # bytes kept at most
 
 
 class _Kept(threading.local):
-    """What each thread keeps: as many pieces of memory as it once had in use together."""
+    """Memory of a thread that is not in use: as many pieces as it once had in use together."""
 
     def __init__(self) -> None:
         self.memories: list[NDArray[np.uint8]] = []
@@ -27,23 +27,34 @@ _kept = _Kept()
 
 
 class buffer:
-    """``with buffer(shape, dtype) as array``: an uninitialised array whose memory is used again.
+    """``with buffer(shape, dtype) as array``: an uninitialised array in memory that is used again.
 
-    Whoever is inside has the memory to itself: a nested context in the same thread gets another.
+    The memory belongs to the block alone: it is taken out while in use, so that nested blocks,
+    other threads and signal handlers that run meanwhile get other memory. The array must not be
+    used after the block.
+
+    Examples
+    --------
+    >>> with buffer((2, 3), np.float32) as array:
+    ...     array.shape, array.dtype
+    ((2, 3), dtype('float32'))
     """
 
     __slots__ = ("_dtype", "_memory", "_shape")
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self._shape, self._dtype = shape, dtype
+    def __init__(self, shape: tuple[int, ...], dtype: DTypeLike) -> None:
+        self._shape, self._dtype = shape, np.dtype(dtype)
         self._memory: NDArray[np.uint8] | None = None
 
     def __enter__(self) -> NDArray[Any]:
         size = prod(self._shape) * self._dtype.itemsize
         if size <= _SMALL:
             return np.empty(self._shape, self._dtype)
-        memory: NDArray[np.uint8] | None = _kept.memories.pop() if _kept.memories else None
-        if memory is None or memory.size < size:
+        try:
+            memory = _kept.memories.pop()
+        except IndexError:
+            memory = np.empty(0, np.uint8)
+        if memory.size < size:
             fresh = np.empty(size + _LINE, np.uint8)
             start = -fresh.ctypes.data % _LINE
             memory = fresh[start : start + size]

@@ -162,7 +162,7 @@ def _returned(scorer: Scorer, method: str, *arrays: Array) -> Any:
 
 def _read_only(array: Array) -> Array:
     view: Array = array[...]
-    view.setflags(False)
+    view.setflags(write=False)
     return view
 
 

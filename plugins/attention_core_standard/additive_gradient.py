@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from attention_core_standard.scratch import scratch, scratch_elements
+from attention_core.learned import buffer
+from attention_core_standard.hidden_units import BLOCK_BYTES
 
 __all__ = ["HiddenGradients", "hidden_gradients"]
 
@@ -75,7 +76,7 @@ def _in_blocks(query: Array, key: Array, grad: Array, *, halved: bool) -> Hidden
     units = np.zeros(hidden, query.dtype)
     by_query, by_key = np.empty(query.shape, query.dtype), np.zeros(key.shape, key.dtype)
     items: list[Any] = [()]
-    step, at_once = max(1, length), scratch_elements(grad)
+    step, at_once = max(1, length), BLOCK_BYTES // grad.itemsize
     if grad.size * hidden > at_once:
         items, step = list(np.ndindex(batch)), max(1, at_once // (hidden * key_length))
     with np.errstate(all="ignore"):  # also gives the buffer size back
@@ -93,7 +94,13 @@ def _in_blocks(query: Array, key: Array, grad: Array, *, halved: bool) -> Hidden
 
 def _block(query: Array, key: Array, grad: Array, halved: bool) -> HiddenGradients:
     (*batch, length, key_length), hidden = grad.shape, key.shape[-2]
-    [units] = scratch(query.dtype, (*batch, length, hidden, key_length))
+    with buffer((*batch, length, hidden, key_length), query.dtype) as units:
+        return _sums(query, key, grad, units, halved)
+
+
+def _sums(query: Array, key: Array, grad: Array, units: Array, halved: bool) -> HiddenGradients:
+    """The sums of a block, in the memory of units (..., L, H, S)."""
+    (*batch, length, key_length), hidden = grad.shape, key.shape[-2]
     keys = key[..., None, :, :]  # (..., 1, H, S)
     np.add(query[..., None], keys, out=units)
     if halved:

@@ -8,12 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from attention_core.learned import buffer
 from attention_core_standard.quotients import GROUP, sum_by_quotients
-from attention_core_standard.scratch import scratch, scratch_elements
 
-__all__ = ["magnitude", "sum_hidden_units"]
+__all__ = ["BLOCK_BYTES", "magnitude", "sum_hidden_units"]
 
 Array = NDArray[Any]
+
+BLOCK_BYTES = 1 << 20
+"""Memory of the hidden units that are worked on at a time. It stays in a core's second-level cache,
+and is enough work that threads do not wait for each other between array operations."""
 
 # Terms of the quotients have exponents up to this; they stay in the range of normal numbers, and
 # so do their sums with weights up to the limit.
@@ -68,7 +72,7 @@ def magnitude(array: Array) -> float:
 def _sum_directly(query: Array, key: Array, weight: Array, out: Array) -> None:
     """The sums for (N, L, H), (N, S, H) to out (N, L, S), small items together."""
     values = max(1, out.size // max(1, len(out)) * weight.shape[0])  # of an item
-    together = scratch_elements(out) // values  # items in one buffer
+    together = BLOCK_BYTES // out.itemsize // values  # items in one buffer
     with np.errstate(all="ignore"):  # also gives the buffer size back
         for first in range(0, len(out), max(1, together)):
             if together > 0:
@@ -82,16 +86,16 @@ def _sum_items(query: Array, key: Array, weight: Array, out: Array) -> None:
     """Small items, all in one buffer: (n, L, H), (n, S, H) to out (n, L, S)."""
     hidden = weight.shape[0]
     _set_buffer_size(hidden)
-    [buffer] = scratch(query.dtype, (*out.shape, hidden))
-    np.add(query[:, :, None, :], key[:, None, :, :], out=buffer)  # (n, L, S, H)
-    np.tanh(buffer, out=buffer)
-    # unlike matmul, dot lets other threads work however few the results are
-    out[...] = np.dot(buffer.reshape(out.size, hidden), weight).reshape(out.shape)
+    with buffer((*out.shape, hidden), query.dtype) as units:
+        np.add(query[:, :, None, :], key[:, None, :, :], out=units)  # (n, L, S, H)
+        np.tanh(units, out=units)
+        # unlike matmul, dot lets other threads work however few the results are
+        out[...] = np.dot(units.reshape(out.size, hidden), weight).reshape(out.shape)
 
 
 def _sum_item(query: Array, key: Array, weight: Array, out: Array) -> None:
     """One item, in blocks of keys and rows: (L, H), (S, H) to out (L, S)."""
-    hidden, at_once = weight.shape[0], scratch_elements(out)
+    hidden, at_once = weight.shape[0], BLOCK_BYTES // out.itemsize
     columns = max(_LONG_AXIS, at_once // max(1, hidden))
     for left in range(0, key.shape[0], columns):
         keys = slice(left, left + columns)
@@ -106,16 +110,16 @@ def _sum_rows(query: Array, key: Array, weight: Array, out: Array, at_once: int)
     keys = np.ascontiguousarray(key.T) if many_keys else key
     queries = query[:, :, None] if many_keys else query[:, None, :]
     _set_buffer_size(keys.shape[-1])
-    [buffer] = scratch(query.dtype, (min(step, length), *keys.shape))
-    for first in range(0, length, step):
-        rows = slice(first, min(first + step, length))
-        block = buffer[: rows.stop - rows.start]
-        np.add(queries[rows], keys, out=block)
-        np.tanh(block, out=block)
-        if many_keys:
-            np.matmul(weight, block, out=out[rows])  # (H,) @ (l, H, S)
-        else:
-            np.matmul(block, weight, out=out[rows])  # (l, S, H) @ (H,)
+    with buffer((min(step, length), *keys.shape), query.dtype) as units:
+        for first in range(0, length, step):
+            rows = slice(first, min(first + step, length))
+            block = units[: rows.stop - rows.start]
+            np.add(queries[rows], keys, out=block)
+            np.tanh(block, out=block)
+            if many_keys:
+                np.matmul(weight, block, out=out[rows])  # (H,) @ (l, H, S)
+            else:
+                np.matmul(block, weight, out=out[rows])  # (l, S, H) @ (H,)
 
 
 def _set_buffer_size(inner: int) -> None:

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from attention_core import InnerProductScorer, ScorerConfigError, ShapeError
+from attention_core import InnerProductScorer, ShapeError
 from attention_core.learned import (
     Form,
     check_agreement,
     check_dims,
     choose_form,
     glorot_uniform,
+    number,
     parameter,
     project,
     project_vjp,
@@ -77,16 +78,7 @@ class ScaledDotScorer(DotScorer):
     name = "scaled_dot"
 
     def __init__(self, scale: float | None = None) -> None:
-        if scale is not None:
-            try:
-                scale = float(scale)
-            except (TypeError, ValueError):
-                raise ScorerConfigError(
-                    f"scale must be a number, or None for 1/sqrt(D), got {scale!r}"
-                ) from None
-            if not np.isfinite(scale):
-                raise ScorerConfigError(f"scale must be finite, got {scale!r}")
-        self.scale = scale
+        self.scale = None if scale is None else number("scale", scale)
 
     def project_query(self, query: Array) -> Array:
         """``scale * q``: scaling the queries costs less than scaling the scores."""

@@ -14,12 +14,13 @@ terms: its error is a few roundings of ``sum |v|``.
 from __future__ import annotations
 
 from itertools import product
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attention_core_standard.scratch import scratch
+from attention_core.learned import buffer
 
 __all__ = ["GROUP", "sum_by_quotients"]
 
@@ -64,42 +65,55 @@ def _add_groups(query: Array, key: Array, weight: Array, out: Array, *, is_first
     """Add the sums over some hidden units to (N, L, S), or put them there."""
     items, length, key_length = out.shape
     groups = -(-weight.shape[0] // GROUP)
-    at_once = _BYTES // (2 * groups * out.itemsize)  # pairs whose sums are in the buffer
+    with (
+        buffer((_TERMS, groups, items, key_length), out.dtype) as key_terms,
+        # with the coefficients of numerator and denominator
+        buffer((2, _TERMS, groups, items, length), out.dtype) as query_terms,
+    ):
+        factors_shape = (GROUP * groups * items * max(length, key_length),)
+        with buffer(factors_shape, out.dtype) as factors:
+            _find_terms(key, key_terms, factors)
+            _find_terms(query, query_terms[1], factors)
+        signed = np.zeros((GROUP, groups), weight.dtype)
+        signed.reshape(-1)[: len(weight)] = weight
+        coefficients = _SIGNS.astype(weight.dtype) @ signed  # (2^GROUP, G)
+        np.multiply(query_terms[1], coefficients[..., None, None], out=query_terms[0])
+        _add_quotients(query_terms, key_terms, out, is_first=is_first)
+
+
+def _add_quotients(query_terms: Array, key_terms: Array, out: Array, *, is_first: bool) -> None:
+    """Add the quotients of sums of terms to (N, L, S): (2, 2^GROUP, G, N, L), (2^GROUP, G, N, S).
+
+    In blocks whose sums stay in cache.
+    """
+    items, length, key_length = out.shape
+    groups = key_terms.shape[1]
+    at_once = _BYTES // (2 * groups * out.itemsize)  # pairs whose sums are in memory
     columns = min(key_length, _in_full_lines(at_once // min(length, _ROWS)))
     rows = min(length, _in_full_lines(at_once // columns))
     together = 1  # items, if they fit whole
     if rows * columns == length * key_length:
         together = min(items, max(1, at_once // (rows * columns)))
-    key_terms, query_terms, factors, buffer = scratch(
-        out.dtype,
-        (_TERMS, groups, items, key_length),
-        (2, _TERMS, groups, items, length),  # with the coefficients of numerator and denominator
-        (GROUP * groups * items * max(length, key_length),),
-        (2 * groups * together * rows * columns,),
-    )
-    _find_terms(key, key_terms, factors)
-    _find_terms(query, query_terms[1], factors)
-    signed = np.zeros((GROUP, groups), weight.dtype)
-    signed.reshape(-1)[: len(weight)] = weight
-    coefficients = _SIGNS.astype(weight.dtype) @ signed  # (2^GROUP, G)
-    np.multiply(query_terms[1], coefficients[..., None, None], out=query_terms[0])
-    ones = np.ones(groups, query.dtype)
-    for item, left, top in product(
-        range(0, items, together), range(0, key_length, columns), range(0, length, rows)
-    ):
-        place = slice(item, item + together), slice(top, top + rows), slice(left, left + columns)
-        n, r, c = (min(p.stop, size) - p.start for p, size in zip(place, out.shape, strict=True))
-        sums = buffer[: 2 * n * r * groups * c].reshape(2, n, r, groups, c)
-        np.matmul(
-            query_terms[..., place[0], place[1]].transpose(0, 3, 2, 4, 1),  # (2, n, G, r, 2^GROUP)
-            key_terms[..., place[0], place[2]].transpose(2, 1, 0, 3),  # (n, G, 2^GROUP, c)
-            out=sums.swapaxes(-2, -3),
-        )
-        np.divide(sums[0], sums[1], out=sums[0])
-        if is_first:
-            np.matmul(ones, sums[0], out=out[place])  # (G,) @ (n, r, G, c)
-        else:
-            out[place] += np.matmul(ones, sums[0])
+    ones = np.ones(groups, out.dtype)
+    with buffer((2 * groups * together * rows * columns,), out.dtype) as memory:
+        for item, left, top in product(
+            range(0, items, together), range(0, key_length, columns), range(0, length, rows)
+        ):
+            n = slice(item, min(item + together, items))
+            r = slice(top, min(top + rows, length))
+            c = slice(left, min(left + columns, key_length))
+            shape = (2, n.stop - n.start, r.stop - r.start, groups, c.stop - c.start)
+            sums = memory[: prod(shape)].reshape(shape)
+            np.matmul(
+                query_terms[..., n, r].transpose(0, 3, 2, 4, 1),  # (2, n, G, r, 2^GROUP)
+                key_terms[..., n, c].transpose(2, 1, 0, 3),  # (n, G, 2^GROUP, c)
+                out=sums.swapaxes(-2, -3),
+            )
+            np.divide(sums[0], sums[1], out=sums[0])
+            if is_first:
+                np.matmul(ones, sums[0], out=out[n, r, c])  # (G,) @ (n, r, G, c)
+            else:
+                out[n, r, c] += np.matmul(ones, sums[0])
 
 
 def _in_full_lines(count: int) -> int:

@@ -491,8 +491,8 @@ class Wrong(Metric):
          "returned ndarray from score_vjp; expected a tuple of 2 gradients of inputs and a dict of "
          "parameters' gradients"),
         ("score_vjp", lambda a: (a[0], a[1][:1], a[2]),
-         "returned shape (1, 2) from score_vjp, position 1; expected (4, 2), the shape of the array "
-         "it is the gradient of"),
+         "returned shape (1, 2) from score_vjp, position 1; expected (4, 2), the shape of the "
+         "array it is the gradient of"),
         ("score_vjp", lambda a: (a[0].astype("f4"), *a[1:]),
          "returned dtype float32 from score_vjp, position 0; expected float64, the dtype it was "
          "given; cast parameters, as in weight.astype(query.dtype, copy=False), and multiply by "

@@ -22,7 +22,7 @@ SCORERS = [info for info in ac.scorers() if info.distribution == DISTRIBUTION]
         ("rbf", {"gamma": "2"}, "gamma must be a finite number, got '2'"),
         ("laplacian", {"gamma": np.inf}, "gamma must be a finite number, got inf"),
         ("laplacian", {"gamma": True}, "gamma must be a finite number, got True"),
-        ("polynomial", {"degree": 2.5}, "degree must be a whole number from 1 on, got 2.5"),
+        ("polynomial", {"degree": 2.5}, "degree must be an integer, got 2.5"),
         ("polynomial", {"coef0": None}, "coef0 must be a finite number, got None"),
         (
             "gatv2", {},
@@ -57,7 +57,7 @@ SCORERS = [info for info in ac.scorers() if info.distribution == DISTRIBUTION]
         (
             "gatv2",
             {"query_weight": [[1]], "key_weight": [[1]], "score_weight": [1], "negative_slope": 2},
-            "negative_slope must be from 0 to 1, got 2",
+            "negative_slope must be at most 1, got 2",
         ),
     ],
 )  # fmt: skip

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 from attention_core import InnerProductScorer
+from attention_core.learned import number
 from numpy.typing import NDArray
 
-from attention_core_kernels.checks import positive, require_equal_features
+from attention_core_kernels.checks import require_equal_features
 
 __all__ = ["CosineScorer"]
 
@@ -46,7 +47,7 @@ class CosineScorer(InnerProductScorer):
     name = "cosine"
 
     def __init__(self, temperature: float = 1.0) -> None:
-        self.temperature = positive("temperature", temperature)
+        self.temperature = number("temperature", temperature, above=0)
 
     def check_features(self, query_dim: int, key_dim: int) -> None:
         """Query and key must have equally many features."""

@@ -12,13 +12,12 @@ from attention_core.learned import (
     check_dims,
     choose_form,
     glorot_uniform,
+    number,
     parameter,
     project,
     project_vjp,
 )
 from numpy.typing import ArrayLike, NDArray
-
-from attention_core_kernels.checks import finite
 
 __all__ = ["GATv2Scorer", "make_gatv2"]
 
@@ -47,9 +46,7 @@ class GATv2Scorer(Scorer):
     Raises
     ------
     ScorerConfigError
-        For arrays that do not agree on H.
-    ValueError
-        For an impossible slope.
+        For arrays that do not agree on H, or a slope that is not from 0 to 1.
 
     Notes
     -----
@@ -89,9 +86,7 @@ class GATv2Scorer(Scorer):
         self.key_weight = parameter("key_weight", key_weight, "Dk, H")
         self.score_weight = parameter("score_weight", score_weight, "H")
         self.bias = None if bias is None else parameter("bias", bias, "H")
-        self.negative_slope = finite("negative_slope", negative_slope)
-        if not 0 <= self.negative_slope <= 1:
-            raise ValueError(f"negative_slope must be from 0 to 1, got {negative_slope!r}")
+        self.negative_slope = number("negative_slope", negative_slope, at_least=0, at_most=1)
         check_agreement(
             "H",
             query_weight=self.query_weight,

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 from attention_core import Scorer
+from attention_core.learned import number
 from numpy.typing import NDArray
 
-from attention_core_kernels.checks import positive, require_equal_features
+from attention_core_kernels.checks import require_equal_features
 
 __all__ = ["LaplacianScorer"]
 
@@ -45,7 +46,7 @@ class LaplacianScorer(Scorer):
     name = "laplacian"
 
     def __init__(self, gamma: float | None = None) -> None:
-        self.gamma = None if gamma is None else positive("gamma", gamma)
+        self.gamma = None if gamma is None else number("gamma", gamma, above=0)
 
     def check_features(self, query_dim: int, key_dim: int) -> None:
         """Query and key must have equally many features."""

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 from attention_core import Scorer
+from attention_core.learned import number, whole_number
 from numpy.typing import NDArray
 
-from attention_core_kernels.checks import finite, positive, require_equal_features, whole
+from attention_core_kernels.checks import require_equal_features
 
 __all__ = ["PolynomialScorer"]
 
@@ -53,9 +54,9 @@ class PolynomialScorer(Scorer):
     needs_small_tiles = False
 
     def __init__(self, degree: int = 2, gamma: float | None = None, coef0: float = 1.0) -> None:
-        self.degree = whole("degree", degree)
-        self.gamma = None if gamma is None else positive("gamma", gamma)
-        self.coef0 = finite("coef0", coef0)
+        self.degree = whole_number("degree", degree, at_least=1)
+        self.gamma = None if gamma is None else number("gamma", gamma, above=0)
+        self.coef0 = number("coef0", coef0)
 
     def check_features(self, query_dim: int, key_dim: int) -> None:
         """Query and key must have equally many features."""

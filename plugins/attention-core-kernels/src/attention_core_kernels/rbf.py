@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 from attention_core import InnerProductScorer
+from attention_core.learned import number
 from numpy.typing import NDArray
 
-from attention_core_kernels.checks import positive, require_equal_features
+from attention_core_kernels.checks import require_equal_features
 
 __all__ = ["RBFScorer"]
 
@@ -55,7 +56,7 @@ class RBFScorer(InnerProductScorer):
     name = "rbf"
 
     def __init__(self, gamma: float | None = None) -> None:
-        self.gamma = None if gamma is None else positive("gamma", gamma)
+        self.gamma = None if gamma is None else number("gamma", gamma, above=0)
 
     def check_features(self, query_dim: int, key_dim: int) -> None:
         """Query and key must have equally many features."""
