@@ -112,7 +112,8 @@ class Memory:
     def serves(self, scorer: Scorer) -> bool:
         """Whether the keys are prepared for this scorer, or one equal to it."""
         if scorer is not self.scorer:
-            if scorer != self.scorer:
+            # not ==, with which a dataclass would compare arrays
+            if Scorer.__eq__(scorer, self.scorer) is not True:
                 return False
             self.scorer = scorer  # compared once
         return True

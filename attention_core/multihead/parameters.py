@@ -13,6 +13,7 @@ from attention_core.learned import glorot_uniform
 from attention_core.multihead.heads import HeadGroup
 from attention_core.multihead.layout import LAYOUT
 from attention_core.options import check_count
+from attention_core.scoring.scorer import Scorer
 from attention_core.typing import Array
 
 __all__ = ["LayerParameters", "initial_arrays"]
@@ -59,7 +60,7 @@ class LayerParameters:
             and self.zero_key == other.zero_key
             and [group[1:] for group in self.groups] == [group[1:] for group in other.groups]
             and all(
-                own.attention.scorer == others.attention.scorer
+                Scorer.__eq__(own.attention.scorer, others.attention.scorer) is True
                 for own, others in zip(self.groups, other.groups, strict=True)
             )
             and all(
