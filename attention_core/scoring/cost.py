@@ -24,7 +24,7 @@ def key_cost(features: int, value_features: int) -> float:
 
 
 def temporaries(scorer: Scorer, features: int) -> int:
-    """Elements that scoring a pair keeps in memory at once."""
+    """Elements that scoring a pair keeps in memory together."""
     return features if scorer.needs_small_tiles else 1
 
 

@@ -23,7 +23,7 @@ __all__ = ["Origin", "Parameterized", "about", "flattened"]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a scorer came from: its registered name, who ships it, and what it was made with."""
+    """Origin of a scorer: its registered name, the distribution that ships it, and its settings."""
 
     name: str
     distribution: str | None = None
@@ -39,7 +39,7 @@ class Origin:
 
 
 class Parameterized(ABC):
-    """What is defined by arrays that can be learned: read and replaced by name or as one vector."""
+    """Base of objects that arrays define: read and replaced by name or as one vector."""
 
     @property
     @abstractmethod
@@ -56,7 +56,7 @@ class Parameterized(ABC):
         Raises
         ------
         ScorerConfigError
-            For a name it does not have, or what is no array of the same shape.
+            For a name it does not have, or a value that is not an array of the same shape.
         """
         present = self.parameters
         for name, value in parameters.items():

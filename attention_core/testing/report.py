@@ -14,7 +14,7 @@ __all__ = ["Check", "CheckError", "Outcome", "Report", "Status", "Violation", "r
 
 
 class Violation(Exception):
-    """What a check has seen that must not be, and how to mend it if not as the check says."""
+    """Evidence that a rule is broken, and the fix where it differs from the check's own."""
 
     def __init__(self, seen: str, fix: str | None = None) -> None:
         super().__init__(seen)
@@ -22,7 +22,7 @@ class Violation(Exception):
 
 
 class CheckError(AttentionCoreError, AssertionError):
-    """A check that failed, or a report with failures; the message says what to mend."""
+    """A check that failed, or a report with failures; the message says what to fix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +46,13 @@ class Check:
     """
 
     name: str
-    """Such as ``tiles``; ``rbf.tiles`` in the checks of a plugin."""
+    """The name, such as ``tiles``; ``rbf.tiles`` in the checks of a plugin."""
     subject: str
-    """Whom it is about, for messages."""
+    """The scorer or plugin that is checked, for messages."""
     claim: str
-    """What must be true, in one line."""
+    """The rule, in one line."""
     fix: str
-    """What to do when it is not."""
+    """The fix where it is broken."""
     run: Callable[[], str | None] = field(repr=False)
     """Raises when the claim is not true; may return a note."""
 
@@ -76,7 +76,7 @@ class Check:
 
 
 class Status(StrEnum):
-    """How a check ended, in the words of pytest."""
+    """The end of a check, in the words of pytest."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -88,12 +88,12 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one check."""
+    """The result of one check."""
 
     check: Check
     status: Status
     detail: str = ""
-    """What to say of it: a note, or what was seen and the fix, or the reason it was expected."""
+    """A note, or the evidence and the fix, or the reason it was expected."""
 
     @property
     def is_failure(self) -> bool:
@@ -135,7 +135,7 @@ class Report:
         return not self.failures
 
     def summary(self) -> str:
-        """How many checks ended how, in one line."""
+        """The number of checks for each status, in one line."""
         statuses = [outcome.status for outcome in self.outcomes]
         counts = [(statuses.count(status), status) for status in Status]
         return ", ".join(f"{count} {status}" for count, status in counts if count) or "no checks"

@@ -20,7 +20,7 @@ from attention_core.typing import Array
 __all__ = ["Rule", "Subject", "find_features", "require_equal", "rule", "scores_of"]
 
 FEATURES = 4
-"""How many features to try first."""
+"""The number of features that is tried first."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Subject:
     query_dim: int
     key_dim: int
     registry: Registry
-    """Where the scorer's name is known, if it has one."""
+    """The registry that knows the scorer's name, if it has one."""
     rng: np.random.Generator
 
     def queries(self, *shape: int, dtype: DTypeLike = np.float64) -> Array:
@@ -43,7 +43,7 @@ class Subject:
         return self.rng.standard_normal((*shape, self.key_dim)).astype(dtype)
 
     def call(self, method: str, *arrays: Any) -> Array:
-        """What a method of the scorer returns: a copy, which later calls cannot change."""
+        """Result of a method of the scorer: a copy, which later calls cannot change."""
         return self.returned(method, *arrays).copy()
 
     def returned(self, method: str, *arrays: Any) -> Array:
@@ -64,7 +64,7 @@ class Subject:
 
 
 def scores_of(scorer: Scorer, query: Array, key: Array) -> Array:
-    """What a scorer makes of queries and keys: (..., L, Dq), (..., S, Dk) -> (..., L, S)."""
+    """Scores of queries and keys before projection: (..., L, Dq), (..., S, Dk) -> (..., L, S)."""
     with np.errstate(all="ignore"):
         return scorer.score(scorer.project_query(query), scorer.project_key(key))
 
