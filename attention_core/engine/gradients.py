@@ -12,7 +12,7 @@ from attention_core.engine.readout import Readout
 from attention_core.engine.tiles import Engine
 from attention_core.errors import ShapeError
 from attention_core.masking.masking import Masking
-from attention_core.parallel.threads import blas_on_one_thread
+from attention_core.parallel.blas import blas_on_one_thread
 from attention_core.scoring.contract import checked_vjp
 from attention_core.scoring.parameters import flattened
 from attention_core.scoring.scorer import ParameterGrads, Scorer

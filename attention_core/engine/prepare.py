@@ -24,7 +24,8 @@ from attention_core.engine.single_tile import attend_at_once, is_one_tile
 from attention_core.engine.tiles import Engine
 from attention_core.errors import OptionError, OptionTypeError, ShapeError
 from attention_core.masking.masking import Masking
-from attention_core.parallel.threads import WORTH_THREADS, blas_on_one_thread, map_blocks
+from attention_core.parallel.blas import blas_on_one_thread
+from attention_core.parallel.threads import WORTH_THREADS, map_blocks
 from attention_core.scoring.contract import project
 from attention_core.scoring.scorer import Scorer
 from attention_core.scoring.traits import Traits

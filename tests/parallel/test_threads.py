@@ -1,149 +1,16 @@
-"""Threads of a call stop together; BLAS is held to one thread, and let go when all are done."""
+"""Threads of a call stop together, and a call that cannot have them does without."""
 
-import ctypes
-import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
-import threadpoolctl
-from threadpoolctl import ThreadpoolController
 
 import attention_core as ac
 from attention_core.parallel import threads
-from attention_core.parallel.threads import blas_on_one_thread
-
-
-def blas_threads():
-    libraries = ThreadpoolController().select(user_api="blas").lib_controllers
-    return [library.get_num_threads() for library in libraries]
-
-
-@pytest.fixture
-def others():
-    """A thread of Python that is not the main one, as a pool or a server has it."""
-    with ThreadPoolExecutor(1) as pool:
-        yield lambda function: pool.submit(function).result()
-
-
-@pytest.fixture
-def many():
-    """BLAS has many threads before a test, and has them again after it."""
-    controller = ThreadpoolController()
-    with controller.limit(limits=2, user_api="blas"):
-        before = blas_threads()
-        if 1 in before:
-            pytest.skip("this BLAS has one thread only")
-        yield before
-        assert blas_threads() == before
-
-
-@contextmanager
-def another_inside():
-    """While another thread holds BLAS to one thread; gives what lets that thread go."""
-    is_inside, may_leave = threading.Event(), threading.Event()
-
-    def stay():
-        with blas_on_one_thread():
-            is_inside.set()
-            may_leave.wait(10)
-
-    with ThreadPoolExecutor(1) as pool:
-        staying = pool.submit(stay)
-
-        def leave():
-            may_leave.set()
-            staying.result()
-
-        is_inside.wait(10)
-        yield leave
-        leave()
-
-
-def inside():
-    with blas_on_one_thread():
-        return blas_threads()
-
-
-@pytest.mark.parametrize("first", ["main", "other"])
-def test_every_thread_can_hold_blas_to_one_thread(many, others, first):
-    asked = [inside, lambda: others(inside)]
-    for ask in asked if first == "main" else asked[::-1]:
-        assert set(ask()) == {1}
-        assert blas_threads() == many
-
-
-def test_the_last_to_leave_lets_it_go(many):
-    first = blas_on_one_thread()
-    first.__enter__()
-    with another_inside() as leave:
-        first.__exit__()
-        assert set(blas_threads()) == {1}
-        leave()
-        assert blas_threads() == many
-
-
-def test_every_thread_gets_the_same_bits(rng, many, others):
-    query, key, value = rng.normal(size=(3, 4, 700, 64)).astype(np.float32)
-
-    def call():
-        return ac.attend(query, key, value, scorer="scaled_dot").context
-
-    expected = call()
-    for _ in range(3):
-        np.testing.assert_array_equal(others(call), expected)
-
-
-def test_what_is_lost_on_its_way_out_is_not_inside(many):
-    blas_on_one_thread().__enter__()  # an interrupt came before the body of the with statement
-    assert set(blas_threads()) == {1}
-    with blas_on_one_thread():
-        assert set(blas_threads()) == {1}
-    assert blas_threads() == many
-
-
-def test_an_interrupt_while_blas_is_set_is_mended_by_the_next_call(many, monkeypatch):
-    def interrupted(library, count):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(threads, "_set_threads", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        blas_on_one_thread().__enter__()
-    monkeypatch.undo()
-    assert set(inside()) == {1}
-    holding = blas_on_one_thread()
-    holding.__enter__()
-    monkeypatch.setattr(threads, "_set_threads", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        holding.__exit__()
-    monkeypatch.undo()
-    assert set(inside()) == {1}
-    assert blas_threads() == many
-
-
-def test_an_interrupt_while_blas_is_searched_for_is_not_lost(monkeypatch):
-    @ctypes.CFUNCTYPE(None)
-    def callback():
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.1)  # time for Python to raise it here, where it would only be printed
-
-    class Searching(ThreadpoolController):
-        def __init__(self):
-            callback()
-            super().__init__()
-
-    monkeypatch.setattr(threadpoolctl, "ThreadpoolController", Searching)
-    threads._blas.cache_clear()
-    with pytest.raises(KeyboardInterrupt):
-        threads._blas()
-    monkeypatch.undo()
-    assert threads._blas()
 
 
 def test_where_no_more_threads_may_start_a_call_does_without(rng, monkeypatch):
@@ -162,14 +29,12 @@ def test_where_no_more_threads_may_start_a_call_does_without(rng, monkeypatch):
         may_start(thread)
 
     expected = call()
-    threads._helpers.cache_clear()
-    threads._blas.cache_clear()
+    threads._pool.cache_clear()
     monkeypatch.setattr(threading.Thread, "start", refused)
     np.testing.assert_array_equal(call(), expected)
-    assert threads._helpers()._tasks.empty()
     monkeypatch.setattr(threading.Thread, "start", allowed)  # it has them again when it can
     np.testing.assert_array_equal(call(), expected)
-    assert "attention-core-0" in started
+    assert "attention-core_0" in started
 
 
 FINALIZED = """
@@ -207,37 +72,10 @@ def test_a_signal_handler_may_attend_while_a_helper_is_started(rng, monkeypatch)
         inside.append(call())
         may_start(thread)
 
-    threads._helpers.cache_clear()
+    threads._pool.cache_clear()
     monkeypatch.setattr(threading.Thread, "start", start_meanwhile)
     outside = call()
     np.testing.assert_array_equal([outside, *inside], [expected, expected])
-
-
-def test_a_failing_search_for_blas_is_not_lost(monkeypatch):
-    def failing():
-        raise OSError("no such library")
-
-    monkeypatch.setattr(threadpoolctl, "ThreadpoolController", failing)
-    threads._blas.cache_clear()
-    with pytest.raises(OSError, match="no such library"):
-        threads._blas()
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_forked_child_has_none_of_its_parents_calls(many):
-    with another_inside():
-        child = os.fork()
-        if child == 0:  # whatever happens, it must not go on with the tests, nor hang
-            signal.alarm(20)
-            try:
-                inside()
-                code = 0 if not blas_on_one_thread._inside and blas_threads() == many else 1
-            except BaseException:  # noqa: BLE001 - the exit code tells the parent
-                code = 2
-            os._exit(code)
-        _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
 
 
 class Slow(ac.InnerProductScorer):
@@ -299,3 +137,66 @@ def test_a_failure_outside_stops_the_calls_inside():
     with pytest.raises(ValueError, match="outside"):
         ac.attend(x, x, x, scorer=Outer(), tile=(1000, 1), workers=2)
     assert inner.calls < 1000
+
+
+INTERRUPTED = """
+import os, sys, threading
+import numpy as np, threadpoolctl, attention_core as ac
+from attention_core.parallel import blas, threads
+from concurrent.futures import _base, thread
+
+class Nested(ac.InnerProductScorer):
+    # attends while it scores, in whichever thread
+    def score(self, query, key):
+        ac.attend(y, y, y, scorer="dot")
+        return super().score(query, key)
+
+y = np.ones((3, 64), np.float32)
+x = np.random.default_rng(0).normal(size=(1100, 64)).astype(np.float32)
+nested = Nested()
+
+def call():
+    return ac.attend(x, x, x, scorer=nested, workers=2, tile=(300, 600)).context
+
+FILES = {module.__file__ for module in (blas, threads, _base, thread, threading)}
+seen, failed = set(), []
+
+def trace(frame, event, arg):
+    if frame.f_code.co_filename not in FILES:
+        return None
+    where = frame.f_code.co_filename, frame.f_lineno
+    if event == "line" and where not in seen:
+        seen.add(where)
+        sys.settrace(None)
+        if not np.array_equal(call(), expected):
+            failed.append(where)
+        sys.settrace(trace)
+    return trace
+
+threadpoolctl.threadpool_limits(2, user_api="blas")
+had = [each.get_num_threads() for each in blas._libraries()]
+expected = call()
+threads._pool.cache_clear()
+if sys.argv[1] == "callers":
+    sys.settrace(trace)
+else:
+    threading.settrace(trace)  # new threads only: those of the pool
+for _ in range(20):
+    assert np.array_equal(call(), expected)
+sys.settrace(None)
+threading.settrace(None)
+threads._pool().shutdown()  # calls may go on in its threads
+assert not failed, failed
+assert had == [each.get_num_threads() for each in blas._libraries()]
+assert blas._hold.depth == 0
+print(len(seen))
+"""
+
+
+@pytest.mark.parametrize("whose", ["callers", "helpers"])
+def test_a_handler_or_finalizer_may_attend_between_any_two_lines(whose):
+    """At every line of the library's locks, and of the pool's: right numbers and no hang."""
+    command = [sys.executable, "-c", INTERRUPTED, whose]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) > 30

@@ -23,7 +23,7 @@ from attention_core.demo.translate.model import Arrays, Translator
 from attention_core.demo.translate.nonsense import with_nonsense
 from attention_core.demo.translate.read import accuracy
 from attention_core.demo.translate.store import save
-from attention_core.parallel.threads import blas_on_one_thread
+from attention_core.parallel.blas import blas_on_one_thread
 
 __all__ = ["Adam", "held_out_examples", "main", "train"]
 
