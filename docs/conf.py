@@ -1,4 +1,4 @@
-"""How Sphinx builds the site: ``sphinx-build -W --keep-going -b html docs docs/_build``."""
+"""Settings of Sphinx: ``sphinx-build -W --keep-going -b html docs docs/_build`` builds the site."""
 
 import sys
 from pathlib import Path
@@ -13,11 +13,13 @@ project_copyright = author
 release = version = attention_core.__version__
 
 extensions = [
+    "architecture",
     "myst_parser",
     "prose",
     "run_pages",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
+    "sphinx_copybutton",
     "tables",
 ]
 # a table of contents names its pages in order, and takes up others where there are any
@@ -33,6 +35,11 @@ autodoc_typehints = "none"  # the docstrings say more: shapes
 autodoc_default_options = {"members": True}
 napoleon_google_docstring = False
 napoleon_use_rtype = False
+
+# commands and doctests are copied without their prompts, and printed output is not copied at all
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+copybutton_selector = "div:not(.highlight-text) > div.highlight > pre"
 
 html_theme = "furo"
 html_title = f"attention-core {release}"

@@ -7,7 +7,7 @@ from types import ModuleType
 
 from projects import ROOT
 
-__all__ = ["DOCS", "run_pages", "tables"]
+__all__ = ["DOCS", "architecture", "run_pages", "tables"]
 
 DOCS = ROOT / "docs"
 
@@ -21,4 +21,5 @@ def _extension(name: str) -> ModuleType:
     return module
 
 
+architecture = _extension("architecture")
 run_pages, tables = _extension("run_pages"), _extension("tables")

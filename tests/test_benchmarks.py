@@ -103,3 +103,15 @@ def test_the_page_shows_the_kept_results():
 
     page = report.PAGE.read_text()
     assert report.filled(page) == page, "run python -m benchmarks.report"
+
+
+def test_small_calls_agree_with_numpy_and_become_a_table(capsys):
+    from benchmarks import small_calls
+
+    cases = small_calls.make_cases()
+    assert len(cases) == 10
+    for case in cases:
+        np.testing.assert_allclose(case.ours(), case.plain(), rtol=1e-4, atol=1e-5)
+    small_calls.main(["--turns", "1"])
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert [row.split(" | ")[0] for row in rows] == [f"| {case.name}" for case in cases]

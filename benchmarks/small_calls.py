@@ -1,0 +1,130 @@
+"""Ten small calls against plain NumPy: what a call costs apart from its arithmetic.
+
+``python -m benchmarks.small_calls`` prints a table. Our calls and NumPy's take turns in one
+process, and a time is that of the best of many short turns, so a ratio is worth more than either.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import attention_core as ac
+
+__all__ = ["Case", "main", "make_cases", "measured"]
+
+Call = Callable[[], Any]
+
+TURNS, LEAST_TURN = 30, 2e-3  # seconds
+
+
+class Case(NamedTuple):
+    """Two calls with the same result."""
+
+    name: str
+    ours: Call
+    plain: Call
+
+
+def plain(query: Any, key: Any, value: Any, mask: Any = None, scale: float = 1.0) -> Any:
+    """Attention as a line of NumPy each."""
+    scores = query @ key.swapaxes(-1, -2) * scale  # (..., L, S)
+    if mask is not None:
+        scores = np.where(mask, scores, -np.inf)
+    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    weights /= weights.sum(axis=-1, keepdims=True)
+    return weights @ value
+
+
+def arrays(*shape: int, queries: int = 1, keys: int = 64, dim: int = 64) -> tuple[Any, Any, Any]:
+    """A query, keys and values in float32."""
+    rng = np.random.default_rng(0)
+    query = rng.standard_normal((*shape, queries, dim), np.float32)
+    key, value = rng.standard_normal((2, *shape, keys, dim), np.float32)
+    return query, key, value
+
+
+def make_cases() -> list[Case]:
+    """Every case, with its arrays ready."""
+    step, tiny, heads = arrays(), arrays(queries=4, keys=4, dim=4), arrays(8, queries=16, keys=16)
+    batch = arrays(4, queries=1, keys=32)
+    causal = ac.Attention("scaled_dot", is_causal=True)
+    configured = ac.Attention("scaled_dot")
+    query, key, value = step
+    memory = configured.memory(key, value)
+    mask = np.arange(64) < 40
+    lower = np.tri(16, dtype=bool)
+    first = np.tri(1, 64, dtype=bool)
+    result = ac.attend(*tiny, scorer="dot")
+    grad = np.ones_like(result.context)
+    scale, small_scale = 0.125, 0.5
+
+    def plain_gradients() -> Any:
+        q, k, v = tiny
+        scores = q @ k.T
+        weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        weights /= weights.sum(axis=-1, keepdims=True)
+        grad_weights = grad @ v.T
+        grad_scores = weights * (grad_weights - (weights * grad_weights).sum(-1, keepdims=True))
+        return grad_scores @ k, grad_scores.T @ q, weights.T @ grad
+
+    return [
+        Case("4 x 4, by name", lambda: ac.attend(*tiny, scorer="scaled_dot").context,
+             lambda: plain(*tiny, scale=small_scale)),
+        Case("1 x 64, by name", lambda: ac.attend(*step, scorer="scaled_dot").context,
+             lambda: plain(*step, scale=scale)),
+        Case("1 x 64, configured", lambda: configured(*step).context,
+             lambda: plain(*step, scale=scale)),
+        Case("1 x 64, causal", lambda: causal(*step).context,
+             lambda: plain(*step, mask=first, scale=scale)),
+        Case("1 x 64, masked", lambda: configured(*step, mask=mask).context,
+             lambda: plain(*step, mask=mask, scale=scale)),
+        Case("1 x 64, from a memory", lambda: configured(query, memory).context,
+             lambda: plain(*step, scale=scale)),
+        Case("4 x 1 x 32, a batch of steps", lambda: configured(*batch).context,
+             lambda: plain(*batch, scale=scale)),
+        Case("8 x 16 x 16, heads", lambda: configured(*heads).context,
+             lambda: plain(*heads, scale=scale)),
+        Case("8 x 16 x 16, causal heads", lambda: causal(*heads).context,
+             lambda: plain(*heads, mask=lower, scale=scale)),
+        Case("4 x 4, gradients", lambda: result.vjp(grad).query,
+             lambda: plain_gradients()[0]),
+    ]  # fmt: skip
+
+
+def measured(case: Case, turns: int = TURNS) -> tuple[float, float]:
+    """Seconds of one call of ours and of one of NumPy's."""
+    best = []
+    counts = []
+    for call in (case.ours, case.plain):
+        call()
+        start = perf_counter()
+        call()
+        counts.append(max(1, int(LEAST_TURN / (perf_counter() - start))))
+        best.append(float("inf"))
+    for _ in range(turns):
+        for place, call in enumerate((case.ours, case.plain)):
+            start = perf_counter()
+            for _ in range(counts[place]):
+                call()
+            best[place] = min(best[place], (perf_counter() - start) / counts[place])
+    return best[0], best[1]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--turns", type=int, default=TURNS)
+    turns = parser.parse_args(arguments).turns
+    print("| call | ours | NumPy | ratio |\n| --- | --- | --- | --- |")
+    for case in make_cases():
+        ours, numpy = measured(case, turns)
+        print(f"| {case.name} | {ours * 1e6:.1f} µs | {numpy * 1e6:.1f} µs | {ours / numpy:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
