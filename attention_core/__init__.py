@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from attention_core.multihead.layer import MultiHeadAttention
     from attention_core.multihead.memory import MultiHeadMemory
     from attention_core.multihead.result import MultiHeadResult
+    from attention_core.parameter_files import load, save
     from attention_core.registry.conflicts import ScorerInfo
     from attention_core.registry.default import make_scorer, register_scorer, scorers
     from attention_core.registry.registry import Registry
@@ -84,8 +85,10 @@ __all__ = [
     "__version__",
     "attend",
     "hookimpl",
+    "load",
     "make_scorer",
     "register_scorer",
+    "save",
     "scorers",
 ]
 
@@ -98,8 +101,10 @@ _ON_DEMAND = {
     "ScorerInfo": "registry.conflicts",
     "ScorerSpec": "hookspecs",
     "hookimpl": "hookspecs",
+    "load": "parameter_files",
     "make_scorer": "registry.default",
     "register_scorer": "registry.default",
+    "save": "parameter_files",
     "scorers": "registry.default",
 }
 """Where the names are that are imported when asked for: layers, and what deals with plugins."""

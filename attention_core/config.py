@@ -22,18 +22,23 @@ from attention_core.errors import (
     ParameterFileError,
     ScorerLookupError,
     did_you_mean,
+    listed,
+    printable,
+    shown,
 )
-from attention_core.files.saved_parameters import read_scorer_parameters
+from attention_core.files.saved_parameters import describe, read_named
 from attention_core.options import OPTIONS, check_option
 from attention_core.registry.default import default_registry
 from attention_core.registry.registry import Registry
 from attention_core.scoring.scorer import Scorer
 
-__all__ = ["read_config"]
+__all__ = ["config_files", "read_config"]
 
 SECTIONS = ("scorer", "attention")
 IGNORED = "$schema"
-"""Where a JSON file tells an editor of its schema."""
+"""The key by which a JSON file tells an editor of its schema."""
+LONGEST_INTEGER = 1 << 10
+"""Bits of an integer; hexadecimal ones of TOML may be too long to be printed in an error."""
 
 
 def read_config(
@@ -73,7 +78,8 @@ def read_config(
         path = Path(source)
         title, folder, content = repr(str(path)), path.parent, _parse(path)
     else:
-        raise ConfigError(f"a configuration is a path or a mapping, got {source!r}")
+        raise ConfigError(f"a configuration is a path or a mapping, got {shown(source)}")
+    _check_integers(title, content)
     reader = _Reader(folder, default_registry() if registry is None else registry)
     for key in content:
         if key not in (*SECTIONS, IGNORED):
@@ -86,6 +92,20 @@ def read_config(
         raise ConfigError("\n  ".join([f"{count} in {title}", *lines])) from reader.cause
     assert scorer is not None  # a scorer that could not be made left a problem
     return scorer, options
+
+
+def config_files(path: Path) -> list[Path]:
+    """The files that reading a config file reads: itself, and the parameters that it names.
+
+    Raises
+    ------
+    ConfigError
+        For a file that cannot be parsed.
+    """
+    content = _parse(path)
+    sections = [content.get("scorer"), content.get("multi_head")]
+    named = [s["parameters"] for s in sections if isinstance(s, Mapping) and "parameters" in s]
+    return [path, *(path.parent / file for file in named if isinstance(file, str))]
 
 
 class _Reader:
@@ -104,11 +124,11 @@ class _Reader:
 
     def report_unknown(self, place: str, key: Any, known: Iterable[str]) -> None:
         hint = did_you_mean(str(key), known) or f"; known keys: {', '.join(known)}"
-        self.report(f"{place}{key}", f"unknown key{hint}")
+        self.report(f"{place}{listed([key])}", f"unknown key{hint}")
 
     def options(self, section: Any) -> dict[str, Any]:
         if not isinstance(section, Mapping):
-            self.report("attention", f"must be a table of options, got {section!r}")
+            self.report("attention", f"must be a table of options, got {shown(section)}")
             return {}
         options = {}
         for name, value in section.items():
@@ -125,7 +145,7 @@ class _Reader:
         if isinstance(section, str):
             section = {"name": section}
         if not isinstance(section, Mapping):
-            got = "missing" if section is None else f"got {section!r}"
+            got = "missing" if section is None else f"got {shown(section)}"
             self.report("scorer", f"{got}; give a table with the name of a scorer")
             return None
         before = len(self.problems)
@@ -142,14 +162,15 @@ class _Reader:
         except AttentionCoreError as error:
             self.report("scorer", error)
         except Exception as error:  # noqa: BLE001 - a factory may raise anything
-            self.report("scorer", f"{name!r} failed with {type(error).__name__}: {error}")
+            said = printable(str(error), 300)
+            self.report("scorer", f"{name!r} failed with {type(error).__name__}: {said}")
             self.cause = self.cause or error
         return None
 
     def scorer_name(self, section: Mapping[str, Any]) -> str | None:
         name = section.get("name")
         if not isinstance(name, str):
-            got = f"got {name!r}" if "name" in section else "missing"
+            got = f"got {shown(name)}" if "name" in section else "missing"
             known = ", ".join(info.name for info in self.registry.scorers())
             self.report("scorer.name", f"{got}; give one of: {known}")
             return None
@@ -163,7 +184,10 @@ class _Reader:
     def check_seed(self, parameters: Mapping[str, Any]) -> None:
         seed = parameters.get("rng", 0)
         if isinstance(seed, bool) or not isinstance(seed, Integral) or int(seed) < 0:
-            self.report("scorer.rng", f"must be a seed, an integer of at least 0, got {seed!r}")
+            shown(seed)
+            self.report(
+                "scorer.rng", f"must be a seed, an integer of at least 0, got {shown(seed)}"
+            )
 
     def parameters_from_file(
         self, name: str | None, section: Mapping[str, Any], inline: Mapping[str, Any]
@@ -174,22 +198,46 @@ class _Reader:
         file = section["parameters"]
         place = "scorer.parameters"
         if not isinstance(file, (str, os.PathLike)):
-            self.report(place, f"must be the path of an .npz or .safetensors file, got {file!r}")
+            shown(file)
+            self.report(
+                place, f"must be the path of an .npz or .safetensors file, got {shown(file)}"
+            )
             return None
+        path, subject = self.folder / file, shown(str(file), 300)
         try:
-            arrays, saved = read_scorer_parameters(self.folder / file)
+            described = describe(path)
+            if described.layer is not None:
+                raise ParameterFileError(
+                    f"{shown(str(path), 300)} holds multi-head attention, not a scorer; "
+                    f"use load_layer(path)"
+                )
+            saved = described.scorer or {}
+            saved_name = saved.pop("name", name)
+            if name is not None and not self.mean_the_same(name, saved_name):
+                self.report(
+                    place, f"{subject} holds parameters of {shown(saved_name)}, not {name!r}"
+                )
+                return None
+            twice = [key for key in inline if key in saved or key in described.shapes]
+            for key in twice:
+                self.report(
+                    f"scorer.{listed([key])}", f"given here and in {subject}; leave one out"
+                )
+            if twice or (name is not None and not self.knows(name, [*saved, *described.shapes])):
+                return {**saved, **described.shapes}  # none of which is used
+            return {**saved, **read_named(path)}
         except (ParameterFileError, MissingExtraError) as error:
             self.report(place, error)
             return None
-        saved = saved or {}
-        saved_name = saved.pop("name", name)
-        if name is not None and not self.mean_the_same(name, saved_name):
-            self.report(place, f"{str(file)!r} holds parameters of {saved_name!r}, not {name!r}")
-            return None
-        given = {**saved, **arrays}
-        for key in (key for key in inline if key in given):
-            self.report(f"scorer.{key}", f"given here and in {str(file)!r}; leave one out")
-        return given
+
+    def knows(self, name: str, parameters: Iterable[str]) -> bool:
+        """Whether a scorer has parameters of these names; a reason not to read their arrays."""
+        try:
+            return not self.registry.problems(name, dict.fromkeys(parameters)).keys() & {
+                *parameters
+            }
+        except AttentionCoreError:
+            return False
 
     def mean_the_same(self, name: str, other: str) -> bool:
         try:
@@ -207,7 +255,7 @@ class _Reader:
             return
         for key, problem in problems.items():
             if key in inline:
-                self.report(f"scorer.{key}", problem)
+                self.report(f"scorer.{listed([key])}", problem)
             elif from_file is not None:  # else what is missing may be in the unreadable file
                 self.report("scorer.parameters" if key in from_file else "scorer", problem)
 
@@ -215,32 +263,34 @@ class _Reader:
 def _parse(path: Path) -> Mapping[str, Any]:
     """The content of a TOML or JSON file."""
     parsers: dict[str, Callable[[str], Any]] = {".toml": tomllib.loads, ".json": _parse_json}
-    suffix = path.suffix.lower()
+    suffix, subject = path.suffix.lower(), shown(str(path), 300)
     if suffix not in parsers:
         raise ConfigError(
-            f"config file {str(path)!r} has the ending {path.suffix!r}; use .toml or .json"
+            f"config file {subject} has the extension {shown(path.suffix)}; use .toml or .json"
         )
     try:
         data = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"cannot read config file {str(path)!r}: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"cannot read config file {subject}: {reason}") from error
     try:
         text = data.decode("utf-8-sig")  # some editors begin a file with a byte-order mark
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError(
-            f"config file {str(path)!r} is not UTF-8: byte 0x{data[error.start]:02x} in line {line}"
+            f"config file {subject} is not UTF-8: byte 0x{data[error.start]:02x} in line {line}"
         ) from error
     try:
         content = parsers[suffix](text)
     except (ValueError, RecursionError) as error:
+        said = printable(str(error), 300)
         raise ConfigError(
-            f"config file {str(path)!r} is not valid {suffix[1:].upper()}: {error}"
+            f"config file {subject} is not valid {suffix[1:].upper()}: {said}"
         ) from error
     if not isinstance(content, Mapping):
         raise ConfigError(
-            f"config file {str(path)!r} must hold an object with the keys {', '.join(SECTIONS)}, "
-            f"got {content!r}"
+            f"config file {subject} must hold an object with the keys {', '.join(SECTIONS)}, "
+            f"got {shown(content)}"
         )
     return content
 
@@ -254,10 +304,22 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for key, value in pairs:
         if key in content:
-            raise ValueError(f"key {key!r} is given twice")
+            raise ValueError(f"key {shown(key)} is given twice")
         content[key] = value
     return content
 
 
 def _refuse_constant(constant: str) -> Any:
-    raise ValueError(f"{constant} is no JSON number; an open side of a window is null")
+    raise ValueError(f"{constant} is not a JSON number; an open side of a window is null")
+
+
+def _check_integers(title: str, content: Any, depth: int = 0) -> None:
+    """Refuse integers that are too long to be printed, wherever they are."""
+    if isinstance(content, int) and content.bit_length() > LONGEST_INTEGER:
+        raise ConfigError(
+            f"{title} holds an integer of {content.bit_length()} bits; "
+            f"at most {LONGEST_INTEGER} are allowed"
+        )
+    if depth < 100 and isinstance(content, (Mapping, list, tuple)):
+        for value in content.values() if isinstance(content, Mapping) else content:
+            _check_integers(title, value, depth + 1)

@@ -27,6 +27,9 @@ __all__ = [
     "ShapeError",
     "UnknownScorerError",
     "did_you_mean",
+    "listed",
+    "printable",
+    "shown",
 ]
 
 
@@ -107,3 +110,43 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     normal = {candidate.replace("-", "_").lower(): candidate for candidate in candidates}
     close = get_close_matches(name.replace("-", "_").lower(), normal, n=1, cutoff=0.6)
     return f"; did you mean {normal[close[0]]!r}?" if close else ""
+
+
+def shown(value: object, most: int = 80) -> str:
+    r"""`repr` of any value for a message: printable, on one line, and cut where it is long.
+
+    >>> print(shown("\x1b[2J"), shown("a" * 60_000, most=12))
+    '\x1b[2J' 'aaaaaaaa...
+    """
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - integers of 5,000 digits, and whatever a repr may raise
+        text = f"<{type(value).__name__}>"
+    if not isinstance(value, str):
+        text = " ".join(text.split())
+    text = printable(text, most + 1)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def listed(names: Iterable[object], most: int = 20) -> str:
+    r"""Names for a message, separated by commas; odd ones as `shown`, and not too many.
+
+    >>> print(listed(["weight", "a\nb"]))
+    weight, 'a\nb'
+    """
+    every = list(names)
+    plain = [
+        name if isinstance(name, str) and len(name) <= 60 and name.isprintable() else shown(name)
+        for name in every[:most]
+    ]
+    return ", ".join(plain) + (f" and {len(every) - most} more" if len(every) > most else "")
+
+
+def printable(text: str, most: int = 10_000) -> str:
+    r"""Text without control characters, which could change what a terminal shows; cut if long.
+
+    >>> print(printable("a\x1b[2Jb"))
+    a\x1b[2Jb
+    """
+    safe = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text[:most])
+    return safe if len(text) <= most else f"{safe}..."

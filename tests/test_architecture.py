@@ -45,11 +45,11 @@ REST = {
     "multihead": "arrays attention engine learned masking options parallel result scoring",
     "parameter_files": "files multihead registry scoring",
     # what is built on the public names
-    PUBLIC: "attention engine hookspecs masking multihead registry result scoring",
+    PUBLIC: "attention engine hookspecs masking multihead parameter_files registry result scoring",
     "demo": f"{PUBLIC} fitting leave_one_out options parallel parameter_files plot",
     "estimators": f"{PUBLIC} fitting leave_one_out options registry",
     "testing": f"{PUBLIC} registry scoring",
-    "cli": (f"{PUBLIC} arrays config demo masking parameter_files plot registry testing"),
+    "cli": (f"{PUBLIC} arrays config demo files masking parameter_files plot registry testing"),
     "__main__": "cli",
 }
 TABLE = {row: set(cell.split()) for row, cell in (NUMBERS | NAMES | REST).items()}

@@ -397,7 +397,7 @@ def test_every_problem_of_a_config(registry, tmp_path):
         (
             {"scorer": {"name": "rbf", "parameters": "weights.pt"}},
             (
-                "scorer.parameters: 'weights.pt' has the ending '.pt'; "
+                "scorer.parameters: 'weights.pt' has the extension '.pt'; "
                 "arrays by name are kept in .npz or .safetensors files"
             ),
         ),
@@ -449,8 +449,8 @@ def test_a_factory_that_fails(registry):
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("a.yaml", b"", "config file {path} has the ending '.yaml'; use .toml or .json"),
-        ("a", b"", "config file {path} has the ending ''; use .toml or .json"),
+        ("a.yaml", b"", "config file {path} has the extension '.yaml'; use .toml or .json"),
+        ("a", b"", "config file {path} has the extension ''; use .toml or .json"),
         ("a.toml", None, "cannot read config file {path}: No such file or directory"),
         (
             "a.toml",
@@ -472,7 +472,7 @@ def test_a_factory_that_fails(registry):
             b'{"attention": {"window": [Infinity, 0]}}',
             (
                 "config file {path} is not valid JSON: "
-                "Infinity is no JSON number; an open side of a window is null"
+                "Infinity is not a JSON number; an open side of a window is null"
             ),
         ),
         (
@@ -690,7 +690,10 @@ def test_a_file_of_something_else_where_that_of_a_layer_belongs(tmp_path):
     path = saved(tmp_path / "w.npz")
     with pytest.raises(ac.ParameterFileError) as error:
         load_layer(path)
-    says(error, f"{str(path)!r} holds scorer 'general', not a layer; use load_scorer(path)")
+    says(
+        error,
+        f"{str(path)!r} holds scorer 'attention-core/general', not a layer; use load_scorer(path)",
+    )
     write_arrays(path, LAYER)
     with pytest.raises(ac.ParameterFileError) as error:
         load_layer(path)
@@ -723,8 +726,8 @@ def test_bfloat16_that_numpy_wrote_without_its_name(tmp_path):
         load_scorer(path)
     says(
         error,
-        f"{str(path)!r} does not fit its scorer: scorer 'general' ({CORE}): parameter 'weight' "
-        f"must hold real numbers (float16, bfloat16, float32, float64 or integers), got dtype |V2",
+        f"{str(path)!r}: cannot read array 'weight': it has dtype |V2, which is what NumPy writes "
+        f"for bfloat16 and float8; save it as float32, or in a .safetensors file",
     )
 
 
@@ -749,7 +752,7 @@ def test_a_file_of_another_scorer(tmp_path):
         error,
         f"""
         1 problem in the configuration
-          scorer.parameters: {str(tmp_path / "w.npz")!r} holds parameters of 'general', not 'additive'
+          scorer.parameters: {str(tmp_path / "w.npz")!r} holds parameters of 'attention-core/general', not 'additive'
         """,  # noqa: E501
     )
 

@@ -13,7 +13,8 @@ def main() -> None:
 
     def stop(signum: int, _: object) -> None:
         stopped_by.append(signum)
-        sys.exit(128 + signum)
+        stopped = sys.modules.get("attention_core.cli.errors")
+        raise SystemExit(128 + signum) if stopped is None else stopped.Stopped(128 + signum)
 
     for signum in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(signum) is not signal.SIG_IGN:  # as under nohup
@@ -38,4 +39,8 @@ def _run() -> None:
         sys.exit(2)
     from attention_core.cli.app import app
 
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:  # what the encoding of a stream lacks is escaped
+            reconfigure(errors="backslashreplace")
     app(prog_name="attention-core")

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from attention_core.errors import ParameterFileError, did_you_mean
+from attention_core.errors import ParameterFileError, did_you_mean, listed, printable, shown
+from attention_core.files.npy import read_npy
+from attention_core.files.saved_parameters import describe
 from attention_core.parameter_files import read_arrays
 
-__all__ = ["SUFFIXES", "array_named", "read_array", "read_mask", "split_reference"]
+__all__ = ["SUFFIXES", "read_array", "read_mask", "split_reference"]
 
 SUFFIXES = (".npy", ".npz", ".safetensors")
 """The kinds of array files, for reading and writing."""
@@ -42,54 +41,49 @@ def read_array(reference: str, role: str) -> NDArray[Any]:
     if path.suffix == ".npy":
         if name is not None:
             raise ParameterFileError(
-                f"{str(path)!r} holds one array without a name; leave out ':{name}'"
+                f"{shown(str(path), 300)} holds one array without a name; leave out ':{name}'"
             )
-        return _read_npy(path)
-    arrays = read_arrays(path)
+        return read_npy(path)
+    present = describe(path).shapes
     if name is None:
-        name = role if role in arrays or len(arrays) != 1 else next(iter(arrays))
-    return array_named(arrays, name, path)
-
-
-def array_named(arrays: Mapping[str, NDArray[Any]], name: str, path: Path) -> NDArray[Any]:
-    """One array of a file, or an error that says which there are."""
-    if name not in arrays:
+        name = role if role in present or len(present) != 1 else next(iter(present))
+    if name not in present:
         raise ParameterFileError(
-            f"{str(path)!r} holds no array {name!r}{did_you_mean(name, arrays) or ';'} "
-            f"it holds: {', '.join(arrays) or 'none'}"
+            f"{shown(str(path), 300)} holds no array {shown(name)}"
+            f"{did_you_mean(name, present) or ';'} it holds: {listed(present) or 'none'}"
         )
-    return arrays[name]
+    return read_arrays(path, [name])[name]
 
 
 def read_mask(reference: str) -> Any:
-    """A mask: a boolean array, or edges saved by `scipy.sparse.save_npz`."""
-    path, name = split_reference(reference)
-    if name is None and _is_sparse_file(path):
-        from scipy import sparse  # only sparse masks need it
+    """Read a mask: a boolean array, or edges saved by `scipy.sparse.save_npz`.
 
-        try:
-            return sparse.csr_array(sparse.load_npz(path))
-        except Exception as error:  # damaged files raise whatever the decoder stumbles over
-            raise ParameterFileError(
-                f"{str(path)!r} holds no two-dimensional sparse mask: {error}"
-            ) from error
+    Raises
+    ------
+    ParameterFileError
+        For a file that cannot be read, and edges whose indices are outside of their shape.
+    """
+    path, name = split_reference(reference)
+    if name is None and path.suffix == ".npz" and describe(path).shapes.keys() >= _SPARSE:
+        return _read_sparse(path)
     return read_array(reference, "mask")
 
 
-def _read_npy(path: Path) -> NDArray[Any]:
+_SPARSE = {"format", "shape", "data"}
+
+
+def _read_sparse(path: Path) -> Any:
+    from scipy import sparse  # only sparse masks need it
+
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
+        matrix = sparse.load_npz(path)
+        if matrix.ndim != 2 or min(matrix.shape) < 0:
+            raise ValueError(f"its shape is {shown(matrix.shape)}")
+        if hasattr(matrix, "check_format"):  # before any conversion, which trusts the indices
+            matrix.check_format(full_check=True)
+        return matrix
+    except Exception as error:  # damaged files raise whatever the decoder stumbles over
         raise ParameterFileError(
-            f"{str(path)!r} is no .npy file that can be read safely: {error}"
+            f"{shown(str(path), 300)} does not hold a two-dimensional sparse mask: "
+            f"{printable(str(error), 300)}"
         ) from error
-    except OSError as error:
-        raise ParameterFileError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
-    return array
-
-
-def _is_sparse_file(path: Path) -> bool:
-    if path.suffix != ".npz" or not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return {"format.npy", "shape.npy", "data.npy"} <= set(archive.namelist())

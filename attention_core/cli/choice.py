@@ -6,8 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from attention_core import Attention, OptionError, make_scorer
+from attention_core import (
+    Attention,
+    AttentionCoreError,
+    OptionError,
+    Scorer,
+    ScorerConfigError,
+    make_scorer,
+)
 from attention_core.config import read_config
+from attention_core.errors import printable, shown
 
 __all__ = ["choose"]
 
@@ -33,6 +41,17 @@ def choose(
     if scorer is None or config is not None:
         raise OptionError("give --scorer NAME or --config FILE, one of the two")
     if parameters is None:
-        return Attention(make_scorer(scorer, **settings), **options)
+        return Attention(_made(scorer, settings), **options)
     section = {"name": scorer, "parameters": parameters, **settings}
     return Attention(read_config({"scorer": section})[0], **options)
+
+
+def _made(name: str, settings: Mapping[str, Any]) -> Scorer:
+    try:
+        return make_scorer(name, **settings)
+    except AttentionCoreError:
+        raise
+    except Exception as error:  # a factory may raise anything
+        raise ScorerConfigError(
+            f"scorer {shown(name)} failed with {type(error).__name__}: {printable(str(error), 300)}"
+        ) from error

@@ -1,28 +1,45 @@
-"""How the command line fails: one message on stderr and exit code 2, never a traceback."""
+"""Failures of the command line: one message on stderr and exit code 2, never a traceback."""
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn
 
-import typer
 from typer.core import TyperGroup
 
-from attention_core.errors import AttentionCoreError
+from attention_core.errors import AttentionCoreError, printable
 
-__all__ = ["Commands", "reported"]
+__all__ = ["Commands", "Stopped", "reported"]
+
+
+class Stopped(SystemExit):
+    """The end of the process on a signal."""
 
 
 class Commands(TyperGroup):
     """A group whose commands report expected errors; all others stay tracebacks, as bugs should."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line, and write out all that it printed."""
+        with reported():
+            try:
+                return super().main(*args, **kwargs)
+            finally:
+                sys.stdout.flush()  # here, where a full disk can still be reported
+
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
         with reported():
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            except Stopped:
+                raise
+            except SystemExit as error:  # commands end with typer.Exit
+                _fail(f"a scorer or a plugin ended the process: sys.exit({error.code!r})")
 
 
 @contextmanager
@@ -32,22 +49,42 @@ def reported() -> Iterator[None]:
         warnings.showwarning = _show_warning  # restored by the context
         try:
             yield
-        except BrokenPipeError:
-            raise  # whoever read our output has left: no error of ours
+        except BrokenPipeError:  # whoever read our output has left: no error of ours
+            _discard_output()
+            sys.exit(1)
         except OSError as error:
-            _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), error)
+            _discard_output()
+            _fail(
+                f"{printable(str(error.filename), 300)}: {error.strerror}"
+                if error.filename
+                else str(error)
+            )
         except (AttentionCoreError, MemoryError) as error:
-            _fail(str(error), error)
+            _fail(str(error) or type(error).__name__)
         except Exception as error:
             if not (notes := getattr(error, "__notes__", None)):
                 raise
-            _fail(f"{notes[0]}: {error}", error)  # raised by a scorer or factory, which it names
+            _fail(f"{notes[0]}: {error}")  # raised by a scorer or factory, which it names
 
 
-def _fail(message: str, error: BaseException) -> None:
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(2) from error
+def _fail(message: str) -> NoReturn:
+    _write_error(f"error: {printable(message)}\n")
+    sys.exit(2)
+
+
+def _write_error(text: str) -> None:
+    with suppress(OSError):  # stderr may be full, too
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+def _discard_output() -> None:
+    """Let nothing more be written to stdout, or Python would fail once more as it ends."""
+    with suppress(OSError, ValueError, AttributeError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    sys.stderr.write(f"warning: {message}\n")
+    _write_error(f"warning: {printable(str(message))}\n")

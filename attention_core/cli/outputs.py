@@ -1,10 +1,9 @@
-"""Where results go: built in a temporary folder, then moved into place whole or not at all."""
+"""Output files: checked before any work, filled in memory maps, written whole or not at all."""
 
 from __future__ import annotations
 
 import errno
 import os
-import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attention_core.errors import ParameterFileError
+from attention_core.errors import ParameterFileError, shown
+from attention_core.files import atomic
 from attention_core.masking.arguments import is_sparse
 from attention_core.parameter_files import write_arrays
 
@@ -31,7 +31,7 @@ class Workspace:
         self.reserved = 0  # bytes
 
     def allocate(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """An array on disk, so that an output may be larger than memory.
+        """Make an array on disk, so that an output may be larger than memory.
 
         Raises
         ------
@@ -43,7 +43,8 @@ class Workspace:
         """
         if dtype.isbuiltin == 2 and self.output.suffix != ".safetensors":
             raise ParameterFileError(
-                f"{str(self.output)!r} cannot hold {name} of dtype {dtype}; write .safetensors"
+                f"{shown(str(self.output), 300)} cannot hold {name} of dtype {dtype}; "
+                f"write .safetensors"
             )
         if 0 in shape:
             return np.empty(shape, dtype)
@@ -53,56 +54,56 @@ class Workspace:
         return np.memmap(self.folder / name, dtype=dtype, mode="w+", shape=shape)
 
     def save(self, found: Mapping[str, Any]) -> None:
-        """Write the output file and move it into place."""
+        """Write the output file."""
         if self.output.suffix != ".npy":
             write_arrays(self.output, _without_sparse(found))
             return
         (array,) = found.values()
-        np.save(self.unfinished, array, allow_pickle=False)
-        self.publish()
-
-    @property
-    def unfinished(self) -> Path:
-        """Where to write a whole output file before `publish`."""
-        return self.folder / f"output{self.output.suffix}"
-
-    def publish(self) -> None:
-        """Move the finished file into place."""
-        self.unfinished.replace(self.output.resolve())  # a link stays a link
+        with atomic.replacing(self.output) as temporary, temporary.open("wb") as file:
+            np.save(file, array, allow_pickle=False)
 
 
 @contextmanager
 def workspace(output: Path) -> Iterator[Workspace]:
     """A workspace that leaves nothing behind, whenever an interrupt comes."""
-    # named before it exists (`tempfile` does both at once), so that no moment is unguarded
-    folder = output.parent / f".attention-core-{secrets.token_hex(8)}"
-    try:
-        folder.mkdir()
+    with atomic.workspace(output) as folder:
         yield Workspace(folder, output)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
-def check_output(output: Path, suffixes: Sequence[str], inputs: Iterable[Path] = ()) -> None:
+def check_output(output: Path, suffixes: Sequence[str], others: Iterable[Path] = ()) -> None:
     """Find out before any work that the output can be written.
+
+    Parameters
+    ----------
+    others
+        Every file that the command reads, and other files that it writes.
 
     Raises
     ------
     ParameterFileError
-        For another ending, a folder that does not exist, and a file that is also an input.
+        For another extension, a folder that does not exist, a file that cannot be replaced, and one
+        that is also among the others, by any of its names.
     """
-    subject = f"cannot write {str(output)!r}"
+    subject = f"cannot write {shown(str(output), 300)}"
     if output.suffix not in suffixes:
         raise ParameterFileError(f"{subject}: the name must end in {' or '.join(suffixes)}")
     if not output.parent.is_dir():
-        raise ParameterFileError(f"{subject}: there is no folder {str(output.parent)!r}")
-    for path in inputs:
-        if path.exists() and output.exists() and path.samefile(output):
+        raise ParameterFileError(f"{subject}: there is no folder {shown(str(output.parent), 300)}")
+    target = atomic.writable(output)
+    for path in others:
+        if _is_same(path, target):
             raise ParameterFileError(f"{subject}: it is an input")
 
 
+def _is_same(path: Path, target: Path) -> bool:
+    try:
+        return path.samefile(target)
+    except (OSError, ValueError):  # one of them does not exist, or has an impossible name
+        return False
+
+
 def _without_sparse(found: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    """Sparse arrays as what makes them again: ``coo_array((data, coords), shape)``."""
+    """Replace sparse arrays by what makes them again: ``coo_array((data, coords), shape)``."""
     arrays: dict[str, NDArray[Any]] = {}
     for name, array in found.items():
         if is_sparse(array):

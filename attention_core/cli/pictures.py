@@ -13,10 +13,11 @@ from rich.console import Console
 from attention_core import AttentionResult
 from attention_core.cli.outputs import check_output
 from attention_core.cli.values import indices
-from attention_core.errors import OptionError, ParameterFileError
+from attention_core.errors import OptionError, ParameterFileError, ShapeError, shown
 from attention_core.plot import heatmap, save, text
 from attention_core.plot.files import SUFFIXES
 from attention_core.plot.style import need_matplotlib
+from attention_core.typing import Array
 
 __all__ = ["Drawing", "drawing"]
 
@@ -35,6 +36,19 @@ class Drawing:
 
     def __bool__(self) -> bool:
         return self.path is not None or self.in_terminal
+
+    def check_labels(self, query: Array, key: Array) -> None:
+        """Raise `ShapeError` unless there is one label for each query and each key."""
+        counts = {
+            name: array.shape[-2] if array.ndim > 1 else 1
+            for name, array in (("query", query), ("key", key))
+        }
+        for name, labels in (("query", self.query_labels), ("key", self.key_labels)):
+            if labels is not None and len(labels) != counts[name]:
+                raise ShapeError(
+                    f"{name}_labels must have one label per {name}, {counts[name]}; "
+                    f"got {len(labels)}"
+                )
 
     def draw(self, result: AttentionResult) -> None:
         """Print the result as text, and save it as a picture."""
@@ -73,8 +87,7 @@ def drawing(
         When matplotlib is needed and not installed.
     """
     if path is not None:
-        labels = filter(None, (query_labels, key_labels))
-        check_output(path, SUFFIXES, [*inputs, *labels])
+        check_output(path, SUFFIXES, inputs)
         need_matplotlib()
     elif not in_terminal:
         options = {
@@ -88,16 +101,24 @@ def drawing(
     return Drawing(
         path,
         in_terminal,
-        None if query_labels is None else _lines(query_labels),
-        None if key_labels is None else _lines(key_labels),
+        _lines(query_labels),
+        _lines(key_labels),
         indices("--batch", batch),
     )
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Path | None) -> list[str] | None:
+    if path is None:
+        return None
     try:
-        return path.read_text("utf-8").splitlines()
+        text = path.read_bytes().decode("utf-8-sig")  # some editors begin a file with a mark
     except OSError as error:
-        raise ParameterFileError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
+        reason = error.strerror or str(error)
+        raise ParameterFileError(f"cannot read {shown(str(path), 300)}: {reason}") from error
     except UnicodeDecodeError as error:
-        raise ParameterFileError(f"{str(path)!r} is no text in UTF-8: {error}") from error
+        raise ParameterFileError(
+            f"{shown(str(path), 300)} is not text in UTF-8: {error}"
+        ) from error
+    # not splitlines, which also cuts at signs that occur inside of words
+    lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
+    return lines if text else []

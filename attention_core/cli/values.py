@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from attention_core.cli.arrays import SUFFIXES, read_array, split_reference
-from attention_core.errors import OptionError
+from attention_core.errors import OptionError, shown
 
 __all__ = ["indices", "integers", "pair", "settings"]
 
@@ -23,12 +23,20 @@ def settings(items: list[str]) -> dict[str, Any]:
     for item in items:
         name, equals, text = item.partition("=")
         if not equals or not name:
-            raise OptionError(f"--set: {item!r} is not NAME=VALUE, such as hidden_dim=64")
+            raise OptionError(f"--set: {shown(item)} is not NAME=VALUE, such as hidden_dim=64")
         if name in ("name", "parameters"):
-            raise OptionError(f"--set: {name!r} is no parameter; use --scorer and --parameters")
+            raise OptionError(
+                f"--set: {shown(name)} is not a parameter; use --scorer and --parameters"
+            )
         if name in found:
-            raise OptionError(f"--set: {name!r} is given twice")
-        found[name] = _toml_value(text)
+            raise OptionError(f"--set: {shown(name)} is given twice")
+        try:
+            found[name] = _toml_value(text)
+            str(found[name])  # hexadecimal integers may be too long for that
+        except RecursionError:
+            raise OptionError(f"--set: {shown(item)} is nested too deeply") from None
+        except ValueError:
+            raise OptionError(f"--set: {shown(item)} holds too long an integer") from None
     return found
 
 
@@ -46,8 +54,8 @@ def integers(option: str, text: str | None) -> Any:
         if split_reference(text)[0].suffix in SUFFIXES:
             return read_array(text, option.removeprefix("--").replace("-", "_"))
         raise OptionError(
-            f"{option}: {text!r} is neither an integer, nor integers with commas between them, "
-            f"nor a file of them"
+            f"{option}: {shown(text)} is neither an integer, nor integers with commas between "
+            f"them, nor a file of them"
         ) from None
     return numbers if "," in text else int(numbers[0])
 
@@ -63,7 +71,7 @@ def indices(option: str, text: str | None) -> tuple[int, ...] | None:
     try:
         return tuple([int(part) for part in text.split(",")])
     except ValueError:
-        raise OptionError(f"{option}: {text!r} is not integers such as 0,3") from None
+        raise OptionError(f"{option}: {shown(text)} is not integers such as 0,3") from None
 
 
 def pair(option: str, text: str | None) -> tuple[int | None, int | None] | None:
@@ -81,7 +89,7 @@ def pair(option: str, text: str | None) -> tuple[int | None, int | None] | None:
             return left, right
     except ValueError:
         pass
-    raise OptionError(f"{option}: {text!r} is not a pair of integers such as 512,0")
+    raise OptionError(f"{option}: {shown(text)} is not a pair of integers such as 512,0")
 
 
 def _toml_value(text: str) -> Any:

@@ -1,32 +1,55 @@
 """Arrays by name in ``.npz`` and ``.safetensors`` files, with a note; never pickled.
 
-A file is written whole or not at all: beside its place first, then moved there.
+Names and shapes are known before any array is read, so that whoever reads a file can refuse it
+first, and take only the arrays that are wanted.
 """
 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from attention_core.errors import MissingExtraError, ParameterFileError
+from attention_core.errors import (
+    AttentionCoreError,
+    MissingExtraError,
+    ParameterFileError,
+    printable,
+    shown,
+)
 from attention_core.files.atomic import replacing
+from attention_core.files.npy import checked_members, read_header
 from attention_core.typing import Array
 
-__all__ = ["read_file", "write_file"]
+__all__ = ["ArrayFile", "open_file", "write_file"]
 
 
 NOTE = "attention_core"
-"""Where the note is: the member ``attention_core.json`` of an .npz archive, or a key of the
+"""The place of the note: the member ``attention_core.json`` of an .npz archive, or a key of the
 metadata of a .safetensors file."""
+LONGEST_NOTE = 1 << 20
+"""Bytes of a note; that of a layer with a scorer for each of 128 heads has 20,000."""
 
 
-def read_file(path: Path) -> tuple[dict[str, Array], str | None]:
-    """The arrays of a file, and its note if it has one.
+class ArrayFile(Protocol):
+    """An open file of arrays."""
+
+    note: str | None
+    shapes: dict[str, tuple[int, ...]]
+    """The arrays that the file holds."""
+
+    def read(self, name: str) -> Array:
+        """Read one array."""
+        ...
+
+
+@contextmanager
+def open_file(path: Path) -> Iterator[ArrayFile]:
+    """A file whose arrays can be read while it is open.
 
     Raises
     ------
@@ -35,18 +58,32 @@ def read_file(path: Path) -> tuple[dict[str, Array], str | None]:
     MissingExtraError
         For a ``.safetensors`` file without the extra `safetensors`.
     """
-    read_kind = {".npz": _read_npz, ".safetensors": _read_safetensors}[_kind(path)]
+    kinds: dict[str, Callable[[Path], AbstractContextManager[ArrayFile]]] = {
+        ".npz": _opened_npz,
+        ".safetensors": _opened_safetensors,
+    }
+    open_kind = kinds[_kind(path)]
+    subject = shown(str(path), 300)
     try:
-        return read_kind(path)
-    except ParameterFileError:
+        with open_kind(path) as file:
+            if file.note is not None and len(file.note) > LONGEST_NOTE:
+                raise ParameterFileError(
+                    f"{subject}: its note has {len(file.note)} characters, more than {LONGEST_NOTE}"
+                )
+            yield file
+    except AttentionCoreError:
         raise
     except OSError as error:
         reason = error.strerror or str(error)
-        raise ParameterFileError(f"cannot read {str(path)!r}: {reason}") from error
+        raise ParameterFileError(f"cannot read {subject}: {reason}") from error
     except Exception as error:  # damaged bytes raise whatever the decoder stumbles over
+        said = printable(str(error), 300)
         raise ParameterFileError(
-            f"{str(path)!r} is damaged or no {path.suffix} file: {error}"
+            f"{subject} is damaged or not {_ARTICLED[path.suffix]} file: {said}"
         ) from error
+
+
+_ARTICLED = {".npz": "an .npz", ".safetensors": "a .safetensors"}
 
 
 def write_file(path: Path, arrays: Mapping[str, Array], note: str | None = None) -> None:
@@ -55,37 +92,56 @@ def write_file(path: Path, arrays: Mapping[str, Array], note: str | None = None)
     Raises
     ------
     ParameterFileError
-        For another ending than ``.npz`` or ``.safetensors``, a dtype that such a file cannot
-        hold, or a place that cannot be written.
+        For another extension than ``.npz`` or ``.safetensors``, a dtype or a name that such a file
+        cannot hold, or a path that cannot be written.
     MissingExtraError
         For a ``.safetensors`` file without the extra `safetensors`.
     """
     write_kind = {".npz": _write_npz, ".safetensors": _write_safetensors}[_kind(path)]
+    subject = f"cannot write {shown(str(path), 300)}"
+    if note is not None and len(note) > LONGEST_NOTE:
+        raise ParameterFileError(
+            f"{subject}: its note would have {len(note)} characters, more than {LONGEST_NOTE}"
+        )
     for name, array in arrays.items():
         reason = None
-        if array.dtype.hasobject:
+        if "\0" in name or (not name.isascii() and _is_undecodable(name)):
+            reason = "has a name that files cannot hold"
+        elif path.suffix == ".safetensors" and name == "__metadata__":
+            reason = "has a name that .safetensors files use for something else"
+        elif array.dtype.hasobject:
             reason = "holds Python objects"
         elif path.suffix == ".npz" and array.dtype.isbuiltin == 2:  # of another package
             reason = f"has dtype {array.dtype}; write .safetensors, or convert it to float32"
         if reason is not None:
-            raise ParameterFileError(f"cannot write {str(path)!r}: array {name!r} {reason}")
+            raise ParameterFileError(f"{subject}: array {shown(name)} {reason}")
     try:
         with replacing(path) as temporary:
             write_kind(temporary, arrays, note)
+    except ParameterFileError:
+        raise
     except Exception as error:  # safetensors has its own for what the system and NumPy raise
         reason = getattr(error, "strerror", None) or str(error)
-        raise ParameterFileError(f"cannot write {str(path)!r}: {reason}") from error
+        raise ParameterFileError(f"{subject}: {reason}") from error
 
 
 def _kind(path: Path) -> str:
-    if path.suffix not in (".npz", ".safetensors"):
+    if path.suffix not in _ARTICLED:
         raise ParameterFileError(
-            f"{str(path)!r} has the ending {path.suffix!r}; "
+            f"{shown(str(path), 300)} has the extension {shown(path.suffix)}; "
             f"arrays by name are kept in .npz or .safetensors files"
         )
     if path.suffix == ".safetensors":
         _import_safetensors(path)
     return path.suffix
+
+
+def _is_undecodable(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _import_safetensors(path: Path) -> None:
@@ -95,47 +151,79 @@ def _import_safetensors(path: Path) -> None:
         import safetensors  # noqa: F401
     except ImportError as error:
         raise MissingExtraError(
-            f"{str(path)!r} needs the package safetensors; "
+            f"{shown(str(path), 300)} needs the package safetensors; "
             f"pip install 'attention-core[safetensors]'"
         ) from error
 
 
-def _read_npz(path: Path) -> tuple[dict[str, Array], str | None]:
-    arrays = {}
-    note = None
+class _NpzFile:
+    def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
+        self.path = path
+        self.archive = archive
+        members = checked_members(archive, path.stat().st_size)
+        note = members.get(f"{NOTE}.json")
+        if note is not None and note.file_size > LONGEST_NOTE:
+            raise ValueError(f"its note has {note.file_size} bytes, more than {LONGEST_NOTE}")
+        self.note = None if note is None else archive.read(note).decode()
+        self.members = {
+            name.removesuffix(".npy"): member
+            for name, member in members.items()
+            if name.endswith(".npy")
+        }
+        self.shapes = {name: self._shape(name) for name in self.members}
+
+    def read(self, name: str) -> Array:
+        with self._reporting(name), self.archive.open(self.members[name]) as file:
+            array: Array = np.lib.format.read_array(file, allow_pickle=False)
+            return array
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        member = self.members[name]
+        with self._reporting(name), self.archive.open(member) as file:
+            return read_header(file, member.file_size).shape
+
+    @contextmanager
+    def _reporting(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, RecursionError, SyntaxError) as error:
+            raise ParameterFileError(
+                f"{shown(str(self.path), 300)}: cannot read array {shown(name)}: {error}"
+            ) from error
+
+
+class _SafetensorsFile:
+    def __init__(self, file: Any) -> None:
+        self.file = file
+        self.note: str | None = (file.metadata() or {}).get(NOTE)
+        self.shapes = {
+            name: tuple(file.get_slice(name).get_shape()) for name in sorted(file.keys())
+        }
+
+    def read(self, name: str) -> Array:
+        array: Array = self.file.get_tensor(name)
+        return array
+
+
+@contextmanager
+def _opened_npz(path: Path) -> Iterator[_NpzFile]:
     with zipfile.ZipFile(path) as archive:
-        for member in archive.namelist():
-            with archive.open(member) as file:
-                if member == f"{NOTE}.json":
-                    note = file.read().decode()
-                elif member.endswith(".npy"):
-                    name = member.removesuffix(".npy")
-                    arrays[name] = _read_npy(path, name, file)
-    return arrays, note
+        yield _NpzFile(path, archive)
 
 
-def _read_npy(path: Path, name: str, file: Any) -> Array:
-    try:
-        array: Array = np.lib.format.read_array(file, allow_pickle=False)
-    except ValueError as error:
-        reason = "it holds Python objects" if "pickle" in str(error) else str(error)
-        raise ParameterFileError(f"{str(path)!r}: cannot read array {name!r}: {reason}") from error
-    return array
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, Array], str | None]:
+@contextmanager
+def _opened_safetensors(path: Path) -> Iterator[_SafetensorsFile]:
     from safetensors import safe_open
 
     with path.open("rb"):  # safe_open has its own, wordier exceptions for missing files
         pass
     with safe_open(path, framework="np") as file:
-        arrays = {name: file.get_tensor(name) for name in sorted(file.keys())}
-        return arrays, (file.metadata() or {}).get(NOTE)
+        yield _SafetensorsFile(file)
 
 
 def _write_npz(path: Path, arrays: Mapping[str, Array], note: str | None) -> None:
     # not numpy.savez, which cannot save an array called "file" and pickles where it must
-    with zipfile.ZipFile(path, "x") as archive:
+    with zipfile.ZipFile(path, "w") as archive:
         if note is not None:
             archive.writestr(zipfile.ZipInfo(f"{NOTE}.json"), note)
         for name, array in arrays.items():

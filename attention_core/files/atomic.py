@@ -1,23 +1,141 @@
-"""Files that are written whole or not at all: beside their place first, then moved there."""
+"""Files written whole or not at all: in a folder beside the target, then moved there."""
 
 from __future__ import annotations
 
+import errno
 import os
-import threading
+import re
+import secrets
+import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["replacing"]
+from attention_core.errors import ParameterFileError, shown
+
+try:
+    import fcntl
+except ImportError:  # Windows: folders that a killed process left behind stay there
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["replacing", "workspace", "writable"]
+
+_PREFIX = ".attention-core-"
+_LEFTOVER = re.compile(rf"{re.escape(_PREFIX)}[0-9a-f]{{16}}")
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, which takes its place at the end or disappears."""
-    target = path.resolve()  # a link stays a link
-    temporary = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.tmp")
-    try:
+    """A temporary path to write to, which replaces `path` at the end or disappears.
+
+    The file keeps the mode of the one it replaces; a new file has that of the umask. A link stays
+    a link: the file it points to is replaced.
+
+    Raises
+    ------
+    ParameterFileError
+        As `writable`.
+    """
+    target = writable(path)
+    with workspace(target) as folder:
+        temporary = folder / "new"  # short, whatever the name of the target
+        temporary.touch()  # before the writer, which may choose a mode of its own
+        mode = stat.S_IMODE((target if target.exists() else temporary).stat().st_mode)
         yield temporary
+        with temporary.open("r+b") as file:
+            os.fsync(file.fileno())  # or a crash could leave an empty file under the old name
+        temporary.chmod(mode)
         temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+def writable(path: Path) -> Path:
+    """The file that writing to `path` replaces, with links followed.
+
+    Raises
+    ------
+    ParameterFileError
+        For a link to itself, a read-only file, and what is not a file.
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        reason = "it is a link to itself"
+    elif target.is_dir():
+        reason = os.strerror(errno.EISDIR)
+    elif target.exists() and not target.is_file():
+        reason = "it is not a regular file"
+    elif target.exists() and not (target.stat().st_mode & 0o222 and os.access(target, os.W_OK)):
+        reason = "it is read-only"
+    else:
+        return target
+    raise ParameterFileError(f"cannot write {shown(str(path), 300)}: {reason}")
+
+
+@contextmanager
+def workspace(target: Path) -> Iterator[Path]:
+    """A temporary folder beside `target`, which leaves nothing behind, whenever an interrupt comes.
+
+    A process that is killed cannot clean up. Each folder is locked while it is in use, so the next
+    workspace beside it recognizes those whose process is gone, and removes them.
+    """
+    parent = Path(os.path.realpath(target)).parent
+    _remove_leftovers(parent)
+    lock = None
+    while True:
+        # named before it exists (`tempfile` does both in one step), so that no moment is unguarded
+        folder = parent / f"{_PREFIX}{secrets.token_hex(8)}"
+        try:
+            folder.mkdir(0o700)
+            lock = _lock(folder)
+            if not folder.exists():  # removed as a leftover before it was locked
+                continue
+            yield folder
+            return
+        except BlockingIOError:  # being removed as a leftover
+            continue
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            if lock is not None:
+                os.close(lock)
+                lock = None
+
+
+def _remove_leftovers(parent: Path) -> None:
+    try:
+        with os.scandir(parent) as entries:
+            found = [Path(e.path) for e in entries if _LEFTOVER.fullmatch(e.name)]
+    except OSError:
+        return  # what is wrong with the folder is said by whoever writes to it
+    for folder in found:
+        try:
+            lock = _lock(folder)
+        except OSError:
+            continue  # in use
+        if lock is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
+
+
+def _lock(folder: Path) -> int | None:
+    """A descriptor that locks a folder until it is closed; None where folders have no locks.
+
+    Raises
+    ------
+    BlockingIOError
+        When another descriptor locks it.
+    """
+    if fcntl is None:
+        return None
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise
+    except OSError:  # a file system without locks
+        os.close(descriptor)
+        return None
+    return descriptor

@@ -1,22 +1,23 @@
-"""What a file of parameters holds: arrays by name, and whose they are if it says so."""
+"""Files of parameters: arrays by name, and the scorer or layer that they belong to, if known."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from attention_core.errors import ParameterFileError
-from attention_core.files.array_files import read_file
+from attention_core.errors import ParameterFileError, listed, shown
+from attention_core.files.array_files import open_file
 from attention_core.options import OPTIONS
 from attention_core.typing import Array
 
-__all__ = ["Parameters", "read_parameters", "read_scorer_parameters"]
+__all__ = ["Description", "Parameters", "describe", "read_named", "read_parameters"]
 
 
 class Parameters(NamedTuple):
-    """What a file of parameters holds."""
+    """The content of a file of parameters."""
 
     arrays: dict[str, Array]
     """The arrays, by name."""
@@ -27,8 +28,76 @@ class Parameters(NamedTuple):
     not the file of a layer."""
 
 
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a file of parameters says before any array is read."""
+
+    shapes: dict[str, tuple[int, ...]]
+    scorer: dict[str, Any] | None
+    layer: dict[str, Any] | None
+    versions: dict[str, str]
+    """The version of each distribution whose scorers were saved."""
+
+
+def describe(path: str | Path) -> Description:
+    """Read which arrays a file holds, and what it says of them.
+
+    Raises
+    ------
+    ParameterFileError
+        For a file that cannot be read, or whose arrays are not those that were saved.
+    MissingExtraError
+        For a ``.safetensors`` file without the extra `safetensors`.
+    """
+    path = Path(path)
+    with open_file(path) as file:
+        shapes, note = file.shapes, file.note
+    if note is None:
+        return Description(shapes, None, None, {})
+    try:
+        content = json.loads(note)
+        saved = {name: tuple(shape) for name, shape in content["shapes"].items()}
+        layer = _layer(content["layer"]) if "layer" in content else None
+        scorer = None if layer is not None else _scorer(content["scorer"])
+        versions = {str(name): str(v) for name, v in dict(content.get("versions", {})).items()}
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise ParameterFileError(
+            f"{shown(str(path), 300)}: cannot read what it says about its parameters: {note[:80]!r}"
+        ) from error
+    owner = "multi-head attention" if scorer is None else f"scorer {shown(scorer['name'])}"
+    _check(path, shapes, saved, owner)
+    for settings in [scorer] if layer is None else [group["scorer"] for group in layer["groups"]]:
+        if settings is not None and "rng" in settings:
+            raise ParameterFileError(
+                f"{shown(str(path), 300)}: its note asks for arrays drawn from a seed, 'rng'; a "
+                f"file of parameters holds its arrays"
+            )
+    return Description(shapes, scorer, layer, versions)
+
+
+def read_named(path: str | Path, names: list[str] | None = None) -> dict[str, Array]:
+    """Read some arrays of a file, or all; the others stay unread.
+
+    Raises
+    ------
+    ParameterFileError
+        For a file that cannot be read, or an array that it does not hold.
+    MissingExtraError
+        For a ``.safetensors`` file without the extra `safetensors`.
+    """
+    path = Path(path)
+    with open_file(path) as file:
+        for name in names or ():
+            if name not in file.shapes:
+                raise ParameterFileError(
+                    f"{shown(str(path), 300)} holds no array {shown(name)}; "
+                    f"it holds: {listed(file.shapes) or 'none'}"
+                )
+        return {name: file.read(name) for name in (file.shapes if names is None else names)}
+
+
 def read_parameters(path: str | Path) -> Parameters:
-    """The arrays of a file and the scorer or layer they belong to, if the file says so.
+    """Read the arrays of a file and the scorer or layer they belong to, if the file says so.
 
     Raises
     ------
@@ -37,44 +106,19 @@ def read_parameters(path: str | Path) -> Parameters:
     MissingExtraError
         As `read_arrays`.
     """
-    path = Path(path)
-    arrays, note = read_file(path)
-    if note is None:
-        return Parameters(arrays, None, None)
-    try:
-        content = json.loads(note)
-        saved = {name: tuple(shape) for name, shape in content["shapes"].items()}
-        layer = _layer(content["layer"]) if "layer" in content else None
-        scorer = None if layer is not None else dict(content["scorer"])
-        owner = "multi-head attention" if scorer is None else f"scorer {str(scorer['name'])!r}"
-    except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
-        raise ParameterFileError(
-            f"{str(path)!r}: cannot read what it says about its parameters: {note[:80]!r}"
-        ) from error
-    _check(path, arrays, saved, owner)
-    return Parameters(arrays, scorer, layer)
+    described = describe(path)
+    return Parameters(read_named(path), described.scorer, described.layer)
 
 
-def read_scorer_parameters(path: str | Path) -> tuple[dict[str, Array], dict[str, Any] | None]:
-    """The arrays of a file for a scorer, and which scorer, if the file says so.
-
-    Raises
-    ------
-    ParameterFileError
-        As `read_parameters`; also for the file of a layer.
-    MissingExtraError
-        As `read_parameters`.
-    """
-    arrays, scorer, layer = read_parameters(path)
-    if layer is not None:
-        raise ParameterFileError(
-            f"{str(path)!r} holds multi-head attention, not a scorer; use load_layer(path)"
-        )
-    return arrays, scorer
+def _scorer(content: Mapping[str, Any]) -> dict[str, Any]:
+    scorer = dict(content)
+    if not isinstance(scorer["name"], str):
+        raise ValueError(f"the name of a scorer must be a string, got {scorer['name']!r}")
+    return scorer
 
 
 def _layer(content: Mapping[str, Any]) -> dict[str, Any]:
-    """What a file says about a layer, when each head has one scorer and the options are known.
+    """Check what a file says about a layer: each head has one scorer, and the options are known.
 
     Raises
     ------
@@ -87,7 +131,7 @@ def _layer(content: Mapping[str, Any]) -> dict[str, Any]:
     {'groups': [{'heads': [0], 'scorer': {'name': 'dot'}}], 'attention': {}, 'zero_key': False}
     """
     groups = [
-        {"heads": list(group["heads"]), "scorer": dict(group["scorer"])}
+        {"heads": list(group["heads"]), "scorer": _scorer(group["scorer"])}
         for group in content["groups"]
     ]
     heads = sorted(head for group in groups for head in group["heads"])
@@ -103,19 +147,23 @@ def _layer(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check(
-    path: Path, arrays: Mapping[str, Array], saved: Mapping[str, tuple[int, ...]], owner: str
+    path: Path,
+    shapes: Mapping[str, tuple[int, ...]],
+    saved: Mapping[str, tuple[int, ...]],
+    owner: str,
 ) -> None:
     """Refuse other arrays than the file says were saved."""
-    for name in {**saved, **arrays}:
-        if name not in arrays:
-            raise ParameterFileError(f"{str(path)!r}: array {name!r} of {owner} is missing")
+    subject = shown(str(path), 300)
+    for name in {**saved, **shapes}:
+        if name not in shapes:
+            raise ParameterFileError(f"{subject}: array {shown(name)} of {owner} is missing")
         if name not in saved:
             raise ParameterFileError(
-                f"{str(path)!r}: array {name!r} is not one of {owner}, "
-                f"which was saved with: {', '.join(saved) or 'none'}"
+                f"{subject}: array {shown(name)} is not one of {owner}, "
+                f"which was saved with: {listed(saved) or 'none'}"
             )
-        if arrays[name].shape != saved[name]:
+        if shapes[name] != saved[name]:
             raise ParameterFileError(
-                f"{str(path)!r}: array {name!r} has shape {arrays[name].shape}, "
-                f"but was saved with shape {saved[name]}"
+                f"{subject}: array {shown(name)} has shape {shapes[name]}, "
+                f"but was saved with shape {shown(saved[name])}"
             )

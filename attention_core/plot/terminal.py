@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from attention_core.errors import OptionError
-from attention_core.plot.axis import visible
+from attention_core.plot.axis import LONGEST, visible
 from attention_core.plot.cells import Summary
 from attention_core.plot.picture import Panel, Picture, make_picture
 from attention_core.plot.source import Attended, What
@@ -41,7 +41,7 @@ def text(
     width: int = 80,
     ascii_only: bool = False,
 ) -> str:
-    """A heat map in plain text, for terminals, logs and letters.
+    r"""A heat map in plain text, for terminals, logs and letters.
 
     Each cell is shaded by its weight. The last line gives the least weight of each shade, on a
     square root scale for weights, which shows small ones, and on a linear scale for scores.
@@ -56,7 +56,7 @@ def text(
         Columns of the terminal, at least 40. Keys that do not fit are summarized, and so are more
         than 48 queries.
     ascii_only
-        Use no other signs than ASCII has; labels stay what they are.
+        Use ASCII only; other characters of labels and names are escaped, as in ``\xe9``.
 
     Returns
     -------
@@ -86,6 +86,8 @@ def text(
     if width < LEAST_WIDTH:
         raise OptionError(f"width must be at least {LEAST_WIDTH} columns, got {width!r}")
     query_labels, key_labels = _words(query_labels), _words(key_labels)
+    if ascii_only:
+        query_labels, key_labels, names = map(_in_ascii, (query_labels, key_labels, names))
     left = max([len(MASS), *(columns_of(label) for label in query_labels or ())])
     left = min(left, LONGEST_LEFT)
     room = width - left - len("  ") - RIGHT
@@ -111,10 +113,12 @@ class _Signs(NamedTuple):
     nan: str
     bars: str
     side: str
+    more: str
+    """The end of a label that is cut."""
 
 
-_BLOCKS = _Signs(" ░▒▓█", "·", "?", " ▁▂▃▄▅▆▇█", "│")
-_ASCII = _Signs(" .+#@", "-", "?", " 123456789", "|")
+_BLOCKS = _Signs(" ░▒▓█", "·", "?", " ▁▂▃▄▅▆▇█", "│", "…")
+_ASCII = _Signs(" .+#@", "-", "?", " 123456789", "|", "~")
 
 
 class _Writer:
@@ -151,7 +155,7 @@ class _Writer:
                 yield indent + "".join(map(self._fitted, keys.labels))
                 return
             if all(columns_of(letter) <= self.columns for label in letters for letter in label):
-                upright = [_shortened(label, LONGEST_UPRIGHT)[::-1] for label in letters]
+                upright = [self._shortened(label, LONGEST_UPRIGHT)[::-1] for label in letters]
                 for row in reversed(list(zip_longest(*upright, fillvalue=" "))):
                     yield indent + "".join(map(self._fitted, row))
                 return
@@ -171,7 +175,7 @@ class _Writer:
                 label = queries.labels[place]
             else:
                 label = "query" if queries.is_alone else str(queries.places[place])
-            label = "".join(_shortened(_letters(label), self.left))
+            label = "".join(self._shortened(_letters(label), self.left))
             pad = " " * (self.left - columns_of(label))
             shades = "".join(self._shade(cell) * self.columns for cell in cells)
             yield f"{pad}{label} {side}{shades}{side} {entropy:.2f}{unit}"
@@ -204,6 +208,13 @@ class _Writer:
         line = "  ".join(shades) + " and more"
         line += f"  {self.signs.masked} masked" * self.picture.has_masked
         return line + f"  {self.signs.nan} not a number" * self.picture.has_nan
+
+    def _shortened(self, letters: list[str], columns: int) -> list[str]:
+        if columns_of("".join(letters)) <= columns:
+            return letters
+        while columns_of("".join(letters)) >= columns:
+            letters = letters[:-1]
+        return [*letters, self.signs.more]
 
     def _fitted(self, letter: str) -> str:
         return letter + " " * (self.columns - columns_of(letter))
@@ -241,12 +252,23 @@ def _letters(label: str) -> list[str]:
     return letters
 
 
-def _shortened(letters: list[str], columns: int) -> list[str]:
-    if columns_of("".join(letters)) <= columns:
-        return letters
-    while columns_of("".join(letters)) >= columns:
-        letters = letters[:-1]
-    return [*letters, "…"]
+def _in_ascii(labels: Sequence[str] | None) -> list[str] | None:
+    r"""Labels with other characters escaped, and signs of our own replaced.
+
+    >>> print(*_in_ascii(["a", "\u2423", "\u00e9"]))
+    a _ \xe9
+    """
+    if labels is None:
+        return None
+    signs: dict[str, str | int | None] = {
+        "\u2423": "_",
+        "\u2026": "~",
+        "\u21b5": "\\n",
+        "\u21e5": "\\t",
+    }
+    plain = (label.translate(str.maketrans(signs)) for label in labels)
+    escaped = (label.encode("ascii", "backslashreplace").decode() for label in plain)
+    return [label if len(label) <= LONGEST else label[: LONGEST - 1] + "~" for label in escaped]
 
 
 def _level(part: float, count: int) -> int:

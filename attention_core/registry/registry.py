@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import threading
 import warnings
@@ -212,6 +213,10 @@ class Registry:
     def problems(self, name: str, parameters: Mapping[str, Any]) -> dict[str, str]:
         """What `make` would say of these parameters' names: wrong or missing name -> message."""
         return self._find(name).problems(parameters)
+
+    def parameters(self, name: str) -> Mapping[str, inspect.Parameter]:
+        """List the parameters that the factory of a scorer takes; imports it."""
+        return self._find(name).signature.parameters
 
     def resolve(self, scorer: str | Mapping[str, Any] | Scorer) -> Scorer:
         """The scorer that a name, a mapping of name and parameters, or a scorer stands for.

@@ -57,7 +57,14 @@ def test_scorers_as_json_is_what_the_library_knows(run):
         "version": ac.__version__,
         "qualified_name": "attention-core/additive",
         "example": {"query_dim": 4, "key_dim": 3, "hidden_dim": 5, "rng": 0},
-    }
+        "parameters": [
+            {"name": name, "required": False, "default": None}
+            for name in (
+                "query_weight", "key_weight", "score_weight", "bias",
+                "query_dim", "key_dim", "hidden_dim", "rng",
+            )
+        ],
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])

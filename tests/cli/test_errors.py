@@ -191,7 +191,7 @@ def test_a_sparse_mask_of_another_shape(fails):
 def test_python_objects_are_never_loaded(fails):
     np.save("objects.npy", np.array([{}]), allow_pickle=True)
     assert fails("--mask", "objects.npy").startswith(
-        "error: 'objects.npy' is no .npy file that can be read safely: "
+        "error: 'objects.npy' is not an .npy file that can be read safely: "
     )
     np.savez("objects.npz", mask=np.array([{}]))
     assert fails("--mask", "objects.npz").startswith("error: 'objects.npz': cannot read array ")
@@ -199,11 +199,17 @@ def test_python_objects_are_never_loaded(fails):
 
 def test_files_that_are_no_arrays(fails, tmp_path):
     (tmp_path / "noise.npy").write_bytes(b"noise")
-    assert fails("--mask", "noise.npy").startswith("error: 'noise.npy' is no .npy file that can be")
+    assert fails("--mask", "noise.npy").startswith(
+        "error: 'noise.npy' is not an .npy file that can be"
+    )
     (tmp_path / "noise.npz").write_bytes(b"noise")
-    assert fails("--mask", "noise.npz").startswith("error: 'noise.npz' is damaged or no .npz file")
+    assert fails("--mask", "noise.npz").startswith(
+        "error: 'noise.npz' is damaged or not an .npz file"
+    )
     np.savez("edges.npz", format=b"csr", shape=[5, 7], data=[1.0], indices=[9], indptr=[0, 1])
-    assert fails("--mask", "edges.npz").startswith("error: 'edges.npz' holds no two-dimensional ")
+    assert fails("--mask", "edges.npz").startswith(
+        "error: 'edges.npz' does not hold a two-dimensional "
+    )
 
 
 @pytest.mark.parametrize(
@@ -219,7 +225,7 @@ def test_files_that_are_no_arrays(fails, tmp_path):
         (["--mask", "qkv.npz"], "'qkv.npz' holds no array 'mask'; it holds: query, key, value"),
         (
             ["--mask", "mask.txt"],
-            "'mask.txt' has the ending '.txt'; arrays by name are kept in .npz or .safetensors "
+            "'mask.txt' has the extension '.txt'; arrays by name are kept in .npz or .safetensors "
             "files",
         ),
         (["--output", "qkv.npz"], "cannot write 'qkv.npz': it is an input"),
@@ -263,7 +269,7 @@ def test_files_that_do_not_work(fails, arguments, message):
         ),
         (["--set", "scale"], "--set: 'scale' is not NAME=VALUE, such as hidden_dim=64"),
         (["--set", "a=1", "--set", "a=2"], "--set: 'a' is given twice"),
-        (["--set", "name=dot"], "--set: 'name' is no parameter; use --scorer and --parameters"),
+        (["--set", "name=dot"], "--set: 'name' is not a parameter; use --scorer and --parameters"),
     ],
 )
 def test_options_that_do_not_work(fails, arguments, message):

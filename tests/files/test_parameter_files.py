@@ -147,7 +147,7 @@ def test_a_saved_scorer_is_the_same_scorer(tmp_path, suffix, config):
     assert loaded.origin.name == scorer.origin.name
     assert loaded.to_config() == scorer.with_parameters(scorer.parameters).to_config()
     described = read_parameters(path).scorer
-    assert described["name"] == scorer.origin.name
+    assert described["name"] == f"attention-core/{scorer.origin.name}"
     assert not described.keys() & scorer.parameters.keys()
 
 
@@ -286,7 +286,9 @@ def test_every_truncation_is_noticed(tmp_path, suffix):
     whole = path.read_bytes()
     for length in range(0, len(whole), 7):
         path.write_bytes(whole[:length])
-        with pytest.raises(ParameterFileError, match=r"^'.*' is damaged or no \.\w+ file: |cannot"):
+        with pytest.raises(
+            ParameterFileError, match=r"^'.*' is damaged or not an? \.\w+ file: |cannot"
+        ):
             read_arrays(path)
 
 
@@ -312,14 +314,14 @@ def test_no_damage_raises_anything_else(tmp_path_factory, suffix, data):
 def test_another_kind_of_file(tmp_path, suffix, content):
     path = tmp_path / f"w{suffix}"
     path.write_bytes(content)
-    with pytest.raises(ParameterFileError, match=rf"is damaged or no {suffix} file"):
+    with pytest.raises(ParameterFileError, match=rf"is damaged or not an? {suffix} file"):
         read_arrays(path)
 
 
 def test_a_single_array_is_no_archive(tmp_path):
     np.save(tmp_path / "w.npy", np.eye(2))
     (tmp_path / "w.npy").rename(tmp_path / "w.npz")
-    with pytest.raises(ParameterFileError, match="is damaged or no"):
+    with pytest.raises(ParameterFileError, match="is damaged or not"):
         read_arrays(tmp_path / "w.npz")
 
 
@@ -343,7 +345,7 @@ def test_nothing_is_ever_unpickled(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["w.pt", "w.npy", "w.pkl", "w"])
 def test_other_endings(tmp_path, name):
     for use in (read_arrays, lambda path: write_arrays(path, {})):
-        with pytest.raises(ParameterFileError, match=r"has the ending .*; arrays by name are kept"):
+        with pytest.raises(ParameterFileError, match=r"has the extension .*; arrays by name"):
             use(tmp_path / name)
 
 
@@ -364,8 +366,9 @@ def test_what_a_file_says_is_json_in_the_archive(tmp_path):
     save_parameters(tmp_path / "w.npz", make(SCORERS["arrays"]))
     with zipfile.ZipFile(tmp_path / "w.npz") as archive:
         assert json.loads(archive.read("attention_core.json")) == {
-            "scorer": {"name": "general"},
+            "scorer": {"name": "attention-core/general"},
             "shapes": {"weight": [1, 2]},
+            "versions": {"attention-core": ac.__version__},
         }
 
 

@@ -1041,7 +1041,7 @@ def test_attend_draws_in_the_terminal(folder):
         (["--key-labels", "english.txt"], "--key-labels is for pictures"),
         (["--show", "--batch", "x"], "--batch: 'x' is not integers such as 0,3"),
         (["--show", "--key-labels", "no.txt"], "cannot read 'no.txt': No such file"),
-        (["--show", "--key-labels", "qkv.npz"], "'qkv.npz' is no text in UTF-8"),
+        (["--show", "--key-labels", "qkv.npz"], "'qkv.npz' is not text in UTF-8"),
         (["--show", "--key-labels", "french.txt"], "must have one label per key, 7; got 5"),
     ],
 )

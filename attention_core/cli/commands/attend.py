@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -12,15 +13,16 @@ import numpy as np
 import typer
 
 from attention_core import AttentionResult, OptionError
-from attention_core.cli.arrays import SUFFIXES, array_named, read_array, read_mask, split_reference
+from attention_core.cli.arrays import SUFFIXES, read_array, read_mask, split_reference
 from attention_core.cli.blocks import attend_in_blocks
 from attention_core.cli.choice import choose
 from attention_core.cli.outputs import check_output, workspace
 from attention_core.cli.pictures import drawing
 from attention_core.cli.progress import progress_bar
 from attention_core.cli.values import integers, pair, settings
+from attention_core.config import config_files
+from attention_core.errors import printable
 from attention_core.masking.arguments import is_sparse
-from attention_core.parameter_files import read_arrays
 from attention_core.typing import Array
 
 __all__ = ["attend"]
@@ -153,10 +155,13 @@ def attend(
     references = {"query": query, "key": key, "value": value, "mask": mask, "bias": bias}
     texts = (*references.values(), query_offset, key_lengths, query_lengths)
     files = [split_reference(text)[0] for text in texts if text]
-    files += filter(None, (arrays, config, parameters))
+    files += filter(None, (arrays, parameters, query_labels, key_labels))
+    files += [] if config is None else config_files(config)
     picture = drawing(plot, show, query_labels, key_labels, batch, files)
     if output is not None:
         check_output(output, SUFFIXES, files)
+        if plot is not None and os.path.realpath(plot) == os.path.realpath(output):
+            raise OptionError("--output and --plot are the same file")
         if output.suffix == ".npy" and wanted.count > 1:
             raise OptionError(
                 f"{str(output)!r} holds one array, not {wanted.count}; write .npz or .safetensors"
@@ -172,6 +177,7 @@ def attend(
     given = {name: option for name, option in options.items() if option is not None}
     attention = choose(scorer, config, settings(setting or []), parameters, given)
     inputs = _inputs(arrays, references)
+    picture.check_labels(*inputs[:2])
     call = {
         "mask": None if mask is None else read_mask(mask),
         "bias": None if bias is None else read_array(bias, "bias"),
@@ -196,14 +202,13 @@ def attend(
 
 def _inputs(arrays: Path | None, references: Mapping[str, str | None]) -> list[Array]:
     """Query, key and value: each from its own file, or from the one that holds all."""
-    together = {} if arrays is None else read_arrays(arrays)
     inputs = []
     for role in ("query", "key", "value"):
         reference = references[role]
         if reference is not None:
             inputs.append(read_array(reference, role))
         elif arrays is not None:
-            inputs.append(array_named(together, role, arrays))
+            inputs.append(read_array(f"{arrays}:{role}", role))
         else:
             raise OptionError(f"no {role}: give --{role}, or one file of query, key and value")
     return inputs
@@ -217,4 +222,4 @@ def _print(found: Mapping[str, Any], output: Path | None) -> None:
         if output is None:
             typer.echo(str(array) if edges else np.array2string(array, threshold=200))
     if output is not None:
-        typer.echo(f"written to {output}")
+        typer.echo(printable(f"written to {output}"))

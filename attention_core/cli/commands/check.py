@@ -35,12 +35,12 @@ def check(
         ),
     ] = None,
     query_dim: Annotated[
-        int | None, typer.Option(metavar="DQ", help="Features of queries; found by default.")
+        int | None, typer.Option(metavar="DQ", min=1, help="Features of queries; found by default.")
     ] = None,
     key_dim: Annotated[
-        int | None, typer.Option(metavar="DK", help="Features of keys; found by default.")
+        int | None, typer.Option(metavar="DK", min=1, help="Features of keys; found by default.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the arrays it is tried with.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the arrays it is tried with.")] = 0,
 ) -> None:
     """Find out whether a scorer keeps the contract, or a plugin with all its scorers.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,12 @@ app = typer.Typer(help="Work with configuration files.", no_args_is_help=True)
 @app.callback()
 def _group() -> None:
     pass
+
+
+@app.command("schema")
+def schema() -> None:
+    """Print the JSON Schema of configuration files."""
+    typer.echo((files("attention_core") / "config.schema.json").read_text("utf-8"), nl=False)
 
 
 @app.command("check")

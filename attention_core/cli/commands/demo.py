@@ -11,10 +11,11 @@ from rich.console import Console
 
 from attention_core.cli.commands.digits import show_look, show_table
 from attention_core.cli.commands.translate import translate
-from attention_core.cli.outputs import check_output, workspace
+from attention_core.cli.outputs import check_output
 from attention_core.demo.classify import ROWS, Look, Outcome, classify, look
 from attention_core.demo.digits import load_digits
 from attention_core.errors import OptionError
+from attention_core.files.atomic import replacing
 
 __all__ = ["app", "demo"]
 
@@ -92,6 +93,5 @@ def _save(path: Path, outcomes: list[Outcome], chosen: Outcome, closer: Look) ->
     from attention_core.demo.picture import draw  # only pictures need matplotlib
 
     figure = draw(outcomes, chosen, closer)
-    with workspace(path) as space:
-        figure.savefig(space.unfinished)
-        space.publish()
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format=path.suffix[1:])

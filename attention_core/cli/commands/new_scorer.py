@@ -12,6 +12,7 @@ import typer
 
 import attention_core
 from attention_core import OptionError, UnknownScorerError
+from attention_core.files.atomic import workspace
 from attention_core.registry.default import default_registry
 
 __all__ = ["new_scorer"]
@@ -50,13 +51,14 @@ def new_scorer(
         for file, path in FILES.items()
     }
     folder = Path(words["distribution"])
-    try:
-        folder.mkdir()
-    except FileExistsError:
-        raise OptionError(f"{str(folder)!r} exists already; nothing was written") from None
-    for path, text in project.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text, encoding="utf-8")
+    if folder.exists():
+        raise OptionError(f"{str(folder)!r} exists already; nothing was written")
+    with workspace(folder) as temporary:
+        new = temporary / folder
+        for path, text in project.items():
+            (new / path).parent.mkdir(parents=True, exist_ok=True)
+            (new / path).write_text(text, encoding="utf-8")
+        new.rename(folder)  # a full disk leaves no half of it
     typer.echo(f"written to {folder}: {', '.join(project)}")
     typer.echo("next:")
     typer.echo(f"  cd {folder}")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 import warnings
 from collections.abc import Iterable
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -13,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from attention_core import PluginWarning, Registry, ScorerInfo
+from attention_core import AttentionCoreError, PluginWarning, Registry, ScorerInfo
+from attention_core.errors import printable, shown
 from attention_core.registry.default import default_registry
 
 __all__ = ["scorers"]
@@ -23,11 +26,13 @@ def scorers(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the scorers that are installed, and the plugins that could not be loaded."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PluginWarning)  # shown below
+    # plugins may print as they are imported; their warnings are shown below
+    with warnings.catch_warnings(), redirect_stdout(sys.stderr):
+        warnings.simplefilter("ignore", PluginWarning)
         registry = default_registry()
+        listed = _as_json(registry) if as_json else {}
     if as_json:
-        typer.echo(json.dumps(_as_json(registry), indent=2))
+        typer.echo(json.dumps(listed, indent=2, default=shown))
         return
     console = Console(highlight=False)
     console.print(_table(registry.scorers()))
@@ -46,7 +51,7 @@ def _table(infos: Iterable[ScorerInfo]) -> Table:
         for alias in info.aliases:
             names.append(f"\n= {alias}", "not bold")
         what = Text("\n").join(
-            Text(line) for line in (info.formula, info.summary, info.reference) if line
+            Text(printable(line)) for line in (info.formula, info.summary, info.reference) if line
         )
         table.add_row(names, what, _source(info))
     return table
@@ -61,13 +66,16 @@ def _print_list(console: Console, title: str, items: Iterable[object]) -> None:
     if lines:
         console.print(Text(title, "bold"))
         for line in lines:
-            console.print(Text(f"  {line}"), soft_wrap=True)
+            console.print(Text(f"  {printable(line)}"), soft_wrap=True)
         console.print()
 
 
 def _as_json(registry: Registry) -> dict[str, Any]:
     return {
-        "scorers": [asdict(info) for info in registry.scorers()],
+        "scorers": [
+            {**asdict(info), "parameters": _parameters(registry, info)}
+            for info in registry.scorers()
+        ],
         "conflicts": [
             {"name": conflict.name, "kept_by": conflict.kept_by, "claims": dict(conflict.claims)}
             for conflict in registry.conflicts
@@ -83,3 +91,17 @@ def _as_json(registry: Registry) -> dict[str, Any]:
         ],
         "blocked": [str(plugin) for plugin in registry.blocked],
     }
+
+
+def _parameters(registry: Registry, info: ScorerInfo) -> list[dict[str, Any]] | None:
+    """List what a scorer's factory takes; None for a factory that cannot be imported."""
+    try:
+        known = registry.parameters(info.qualified_name)
+    except AttentionCoreError:
+        return None
+    return [
+        {"name": name, "required": True}
+        if parameter.default is parameter.empty
+        else {"name": name, "required": False, "default": parameter.default}
+        for name, parameter in known.items()
+    ]
