@@ -41,12 +41,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Parameters",
-    "load",
     "load_layer",
     "load_scorer",
     "read_arrays",
     "read_parameters",
-    "save",
     "save_parameters",
     "write_arrays",
 ]
