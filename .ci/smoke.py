@@ -16,9 +16,15 @@ for extra in ("typer", "rich", "matplotlib", "safetensors"):
 rng = np.random.default_rng(0)
 query, key, value = rng.normal(size=(5, 4)), rng.normal(size=(6, 4)), rng.normal(size=(6, 3))
 
-assert [info.name for info in ac.scorers()] == ["additive", "dot", "general", "scaled_dot"]
+assert [info.name for info in ac.scorers()] == [
+    "additive",
+    "dot",
+    "gaussian",
+    "general",
+    "scaled_dot",
+]
 for info in ac.scorers():
-    learned = info.name in ("additive", "general")
+    learned = info.name in ("additive", "gaussian", "general")
     dims = {"query_dim": 4, "key_dim": 4, "rng": 0} if learned else {}
     dims |= {"hidden_dim": 8} if info.name == "additive" else {}
     result = ac.attend(query, key, value, scorer={"name": info.name, **dims})

@@ -23,7 +23,7 @@ import attention_core as ac
 
 Array = NDArray[Any]
 
-SCORERS = ("additive", "dot", "general", "scaled_dot", "taxicab")
+SCORERS = ("additive", "dot", "gaussian", "general", "scaled_dot", "taxicab")
 
 
 class Taxicab(ac.Scorer):
@@ -96,6 +96,9 @@ def make_case(name: str) -> Case:
     if name == "general":
         weight = rng.standard_normal((4, 3))
         return Case(name, ac.make_scorer(name, weight=weight), reference.general(weight), 4, 3)
+    if name == "gaussian":
+        scale = rng.standard_normal(4)
+        return Case(name, ac.make_scorer(name, scale=scale), reference.gaussian(scale), 4, 4)
     if name == "taxicab":
         return Case(name, Taxicab(), taxicab, 4, 4)
     formula = {"dot": reference.dot, "scaled_dot": reference.scaled_dot()}[name]

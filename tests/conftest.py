@@ -31,7 +31,7 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(20140901)
 
 
-@pytest.fixture(params=["additive", "dot", "general", "scaled_dot", "taxicab"])
+@pytest.fixture(params=["additive", "dot", "gaussian", "general", "scaled_dot", "taxicab"])
 def case(request: pytest.FixtureRequest) -> Case:
     """Every scorer in turn: the bundled ones, and one that a stranger wrote."""
     from cases import make_case  # an engine that cannot be imported fails here, not every test

@@ -23,9 +23,9 @@ __all__ = ["SCORERS", "Metric", "Problem", "make_scorer", "problems"]
 
 Array = NDArray[Any]
 
-SCORERS = ("additive", "additive_biased", "dot", "general", "general_low_rank", "metric",
-           "scaled_dot")  # fmt: skip
-DIMS = {"dot": (3, 3), "scaled_dot": (3, 3), "metric": (3, 3)}
+SCORERS = ("additive", "additive_biased", "dot", "gaussian", "general", "general_low_rank",
+           "metric", "scaled_dot")  # fmt: skip
+DIMS = {"dot": (3, 3), "gaussian": (3, 3), "scaled_dot": (3, 3), "metric": (3, 3)}
 
 
 class Metric(ac.Scorer):
@@ -72,6 +72,8 @@ def make_scorer(name: str, rng: np.random.Generator) -> ac.Scorer:
         return ac.make_scorer("general", weight=normal(4, 3))
     if name == "general_low_rank":
         return ac.make_scorer("general", query_factor=normal(4, 2), key_factor=normal(3, 2))
+    if name == "gaussian":
+        return ac.make_scorer(name, scale=normal(3))
     if name == "metric":
         return Metric(normal(3, 2), normal(2))
     return ac.make_scorer(name)
@@ -182,6 +184,9 @@ def torch_scores(name: str, query: Any, tensors: dict[str, Any]) -> Any:
         hidden = hidden + (key @ parameter["key_weight"])[..., None, :, :]
         hidden = hidden + parameter["bias"] if name == "additive_biased" else hidden
         return torch.tanh(hidden) @ parameter["score_weight"]
+    if name == "gaussian":
+        difference = (query[..., :, None, :] - key[..., None, :, :]) * parameter["scale"]
+        return -(difference**2).sum(-1)
     if name == "metric":
         difference = (query[..., :, None, :] - key[..., None, :, :]) @ parameter["matrix"]
         return -(difference**2) @ parameter["weight"]

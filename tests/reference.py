@@ -51,6 +51,16 @@ def general(weight: ArrayLike) -> Score:
     return score
 
 
+def gaussian(scale: ArrayLike) -> Score:
+    """-sum_d (a_d (q_d - k_d))^2, with a (D)."""
+    scales = np.asarray(scale, np.float64).tolist()
+
+    def score(query: list[float], key: list[float]) -> float:
+        return -sum((a * (q - k)) ** 2 for a, q, k in zip(scales, query, key, strict=True))
+
+    return score
+
+
 def additive(
     query_weight: ArrayLike,
     key_weight: ArrayLike,

@@ -45,7 +45,7 @@ def spec(name, **rest):
 def registry():
     """As in the design: four bundled scorers, one of a package."""
     registry = Registry()
-    for name in ("additive", "dot", "general", "scaled_dot"):
+    for name in ("additive", "dot", "gaussian", "general", "scaled_dot"):
         registry.register(spec(name), distribution="attention-core", version="0.1")
     registry.register(spec("rbf"), distribution="acme-attention", version="0.3")
     return registry
@@ -66,7 +66,7 @@ def test_an_unknown_name(registry):
         error,
         """
         no scorer named 'scaled_dto'; did you mean 'scaled_dot'?
-          available: additive, dot, general, scaled_dot (attention-core 0.1), rbf (acme-attention 0.3)
+          available: additive, dot, gaussian, general, scaled_dot (attention-core 0.1), rbf (acme-attention 0.3)
         """,  # noqa: E501
     )
     assert isinstance(error.value, LookupError)
@@ -86,7 +86,7 @@ def test_an_unknown_name_and_what_was_not_loaded(install):
         error,
         f"""
         no scorer named 'fourier'
-          available: additive, dot, general, scaled_dot ({CORE}), rbf (acme-attention 0.3), mine (run time)
+          available: additive, dot, gaussian, general, scaled_dot ({CORE}), rbf (acme-attention 0.3), mine (run time)
           not loaded: acme_gpu (acme-gpu 2.1) - ModuleNotFoundError: No module named 'cupy_of_acme'
           blocked: acme_old (acme-old 0.1)
         """,  # noqa: E501
@@ -359,7 +359,7 @@ def test_every_problem_of_a_config(registry, tmp_path):
         7 problems in {str(path)!r}
           extra: unknown key; known keys: scorer, attention
           scorer.name: no scorer named 'scaled_dto'; did you mean 'scaled_dot'?
-              available: additive, dot, general, scaled_dot (attention-core 0.1), rbf (acme-attention 0.3)
+              available: additive, dot, gaussian, general, scaled_dot (attention-core 0.1), rbf (acme-attention 0.3)
           scorer.rng: must be a seed, an integer of at least 0, got 'zero'
           scorer.parameters: cannot read {str(tmp_path / "weights.npz")!r}: No such file or directory
           attention.windw: unknown key; did you mean 'window'?
@@ -377,11 +377,11 @@ def test_every_problem_of_a_config(registry, tmp_path):
         ({"scorer": 3}, "scorer: got 3; give a table with the name of a scorer"),
         (
             {"scorer": {}},
-            "scorer.name: missing; give one of: additive, dot, general, rbf, scaled_dot",
+            "scorer.name: missing; give one of: additive, dot, gaussian, general, rbf, scaled_dot",
         ),
         (
             {"scorer": {"name": 3}},
-            "scorer.name: got 3; give one of: additive, dot, general, rbf, scaled_dot",
+            "scorer.name: got 3; give one of: additive, dot, gaussian, general, rbf, scaled_dot",
         ),
         (
             {"scorer": {"name": "rbf", "gama": 3}},

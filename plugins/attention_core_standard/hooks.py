@@ -11,7 +11,7 @@ __all__ = ["attention_core_scorers"]
 
 @hookimpl
 def attention_core_scorers() -> Iterator[ScorerSpec]:
-    """The four classic alignment functions."""
+    """Yield the classic alignment functions and the Gaussian kernel."""
     yield ScorerSpec(
         name="additive",
         factory="attention_core_standard.additive:make_additive",
@@ -27,6 +27,15 @@ def attention_core_scorers() -> Iterator[ScorerSpec]:
         summary="inner product of query and key",
         formula="q . k",
         reference="Luong, Pham and Manning 2015, doi:10.18653/v1/D15-1166",
+    )
+    yield ScorerSpec(
+        name="gaussian",
+        factory="attention_core_standard.gaussian:make_gaussian",
+        summary="squared distance with a learned scale for each feature",
+        formula="-sum_d (a_d (q_d - k_d))^2",
+        aliases=("ard",),
+        reference="Neal 1996, doi:10.1007/978-1-4612-0745-0",
+        example={"dim": 4},
     )
     yield ScorerSpec(
         name="general",

@@ -82,7 +82,7 @@ def test_a_module_that_is_no_plugin_fails(run):
             ["dto"],
             (
                 "no scorer named 'dto'; did you mean 'dot'?\n"
-                f"  available: additive, dot, general, scaled_dot ({CORE})\n"
+                f"  available: additive, dot, gaussian, general, scaled_dot ({CORE})\n"
                 "  nor is there a module of this name"
             ),
         ),
@@ -90,7 +90,7 @@ def test_a_module_that_is_no_plugin_fails(run):
             ["attention_core_standard.hook"],
             (
                 "no scorer named 'attention_core_standard.hook'\n"
-                f"  available: additive, dot, general, scaled_dot ({CORE})\n"
+                f"  available: additive, dot, gaussian, general, scaled_dot ({CORE})\n"
                 "  nor is there a module of this name"
             ),
         ),

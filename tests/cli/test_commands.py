@@ -16,7 +16,7 @@ from attention_core.cli.app import app
 from attention_core.registry import default
 
 install = fakes.install
-BUNDLED = ["additive", "dot", "general", "scaled_dot"]
+BUNDLED = ["additive", "dot", "gaussian", "general", "scaled_dot"]
 RBF = "name='rbf', factory='acme_attention.rbf:FakeScorer', summary='Gaussian kernel'"
 
 

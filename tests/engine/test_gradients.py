@@ -44,7 +44,7 @@ def assert_close(actual: dict[str, Any], wanted: dict[str, Any], tolerance: floa
 def case(name: str, rng: Any, batch: tuple[int, ...] = (), n: int = 5, **options: Any) -> Problem:
     """A call of a scorer with standard normal numbers: n queries, n + 2 keys."""
     scorer = make_scorer(name, rng)
-    q, k = (3, 3) if name in {"dot", "scaled_dot", "metric"} else (4, 3)
+    q, k = (3, 3) if name in {"dot", "gaussian", "scaled_dot", "metric"} else (4, 3)
     shapes = (n, q), (n + 2, k), (n + 2, 2), (n, 2)
     arrays = [rng.standard_normal((*batch, *shape)) for shape in shapes]
     return Problem(name, scorer, *arrays, options)

@@ -31,6 +31,7 @@ def test_the_bundled_plugin_comes_by_the_same_road():
     assert [spec.name for spec in load_specs(plugin)] == [
         "additive",
         "dot",
+        "gaussian",
         "general",
         "scaled_dot",
     ]

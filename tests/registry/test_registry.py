@@ -28,7 +28,7 @@ from attention_core import (
 from attention_core.registry import default
 
 install = fakes.install
-BUNDLED = ["additive", "dot", "general", "scaled_dot"]
+BUNDLED = ["additive", "dot", "gaussian", "general", "scaled_dot"]
 RBF = "name='rbf', factory='acme_attention.rbf:FakeScorer'"
 FAULTS = {
     "fails at import": "import no_such_module",
@@ -86,7 +86,7 @@ def test_everything_installed_is_listed_in_order(install):
         )
     )
     registry = Registry.from_entry_points()
-    assert names(registry) == ["additive", "dot", "general", "rbf", "scaled_dot"]
+    assert names(registry) == ["additive", "dot", "gaussian", "general", "rbf", "scaled_dot"]
     assert registry.info("bell") == ac.ScorerInfo(
         name="rbf",
         aliases=("gauss", "bell"),
@@ -147,7 +147,7 @@ def test_a_broken_plugin_costs_one_warning_and_no_other_name(install, source):
     with pytest.warns(PluginWarning) as caught:
         registry = Registry.from_entry_points()
     assert len(caught) == 1
-    assert names(registry) == ["additive", "dot", "fine", "general", "scaled_dot"]
+    assert names(registry) == ["additive", "dot", "fine", "gaussian", "general", "scaled_dot"]
     assert registry.make("fine").gamma == 1.0
     assert registry.make("dot")
     (failure,) = registry.failures
@@ -251,6 +251,7 @@ def test_a_bundled_name_stays_and_its_rival_is_qualified(install):
         "acme-attention/dot",
         "additive",
         "dot",
+        "gaussian",
         "general",
         "rbf",
         "scaled_dot",

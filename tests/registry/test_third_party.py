@@ -119,7 +119,8 @@ def test_uninstalled_its_names_are_unknown_again(environment, wheels):
         environment.install(*(wheel for wheel in wheels if "kernels" in wheel.name))
     assert error == (
         "error: no scorer named 'rbf'\n"
-        f"  available: additive, dot, general, scaled_dot (attention-core {ac.__version__})\n"
+        "  available: additive, dot, gaussian, general, scaled_dot "
+        f"(attention-core {ac.__version__})\n"
     )
 
 

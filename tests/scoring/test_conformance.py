@@ -18,6 +18,7 @@ FORMS = [
         score_weight=100 * rng.normal(size=5),  # too steep for a bound of any use
         bias=rng.normal(size=5),
     ),
+    ac.make_scorer("gaussian", scale=np.array([0.5, 0.0, -3.0], np.float32)),
     ac.make_scorer("general", weight=rng.normal(size=(1, 6))),
     ac.make_scorer("general", query_dim=4, key_dim=3, rank=2, rng=0),
     ac.make_scorer("general", query_factor=np.ones((2, 1)), key_factor=np.ones((2, 1))),
