@@ -31,7 +31,8 @@ this_thread = _ThisThread()
 def _libraries() -> Sequence[Any]:
     from threadpoolctl import ThreadpoolController  # the smallest calls do without
 
-    return ThreadpoolController().select(user_api="blas").lib_controllers
+    libraries: Sequence[Any] = ThreadpoolController().select(user_api="blas").lib_controllers
+    return libraries
 
 
 def _set_threads(library: Any, count: int) -> None:

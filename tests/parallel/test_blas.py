@@ -13,7 +13,7 @@ from threadpoolctl import ThreadpoolController
 
 import attention_core as ac
 from attention_core.parallel import blas
-from attention_core.parallel.blas import blas_on_one_thread, numerics, this_thread
+from attention_core.parallel.blas import blas_on_one_thread, this_thread
 
 
 def blas_threads():

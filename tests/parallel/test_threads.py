@@ -1,6 +1,5 @@
 """Threads of a call stop together, and a call that cannot have them does without."""
 
-import signal
 import subprocess
 import sys
 import threading
