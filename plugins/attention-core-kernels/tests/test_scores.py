@@ -114,7 +114,7 @@ def test_gamma_is_one_over_the_number_of_features_unless_given(name):
     np.testing.assert_array_equal(*scores)
 
 
-@pytest.mark.parametrize("name", ["cosine", "gaussian", "rbf", "laplacian", "polynomial"])
+@pytest.mark.parametrize("name", ["cosine", "nadaraya_watson", "rbf", "laplacian", "polynomial"])
 def test_a_bare_name_is_enough(name):
     x = RNG.standard_normal((5, 3))
     assert np.isfinite(ac.attend(x, x, x, scorer=name).context).all()

@@ -46,6 +46,6 @@ def attention_core_scorers() -> Iterator[ScorerSpec]:
         factory="attention_core_kernels.rbf:RBFScorer",
         summary="Gaussian kernel: the context is the Nadaraya-Watson estimate",
         formula="-gamma |q - k|^2",
-        aliases=("gaussian",),
+        aliases=("nadaraya_watson",),
         reference="Nadaraya 1964, doi:10.1137/1109020",
     )
