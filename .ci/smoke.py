@@ -24,9 +24,11 @@ assert [info.name for info in ac.scorers()] == [
     "scaled_dot",
 ]
 for info in ac.scorers():
-    learned = info.name in ("additive", "gaussian", "general")
-    dims = {"query_dim": 4, "key_dim": 4, "rng": 0} if learned else {}
-    dims |= {"hidden_dim": 8} if info.name == "additive" else {}
+    dims = {
+        "additive": {"query_dim": 4, "key_dim": 4, "hidden_dim": 8, "rng": 0},
+        "gaussian": {"dim": 4},
+        "general": {"query_dim": 4, "key_dim": 4, "rng": 0},
+    }.get(info.name, {})
     result = ac.attend(query, key, value, scorer={"name": info.name, **dims})
     np.testing.assert_allclose(result.weights.sum(axis=-1), 1)
     np.testing.assert_allclose(result.weights @ value, result.context)
