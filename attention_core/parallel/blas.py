@@ -5,23 +5,30 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+
+from attention_core.parallel.helpers import elsewhere
 
 __all__ = ["blas_on_one_thread", "numerics", "this_thread"]
 
 
 class _ThisThread(threading.local):
-    holds = 0
-    """How often this thread is inside `blas_on_one_thread`; a forked child keeps these only."""
-    is_busy = False
-    """Whether this thread may hold a lock of the library or of its thread pool.
+    """Whether this thread may hold the lock of `_Hold`: `flag` is taken.
 
     Signal handlers and finalizers that attend at such a moment work without other threads: one of
-    those could wait for the lock, and this thread for it.
+    those could wait for the lock, and this thread for it. A lock is the flag, because it is taken
+    and given back in one step that no signal can interrupt.
     """
+
+    def __init__(self) -> None:
+        self.flag = threading.Lock()
+
+    def busy(self) -> AbstractContextManager[object]:
+        return nullcontext() if self.flag.locked() else self.flag
 
 
 this_thread = _ThisThread()
@@ -29,6 +36,14 @@ this_thread = _ThisThread()
 
 @cache
 def _libraries() -> Sequence[Any]:
+    """The BLAS libraries of this process.
+
+    The search is a callback of C, in which an interrupt is lost, and the library at hand with it.
+    """
+    return elsewhere(_search)
+
+
+def _search() -> Sequence[Any]:
     from threadpoolctl import ThreadpoolController  # the smallest calls do without
 
     libraries: Sequence[Any] = ThreadpoolController().select(user_api="blas").lib_controllers
@@ -50,63 +65,53 @@ def _set_threads(library: Any, count: int) -> None:
 
 
 class _Hold:
-    """The state of the process: how many calls are inside, and what BLAS had before.
+    """The calls that are inside, each with its thread, and what BLAS had before the first.
 
-    The lock is held only while numbers are compared and set. It is re-entrant, and each step leaves
-    a state from which another call may begin, because a signal handler or a finalizer may run
-    between any two of them: `before` is known before anything is set, and forgotten only when BLAS
-    has it again.
+    An interrupt, or a signal handler or finalizer that attends, may come between any two steps.
+    So BLAS is not counted up and down: `settle` gives it what the calls inside need, whatever it
+    finds, and may be called once more when it was not finished. `before` is known before anything
+    is set, and forgotten only when BLAS has it again.
     """
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self.depth = 0
+        self.calls: dict[object, int] = {}
         self.is_set = False
         self.before: list[int] = []
 
-    def enter(self) -> None:
-        libraries = _libraries()  # the search takes long, so it comes before the lock
-        was_busy, this_thread.is_busy = this_thread.is_busy, True
-        try:
-            with self.lock:
-                self.depth += 1
-                this_thread.holds += 1
-                try:
-                    if not self.is_set:
-                        counts = [library.get_num_threads() for library in libraries]
-                        self.before = self.before or counts
-                        self._set([1] * len(libraries))
-                        self.is_set = True
-                except BaseException:  # an interrupt: __exit__ will not be called
-                    self.leave()
-                    raise
-        finally:
-            this_thread.is_busy = was_busy
+    def enter(self, call: object) -> None:
+        self.calls[call] = threading.get_ident()
+        self.settle()
 
-    def leave(self) -> None:
-        was_busy, this_thread.is_busy = this_thread.is_busy, True
-        try:
-            with self.lock:
-                self.depth -= 1
-                this_thread.holds -= 1
-                if self.depth == 0:
-                    self.is_set = False
-                    self._set(self.before)
-                    self.before = []
-        finally:
-            this_thread.is_busy = was_busy
+    def leave(self, call: object) -> None:
+        self.calls.pop(call, None)
+        if self.before and not self.calls:
+            self.settle()
+
+    def settle(self) -> None:
+        libraries = _libraries()  # the search takes long, so it comes before the lock
+        with this_thread.busy(), self.lock:
+            if not self.calls:
+                self.is_set = False
+                self._set(self.before)
+                self.before = []
+            elif not self.is_set:
+                counts = [library.get_num_threads() for library in libraries]
+                self.before = self.before or counts
+                self._set([1] * len(libraries))
+                self.is_set = True
 
     def _set(self, counts: list[int]) -> None:
-        # interrupted before `before` was known, there is nothing to give back
         for library, before, count in zip(_libraries(), self.before, counts, strict=False):
             if before != 1:
                 _set_threads(library, count)
 
     def start_afresh(self) -> None:
         """Forget the other threads, in a forked child, and set BLAS again at the next call."""
+        mine = threading.get_ident()
         self.lock = threading.RLock()
-        self.depth = this_thread.holds
-        self.is_set = self.is_set and self.depth > 0
+        self.calls = {call: thread for call, thread in self.calls.items() if thread == mine}
+        self.is_set = self.is_set and bool(self.calls)
 
 
 _hold = _Hold()
@@ -119,33 +124,53 @@ class blas_on_one_thread:
     """``with blas_on_one_thread():`` holds BLAS to one thread while any call needs it.
 
     Threads of BLAS would compete with those of a call for the cores, and their number changes the
-    last bits of a product. The setting belongs to the process, so calls are counted: the last to
-    leave gives back what BLAS had before.
+    last bits of a product. The setting belongs to the process: the last call to leave gives back
+    what BLAS had before.
+
+    An interrupt while it enters or leaves is raised, and BLAS has what it had. Python may also
+    raise one before the first line of ``__exit__``; what must hold even then is written twice,
+    ``with blas_on_one_thread() as again, again:``, because leaving a second time does no harm.
     """
 
-    __slots__ = ()
-
-    def __enter__(self) -> None:
-        _hold.enter()
+    def __enter__(self) -> Self:
+        _libraries()  # an interrupt of the search has nothing to give back
+        try:
+            self._begin()
+            return self
+        except BaseException:
+            self._end()
+            raise
 
     def __exit__(self, *_: object) -> None:
-        _hold.leave()
+        try:
+            self._end()
+        except BaseException:  # an interrupt: what was done stays done
+            self._end()
+            raise
+
+    def _begin(self) -> None:
+        _hold.enter(self)
+
+    def _end(self) -> None:
+        _hold.leave(self)
 
 
-class numerics:
+class numerics(blas_on_one_thread):
     """``with numerics():`` surrounds the arithmetic of a call.
 
     NaN and Inf in the inputs are results, not accidents, so NumPy does not warn of them; BLAS is
     held to one thread.
     """
 
-    __slots__ = ("_settings",)
+    _before: Any = None
 
-    def __enter__(self) -> None:
-        _hold.enter()
-        self._settings = np.errstate(all="ignore")
-        self._settings.__enter__()
+    def _begin(self) -> None:
+        super()._begin()
+        self._before = self._before or np.geterr()
+        np.seterr(all="ignore")
 
-    def __exit__(self, *_: object) -> None:
-        self._settings.__exit__(None, None, None)
-        _hold.leave()
+    def _end(self) -> None:
+        if self._before is not None:
+            np.seterr(**self._before)
+            self._before = None
+        super()._end()

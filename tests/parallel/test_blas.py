@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -13,7 +14,7 @@ from threadpoolctl import ThreadpoolController
 
 import attention_core as ac
 from attention_core.parallel import blas
-from attention_core.parallel.blas import blas_on_one_thread, this_thread
+from attention_core.parallel.blas import blas_on_one_thread, numerics
 
 
 def blas_threads():
@@ -124,16 +125,38 @@ def test_a_forked_child_has_none_of_its_parents_calls(many):
             signal.alarm(20)
             try:
                 inside()
-                code = (
-                    0
-                    if this_thread.holds == blas._hold.depth == 0 and blas_threads() == many
-                    else 1
-                )
+                code = 0 if not blas._hold.calls and blas_threads() == many else 1
             except BaseException:  # noqa: BLE001 - the exit code tells the parent
                 code = 2
             os._exit(code)
         _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_numerics_is_quiet_and_gives_back_the_settings(many):
+    with np.errstate(over="raise"):
+        before = np.geterr()
+        with numerics() as again, again:
+            assert set(blas_threads()) == {1}
+            assert set(np.geterr().values()) == {"ignore"}
+        assert np.geterr() == before
+
+
+def test_an_interrupt_of_the_search_is_raised_and_loses_no_library(many, monkeypatch):
+    main, search = threading.get_ident(), blas._search
+
+    def interrupted():
+        assert threading.get_ident() != main  # where a callback of C would swallow it
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(0.05)
+        return search()
+
+    monkeypatch.setattr(blas, "_search", interrupted)
+    blas._libraries.cache_clear()
+    with pytest.raises(KeyboardInterrupt):
+        inside()
+    monkeypatch.undo()
+    assert set(inside()) == {1}
 
 
 def test_a_failing_search_for_blas_is_not_lost(monkeypatch):
