@@ -14,6 +14,7 @@ array([[0.67, 0.33],
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from attention_core._version import __version__
 from attention_core.attention import Attention, attend
 from attention_core.engine.gradients import Gradients
 from attention_core.engine.memory import Memory
@@ -47,8 +48,8 @@ if TYPE_CHECKING:
     from attention_core.multihead.memory import MultiHeadMemory
     from attention_core.multihead.result import MultiHeadResult
     from attention_core.parameter_files import load, save
-    from attention_core.registry.conflicts import ScorerInfo
-    from attention_core.registry.default import make_scorer, register_scorer, scorers
+    from attention_core.registry.default import make_scorer, refresh, register_scorer, scorers
+    from attention_core.registry.infos import ScorerInfo
     from attention_core.registry.registry import Registry
 
 __all__ = [
@@ -87,6 +88,7 @@ __all__ = [
     "hookimpl",
     "load",
     "make_scorer",
+    "refresh",
     "register_scorer",
     "save",
     "scorers",
@@ -98,11 +100,12 @@ _ON_DEMAND = {
     "MultiHeadMemory": "multihead.memory",
     "MultiHeadResult": "multihead.result",
     "Registry": "registry.registry",
-    "ScorerInfo": "registry.conflicts",
+    "ScorerInfo": "registry.infos",
     "ScorerSpec": "hookspecs",
     "hookimpl": "hookspecs",
     "load": "parameter_files",
     "make_scorer": "registry.default",
+    "refresh": "registry.default",
     "register_scorer": "registry.default",
     "save": "parameter_files",
     "scorers": "registry.default",
@@ -111,17 +114,13 @@ _ON_DEMAND = {
 
 
 def __getattr__(name: str) -> Any:
-    """What is imported or read when asked for."""
+    """What is imported when asked for."""
     if name == "plot":
         return import_module("attention_core.plot")
     if name in _ON_DEMAND:
         found = getattr(import_module(f"attention_core.{_ON_DEMAND[name]}"), name)
         globals()[name] = found  # asked for once
         return found
-    if name == "__version__":
-        from importlib.metadata import version  # reading metadata costs more than importing us
-
-        return version("attention-core")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -306,13 +306,14 @@ class Attention:
 def resolve(scorer: str | Mapping[str, Any] | Scorer) -> Scorer:
     """The scorer itself, or the one that a name or a mapping stands for."""
     if isinstance(scorer, str) or not isinstance(scorer, Scorer):
-        return _names()().resolve(scorer)
+        found: Scorer = _names()(scorer)
+        return found
     return scorer
 
 
 @cache  # an import statement costs the smallest calls a microsecond
-def _names() -> Callable[[], Registry]:
-    """The registry that names refer to; scorers that are given need none."""
-    from attention_core.registry.default import default_registry
+def _names() -> Callable[[Any], Any]:
+    """What looks names up; scorers that are given need none."""
+    from attention_core.registry.default import resolve
 
-    return default_registry
+    return resolve

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 __all__ = [
+    "INTERRUPTS",
     "AmbiguousScorerError",
     "AttentionCoreError",
     "ConfigError",
@@ -25,10 +26,13 @@ __all__ = [
     "ScorerContractError",
     "ScorerLookupError",
     "ShapeError",
+    "Stopped",
     "UnknownScorerError",
     "did_you_mean",
     "listed",
+    "one_line",
     "printable",
+    "said",
     "shown",
 ]
 
@@ -93,6 +97,14 @@ class PluginWarning(UserWarning):
     """A plugin was left out; everything else works."""
 
 
+class Stopped(SystemExit):
+    """The end of the command line on a signal."""
+
+
+INTERRUPTS = (KeyboardInterrupt, Stopped)
+"""What is raised by whoever waits, and never the fault of the code that is running."""
+
+
 class MissingExtraError(AttentionCoreError, ImportError):
     """An optional dependency is not installed; the message names the extra to install."""
 
@@ -126,6 +138,30 @@ def shown(value: object, most: int = 80) -> str:
         text = " ".join(text.split())
     text = printable(text, most + 1)
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def one_line(text: str, most: int = 200) -> str:
+    r"""Text of a stranger for a message: printable, on one line, and cut where it is long.
+
+    >>> one_line("Gaussian\n  kernel")
+    'Gaussian kernel'
+    """
+    return printable(" ".join(text.split()), most)
+
+
+def said(error: BaseException, most: int = 500) -> str:
+    """The type and the message of an exception on one line, even if its message cannot be had.
+
+    >>> said(ValueError("gamma must be positive"))
+    'ValueError: gamma must be positive'
+    """
+    try:
+        message = str(error)
+    except INTERRUPTS:
+        raise
+    except BaseException:  # noqa: BLE001 - the class is a stranger's
+        message = "its message cannot be read"
+    return one_line(": ".join(filter(None, [type(error).__name__, message])), most)
 
 
 def listed(names: Iterable[object], most: int = 20) -> str:

@@ -1,4 +1,4 @@
-"""The one hook a scorer package implements, and the description it yields."""
+"""The hooks that a package of components implements, and the descriptions it yields."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pluggy
 if TYPE_CHECKING:
     from attention_core.scoring.scorer import Scorer
 
-__all__ = ["GROUP", "ScorerSpec", "attention_core_scorers", "hookimpl", "hookspec"]
+__all__ = ["GROUP", "ScorerSpec", "Spec", "attention_core_scorers", "hookimpl", "hookspec"]
 
 GROUP = "attention_core"
 """The entry-point group and the pluggy project name."""
@@ -22,7 +22,20 @@ hookimpl = pluggy.HookimplMarker(GROUP)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScorerSpec:
+class Spec:
+    """Base of the descriptions: what a plugin says about one component of any kind."""
+
+    name: str
+    factory: str | Callable[..., Any]
+    summary: str = ""
+    formula: str = ""
+    aliases: tuple[str, ...] = ()
+    reference: str = ""
+    example: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScorerSpec(Spec):
     """What a plugin says about one scorer, before any of its mathematics is imported.
 
     Parameters
@@ -42,9 +55,8 @@ class ScorerSpec:
     reference
         The paper, with its DOI or arXiv id.
     example
-        Parameters that make a small working scorer, of the kinds a config may hold. The
-        conformance kit and the documentation make one; a scorer that needs no parameters needs no
-        example.
+        Parameters that make a small working scorer, as values of JSON. The conformance kit and
+        the documentation make one; a scorer that needs no parameters needs no example.
 
     Examples
     --------
@@ -53,13 +65,7 @@ class ScorerSpec:
     ('rbf', ())
     """
 
-    name: str
     factory: str | Callable[..., Scorer]
-    summary: str = ""
-    formula: str = ""
-    aliases: tuple[str, ...] = ()
-    reference: str = ""
-    example: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @hookspec

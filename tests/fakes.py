@@ -7,8 +7,8 @@ import textwrap
 
 import pytest
 
-from attention_core.registry import registry
-from attention_core.registry.loading import installed_plugins
+from attention_core.registry import installed
+from attention_core.registry.discovery import Discovery, discover
 
 __all__ = ["DESCRIBED", "HOOKS", "MATHS", "SCORER", "hooks", "install"]
 
@@ -40,17 +40,19 @@ def install(tmp_path, monkeypatch):
 
     Plugins that are really installed, but for the bundled one, are out of sight.
     """
-    seen = {"attention-core", "unknown"}
+    seen = {"attention-core"}
     packages = set()
 
     def seen_plugins():
-        return [plugin for plugin in installed_plugins() if plugin.distribution in seen]
+        found = discover()
+        plugins = [plugin for plugin in found.plugins if plugin.distribution in seen]
+        return Discovery(plugins, found.unreadable, found.notices)
 
     def install(distribution="acme-attention", version="0.3", *, plugin="acme", **files):
         """Keyword arguments are the modules of the package; `entry_points` and `metadata` replace
         what its metadata says."""
         package = distribution.replace("-", "_").lower()
-        seen.add(distribution)
+        seen.update([distribution, package])  # the folder's, where the metadata says none
         packages.add(package)
         metadata = f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
         entry_points = f"[attention_core]\n{plugin} = {package}.hooks\n"
@@ -65,7 +67,7 @@ def install(tmp_path, monkeypatch):
         monkeypatch.syspath_prepend(root)
         return package
 
-    monkeypatch.setattr(registry, "installed_plugins", seen_plugins)
+    monkeypatch.setattr(installed, "discover", seen_plugins)
     yield install
     for name in [name for name in sys.modules if name.split(".")[0] in packages]:
         del sys.modules[name]

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "attention_core"
 PLUGINS = ROOT / "plugins"
 
-WORDS = {"errors", "typing"}  # everybody speaks them, so no row lists them
+WORDS = {"_version", "errors", "typing"}  # everybody speaks them, so no row lists them
 NUMBERS = {
     "options": "",
     # the mathematics
@@ -48,7 +48,7 @@ REST = {
     PUBLIC: "attention engine hookspecs masking multihead parameter_files registry result scoring",
     "demo": f"{PUBLIC} fitting leave_one_out options parallel parameter_files plot",
     "estimators": f"{PUBLIC} fitting leave_one_out options registry",
-    "testing": f"{PUBLIC} registry scoring",
+    "testing": f"{PUBLIC} hookspecs registry scoring",
     "cli": (f"{PUBLIC} arrays config demo files masking parameter_files plot registry testing"),
     "__main__": "cli",
 }

@@ -11,13 +11,9 @@ from typing import Any, NoReturn
 
 from typer.core import TyperGroup
 
-from attention_core.errors import AttentionCoreError, printable
+from attention_core.errors import AttentionCoreError, Stopped, printable
 
 __all__ = ["Commands", "Stopped", "reported"]
-
-
-class Stopped(SystemExit):
-    """The end of the process on a signal."""
 
 
 class Commands(TyperGroup):

@@ -1,4 +1,4 @@
-"""Who has which name.
+"""Who has which name, among components of one kind.
 
 A name belongs to whoever claims it alone. The bundled names are reserved: a package installed
 later must never change the numbers of a program that works. A rival of a bundled name is reached
@@ -9,40 +9,15 @@ conflict costs any other name.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from attention_core.errors import AmbiguousScorerError, PluginError
-from attention_core.registry.entries import Offer, canonical
+from attention_core.registry.discovery import canonical
+from attention_core.registry.entries import Offer
+from attention_core.registry.infos import Info
 
-__all__ = ["Claims", "NameConflict", "ScorerInfo"]
-
-
-@dataclass(frozen=True, slots=True)
-class ScorerInfo:
-    """What is known of a scorer before it is made.
-
-    Examples
-    --------
-    >>> import attention_core as ac
-    >>> [info.aliases for info in ac.scorers() if info.name == "additive"]
-    [('bahdanau', 'mlp')]
-    """
-
-    name: str
-    """What to ask for: its own name, or the qualified one where another has its name."""
-    aliases: tuple[str, ...]
-    """Other names that mean this scorer."""
-    summary: str
-    formula: str
-    reference: str
-    distribution: str | None
-    """The distribution that ships it; None when it was registered at run time."""
-    version: str | None
-    qualified_name: str
-    """Its distribution and name, such as ``acme-attention/rbf``, which nobody can contest."""
-    example: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    """Parameters that make a small working scorer."""
+__all__ = ["Claims", "NameConflict"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +29,18 @@ class NameConflict:
     """The distribution and version that keeps the name; None when it is nobody's."""
     claims: Mapping[str, str]
     """What to ask for instead -> the distribution and version it comes from."""
+    kind: str = "scorer"
 
     def __str__(self) -> str:
         names = " or ".join(map(repr, self.claims))
         sources = ", ".join(self.claims.values())
         if self.kept_by is None:
-            return f"scorer name {self.name!r} is ambiguous; use {names}\n  offered by: {sources}"
+            return (
+                f"{self.kind} name {self.name!r} is ambiguous; use {names}\n  offered by: {sources}"
+            )
         return (
-            f"scorer name {self.name!r} is reserved for {self.kept_by}; "
-            f"use {names} for the scorer of {sources}"
+            f"{self.kind} name {self.name!r} is reserved for {self.kept_by}; "
+            f"use {names} for the {self.kind} of {sources}"
         )
 
 
@@ -73,7 +51,7 @@ class Claims:
     --------
     >>> from attention_core.hookspecs import ScorerSpec
     >>> spec = ScorerSpec(name="rbf", factory="acme_attention.rbf:RBFScorer", aliases=("gauss",))
-    >>> claims = Claims().with_offers([Offer(spec, "acme-attention", "0.3")])
+    >>> claims = Claims().with_offers([Offer(spec, distribution="acme-attention", version="0.3")])
     >>> claims.find("gauss") is claims.find("acme-attention/rbf")
     True
     """
@@ -93,7 +71,7 @@ class Claims:
             For a name that the same distribution has claimed already; for one that is wanted at
             run time and anything else has, or the reverse.
         """
-        claims = self._offers
+        claims = dict(self._offers)
         for offer in offers:
             if offer.distribution is None:
                 claims = _without_run_time(offer.spec.name, claims)
@@ -101,8 +79,8 @@ class Claims:
                 rivals = claims.get(name, ())
                 for rival in rivals:
                     if not offer.may_compete_with(rival):
-                        raise PluginError(f"scorer name {name!r} is already taken by {rival}")
-                claims = {**claims, name: (*rivals, offer)}
+                        raise PluginError(f"{offer.kind} name {name!r} is already taken by {rival}")
+                claims[name] = (*rivals, offer)
         return Claims(claims)
 
     def find(self, name: str) -> Offer | None:
@@ -129,7 +107,7 @@ class Claims:
         name = offer.spec.name
         return name if self._holder(name) is offer else offer.qualified_name
 
-    def infos(self) -> tuple[ScorerInfo, ...]:
+    def infos(self) -> tuple[Any, ...]:
         """Every offer, ordered by the name to ask for it by."""
         return tuple(self.info(offer) for _, offer in self._by_name())
 
@@ -138,10 +116,10 @@ class Claims:
         contested = sorted(name for name, offers in self._offers.items() if len(offers) > 1)
         return tuple(map(self._conflict, contested))
 
-    def info(self, offer: Offer) -> ScorerInfo:
+    def info(self, offer: Offer) -> Info:
         """What is known of an offer."""
         spec = offer.spec
-        return ScorerInfo(
+        return offer.kind.info(
             name=self.name_of(offer),
             aliases=tuple(alias for alias in spec.aliases if self._holder(alias) is offer),
             summary=spec.summary,
@@ -151,6 +129,7 @@ class Claims:
             version=offer.version,
             qualified_name=offer.qualified_name,
             example=dict(spec.example),
+            factory=spec.factory,
         )
 
     def spellings(self) -> tuple[str, ...]:
@@ -185,6 +164,7 @@ class Claims:
                 for offer in self._offers[name]
                 if offer is not holder
             },
+            kind=str(self._offers[name][0].kind),
         )
 
 

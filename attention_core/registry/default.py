@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
-from attention_core.errors import PluginError
 from attention_core.hookspecs import ScorerSpec
-from attention_core.registry.conflicts import ScorerInfo
+from attention_core.registry.infos import ScorerInfo
+from attention_core.registry.kinds import SCORER, Kind
+from attention_core.registry.loading import alone
 from attention_core.registry.registry import Registry
 from attention_core.scoring.scorer import Scorer
 
-__all__ = ["default_registry", "make_scorer", "register_scorer", "scorers"]
+__all__ = [
+    "default_registry",
+    "make_scorer",
+    "refresh",
+    "register_scorer",
+    "resolve",
+    "scorers",
+]
 
 _default: Registry | None = None
-_building = False
-_lock = threading.RLock()
 
 
 def default_registry() -> Registry:
@@ -28,18 +33,40 @@ def default_registry() -> Registry:
     PluginError
         When a plugin asks for it while it is being built.
     """
-    global _default, _building
+    global _default
     if _default is None:
-        with _lock:
-            if _building:
-                raise PluginError("a plugin cannot look up scorers while it is being loaded")
+        with alone():
             if _default is None:
-                _building = True
-                try:
-                    _default = Registry.from_entry_points()
-                finally:
-                    _building = False
+                _default = Registry.from_entry_points()
     return _default
+
+
+def resolve(component: Any, kind: Kind[Any] = SCORER) -> Any:
+    """The component of a kind that a name, a mapping or a component stands for."""
+    if _default is not None and type(component) is str:
+        ready = _default.names[kind].ready.get(component)
+        if ready is not None:  # all of what the smallest calls have time for
+            return ready
+    return default_registry().of(kind).resolve(component)
+
+
+def refresh() -> None:
+    """Find packages that were installed since plugins were loaded, as in a notebook.
+
+    What was registered stays. Modules that were imported are not imported again: after an
+    upgrade, restart.
+
+    Warns
+    -----
+    PluginWarning
+        For plugins that cannot be used, as when they are first loaded.
+
+    Examples
+    --------
+    >>> import attention_core as ac
+    >>> ac.refresh()
+    """
+    default_registry().refresh()
 
 
 def make_scorer(name: str, **parameters: Any) -> Scorer:
@@ -50,7 +77,7 @@ def make_scorer(name: str, **parameters: Any) -> Scorer:
     name
         A name, an alias, or a qualified name such as ``acme-attention/rbf``.
     **parameters
-        What the scorer takes: its arrays, or what it makes first values from.
+        What the scorer takes: its arrays, or what it makes initial values from.
 
     Returns
     -------

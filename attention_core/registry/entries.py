@@ -1,50 +1,48 @@
-"""A scorer that somebody offers: who, and how to make it from checked parameters."""
+"""A component that somebody offers: who, and how to make it from checked parameters."""
 
 from __future__ import annotations
 
 import inspect
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, reduce
-from importlib import import_module
+from functools import cached_property
 from typing import Any
 
 from attention_core.errors import (
+    INTERRUPTS,
     AttentionCoreError,
     PluginError,
     ScorerConfigError,
     ScorerContractError,
     did_you_mean,
+    said,
+    shown,
 )
-from attention_core.hookspecs import ScorerSpec
+from attention_core.hookspecs import Spec
+from attention_core.registry.discovery import BUNDLED, canonical
+from attention_core.registry.kinds import SCORER, Kind
+from attention_core.registry.signatures import checked_signature, imported
 from attention_core.scoring.parameters import Origin, about
-from attention_core.scoring.scorer import Scorer
 
-__all__ = ["Offer", "canonical", "checked_signature", "import_object"]
-
-BUNDLED = "attention-core"
-"""The distribution whose names no other can take."""
-
-CONFIG_KEYS = ("name", "parameters")
-"""Keys of a configured scorer that mean something else than a parameter of its factory."""
+__all__ = ["Offer"]
 
 
 @dataclass(frozen=True, eq=False)
 class Offer:
-    """A description of a scorer and the distribution it came from; None when made at run time.
+    """A description of a component and the distribution it came from; None when made at run time.
 
     The factory is imported, and its signature read, when it is first asked for. A failure is
     not remembered: what is missing may be installed while the program runs.
     """
 
-    spec: ScorerSpec
+    spec: Spec
+    kind: Kind[Any] = SCORER
     distribution: str | None = None
     version: str | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The scorer's name and its aliases."""
+        """The component's name and its aliases."""
         return (self.spec.name, *self.spec.aliases)
 
     @property
@@ -60,7 +58,7 @@ class Offer:
     @property
     def is_bundled(self) -> bool:
         """Whether attention-core itself ships it."""
-        return self.distribution == BUNDLED
+        return self.distribution == BUNDLED.distribution
 
     @property
     def precedence(self) -> tuple[bool, bool, str]:
@@ -68,27 +66,30 @@ class Offer:
         return not self.is_bundled, self.distribution is None, canonical(self.distribution or "")
 
     def may_compete_with(self, other: Offer) -> bool:
-        """Whether both may claim one name: only as scorers of two distributions."""
+        """Whether both may claim one name: only as components of two distributions."""
         if self.distribution is None or other.distribution is None:
             return False
         return canonical(self.distribution) != canonical(other.distribution)
 
+    def replaces(self, other: Offer) -> bool:
+        """Whether both were made at run time under one name, so that the later one counts."""
+        return (
+            self.distribution is other.distribution is None
+            and self.kind is other.kind
+            and self.spec.name == other.spec.name
+        )
+
     def __str__(self) -> str:
-        return f"scorer {Origin(self.spec.name, self.distribution, self.version)}"
+        return f"{self.kind} {Origin(self.spec.name, self.distribution, self.version)}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields: what was imported is imported again."""
+        return {name: vars(self)[name] for name in self.__dataclass_fields__}
 
     @cached_property
-    def factory(self) -> Any:
+    def factory(self) -> Callable[..., Any]:
         """The factory itself, imported if need be."""
-        factory = self.spec.factory
-        if not isinstance(factory, str):
-            return factory
-        try:
-            return import_object(factory)
-        except Exception as error:
-            raise PluginError(
-                f"{self}: its factory {factory!r} cannot be imported - "
-                f"{type(error).__name__}: {error}"
-            ) from error
+        return imported(self.spec.factory, str(self))
 
     @cached_property
     def signature(self) -> inspect.Signature:
@@ -100,7 +101,7 @@ class Offer:
         known = self.signature.parameters
         accepts = f"accepts: {', '.join(known) or 'no parameters'}"
         wrong = {
-            name: f"{self} has no parameter {name!r}"
+            name: f"{self} has no parameter {shown(name)}"
             f"{did_you_mean(str(name), known) or ';'} {accepts}"
             for name in parameters
             if name not in known
@@ -112,92 +113,40 @@ class Offer:
         }
         return wrong | missing
 
-    def make(self, name: str, parameters: Mapping[str, Any]) -> Scorer:
-        """Make the scorer; `name` is what it can be asked for again.
+    def make(self, name: str, parameters: Mapping[str, Any]) -> Any:
+        """Make the component; `name` is what it can be asked for again.
 
         Raises
         ------
         PluginError
-            When the factory, or something it needs, cannot be imported.
+            When the factory, or something it needs, cannot be imported, and when it exits.
         ScorerConfigError
             For parameters the factory does not have, needs, or rejects with a `ValueError`.
         ScorerContractError
-            When the factory returns something else than a `Scorer`.
+            When the factory returns something else than a component of this kind.
         """
         # Bound before the call: a TypeError that the factory raises is then the factory's own.
         try:
             self.signature.bind(**parameters)
         except TypeError:
             raise ScorerConfigError("\n".join(self.problems(parameters).values())) from None
+        made: Any = self._called(parameters)
+        if not isinstance(made, self.kind.base):
+            raise ScorerContractError(
+                f"{self}: its factory returned {shown(made)}; "
+                f"expected an attention_core.{self.kind.base.__name__}"
+            )
+        made._adopt(Origin(name, self.distribution, self.version, dict(parameters)))
+        return made
+
+    def _called(self, parameters: Mapping[str, Any]) -> Any:
         try:
             with about(self):
-                scorer = self.factory(**parameters)
-        except AttentionCoreError:
+                return self.factory(**parameters)
+        except (AttentionCoreError, *INTERRUPTS):
             raise
-        except ImportError as error:
-            raise PluginError(f"{self}: {type(error).__name__}: {error}") from error
-        except Exception as error:
+        except (ImportError, SystemExit) as error:
+            raise PluginError(f"{self}: {said(error)}") from error
+        except BaseException as error:
             error.add_note(f"raised by the factory of {self}")
             raise
-        if not isinstance(scorer, Scorer):
-            raise ScorerContractError(
-                f"{self}: its factory returned {scorer!r}; expected an attention_core.Scorer"
-            )
-        scorer._adopt(Origin(name, self.distribution, self.version, dict(parameters)))
-        return scorer
-
-
-def canonical(distribution: str) -> str:
-    """A distribution's name as packaging tools compare it.
-
-    >>> canonical("Acme_Attention")
-    'acme-attention'
-    """
-    return re.sub(r"[-_.]+", "-", distribution).lower()
-
-
-def import_object(reference: str) -> Any:
-    """What an entry point refers to: ``package.module``, or ``package.module:attribute``.
-
-    >>> import_object("math:tau.real")
-    6.283185307179586
-    """
-    module, _, attributes = reference.partition("[")[0].strip().partition(":")
-    return reduce(getattr, filter(None, attributes.split(".")), import_module(module))
-
-
-def checked_signature(factory: Any, subject: str) -> inspect.Signature:
-    """The signature of a factory, once each of its parameters is found to have a name.
-
-    Raises
-    ------
-    PluginError
-        Beginning with `subject`, for a factory that cannot be called like that.
-    """
-    if inspect.isclass(factory) and factory.__init__ is object.__init__:
-        signature = inspect.Signature()  # inspect knows, too, but first compiles a tokenizer
-    else:
-        try:
-            signature = inspect.signature(factory)
-        except (TypeError, ValueError):
-            raise PluginError(
-                f"{subject}: its factory must be callable with a signature, got {factory!r}"
-            ) from None
-    parameters = signature.parameters.values()
-    unnamed = [str(p) for p in parameters if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    unnamed += [f"{p.name}, /" for p in parameters if p.kind is p.POSITIONAL_ONLY]
-    if unnamed:
-        raise PluginError(
-            f"{subject}: its factory takes ({', '.join(unnamed)}); name every parameter, "
-            f"so that a config can give it and a typo is noticed"
-        )
-    for name in signature.parameters:
-        if name in CONFIG_KEYS:
-            raise PluginError(
-                f"{subject}: its factory has a parameter {name!r}, which a config "
-                f"uses for something else; call it something else"
-            )
-    missing = sorted(getattr(factory, "__abstractmethods__", ()))
-    if missing:
-        raise PluginError(f"{subject}: {factory.__name__} does not implement {', '.join(missing)}")
-    return signature

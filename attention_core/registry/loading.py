@@ -1,162 +1,196 @@
-"""From installed distributions to checked descriptions of scorers, one plugin at a time.
+"""From a plugin to checked descriptions of its components.
 
-Whatever a plugin does wrong stays its own: each is imported, asked and checked by itself, and
-its specs are handed over together or not at all.
+Whatever a plugin does wrong stays its own: it is imported, asked and checked by itself, and its
+specs are handed over together or not at all.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import pluggy
 
 import attention_core.hookspecs as hookspecs
-from attention_core.errors import PluginError
-from attention_core.hookspecs import GROUP, ScorerSpec
-from attention_core.registry.distributions import entry_points, identity, installed_distributions
-from attention_core.registry.entries import canonical, checked_signature, import_object
+from attention_core.errors import PluginError, one_line, shown
+from attention_core.hookspecs import GROUP, Spec
+from attention_core.registry.discovery import Plugin
+from attention_core.registry.kinds import KINDS, SCORER, Kind, kind_of
+from attention_core.registry.signatures import checked_signature, import_object
 
-__all__ = [
-    "Plugin",
-    "PluginFailure",
-    "check_spec",
-    "installed_plugins",
-    "load_specs",
-]
+__all__ = ["alone", "check_spec", "load_specs"]
 
+PATIENCE = 5.0
+"""Seconds to wait for a plugin that another thread is loading: it may be waiting for this one."""
 
-@dataclass(frozen=True, slots=True)
-class Plugin:
-    """An entry point of the group `attention_core`, and the distribution that ships it."""
+LONGEST_NAME = 100
+MOST_SPECS = 1000
 
-    name: str
-    distribution: str
-    version: str
-    value: str
-    """The module of its hooks, as an entry point names it."""
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.distribution} {self.version})"
-
-    def is_named_in(self, names: Iterable[str]) -> bool:
-        """Whether one of the names is this plugin's or its distribution's."""
-        mine = {canonical(self.name), canonical(self.distribution)}
-        return any(canonical(name) in mine for name in names)
+_lock = threading.RLock()
+_loading: Plugin | None = None
+"""The plugin that whoever has the lock is loading."""
 
 
-@dataclass(frozen=True, slots=True)
-class PluginFailure:
-    """A plugin that was left out, and the exception that says why."""
-
-    plugin: str
-    distribution: str
-    version: str
-    error: BaseException
-
-    @property
-    def reason(self) -> str:
-        """The exception in one line."""
-        message = " ".join(str(self.error).split())
-        return ": ".join(filter(None, [type(self.error).__name__, message]))
-
-    def __str__(self) -> str:
-        return f"{self.plugin} ({self.distribution} {self.version}) - {self.reason}"
-
-
-def installed_plugins() -> list[Plugin]:
-    """Every plugin that installed distributions declare, in a fixed order; imports none of them.
-
-    A distribution that is installed twice counts where Python finds it first.
-
-    Notes
-    -----
-    `importlib.metadata.entry_points` gives up at the first unreadable declaration of *any*
-    installed distribution. Reading each by itself keeps damage where it is.
-    """
-    plugins: list[Plugin] = []
-    seen: set[str] = set()
-    for distribution in installed_distributions():
-        declared = entry_points(distribution, GROUP)
-        if not declared:
-            continue
-        name, version = identity(distribution)
-        if canonical(name) not in seen:
-            seen.add(canonical(name))
-            plugins += (Plugin(key, name, version, value) for key, value in declared.items())
-    return sorted(plugins, key=lambda plugin: (canonical(plugin.distribution), plugin.name))
-
-
-def load_specs(plugin: Plugin) -> tuple[ScorerSpec, ...]:
-    """Import a plugin's hooks, ask for its scorers, and check every answer.
-
-    Raises
-    ------
-    Exception
-        Whatever importing or asking raises; `PluginError` for an answer that is no description.
-
-    Notes
-    -----
-    The hook is called through its implementation, as a normal hook call stops at the first
-    exception. The manager lives for one plugin, as registering is not atomic (pluggy#733): what
-    a failed attempt leaves behind goes with it.
-    """
-    manager = pluggy.PluginManager(GROUP)
-    manager.add_hookspecs(hookspecs)
-    manager.register(import_object(plugin.value), name=plugin.name)
-    manager.check_pending()  # a misspelt hook is an error, not silence
-    hooks = manager.hook.attention_core_scorers.get_hookimpls()
-    if not hooks:
-        raise PluginError(
-            f"{plugin.value!r} implements no hook; decorate a function "
-            f"attention_core_scorers() with @hookimpl"
-        )
-    return tuple(check_spec(spec) for hook in hooks for spec in _offered(hook.function()))
-
-
-def _offered(scorers: Any) -> tuple[Any, ...]:
-    if isinstance(scorers, Iterable):
-        return tuple(scorers)
-    raise PluginError(
-        f"attention_core_scorers() returned {scorers!r}; it must yield a ScorerSpec for each scorer"
-    )
-
-
-def check_spec(spec: Any) -> ScorerSpec:
-    """The spec itself, when it is one.
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let one thread at a time load plugins.
 
     Raises
     ------
     PluginError
-        For another object, a name that cannot be typed, or a factory that names no parameters.
+        In code of a plugin that is being loaded: at once in the thread that loads it, and in
+        another one when that has made no progress for `PATIENCE`.
     """
-    if not isinstance(spec, ScorerSpec):
-        raise PluginError(f"attention_core_scorers() yielded {spec!r}; expected a ScorerSpec")
+    before: object = alone  # not a plugin: the first wait may come in the middle of one
+    while not _lock.acquire(timeout=PATIENCE):
+        if _loading is before:
+            raise PluginError(
+                f"another thread is loading {_loading or 'plugins'} and makes no progress; "
+                f"a plugin cannot look up scorers while it is being loaded"
+            )
+        before = _loading
+    try:
+        if _loading is not None:
+            raise PluginError("a plugin cannot look up scorers while it is being loaded")
+        yield
+    finally:
+        _lock.release()
+
+
+def _unlock() -> None:
+    """Forget, in a process that was just forked, what other threads were doing."""
+    global _lock, _loading
+    _lock, _loading = threading.RLock(), None
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_unlock)
+
+
+def load_specs(plugin: Plugin) -> tuple[Spec, ...]:
+    """Everything that a plugin offers, checked: all of it, or an exception.
+
+    Raises
+    ------
+    BaseException
+        Whatever the plugin raises as it is imported and asked; a `PluginError` for an answer that
+        is not a description.
+
+    Notes
+    -----
+    A hook is called through its implementation, as a normal hook call stops at the first
+    exception. The manager lives for one plugin, as registering is not atomic (pluggy#733): what
+    a failed attempt leaves behind goes with it.
+    """
+    global _loading
+    with alone():
+        _loading = plugin
+        try:
+            return tuple(_specs(plugin))
+        finally:
+            _loading = None
+
+
+def _specs(plugin: Plugin) -> Iterator[Spec]:
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(hookspecs)
+    manager.register(import_object(plugin.value), name=plugin.name)
+    manager.check_pending()  # a misspelt hook is an error, not silence
+    hooks = [
+        (kind, hook.function)
+        for kind in KINDS
+        for hook in getattr(manager.hook, kind.hook).get_hookimpls()
+    ]
+    if not hooks:
+        raise PluginError(
+            f"{shown(plugin.value)} implements no hook; decorate a function "
+            f"{SCORER.hook}() with @hookimpl"
+        )
+    for kind, function in hooks:
+        yield from (check_spec(spec, kind) for spec in _offered(kind, function()))
+
+
+def _offered(kind: Kind[Any], answer: Any) -> list[Any]:
+    if not isinstance(answer, Iterable):
+        raise PluginError(
+            f"{kind.hook}() returned {shown(answer, 300)}; "
+            f"it must yield a {kind.spec.__name__} for each {kind}"
+        )
+    specs = list(islice(answer, MOST_SPECS + 1))
+    if len(specs) > MOST_SPECS:
+        raise PluginError(f"{kind.hook}() yields more than {MOST_SPECS} descriptions")
+    return specs
+
+
+def check_spec(spec: Any, kind: Kind[Any] | None = None) -> Spec:
+    """A copy of a spec in plain values, when it is a valid one.
+
+    Raises
+    ------
+    PluginError
+        For another object, a name that cannot be typed, an example that no JSON document could
+        hold, or a factory that names no parameters.
+    """
+    kind = kind or kind_of(spec)
+    if not isinstance(spec, kind.spec):
+        raise PluginError(
+            f"{kind.hook}() yielded {shown(spec, 300)}; expected a {kind.spec.__name__}"
+        )
     aliases: Any = spec.aliases  # the declared types are the author's promise, not yet the truth
     if not isinstance(aliases, (tuple, list)):
-        raise PluginError(f"scorer {spec.name!r}: aliases must be a tuple, got {aliases!r}")
-    for name in (spec.name, *aliases):
-        if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-            raise PluginError(
-                f"scorer name {name!r} must be lower-case letters, digits and underscores, "
-                f"beginning with a letter"
-            )
-    for field in ("summary", "formula", "reference"):
-        text = getattr(spec, field)
+        raise PluginError(
+            f"{kind} {shown(spec.name)}: aliases must be a tuple, got {shown(aliases)}"
+        )
+    name, *aliases = [_checked_name(name, kind) for name in (spec.name, *aliases)]
+    subject = f"{kind} {name!r}"
+    texts = {field: getattr(spec, field) for field in ("summary", "formula", "reference")}
+    for field, text in texts.items():
         if not isinstance(text, str):
-            raise PluginError(f"scorer {spec.name!r}: {field} must be a string, got {text!r}")
-    example: Any = spec.example
+            raise PluginError(f"{subject}: {field} must be a string, got {shown(text)}")
+    factory: Any = spec.factory
+    if not isinstance(factory, str):
+        checked_signature(factory, subject)
+    elif not re.fullmatch(r"\w+(\.\w+)*:\w+(\.\w+)*", factory):
+        raise PluginError(
+            f"{subject}: factory must be a callable or 'package.module:attribute', "
+            f"got {shown(factory)}"
+        )
+    return kind.spec(
+        name=name,
+        factory=factory,
+        aliases=tuple(aliases),
+        example=_plain(spec.example, subject),
+        **{field: one_line(text, 500) for field, text in texts.items()},
+    )
+
+
+def _checked_name(name: Any, kind: Kind[Any]) -> str:
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise PluginError(
+            f"{kind} name {shown(name)} must be lower-case letters, digits and underscores, "
+            f"beginning with a letter"
+        )
+    if len(name) > LONGEST_NAME:
+        raise PluginError(f"{kind} name {shown(name)} is longer than {LONGEST_NAME} letters")
+    return str(name)
+
+
+def _plain(example: Any, subject: str) -> dict[str, Any]:
+    """A copy of an example, which must be a JSON object: it is shown, and written to files."""
     if not isinstance(example, Mapping) or not all(isinstance(name, str) for name in example):
         raise PluginError(
-            f"scorer {spec.name!r}: example must be a mapping of parameters, got {example!r}"
+            f"{subject}: example must be a mapping of parameters, got {shown(example)}"
         )
-    if not isinstance(spec.factory, str):
-        checked_signature(spec.factory, f"scorer {spec.name!r}")
-    elif not re.fullmatch(r"\w+(\.\w+)*:\w+(\.\w+)*", spec.factory):
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(dict(example), allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
         raise PluginError(
-            f"scorer {spec.name!r}: factory must be a callable or 'package.module:attribute', "
-            f"got {spec.factory!r}"
-        )
-    return spec
+            f"{subject}: example must hold values of JSON, got {shown(example)}"
+        ) from error
+    return plain

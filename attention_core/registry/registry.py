@@ -1,49 +1,52 @@
-"""Scorers by name: what plugins offer, what was registered, and how to get one."""
+"""The registry: components of all kinds by name, from installed plugins and from run time."""
 
 from __future__ import annotations
 
 import inspect
 import os
+import sys
 import threading
 import warnings
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
-from attention_core.errors import (
-    OptionTypeError,
-    PluginError,
-    PluginWarning,
-    ScorerConfigError,
-    UnknownScorerError,
-    did_you_mean,
-)
-from attention_core.hookspecs import ScorerSpec
-from attention_core.registry.conflicts import Claims, NameConflict, ScorerInfo
-from attention_core.registry.distributions import UNKNOWN
-from attention_core.registry.entries import Offer, canonical
-from attention_core.registry.loading import (
-    Plugin,
-    PluginFailure,
-    check_spec,
-    installed_plugins,
-    load_specs,
-)
+from attention_core.errors import PluginError, PluginWarning, said
+from attention_core.hookspecs import Spec
+from attention_core.registry.choice import Choice, Chosen
+from attention_core.registry.conflicts import Claims, NameConflict
+from attention_core.registry.discovery import UNKNOWN, Plugin, PluginFailure
+from attention_core.registry.entries import Offer
+from attention_core.registry.infos import ScorerInfo
+from attention_core.registry.installed import log, look, offered, with_offers
+from attention_core.registry.kinds import KINDS, SCORER, Kind
+from attention_core.registry.loading import alone, check_spec
+from attention_core.registry.names import Names
 from attention_core.scoring.scorer import Scorer
 
-__all__ = ["NameConflict", "Registry", "ScorerInfo"]
+__all__ = ["Registry"]
+
+T = TypeVar("T")
+
+PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep  # noqa: PTH120 - as frames have it
 
 
 class Registry:
-    """Scorers by name.
+    """Components of attention by name: scorers, and other kinds.
 
     Parameters
     ----------
     block
         Distributions, or entry points, whose plugins are not wanted: names, or one string of
         names separated by commas.
+    allow
+        The only ones that are wanted, beside the bundled one; None allows all.
     strict
-        Whether a plugin that cannot be used, or claims a bundled name, is an error instead of a
-        warning.
+        Whether all that would be a warning is an error, and so is an ambiguous name.
+
+    Notes
+    -----
+    A copy has the same components, and what is registered in one is not in the other. A registry
+    can be pickled if the factories that were registered as objects can.
 
     Examples
     --------
@@ -55,28 +58,39 @@ class Registry:
     >>> registry.register(ScorerSpec(name="rbf", factory="acme_attention.rbf:RBFScorer"))
     >>> [info.name for info in registry.scorers()]
     ['rbf']
+    >>> registry
+    <Registry: 1 scorer>
     """
 
-    def __init__(self, *, block: str | Iterable[str] = (), strict: bool = False) -> None:
-        names = block.split(",") if isinstance(block, str) else block
-        self._block = tuple(name.strip() for name in names if name.strip())
+    names: dict[Kind[Any], Names[Any]]
+    """The names of each kind; replaced, never changed, so that reading needs no lock."""
+
+    def __init__(
+        self, *, block: Chosen = (), allow: Chosen | None = None, strict: bool = False
+    ) -> None:
+        self._choice = Choice.of(block, allow)
         self._strict = strict
-        self._claims = Claims()
-        self._ready: dict[str, Scorer] = {}  # made without parameters, by the name asked for
-        self._blocked: list[Plugin] = []
-        self._failures: list[PluginFailure] = []
+        self._registered: list[Offer] = []
+        self._blocked: tuple[Plugin, ...] = ()
+        self._failures: tuple[PluginFailure, ...] = ()
         self._lock = threading.Lock()
+        self._commit({kind: Claims() for kind in KINDS})
 
     @classmethod
     def from_entry_points(
-        cls, *, block: str | Iterable[str] | None = None, strict: bool | None = None
+        cls,
+        *,
+        block: Chosen | None = None,
+        allow: Chosen | None = None,
+        strict: bool | None = None,
     ) -> Registry:
-        """The registry of every scorer that installed distributions offer.
+        """The registry of everything that installed distributions offer.
 
         Parameters
         ----------
-        block
-            As for the class; None reads the environment variable ``ATTENTION_CORE_BLOCK``.
+        block, allow
+            As for the class; None reads the environment variables ``ATTENTION_CORE_BLOCK`` and
+            ``ATTENTION_CORE_ALLOW``. An empty variable is as good as none.
         strict
             As for the class; None reads ``ATTENTION_CORE_STRICT``, where 1 means yes.
 
@@ -88,46 +102,67 @@ class Registry:
         Warns
         -----
         PluginWarning
-            Once for each plugin left out, and for each rival of a bundled name.
+            Once for each plugin left out, for each rival of a bundled name, for distributions
+            that share a name or cannot be read, and for a misspelt name in `block` or `allow`.
         """
         if block is None:
             block = os.environ.get("ATTENTION_CORE_BLOCK", "")
+        if allow is None:
+            allow = os.environ.get("ATTENTION_CORE_ALLOW", "").strip() or None
         if strict is None:
             strict = os.environ.get("ATTENTION_CORE_STRICT", "") not in ("", "0")
-        registry = cls(block=block, strict=strict)
-        registry._load()
+        registry = cls(block=block, allow=allow, strict=strict)
+        registry.refresh()
         return registry
 
-    def _load(self) -> None:
-        for plugin in installed_plugins():
-            if plugin.is_named_in(self._block):
-                self._blocked.append(plugin)
-                continue
-            try:
-                self._commit(load_specs(plugin), plugin.distribution, plugin.version)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything
-                self._failures.append(
-                    PluginFailure(plugin.name, plugin.distribution, plugin.version, error)
-                )
-        for failure in self._failures:
-            self._notify(
-                f"plugin not loaded: {failure}; "
-                f"ATTENTION_CORE_BLOCK={failure.plugin} leaves it out without a warning",
-                failure.error,
-            )
-        for conflict in self.conflicts:
-            if conflict.kept_by is not None:
-                self._notify(str(conflict))
+    def refresh(self) -> None:
+        """Look for plugins again and ask all of them anew, as after an installation.
+
+        What was registered stays. Modules that were imported are not imported again: after an
+        upgrade, restart.
+
+        Raises
+        ------
+        PluginError
+            As `from_entry_points`; then nothing has changed.
+
+        Warns
+        -----
+        PluginWarning
+            As `from_entry_points`.
+        """
+        with alone():
+            found = look(self._choice, self._registered)
+            failures = tuple(self._told(plugin, error) for plugin, error in found.failed.items())
+            for message in found.notices:
+                self._notify(message)
+            for conflict in _conflicts(found.claims):
+                if self._strict or conflict.kept_by is not None:
+                    self._notify(str(conflict))
+            with self._lock:
+                self._blocked, self._failures = tuple(found.blocked), failures
+                self._commit(found.claims)
+        log.info("%r", self)
+
+    def _told(self, plugin: Plugin, error: BaseException) -> PluginFailure:
+        """What is remembered of a plugin that failed, once that was told."""
+        failure = PluginFailure(plugin.name, plugin.distribution, plugin.version, said(error))
+        self._notify(
+            f"plugin not loaded: {failure}; "
+            f"ATTENTION_CORE_BLOCK={plugin.name} leaves it out without a warning",
+            error,
+        )
+        return failure
 
     def _notify(self, message: str, cause: BaseException | None = None) -> None:
         if self._strict:
             raise PluginError(message) from cause
-        warnings.warn(message, PluginWarning, stacklevel=2)
+        warnings.warn(message, PluginWarning, stacklevel=_callers_level())
 
     def register(
-        self, spec: ScorerSpec, *, distribution: str | None = None, version: str | None = None
+        self, spec: Spec, *, distribution: str | None = None, version: str | None = None
     ) -> None:
-        """Add one scorer.
+        """Add one component.
 
         Without a `distribution` it belongs to this process, as in a notebook: registering its
         name again replaces it, so that a cell can be run twice, but it never takes a name or an
@@ -141,48 +176,62 @@ class Registry:
         Warns
         -----
         PluginWarning
-            When the name of a `distribution`'s scorer is that of a bundled one.
+            When the name of a `distribution`'s component is that of a bundled one.
         """
+        plugin = None
         if distribution is not None:
-            if canonical(distribution) in map(canonical, self._block):
+            plugin = Plugin(distribution, distribution, version or UNKNOWN, "")
+            if not self._choice.wants(plugin):
                 raise PluginError(f"distribution {distribution!r} is blocked in this registry")
-            version = version or UNKNOWN
-        self._commit([check_spec(spec)], distribution, version)
-        for conflict in self.conflicts:
-            if conflict.kept_by is not None and conflict.name in (spec.name, *spec.aliases):
+        offer = offered(check_spec(spec), plugin)
+        with self._lock:
+            claims = with_offers(self._claims, [offer])
+            self._registered = [each for each in self._registered if not offer.replaces(each)]
+            self._registered.append(offer)
+            self._commit(claims)
+        for conflict in claims[offer.kind].conflicts():
+            if conflict.kept_by is not None and conflict.name in offer.names:
                 self._notify(str(conflict))
 
-    def _commit(
-        self, specs: Iterable[ScorerSpec], distribution: str | None, version: str | None
-    ) -> None:
-        """Add the specs of one source, all or none."""
-        offers = [Offer(spec, distribution, version) for spec in specs]
-        with self._lock:
-            self._claims = self._claims.with_offers(offers)
-            self._ready = {}
+    def _commit(self, claims: Mapping[Kind[Any], Claims]) -> None:
+        missing = [
+            *(f"  not loaded: {failure}" for failure in self._failures),
+            *(f"  blocked: {plugin}" for plugin in self._blocked),
+        ]
+        self.names = {kind: Names(kind, claims[kind], missing) for kind in KINDS}
+
+    @property
+    def _claims(self) -> dict[Kind[Any], Claims]:
+        return {kind: names.claims for kind, names in self.names.items()}
 
     @property
     def failures(self) -> tuple[PluginFailure, ...]:
         """The plugins that were left out, and why."""
-        return tuple(self._failures)
+        return self._failures
 
     @property
     def blocked(self) -> tuple[Plugin, ...]:
         """The plugins that were left out because someone asked for it."""
-        return tuple(self._blocked)
+        return self._blocked
 
     @property
     def conflicts(self) -> tuple[NameConflict, ...]:
         """The names that several distributions claim, in order."""
-        return self._claims.conflicts()
+        return tuple(_conflicts(self._claims))
+
+    def of(self, kind: Kind[T]) -> Names[T]:
+        """The names of one kind of component."""
+        return self.names[kind]
 
     def scorers(self) -> tuple[ScorerInfo, ...]:
         """Every scorer, ordered by name; imports none of them."""
-        return self._claims.infos()
+        infos: tuple[ScorerInfo, ...] = self.of(SCORER).claims.infos()
+        return infos
 
     def info(self, name: str) -> ScorerInfo:
         """What is known of one scorer; raises as `make` for a name that is none."""
-        return self._claims.info(self._find(name))
+        info: ScorerInfo = self.of(SCORER).info(name)
+        return info
 
     def make(self, name: str, **parameters: Any) -> Scorer:
         """Make a scorer by name.
@@ -203,20 +252,15 @@ class Registry:
         PluginError, ScorerContractError
             When the scorer cannot be imported, or is none.
         """
-        return self._make(name, parameters)
-
-    def _make(self, name: str, parameters: Mapping[str, Any]) -> Scorer:
-        offer = self._find(name)
-        lasting = offer.qualified_name if "/" in name else self._claims.name_of(offer)
-        return offer.make(lasting, parameters)
+        return self.of(SCORER).make(name, parameters)
 
     def problems(self, name: str, parameters: Mapping[str, Any]) -> dict[str, str]:
         """What `make` would say of these parameters' names: wrong or missing name -> message."""
-        return self._find(name).problems(parameters)
+        return self.of(SCORER).problems(name, parameters)
 
     def parameters(self, name: str) -> Mapping[str, inspect.Parameter]:
         """List the parameters that the factory of a scorer takes; imports it."""
-        return self._find(name).signature.parameters
+        return self.of(SCORER).parameters(name)
 
     def resolve(self, scorer: str | Mapping[str, Any] | Scorer) -> Scorer:
         """The scorer that a name, a mapping of name and parameters, or a scorer stands for.
@@ -228,35 +272,34 @@ class Registry:
         OptionTypeError
             For anything else; otherwise as `make`.
         """
-        if isinstance(scorer, str):
-            ready = self._ready  # registering replaces it: a scorer made meanwhile is not kept
-            found = ready.get(scorer)
-            return found if found is not None else ready.setdefault(scorer, self.make(scorer))
-        if isinstance(scorer, Scorer):
-            return scorer
-        if not isinstance(scorer, Mapping):
-            hint = "; call the class to make one" if isinstance(scorer, type) else ""
-            raise OptionTypeError(
-                f"scorer must be a name, a mapping with a 'name', or a Scorer, got {scorer!r}{hint}"
-            )
-        parameters = dict(scorer)
-        name = parameters.pop("name", None)
-        if not isinstance(name, str):
-            raise ScorerConfigError(
-                f"a mapping that describes a scorer needs its 'name'; "
-                f"got the keys: {', '.join(map(str, scorer)) or 'none'}"
-            )
-        return self._make(name, parameters)
+        return self.of(SCORER).resolve(scorer)
 
-    def _find(self, name: str) -> Offer:
-        claims = self._claims
-        offer = claims.find(name)
-        if offer is None:
-            lines = [
-                f"no scorer named {name!r}{did_you_mean(name, claims.spellings())}",
-                f"  available: {str(claims) or 'none'}",
-                *(f"  not loaded: {failure}" for failure in self._failures),
-                *(f"  blocked: {plugin}" for plugin in self._blocked),
-            ]
-            raise UnknownScorerError("\n".join(lines))
-        return offer
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the lock and the components that were made."""
+        state = {k: v for k, v in vars(self).items() if k not in ("_lock", "names")}
+        return {**state, "claims": self._claims}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        claims = state.pop("claims")
+        self.__dict__.update(state, _registered=list(state["_registered"]))
+        self._lock = threading.Lock()
+        self._commit(claims)
+
+    def __repr__(self) -> str:
+        counts = {str(kind): len(names.claims.infos()) for kind, names in self.names.items()}
+        counts |= {"failure": len(self._failures), "blocked plugin": len(self._blocked)}
+        shown = [f"{n} {what}{'s' * (n > 1)}" for what, n in counts.items() if n]
+        return f"<Registry: {', '.join(shown) or 'empty'}>"
+
+
+def _conflicts(claims: Mapping[Kind[Any], Claims]) -> list[NameConflict]:
+    return [conflict for own in claims.values() for conflict in own.conflicts()]
+
+
+def _callers_level() -> int:
+    """The `stacklevel` of a warning at the line of whoever called this package."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        frame, level = frame.f_back, level + 1
+    return level - 1

@@ -17,7 +17,7 @@ import numpy as np
 from attention_core.errors import NotDifferentiableError, ScorerConfigError, ScorerContractError
 from attention_core.scoring.parameters import Origin, Parameterized, about
 from attention_core.scoring.traits import Traits, find_traits
-from attention_core.scoring.values import is_plain, same_value, shown, to_plain
+from attention_core.scoring.values import brief, is_plain, same_value, to_plain
 from attention_core.typing import Array
 
 __all__ = ["ParameterGrads", "Scorer"]
@@ -216,7 +216,7 @@ class Scorer(Parameterized, ABC):
         if not self._keeps_its_arguments():
             return f"{kind.__name__}(...)"
         given = [
-            f"{name}={shown(value)}"
+            f"{name}={brief(value)}"
             for name, value in self._arguments().items()
             if not same_value(value, _signature(kind)[name].default)
         ]

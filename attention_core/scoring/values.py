@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["is_plain", "same_value", "shown", "to_plain"]
+__all__ = ["brief", "is_plain", "same_value", "to_plain"]
 
 
 def same_value(left: object, right: object) -> bool:
@@ -35,10 +35,10 @@ def same_value(left: object, right: object) -> bool:
     return bool(left == right or (left != left and right != right))  # NaN
 
 
-def shown(value: object) -> str:
+def brief(value: object) -> str:
     """The repr of an argument; of an array, its dtype and shape.
 
-    >>> shown(np.ones((8, 16))), shown(0.5)
+    >>> brief(np.ones((8, 16))), brief(0.5)
     ('float64[8, 16]', '0.5')
     """
     if isinstance(value, np.ndarray):

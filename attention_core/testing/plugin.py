@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import ModuleType
 
-from attention_core import Registry, ScorerSpec, scorers
-from attention_core.registry.entries import BUNDLED
-from attention_core.registry.loading import Plugin, installed_plugins, load_specs
+from attention_core import Registry, scorers
+from attention_core.hookspecs import Spec
+from attention_core.registry.discovery import BUNDLED, Plugin, discover
+from attention_core.registry.loading import load_specs
 from attention_core.testing.kit import passed, scorer_checks
 from attention_core.testing.report import Check, Report, Violation, run_checks
 
@@ -21,7 +22,8 @@ __all__ = ["check_plugin", "plugin_checks"]
 PROBE = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
-from attention_core.registry.loading import Plugin, load_specs
+from attention_core.registry.discovery import Plugin
+from attention_core.registry.loading import load_specs
 before = list(sys.modules)
 load_specs(Plugin("probe", "", "", sys.argv[2]))
 print()
@@ -80,7 +82,7 @@ def plugin_checks(module: str | ModuleType, *, seed: int = 0) -> Iterator[Check]
 
 def _plugin(module: str) -> Plugin:
     """The installed plugin whose hooks a module holds, or one that is not installed."""
-    for plugin in installed_plugins():
+    for plugin in discover().plugins:
         if plugin.value == module:
             return plugin
     return Plugin(module, "", "", module)
@@ -116,9 +118,7 @@ def _top(module: str) -> str:
     return module.partition(".")[0]
 
 
-def _spec_checks(
-    spec: ScorerSpec, plugin: Plugin, registry: Registry, seed: int
-) -> Iterator[Check]:
+def _spec_checks(spec: Spec, plugin: Plugin, registry: Registry, seed: int) -> Iterator[Check]:
     def make() -> None:
         registry.make(spec.name, **spec.example)
 
@@ -149,13 +149,13 @@ def _spec_checks(
     yield from of_scorer
 
 
-def _has_free_names(spec: ScorerSpec, plugin: Plugin) -> None:
-    if plugin.distribution == BUNDLED:
+def _has_free_names(spec: Spec, plugin: Plugin) -> None:
+    if plugin.distribution == BUNDLED.distribution:
         return
     reserved = {
         name
         for info in scorers()
-        if info.distribution == BUNDLED
+        if info.distribution == BUNDLED.distribution
         for name in (info.name, *info.aliases)
     }
     taken = sorted(reserved & {spec.name, *spec.aliases})

@@ -14,8 +14,9 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import attention_core as ac
-from attention_core.registry.entries import Offer
-from attention_core.registry.loading import installed_plugins, load_specs
+from attention_core.registry.discovery import discover
+from attention_core.registry.installed import offered
+from attention_core.registry.loading import load_specs
 from attention_core.testing.kit import RULES
 
 if TYPE_CHECKING:
@@ -34,9 +35,9 @@ def expand(text: str) -> str:
 def scorers() -> str:
     """Every scorer that is installed."""
     rows = []
-    for plugin in installed_plugins():
+    for plugin in discover().plugins:
         for spec in load_specs(plugin):
-            offer = Offer(spec, plugin.distribution, plugin.version)
+            offer = offered(spec, plugin)
             rows.append(
                 [
                     code(spec.name)

@@ -1,20 +1,23 @@
 """Finding plugins and asking them: every way a plugin can fail stays its own."""
 
+import math
 import sys
 
 import fakes
+import numpy as np
 import pytest
 from fakes import HOOKS, SCORER, hooks
 
 from attention_core import PluginError, Scorer, ScorerSpec
-from attention_core.registry.loading import check_spec, installed_plugins, load_specs
+from attention_core.registry.discovery import discover
+from attention_core.registry.loading import check_spec, load_specs
 
 install = fakes.install
 RBF = "name='rbf', factory='acme_attention.rbf:FakeScorer'"
 
 
 def found(distribution):
-    return [plugin for plugin in installed_plugins() if plugin.distribution == distribution]
+    return [plugin for plugin in discover().plugins if plugin.distribution == distribution]
 
 
 class Plain(Scorer):
@@ -50,60 +53,6 @@ def test_asking_imports_hooks_only(install):
     assert spec == ScorerSpec(name="rbf", factory="acme_attention.rbf:FakeScorer")
     assert "acme_attention.hooks" in sys.modules
     assert "acme_attention.rbf" not in sys.modules
-
-
-def test_order_is_that_of_names_not_of_the_path(install):
-    for distribution in ("zeta", "alpha", "Beta"):
-        install(distribution, hooks=hooks(RBF))
-    install("acme", entry_points="[attention_core]\nb = acme.hooks\na = acme.hooks\n")
-    order = [(p.distribution, p.name) for p in installed_plugins()]
-    fakes = [pair for pair in order if pair[0] in {"acme", "alpha", "Beta", "zeta"}]
-    assert fakes == [
-        ("acme", "a"),
-        ("acme", "b"),
-        ("alpha", "acme"),
-        ("Beta", "acme"),
-        ("zeta", "acme"),
-    ]
-
-
-def test_a_distribution_found_twice_counts_once(install):
-    install(version="0.2", hooks=hooks(RBF))
-    install(version="0.3", hooks=hooks(RBF))  # later, so earlier on the path
-    assert [plugin.version for plugin in found("acme-attention")] == ["0.3"]
-
-
-@pytest.mark.parametrize("text", ["[console_scripts]\nno equals sign\n", ""])
-def test_a_stranger_with_damaged_entry_points_does_no_harm(install, text):
-    install("stranger", entry_points=text)
-    install(hooks=hooks(RBF))
-    assert found("acme-attention")
-    assert not found("stranger")
-
-
-def test_a_stranger_with_undecodable_entry_points_does_no_harm(install, tmp_path):
-    install("stranger")
-    (file,) = tmp_path.glob("stranger-*/*.dist-info/entry_points.txt")
-    file.write_bytes(b"\xff\xfe[attention_core]")
-    install(hooks=hooks(RBF))
-    assert found("acme-attention")
-    assert not found("stranger")
-
-
-def test_a_damaged_line_of_ours_costs_that_line(install):
-    install(entry_points="[attention_core]\noops\nacme = acme_attention.hooks\n", hooks=hooks(RBF))
-    good, bad = found("acme-attention")
-    assert load_specs(good)
-    assert str(bad) == "oops (acme-attention 0.3)"
-    with pytest.raises(ValueError, match="Empty module name"):
-        load_specs(bad)
-
-
-def test_a_distribution_without_metadata_is_unknown_but_works(install):
-    install(metadata="", hooks=hooks(RBF))
-    (plugin,) = found("unknown")
-    assert str(plugin) == "acme (unknown unknown)"
-    assert load_specs(plugin)
 
 
 @pytest.mark.parametrize(
@@ -233,6 +182,13 @@ class Unfinished(Scorer):
             {"example": ["gamma"]},
             r"scorer 'rbf': example must be a mapping of parameters, got \['gamma'\]",
         ),
+        (
+            {"example": {"gamma": np.ones(2)}},
+            r"scorer 'rbf': example must hold values of JSON, got {'gamma': array\(\[1., 1.\]\)}",
+        ),
+        ({"example": {"gamma": math.inf}}, "example must hold values of JSON, got {'gamma': inf}"),
+        ({"example": {"n": 10**5000}}, "example must hold values of JSON, got <dict>"),
+        ({"name": "r" * 101}, "scorer name 'rrr.* is longer than 100 letters"),
         ({"example": {1: 2}}, "scorer 'rbf': example must be a mapping of parameters, got {1: 2}"),
         ({"aliases": ("Gauss",)}, "scorer name 'Gauss' must be"),
         ({"aliases": (1,)}, "scorer name 1 must be"),
@@ -260,5 +216,24 @@ def test_a_spec_that_cannot_be_used(changes, message):
 
 @pytest.mark.parametrize("factory", [Plain, lambda gamma, *, scale=1.0: Plain(), "a.b:C.d"])
 def test_a_spec_that_can_be_used(factory):
-    spec = ScorerSpec(name="rbf2_x", factory=factory, aliases=("gauss",))
-    assert check_spec(spec) is spec
+    spec = ScorerSpec(name="rbf2_x", factory=factory, aliases=("gauss",), example={"a": [1, None]})
+    assert check_spec(spec) == spec
+
+
+def test_a_checked_spec_holds_plain_values_on_one_line():
+    class Example(dict):
+        """Looks like its parent, and may do anything later."""
+
+    spec = ScorerSpec(
+        name="rbf",
+        factory=Plain,
+        summary="one\n two\x1b[2J" + "a" * 60_000,
+        aliases=["gauss"],
+        example=Example(gamma=(1.0, True)),
+    )
+    checked = check_spec(spec)
+    assert type(checked.example) is dict
+    assert checked.example == {"gamma": [1.0, True]}
+    assert checked.aliases == ("gauss",)
+    assert checked.summary.startswith("one two\\x1b[2Ja")
+    assert len(checked.summary) < 600

@@ -25,7 +25,7 @@ from attention_core import (
     ScorerSpec,
     UnknownScorerError,
 )
-from attention_core.registry import default
+from attention_core.registry import default, kinds
 
 install = fakes.install
 BUNDLED = ["additive", "dot", "gaussian", "general", "scaled_dot"]
@@ -527,7 +527,9 @@ def test_what_was_missing_can_be_installed_while_running(install, tmp_path):
 
 def test_a_name_alone_is_made_once(registry, monkeypatch):
     scorer = registry.resolve("gauss")
-    monkeypatch.delattr(registry, "_claims")  # from here on it is one look into a dict
+    monkeypatch.delattr(
+        registry.of(kinds.SCORER), "claims"
+    )  # from here on it is one look into a dict
     assert registry.resolve("gauss") is scorer
 
 

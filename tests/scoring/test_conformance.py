@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import attention_core as ac
-from attention_core.registry.loading import installed_plugins
+from attention_core.registry.discovery import discover
 from attention_core.testing import parametrize_scorers, plugin_checks
 
-INSTALLED = [check for plugin in installed_plugins() for check in plugin_checks(plugin.value)]
+INSTALLED = [check for plugin in discover().plugins for check in plugin_checks(plugin.value)]
 rng = np.random.default_rng(0)
 FORMS = [
     ac.make_scorer("additive", query_dim=3, key_dim=6, hidden_dim=1, rng=0),

@@ -7,7 +7,6 @@ import sys
 import warnings
 from collections.abc import Iterable
 from contextlib import redirect_stdout
-from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -15,11 +14,23 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from attention_core import AttentionCoreError, PluginWarning, Registry, ScorerInfo
+from attention_core import PluginError, PluginWarning, Registry, ScorerInfo
 from attention_core.errors import printable, shown
 from attention_core.registry.default import default_registry
 
-__all__ = ["scorers"]
+__all__ = ["plain", "scorers"]
+
+FIELDS = (
+    "name",
+    "aliases",
+    "summary",
+    "formula",
+    "reference",
+    "distribution",
+    "version",
+    "qualified_name",
+    "example",
+)
 
 
 def scorers(
@@ -32,7 +43,7 @@ def scorers(
         registry = default_registry()
         listed = _as_json(registry) if as_json else {}
     if as_json:
-        typer.echo(json.dumps(listed, indent=2, default=shown))
+        typer.echo(json.dumps(listed, indent=2))
         return
     console = Console(highlight=False)
     console.print(_table(registry.scorers()))
@@ -73,7 +84,10 @@ def _print_list(console: Console, title: str, items: Iterable[object]) -> None:
 def _as_json(registry: Registry) -> dict[str, Any]:
     return {
         "scorers": [
-            {**asdict(info), "parameters": _parameters(registry, info)}
+            {
+                **{field: getattr(info, field) for field in FIELDS},
+                "parameters": _parameters(info),
+            }
             for info in registry.scorers()
         ],
         "conflicts": [
@@ -93,15 +107,24 @@ def _as_json(registry: Registry) -> dict[str, Any]:
     }
 
 
-def _parameters(registry: Registry, info: ScorerInfo) -> list[dict[str, Any]] | None:
+def _parameters(info: ScorerInfo) -> list[dict[str, Any]] | None:
     """List what a scorer's factory takes; None for a factory that cannot be imported."""
     try:
-        known = registry.parameters(info.qualified_name)
-    except AttentionCoreError:
+        known = info.parameters
+    except PluginError:
         return None
     return [
         {"name": name, "required": True}
         if parameter.default is parameter.empty
-        else {"name": name, "required": False, "default": parameter.default}
+        else {"name": name, "required": False, "default": plain(parameter.default)}
         for name, parameter in known.items()
     ]
+
+
+def plain(value: object) -> object:
+    """A value as JSON has it; what JSON does not have is shown as text."""
+    try:
+        found: object = json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError, RecursionError):
+        return shown(value)
+    return found

@@ -9,7 +9,7 @@ from dataclasses import is_dataclass
 import numpy as np
 
 from attention_core import Scorer, UnknownScorerError
-from attention_core.registry.entries import checked_signature
+from attention_core.registry.signatures import checked_signature
 from attention_core.testing.report import Violation
 from attention_core.testing.subject import Subject, require_equal, rule, scores_of
 from attention_core.typing import Array

@@ -1,0 +1,5 @@
+"""The version, in the source so that it is known where no metadata is installed."""
+
+__all__ = ["__version__"]
+
+__version__ = "0.1.0"

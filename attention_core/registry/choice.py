@@ -1,0 +1,65 @@
+"""Which plugins are wanted: block and allow lists, and names in them that are misspelt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from attention_core.errors import OptionTypeError, did_you_mean, shown
+from attention_core.registry.discovery import BUNDLED, Plugin, canonical
+
+__all__ = ["Choice", "Chosen"]
+
+Chosen = str | Iterable[str]
+"""Names of distributions or entry points, or one string of names separated by commas."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which plugins are wanted: all but the blocked ones, or only the allowed ones.
+
+    Examples
+    --------
+    >>> choice = Choice.of(block="acme-gpu, other", allow=None)
+    >>> choice.wants(Plugin("acme_gpu", "acme-gpu", "2.1", "acme_gpu.hooks"))
+    False
+    """
+
+    block: tuple[str, ...]
+    allow: tuple[str, ...] | None
+
+    @classmethod
+    def of(cls, block: Chosen, allow: Chosen | None) -> Choice:
+        """The choice that two arguments make.
+
+        Raises
+        ------
+        OptionTypeError
+            For anything but names.
+        """
+        return cls(_names("block", block), None if allow is None else _names("allow", allow))
+
+    def wants(self, plugin: Plugin) -> bool:
+        """Whether a plugin is to be loaded. The bundled one can be blocked, and is allowed."""
+        if plugin.is_named_in(self.block):
+            return False
+        return self.allow is None or plugin is BUNDLED or plugin.is_named_in(self.allow)
+
+    def misspelt(self, plugins: Iterable[Plugin]) -> Iterator[str]:
+        """What to say of each name that is not a plugin's, but close to one."""
+        known = {name: None for plugin in plugins for name in (plugin.name, plugin.distribution)}
+        spellings = set(map(canonical, known))
+        for what, names in (("block", self.block), ("allow", self.allow or ())):
+            for name in names:
+                hint = did_you_mean(name, known)
+                if hint and canonical(name) not in spellings:
+                    yield f"{what}: no plugin is called {shown(name)}{hint}"
+
+
+def _names(what: str, names: Chosen) -> tuple[str, ...]:
+    found: list[Any] = names.split(",") if isinstance(names, str) else list(names)
+    for name in found:
+        if not isinstance(name, str):
+            raise OptionTypeError(f"{what} must be names of plugins, got {shown(name)}")
+    return tuple(name.strip() for name in found if name.strip())

@@ -1,0 +1,208 @@
+"""Installed plugins, found in the metadata of distributions; imports none of them.
+
+Each distribution is read on its own: one whose metadata cannot be read costs nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import Distribution, DistributionFinder
+from typing import Any
+
+from attention_core._version import __version__
+from attention_core.errors import INTERRUPTS, one_line, said
+from attention_core.hookspecs import GROUP
+
+__all__ = [
+    "BUNDLED",
+    "UNKNOWN",
+    "Discovery",
+    "Plugin",
+    "PluginFailure",
+    "canonical",
+    "discover",
+]
+
+UNKNOWN = "unknown"
+"""Stands for the version of a distribution that does not tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """An entry point of the group `attention_core`, and the distribution that ships it."""
+
+    name: str
+    distribution: str
+    version: str
+    value: str
+    """The module of its hooks, as an entry point names it."""
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.distribution} {self.version})"
+
+    def is_named_in(self, names: Iterable[str]) -> bool:
+        """Whether one of the names is this plugin's or its distribution's."""
+        mine = {canonical(self.name), canonical(self.distribution)}
+        return any(canonical(name) in mine for name in names)
+
+
+@dataclass(frozen=True, slots=True)
+class PluginFailure:
+    """A plugin that was left out, and why."""
+
+    plugin: str
+    distribution: str
+    version: str
+    reason: str
+    """The exception in one line."""
+
+    def __str__(self) -> str:
+        return f"{self.plugin} ({self.distribution} {self.version}) - {self.reason}"
+
+
+BUNDLED = Plugin("standard", "attention-core", __version__, "attention_core_standard.hooks")
+"""What this package ships. It is known without metadata, which may be another package's."""
+
+
+@dataclass(slots=True)
+class Discovery:
+    """What was found: plugins in a fixed order, those that cannot be read, and what is odd."""
+
+    plugins: list[Plugin] = field(default_factory=list)
+    unreadable: dict[Plugin, BaseException] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A distribution that offers plugins, or shares the name of attention-core."""
+
+    name: str
+    version: str
+    place: str
+    entries: tuple[tuple[str, str], ...]
+
+    @property
+    def plugins(self) -> list[Plugin]:
+        return [Plugin(one_line(n), self.name, self.version, value) for n, value in self.entries]
+
+    def differs_from(self, other: _Source) -> bool:
+        return (self.version, self.entries) != (other.version, other.entries)
+
+
+OURS = _Source(
+    BUNDLED.distribution,
+    BUNDLED.version,
+    os.path.dirname(os.path.dirname(os.path.realpath(__file__))),  # noqa: PTH120
+    ((BUNDLED.name, BUNDLED.value),),
+)
+
+
+def discover() -> Discovery:
+    """Find every plugin that an installed distribution declares, the bundled one first.
+
+    Of several distributions with one name, the one that Python finds first counts. The bundled
+    scorers are those of the package that is imported, whatever else has its name.
+    """
+    found = Discovery([BUNDLED])
+    sources: dict[str, list[_Source]] = {}
+    for distribution in _distributions(found):
+        source = _read(distribution, found)
+        if source is not None:
+            sources.setdefault(canonical(source.name), []).append(source)
+    for name, (first, *others) in sorted(sources.items()):
+        if name != BUNDLED.distribution:
+            found.plugins += first.plugins
+        elif others or first.entries != OURS.entries:
+            first, others = OURS, [first, *others]
+        rivals = [each for each in others if each.differs_from(first)]
+        if rivals:
+            found.notices.append(
+                f"several distributions are named {name!r}: "
+                + ", ".join(
+                    f"{each.version} in {one_line(each.place)}" for each in (first, *rivals)
+                )
+                + "; the first of them is used"
+            )
+    return found
+
+
+def _distributions(found: Discovery) -> Iterator[Distribution]:
+    """Every distribution once, in the order in which Python finds them."""
+    places: list[Any] = [*sys.path]  # the import system skips what is not a string, too
+    context = DistributionFinder.Context(path=[place for place in places if _is_place(place)])
+    seen = set()
+    for finder in [*sys.meta_path]:
+        try:
+            find: Any = getattr(finder, "find_distributions", None)
+            for distribution in find(context) if find else ():
+                place = _place(distribution)
+                if place not in seen:
+                    yield distribution
+                seen.add(place)
+        except INTERRUPTS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a finder may raise anything
+            kind = finder if isinstance(finder, type) else type(finder)
+            found.notices.append(
+                f"distributions of the import hook {one_line(kind.__name__)} cannot be listed - "
+                f"{said(error)}"
+            )
+
+
+def _is_place(place: object) -> bool:
+    return isinstance(place, str) and "\0" not in place
+
+
+def _read(distribution: Distribution, found: Discovery) -> _Source | None:
+    """Read what matters of a distribution; None if that is nothing."""
+    name, version = _named_by_folder(distribution)
+    try:
+        text = distribution.read_text("entry_points.txt") or ""
+        entries = distribution.entry_points.select(group=GROUP) if GROUP in text else ()
+        declared = tuple(sorted((entry.name, entry.value) for entry in entries))
+    except INTERRUPTS:
+        raise
+    except BaseException as error:  # noqa: BLE001 - metadata of any package, in any state
+        found.unreadable[Plugin(name, name, version, _place(distribution))] = error
+        return None
+    if not declared and canonical(name) != BUNDLED.distribution:
+        return None
+    try:
+        metadata = distribution.metadata
+        name, version = one_line(metadata["Name"]), one_line(metadata["Version"])
+    except INTERRUPTS:
+        raise
+    except BaseException as error:  # noqa: BLE001
+        found.notices.append(
+            f"the metadata of {one_line(_place(distribution))} cannot be read - {said(error)}; "
+            f"the distribution is called {name!r}, as its folder is"
+        )
+    return _Source(name, version, _place(distribution), declared)
+
+
+def _named_by_folder(distribution: Distribution) -> tuple[str, str]:
+    """The name and version of a distribution, from ``acme_attention-0.3.dist-info``."""
+    folder = os.path.basename(_place(distribution))  # noqa: PTH119 - it need not be a path
+    stem = folder.removesuffix(".dist-info").removesuffix(".egg-info")
+    parts = re.fullmatch(r"(.+?)-(\d[^-]*)(-py[\d.]+)?", stem)
+    return (one_line(parts[1]), one_line(parts[2])) if parts else (one_line(stem), UNKNOWN)
+
+
+def _place(distribution: Distribution) -> str:
+    """The folder of a distribution's metadata, one spelling for each."""
+    path = getattr(distribution, "_path", None)
+    return os.path.realpath(str(path)) if path else repr(distribution)
+
+
+def canonical(distribution: str) -> str:
+    """A distribution's name as packaging tools compare it.
+
+    >>> canonical("Acme_Attention")
+    'acme-attention'
+    """
+    return re.sub(r"[-_.]+", "-", distribution).lower()

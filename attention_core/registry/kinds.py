@@ -1,0 +1,52 @@
+"""The kinds of component that have names: one mechanism serves them all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from attention_core.hookspecs import ScorerSpec, Spec
+from attention_core.registry.infos import Info, ScorerInfo
+from attention_core.scoring.scorer import Scorer
+
+__all__ = ["KINDS", "SCORER", "Kind", "kind_of"]
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Kind(Generic[T]):
+    """A kind of component; each has a name space of its own."""
+
+    name: str
+    """What errors call one."""
+    hook: str
+    """The hook by which plugins offer some."""
+    spec: type[Spec]
+    """The class of what they yield."""
+    info: type[Info]
+    """The class of what is known of one before it is made."""
+    base: Any
+    """The class that a component is an instance of."""
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __reduce__(self) -> Any:  # copied and pickled, it stays itself
+        return _named, (self.name,)
+
+
+SCORER = Kind[Scorer]("scorer", "attention_core_scorers", ScorerSpec, ScorerInfo, Scorer)
+
+KINDS: list[Kind[Any]] = [SCORER]
+"""Every kind. One more is a line here, a spec and a hook in `hookspecs`, and its functions."""
+
+
+def _named(name: str) -> Kind[Any]:
+    return next(kind for kind in KINDS if kind.name == name)
+
+
+def kind_of(spec: object) -> Kind[Any]:
+    """The kind of component that an object describes; a scorer, if it describes none."""
+    return next((kind for kind in KINDS if isinstance(spec, kind.spec)), SCORER)

@@ -1,0 +1,113 @@
+"""Looking names of one kind up, and making what they mean."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any, Generic, TypeVar
+
+from attention_core.errors import (
+    OptionTypeError,
+    ScorerConfigError,
+    UnknownScorerError,
+    did_you_mean,
+    listed,
+    shown,
+)
+from attention_core.registry.conflicts import Claims
+from attention_core.registry.entries import Offer
+from attention_core.registry.kinds import Kind
+
+__all__ = ["Names"]
+
+T = TypeVar("T")
+
+
+class Names(Generic[T]):
+    """The names of one kind of component at one time; a change of the registry makes others.
+
+    Parameters
+    ----------
+    kind
+        The kind.
+    claims
+        Who has which name.
+    missing
+        What to say about plugins that were left out, when a name is unknown.
+    """
+
+    def __init__(self, kind: Kind[T], claims: Claims, missing: Iterable[str] = ()) -> None:
+        self.kind = kind
+        self.claims = claims
+        self.missing = tuple(missing)
+        self.ready: dict[str, T] = {}
+        """Components made without parameters, by the name asked for."""
+
+    def info(self, name: str) -> Any:
+        """What is known of one component; raises as `make` for a name that is none."""
+        return self.claims.info(self._find(name))
+
+    def make(self, name: str, parameters: Mapping[str, Any]) -> T:
+        """Make a component.
+
+        Raises
+        ------
+        UnknownScorerError, AmbiguousScorerError
+            For a name that no component has, or more than one.
+        ScorerConfigError
+            For parameters that it does not accept.
+        PluginError, ScorerContractError
+            When it cannot be imported, or is not of this kind.
+        """
+        offer = self._find(name)
+        lasting = offer.qualified_name if "/" in name else self.claims.name_of(offer)
+        made: T = offer.make(lasting, parameters)
+        return made
+
+    def problems(self, name: str, parameters: Mapping[str, Any]) -> dict[str, str]:
+        """What `make` would say of these parameters' names: wrong or missing name -> message."""
+        return self._find(name).problems(parameters)
+
+    def parameters(self, name: str) -> Mapping[str, inspect.Parameter]:
+        """List the parameters that the factory of a component takes; imports it."""
+        return self._find(name).signature.parameters
+
+    def resolve(self, component: str | Mapping[str, Any] | T) -> T:
+        """The component that a name, a mapping of name and parameters, or a component stands for.
+
+        Raises
+        ------
+        OptionTypeError
+            For anything else; otherwise as `make`.
+        """
+        kind = self.kind
+        if isinstance(component, str):
+            if component not in self.ready:
+                self.ready.setdefault(component, self.make(component, {}))  # one for all threads
+            return self.ready[component]
+        if isinstance(component, kind.base):
+            made: T = component
+            return made
+        if not isinstance(component, Mapping):
+            hint = "; call the class to make one" if isinstance(component, type) else ""
+            raise OptionTypeError(
+                f"{kind} must be a name, a mapping with a 'name', or a {kind.base.__name__}, "
+                f"got {shown(component)}{hint}"
+            )
+        parameters = dict(component)
+        name = parameters.pop("name", None)
+        if not isinstance(name, str):
+            raise ScorerConfigError(
+                f"a mapping that describes a {kind} needs its 'name'; "
+                f"got the keys: {listed(component) or 'none'}"
+            )
+        return self.make(name, parameters)
+
+    def _find(self, name: str) -> Offer:
+        offer = self.claims.find(name)
+        if offer is None:
+            hint = did_you_mean(name[:200], self.claims.spellings())
+            available = f"  available: {str(self.claims) or 'none'}"
+            first = f"no {self.kind} named {shown(name)}{hint}"
+            raise UnknownScorerError("\n".join([first, available, *self.missing]))
+        return offer
