@@ -6,13 +6,11 @@ is a problem, and all problems are told at once, each with its place.
 
 from __future__ import annotations
 
-import json
 import os
-import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from attention_core.errors import (
     AttentionCoreError,
@@ -23,22 +21,24 @@ from attention_core.errors import (
     ScorerLookupError,
     did_you_mean,
     listed,
-    printable,
+    said,
     shown,
 )
+from attention_core.files.documents import check_integers, read_document
 from attention_core.files.saved_parameters import describe, read_named
 from attention_core.options import OPTIONS, check_option
 from attention_core.registry.default import default_registry
+from attention_core.registry.kinds import SCORER
 from attention_core.registry.registry import Registry
 from attention_core.scoring.scorer import Scorer
 
-__all__ = ["config_files", "read_config"]
+__all__ = ["LAYER", "SECTIONS", "Reader", "config_files", "describes_layer", "read_config"]
 
 SECTIONS = ("scorer", "attention")
+LAYER = "multi_head"
+"""The section that makes it the configuration of a layer."""
 IGNORED = "$schema"
 """The key by which a JSON file tells an editor of its schema."""
-LONGEST_INTEGER = 1 << 10
-"""Bits of an integer; hexadecimal ones of TOML may be too long to be printed in an error."""
 
 
 def read_config(
@@ -72,26 +72,22 @@ def read_config(
     >>> scorer.to_config(), options
     ({'name': 'dot'}, {'softcap': 30.0})
     """
-    if isinstance(source, Mapping):
-        title, folder, content = "the configuration", Path(), source
-    elif isinstance(source, (str, os.PathLike)):
-        path = Path(source)
-        title, folder, content = repr(str(path)), path.parent, _parse(path)
-    else:
-        raise ConfigError(f"a configuration is a path or a mapping, got {shown(source)}")
-    _check_integers(title, content)
-    reader = _Reader(folder, default_registry() if registry is None else registry)
-    for key in content:
-        if key not in (*SECTIONS, IGNORED):
-            reader.report_unknown("", key, SECTIONS)
-    scorer = reader.scorer(content.get("scorer"))
-    options = reader.options(content.get("attention", {}))
-    if reader.problems:
-        count = f"{len(reader.problems)} problem{'s' if reader.problems[1:] else ''}"
-        lines = (problem.replace("\n", "\n    ") for problem in reader.problems)
-        raise ConfigError("\n  ".join([f"{count} in {title}", *lines])) from reader.cause
+    reader = Reader.of(source, registry)
+    if LAYER in reader.content:
+        raise ConfigError(
+            f"{reader.title} describes a layer, in [{LAYER}]; use MultiHeadAttention.from_config"
+        )
+    reader.check_sections(SECTIONS)
+    scorer = reader.scorer(reader.content.get("scorer"))
+    options = reader.options(reader.content.get("attention", {}))
+    reader.finish()
     assert scorer is not None  # a scorer that could not be made left a problem
     return scorer, options
+
+
+def describes_layer(path: Path) -> bool:
+    """Whether a config file describes a layer; raises `ConfigError` if it cannot be parsed."""
+    return LAYER in read_document(path)
 
 
 def config_files(path: Path) -> list[Path]:
@@ -102,31 +98,79 @@ def config_files(path: Path) -> list[Path]:
     ConfigError
         For a file that cannot be parsed.
     """
-    content = _parse(path)
-    sections = [content.get("scorer"), content.get("multi_head")]
+    content = read_document(path)
+    scorers = content.get("scorer")
+    sections = [*(scorers if isinstance(scorers, list) else [scorers]), content.get(LAYER)]
     named = [s["parameters"] for s in sections if isinstance(s, Mapping) and "parameters" in s]
     return [path, *(path.parent / file for file in named if isinstance(file, str))]
 
 
-class _Reader:
-    """Reads the sections of a configuration and gathers their problems."""
+class Reader:
+    """Reads the sections of a configuration and gathers their problems.
 
-    def __init__(self, folder: Path, registry: Registry) -> None:
+    Parameters
+    ----------
+    title
+        What the configuration is called in errors.
+    folder
+        Where the files are that it names.
+    content
+        Its sections.
+    registry
+        Where names are looked up.
+    """
+
+    def __init__(
+        self, title: str, folder: Path, content: Mapping[str, Any], registry: Registry
+    ) -> None:
+        self.title = title
         self.folder = folder
+        self.content = content
         self.registry = registry
+        self.place = "scorer"  # of the table that is read
         self.problems: list[str] = []
         self.cause: Exception | None = None  # of the first problem that was an exception
 
+    @classmethod
+    def of(cls, source: str | Path | Mapping[str, Any], registry: Registry | None) -> Self:
+        """The reader of a file or a mapping; see `read_config`."""
+        if isinstance(source, Mapping):
+            title, folder, content = "the configuration", Path(), source
+        elif isinstance(source, (str, os.PathLike)):
+            path = Path(source)
+            title, folder, content = repr(str(path)), path.parent, read_document(path)
+        else:
+            raise ConfigError(f"a configuration is a path or a mapping, got {shown(source)}")
+        check_integers(title, content)
+        return cls(title, folder, content, default_registry() if registry is None else registry)
+
+    def check_sections(self, sections: Iterable[str]) -> None:
+        """Report sections of other names."""
+        for key in self.content:
+            if key not in (*sections, IGNORED):
+                self.report_unknown("", key, sections)
+
+    def finish(self) -> None:
+        """Raise the error that has all problems, if there are any."""
+        if self.problems:
+            count = f"{len(self.problems)} problem{'s' if self.problems[1:] else ''}"
+            lines = (problem.replace("\n", "\n    ") for problem in self.problems)
+            text = "\n  ".join([f"{count} in {self.title}", *lines])
+            raise ConfigError(text) from self.cause
+
     def report(self, place: str, problem: str | Exception) -> None:
+        """Note a problem at a place."""
         if isinstance(problem, Exception):
             self.cause = self.cause or problem
         self.problems.append(f"{place}: {problem}")
 
     def report_unknown(self, place: str, key: Any, known: Iterable[str]) -> None:
+        """Note a key that means nothing, with what may be meant."""
         hint = did_you_mean(str(key), known) or f"; known keys: {', '.join(known)}"
         self.report(f"{place}{listed([key])}", f"unknown key{hint}")
 
     def options(self, section: Any) -> dict[str, Any]:
+        """The options of attention in a section."""
         if not isinstance(section, Mapping):
             self.report("attention", f"must be a table of options, got {shown(section)}")
             return {}
@@ -141,64 +185,80 @@ class _Reader:
                 self.report(f"attention.{name}", error)
         return options
 
-    def scorer(self, section: Any) -> Scorer | None:
+    def scorer(self, section: Any, place: str = "scorer") -> Scorer | None:
+        """The scorer of a name or a table; None if a problem was reported."""
+        self.place = place
         if isinstance(section, str):
             section = {"name": section}
         if not isinstance(section, Mapping):
             got = "missing" if section is None else f"got {shown(section)}"
-            self.report("scorer", f"{got}; give a table with the name of a scorer")
+            self.report(place, f"{got}; give a table with the name of a scorer")
             return None
         before = len(self.problems)
-        name = self.scorer_name(section)
+        name = self._scorer_name(section)
         parameters = {key: section[key] for key in section if key not in ("name", "parameters")}
-        self.check_seed(parameters)
-        from_file = self.parameters_from_file(name, section, parameters)
+        self._check_seed(parameters)
+        from_file = self._parameters_from_file(name, section, parameters)
         if name is not None:
-            self.check_parameters(name, parameters, from_file)
-        if name is None or from_file is None or self.problems[before:]:
-            return None
-        try:
-            return self.registry.make(name, **parameters, **from_file)
-        except AttentionCoreError as error:
-            self.report("scorer", error)
-        except Exception as error:  # noqa: BLE001 - a factory may raise anything
-            said = printable(str(error), 300)
-            self.report("scorer", f"{name!r} failed with {type(error).__name__}: {said}")
-            self.cause = self.cause or error
+            self._check_parameters(name, parameters, from_file)
+        if name is not None and from_file is not None and not self.problems[before:]:
+            try:
+                return self.registry.make(name, **parameters, **from_file)
+            except Exception as error:  # noqa: BLE001 - a factory may raise anything
+                self._report_failure(place, name, error)
+        if name is not None:
+            self._try_each(name, parameters)
         return None
 
-    def scorer_name(self, section: Mapping[str, Any]) -> str | None:
+    def _report_failure(self, place: str, name: str, error: Exception) -> None:
+        if isinstance(error, AttentionCoreError):
+            self.report(place, error)
+        else:
+            self.report(place, f"{name!r} failed with {said(error, 300)}")
+            self.cause = self.cause or error
+
+    def _try_each(self, name: str, parameters: Mapping[str, Any]) -> None:
+        """Report each value that the scorer rejects: its factory stops at the first."""
+        told = "\n".join(self.problems)
+        values = {key: value for key, value in parameters.items() if key != "rng"}
+        try:
+            rejected = self.registry.of(SCORER).rejected(name, values)
+        except AttentionCoreError:  # its factory cannot be imported, which was told
+            return
+        for key, error in rejected.items():
+            if str(error) not in told:
+                self._report_failure(f"{self.place}.{key}", name, error)
+
+    def _scorer_name(self, section: Mapping[str, Any]) -> str | None:
         name = section.get("name")
         if not isinstance(name, str):
             got = f"got {shown(name)}" if "name" in section else "missing"
             known = ", ".join(info.name for info in self.registry.scorers())
-            self.report("scorer.name", f"{got}; give one of: {known}")
+            self.report(f"{self.place}.name", f"{got}; give one of: {known}")
             return None
         try:
             self.registry.info(name)
         except ScorerLookupError as error:
-            self.report("scorer.name", error)
+            self.report(f"{self.place}.name", error)
             return None
         return name
 
-    def check_seed(self, parameters: Mapping[str, Any]) -> None:
+    def _check_seed(self, parameters: Mapping[str, Any]) -> None:
         seed = parameters.get("rng", 0)
         if isinstance(seed, bool) or not isinstance(seed, Integral) or int(seed) < 0:
-            shown(seed)
             self.report(
-                "scorer.rng", f"must be a seed, an integer of at least 0, got {shown(seed)}"
+                f"{self.place}.rng", f"must be a seed, an integer of at least 0, got {shown(seed)}"
             )
 
-    def parameters_from_file(
+    def _parameters_from_file(
         self, name: str | None, section: Mapping[str, Any], inline: Mapping[str, Any]
     ) -> dict[str, Any] | None:
         """What the file named in ``parameters`` gives the scorer; None if it cannot be used."""
         if "parameters" not in section:
             return {}
         file = section["parameters"]
-        place = "scorer.parameters"
+        place = f"{self.place}.parameters"
         if not isinstance(file, (str, os.PathLike)):
-            shown(file)
             self.report(
                 place, f"must be the path of an .npz or .safetensors file, got {shown(file)}"
             )
@@ -213,7 +273,7 @@ class _Reader:
                 )
             saved = described.scorer or {}
             saved_name = saved.pop("name", name)
-            if name is not None and not self.mean_the_same(name, saved_name):
+            if name is not None and not self._mean_the_same(name, saved_name):
                 self.report(
                     place, f"{subject} holds parameters of {shown(saved_name)}, not {name!r}"
                 )
@@ -221,16 +281,16 @@ class _Reader:
             twice = [key for key in inline if key in saved or key in described.shapes]
             for key in twice:
                 self.report(
-                    f"scorer.{listed([key])}", f"given here and in {subject}; leave one out"
+                    f"{self.place}.{listed([key])}", f"given here and in {subject}; leave one out"
                 )
-            if twice or (name is not None and not self.knows(name, [*saved, *described.shapes])):
+            if twice or (name is not None and not self._knows(name, [*saved, *described.shapes])):
                 return {**saved, **described.shapes}  # none of which is used
             return {**saved, **read_named(path)}
         except (ParameterFileError, MissingExtraError) as error:
             self.report(place, error)
             return None
 
-    def knows(self, name: str, parameters: Iterable[str]) -> bool:
+    def _knows(self, name: str, parameters: Iterable[str]) -> bool:
         """Whether a scorer has parameters of these names; a reason not to read their arrays."""
         try:
             return not self.registry.problems(name, dict.fromkeys(parameters)).keys() & {
@@ -239,87 +299,22 @@ class _Reader:
         except AttentionCoreError:
             return False
 
-    def mean_the_same(self, name: str, other: str) -> bool:
+    def _mean_the_same(self, name: str, other: str) -> bool:
         try:
             return self.registry.info(name) == self.registry.info(other)
         except ScorerLookupError:
             return False
 
-    def check_parameters(
+    def _check_parameters(
         self, name: str, inline: Mapping[str, Any], from_file: Mapping[str, Any] | None
     ) -> None:
         try:
             problems = self.registry.problems(name, {**inline, **(from_file or {})})
         except AttentionCoreError as error:
-            self.report("scorer.name", error)
+            self.report(f"{self.place}.name", error)
             return
         for key, problem in problems.items():
             if key in inline:
-                self.report(f"scorer.{listed([key])}", problem)
+                self.report(f"{self.place}.{listed([key])}", problem)
             elif from_file is not None:  # else what is missing may be in the unreadable file
-                self.report("scorer.parameters" if key in from_file else "scorer", problem)
-
-
-def _parse(path: Path) -> Mapping[str, Any]:
-    """The content of a TOML or JSON file."""
-    parsers: dict[str, Callable[[str], Any]] = {".toml": tomllib.loads, ".json": _parse_json}
-    suffix, subject = path.suffix.lower(), shown(str(path), 300)
-    if suffix not in parsers:
-        raise ConfigError(
-            f"config file {subject} has the extension {shown(path.suffix)}; use .toml or .json"
-        )
-    try:
-        data = path.read_bytes()
-    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(f"cannot read config file {subject}: {reason}") from error
-    try:
-        text = data.decode("utf-8-sig")  # some editors begin a file with a byte-order mark
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError(
-            f"config file {subject} is not UTF-8: byte 0x{data[error.start]:02x} in line {line}"
-        ) from error
-    try:
-        content = parsers[suffix](text)
-    except (ValueError, RecursionError) as error:
-        said = printable(str(error), 300)
-        raise ConfigError(
-            f"config file {subject} is not valid {suffix[1:].upper()}: {said}"
-        ) from error
-    if not isinstance(content, Mapping):
-        raise ConfigError(
-            f"config file {subject} must hold an object with the keys {', '.join(SECTIONS)}, "
-            f"got {shown(content)}"
-        )
-    return content
-
-
-def _parse_json(text: str) -> Any:
-    """Parse JSON, more strictly: keys once, and no NaN or Infinity, which JSON does not have."""
-    return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in content:
-            raise ValueError(f"key {shown(key)} is given twice")
-        content[key] = value
-    return content
-
-
-def _refuse_constant(constant: str) -> Any:
-    raise ValueError(f"{constant} is not a JSON number; an open side of a window is null")
-
-
-def _check_integers(title: str, content: Any, depth: int = 0) -> None:
-    """Refuse integers that are too long to be printed, wherever they are."""
-    if isinstance(content, int) and content.bit_length() > LONGEST_INTEGER:
-        raise ConfigError(
-            f"{title} holds an integer of {content.bit_length()} bits; "
-            f"at most {LONGEST_INTEGER} are allowed"
-        )
-    if depth < 100 and isinstance(content, (Mapping, list, tuple)):
-        for value in content.values() if isinstance(content, Mapping) else content:
-            _check_integers(title, value, depth + 1)
+                self.report(f"{self.place}.parameters" if key in from_file else self.place, problem)

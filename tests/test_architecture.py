@@ -42,7 +42,10 @@ REST = {
     "learned": "arrays",
     "fitting": "options",
     "leave_one_out": "attention engine fitting scoring",
-    "multihead": "arrays attention engine learned masking options parallel result scoring",
+    "multihead": (
+        "arrays attention config engine files learned masking options parallel registry result "
+        "scoring"
+    ),
     "parameter_files": "files multihead registry scoring",
     # what is built on the public names
     PUBLIC: "attention engine hookspecs masking multihead parameter_files registry result scoring",

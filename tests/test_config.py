@@ -276,6 +276,74 @@ def test_deep_nesting_is_bad_syntax(write):
         read_config(write("a.json", "[" * 100_000))
 
 
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        (
+            {"query_dim": -1, "key_dim": "x", "hidden_dim": 0, "rng": 0},
+            [
+                "scorer: ADDITIVE: query_dim must be at least 1, got -1",
+                "scorer.key_dim: ADDITIVE: key_dim must be an integer, got 'x'",
+                "scorer.hidden_dim: ADDITIVE: hidden_dim must be at least 1, got 0",
+            ],
+        ),
+        (
+            {"query_dim": 2, "hidden_dim": 0, "rng": -3, "wieght": 1},
+            [
+                "scorer.rng: must be a seed, an integer of at least 0, got -3",
+                "scorer.wieght: ADDITIVE has no parameter 'wieght'; accepts: query_weight, "
+                "key_weight, score_weight, bias, query_dim, key_dim, hidden_dim, rng",
+                "scorer.hidden_dim: ADDITIVE: hidden_dim must be at least 1, got 0",
+            ],
+        ),
+        (  # what is said of several parameters is told once
+            {"hidden_dim": 3},
+            [
+                "scorer: ADDITIVE: a learned scorer needs its parameters; give query_weight, "
+                "key_weight and score_weight (and bias, if you like), or query_dim, key_dim, "
+                "hidden_dim and rng; got hidden_dim"
+            ],
+        ),
+    ],
+)
+def test_the_problems_of_a_scorer_itself_are_told_at_once(section, expected):
+    additive = f"scorer 'additive' (attention-core {ac.__version__})"
+    with pytest.raises(ConfigError) as error:
+        read_config({"scorer": {"name": "additive", **section}})
+    assert [line.strip() for line in str(error.value).splitlines()[1:]] == [
+        line.replace("ADDITIVE", additive) for line in expected
+    ]
+
+
+def test_each_value_is_tried_beside_those_of_the_example():
+    """Whatever its factory raises; what it says of two parameters is nobody's fault alone."""
+    tried = []
+
+    def make(rows, columns, *, gain=1.0, mode="a"):
+        tried.append((rows, columns, gain, mode))
+        if mode not in ("a", "b"):
+            raise KeyError(mode)
+        if rows % columns:
+            raise ValueError(f"rows must be a multiple of columns, got {rows} and {columns}")
+        if gain < 0:
+            raise ValueError(f"gain must not be negative, got {gain}")
+        return ac.make_scorer("dot")
+
+    registry = Registry()
+    example = {"rows": 6, "columns": 3}
+    registry.register(ScorerSpec(name="mine", factory=make, example=example))
+    config = {"scorer": {"name": "mine", "rows": 7, "columns": 2, "gain": -1.0, "mode": "c"}}
+    with pytest.raises(ConfigError) as error:
+        read_config(config, registry)
+    assert str(error.value).splitlines() == [
+        "2 problems in the configuration",
+        "  scorer: 'mine' failed with KeyError: 'c'",
+        "  scorer.gain: scorer 'mine': gain must not be negative, got -1.0",
+    ]
+    assert (6, 3, -1.0, "a") in tried
+    assert (7, 3, 1.0, "a") in tried
+
+
 # --- the schema ---
 
 

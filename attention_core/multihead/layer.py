@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,6 +22,11 @@ from attention_core.options import OPTIONS, check_option
 from attention_core.scoring.parameters import Parameterized
 from attention_core.scoring.scorer import Scorer
 from attention_core.typing import Array
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from attention_core.registry.registry import Registry
 
 __all__ = ["MultiHeadAttention"]
 
@@ -285,6 +290,49 @@ class MultiHeadAttention(Parameterized):
         """
         arrays: dict[str, Any] = keras_arrays(weights)
         return cls(**arrays, scorer=scorer, **options)
+
+    @classmethod
+    def from_config(
+        cls, source: str | Path | Mapping[str, Any], registry: Registry | None = None
+    ) -> Self:
+        """The layer that a TOML or JSON file, or a mapping of the same shape, describes.
+
+        Its section ``multi_head`` has the arguments of `initialize`, or arrays by name, or a file
+        of them as ``parameters``; ``scorer`` is one for all heads, or a list of one for each, of
+        which equal ones are one; ``attention`` has the options.
+
+        Raises
+        ------
+        ConfigError
+            With every problem of the configuration and its place.
+
+        Examples
+        --------
+        >>> from attention_core import MultiHeadAttention
+        >>> config = {
+        ...     "multi_head": {"query_dim": 8, "heads": 4, "rng": 0},
+        ...     "scorer": ["dot", "dot", "dot", {"name": "scaled_dot", "scale": 0.5}],
+        ...     "attention": {"is_causal": True},
+        ... }
+        >>> layer = MultiHeadAttention.from_config(config)
+        >>> layer == MultiHeadAttention.from_config(layer.to_config())
+        True
+        """
+        from attention_core.multihead.configured import read_layer_config
+
+        return read_layer_config(source, registry).make(cls)
+
+    def to_config(self) -> dict[str, Any]:
+        """The mapping from which `from_config` makes this layer again, ready for JSON."""
+        scorers = [scorer.to_config() for scorer in self.scorers]
+        one = len(self.groups) == 1
+        arrays = {name: array.tolist() for name, array in self.arrays.items()}
+        config: dict[str, Any] = {
+            "multi_head": {**arrays, **({"zero_key": True} if self.zero_key else {})},
+            "scorer": scorers[0] if one else scorers,
+        }
+        options = self._plain_options()
+        return {**config, "attention": options} if options else config
 
     @property
     def arrays(self) -> dict[str, Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -112,6 +113,23 @@ class Offer:
             if parameter.default is parameter.empty and name not in parameters
         }
         return wrong | missing
+
+    def rejected(self, parameters: Mapping[str, Any]) -> dict[str, Exception]:
+        """Which values the factory rejects, each tried alone beside those of the example.
+
+        A factory tells of one value at a time. What it says of several parameters together is not
+        the fault of one value, and is left out.
+        """
+        known = set(self.signature.parameters)
+        found: dict[str, Exception] = {}
+        for name in known.intersection(parameters):
+            try:
+                self._called({**self.spec.example, name: parameters[name]})
+            except Exception as error:  # noqa: BLE001 - a factory may raise anything
+                words = set(re.findall(r"\w+", said(error).replace(str(self), "")))
+                if not words & (known - {name}):
+                    found[name] = error
+        return {name: found[name] for name in parameters if name in found}
 
     def make(self, name: str, parameters: Mapping[str, Any]) -> Any:
         """Make the component; `name` is what it can be asked for again.

@@ -68,6 +68,10 @@ class Names(Generic[T]):
         """What `make` would say of these parameters' names: wrong or missing name -> message."""
         return self._find(name).problems(parameters)
 
+    def rejected(self, name: str, parameters: Mapping[str, Any]) -> dict[str, Exception]:
+        """Which of these values the factory of a component rejects, each tried alone."""
+        return self._find(name).rejected(parameters)
+
     def parameters(self, name: str) -> Mapping[str, inspect.Parameter]:
         """List the parameters that the factory of a component takes; imports it."""
         return self._find(name).signature.parameters

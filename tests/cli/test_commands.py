@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import textwrap
 
 import fakes
+import jsonschema
 import pytest
 from fakes import SCORER, hooks
 from typer.testing import CliRunner
@@ -227,3 +229,38 @@ def test_a_reader_that_leaves_is_no_error():
     command = f"{sys.executable} -m attention_core scorers --json | head -c 1"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("{", "")
+
+
+# --- the schema ---
+
+
+def test_the_schema_has_the_scorers_that_are_installed(run, install):
+    spec = "name='rbf', factory='acme_attention.rbf:make', summary='Gaussian', aliases=('gauss',)"
+    broken = "name='broken', factory='acme_attention.nothing:make'"
+    source = "print('hello')\n" + textwrap.dedent(SCORER)
+    source += "def make(gamma, scale=1.0):\n    return FakeScorer(gamma, scale)\n"
+    install(hooks=hooks(spec, broken), rbf=source)
+    schema = json.loads(run("config", "schema").stdout)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    good = [
+        {"scorer": "rbf"},  # a name alone is refused by the scorer itself
+        {"scorer": {"name": "rbf", "gamma": 2}},
+        {"scorer": {"name": "acme-attention/rbf", "gamma": 2, "scale": 3}},
+        {"scorer": {"name": "gauss", "parameters": "w.npz"}},
+        {"scorer": {"name": "broken", "anything": 1}},
+        {"scorer": {"name": "additive", "query_dim": 4, "key_dim": 3, "hidden_dim": 5, "rng": 0}},
+    ]
+    for config in good:
+        jsonschema.validate(config, schema)
+    for scorer in ({"name": "rbf"}, {"name": "rbf", "gama": 2}, {"name": "dot", "scale": 1}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({"scorer": scorer}, schema)
+
+
+def test_a_good_config_of_a_layer(run, tmp_path):
+    path = tmp_path / "layer.toml"
+    path.write_text("attention.is_causal = true\n[multi_head]\nquery_dim = 4\nheads = 2\nrng = 0\n")
+    lines = run("config", "check", str(path)).stdout.splitlines()
+    assert lines[0].startswith("OK: ")
+    assert "  query_weight (4, 2, 2) float64" in lines
+    assert lines[-1] == "is_causal = True"
