@@ -21,6 +21,7 @@ from attention_core.engine.memory import Memory
 from attention_core.errors import (
     AmbiguousScorerError,
     AttentionCoreError,
+    ChangedInputError,
     ConfigError,
     DTypeError,
     MissingExtraError,
@@ -57,6 +58,7 @@ __all__ = [
     "Attention",
     "AttentionCoreError",
     "AttentionResult",
+    "ChangedInputError",
     "ConfigError",
     "DTypeError",
     "Gradients",

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from operator import is_
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from attention_core.engine.dispatch import attend_call
 from attention_core.engine.memory import Memory
-from attention_core.engine.prepare import attend_masked, attend_plainly, prepare
-from attention_core.masking.arguments import PairFunction
-from attention_core.masking.masking import Masking
-from attention_core.masking.packing import PackedMasking, Packing
-from attention_core.options import OPTIONS, check_option
+from attention_core.engine.prepare import prepare
+from attention_core.normalizing.softmax import SOFTMAX
+from attention_core.options import DEFAULTS, OPTIONS, Options, make_options
 from attention_core.result import AttentionResult
 from attention_core.scoring.scorer import Scorer
+from attention_core.typing import PairFunction
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from attention_core.registry.registry import Registry
 
 __all__ = ["Attention", "attend"]
-
-MaskLike = ArrayLike | PairFunction
-"""A boolean array, a 2-D `scipy.sparse` array, or a function of positions."""
 
 
 def attend(
@@ -41,7 +39,7 @@ def attend(
     key_lengths: ArrayLike | None = None,
     query_lengths: ArrayLike | None = None,
     is_causal: bool = False,
-    query_offset: ArrayLike = 0,
+    query_offset: ArrayLike | Literal["end"] = 0,
     window: tuple[int | None, int | None] | None = None,
     softcap: float | None = None,
     tile: tuple[int, int] | None = None,
@@ -76,7 +74,8 @@ def attend(
         Whether key j is allowed only if ``j <= i + query_offset``.
     query_offset
         The position of the first query among the keys; one integer, or one per batch item. 0 aligns
-        the first query with the first key (top-left); pass S - L to align the last ones.
+        the first query with the first key (top-left); ``"end"`` aligns the last query with the last
+        key, of each batch item where lengths are given, and so follows a growing `Memory`.
     window
         (left, right): key j is allowed only if
         ``i + query_offset - left <= j <= i + query_offset + right``; None leaves a side open.
@@ -131,50 +130,76 @@ def attend(
     >>> result.context.round(3)
     array([[1.33]])
     """
-    if (
+    options = DEFAULTS
+    given = is_causal, query_offset, window, softcap, tile, workers
+    if not all(map(is_, given, _DEFAULTS)):
+        options = Options(**make_options(dict(zip(OPTIONS, given, strict=True))))
+    terms = mask, bias, key_lengths, query_lengths
+    return _attend(resolve(scorer), options, query, key, value, terms)
+
+
+_DEFAULTS = tuple(OPTIONS.values())
+_Terms = tuple[Any, Any, ArrayLike | None, ArrayLike | None]
+
+
+def _attend(
+    scorer: Scorer,
+    options: Options,
+    query: ArrayLike,
+    key: ArrayLike | Memory,
+    value: ArrayLike | None,
+    terms: _Terms,
+    query_offset: ArrayLike | str | None = None,
+) -> AttentionResult:
+    """Check one call, make its mask and its bias if it has any, and compute it."""
+    call = prepare(scorer, query, key, value)
+    mask, bias, key_lengths, query_lengths = terms
+    offset = options.query_offset if query_offset is None else query_offset
+    masking = added = None
+    if not (
         mask is None
         and bias is None
         and key_lengths is None
         and query_lengths is None
-        and is_causal is False
-        and type(query_offset) is int
-        and window is None
-        and softcap is None
-        and tile is None
-    ):  # the smallest calls would notice the time it takes to make an Attention
-        workers = None if workers is None else check_option("workers", workers)
-        return AttentionResult(*attend_plainly(resolve(scorer), query, key, value, workers))
-    attention = Attention(
-        scorer,
-        is_causal=is_causal,
-        query_offset=query_offset,
-        window=window,
-        softcap=softcap,
-        tile=tile,
-        workers=workers,
+        and options.is_causal is False
+        and options.window is None
+        and type(offset) is int
+    ):
+        from attention_core.masking.arguments import make_masking  # most calls mask nothing
+
+        masking, added = make_masking(
+            call.batch,
+            call.query.shape[-2],
+            call.key.shape[-2],
+            single_query=call.is_single,
+            mask=mask,
+            bias=bias,
+            key_lengths=key_lengths,
+            query_lengths=query_lengths,
+            is_causal=options.is_causal,
+            query_offset=offset,
+            window=options.window,
+        )
+    answer = attend_call(
+        scorer, call, SOFTMAX, masking, added, options.softcap, options.tile, options.workers
     )
-    return attention(
-        query,
-        key,
-        value,
-        mask=mask,
-        bias=bias,
-        key_lengths=key_lengths,
-        query_lengths=query_lengths,
-    )
+    return AttentionResult(answer)
 
 
-@dataclass(frozen=True, init=False, eq=False)
-class Attention:
+@dataclass(frozen=True, init=False, eq=False, repr=False)
+class Attention(Options):
     """A scorer and its attention options, ready to be called.
 
-    Immutable and safe to call from many threads. The options are those of `attend`.
+    Immutable and safe to call from many threads. The options are those of `attend`. Two are equal
+    when their scorers and options are.
 
     Examples
     --------
     >>> import numpy as np
     >>> import attention_core as ac
     >>> attention = ac.Attention("scaled_dot", is_causal=True, window=(1, 0))
+    >>> attention
+    Attention(ScaledDotScorer(), is_causal=True, window=(1, 0))
     >>> attention(np.eye(3), np.eye(3), np.eye(3)).weights.round(2)
     array([[1.  , 0.  , 0.  ],
            [0.36, 0.64, 0.  ],
@@ -184,37 +209,22 @@ class Attention:
     """
 
     scorer: Scorer
-    is_causal: bool
-    query_offset: Any
-    window: tuple[int | None, int | None] | None
-    softcap: float | None
-    tile: tuple[int, int] | None
-    workers: int | None
-    _is_plain: bool = field(init=False, repr=False)
 
     def __init__(
         self,
         scorer: str | Mapping[str, Any] | Scorer,
         *,
         is_causal: bool = False,
-        query_offset: ArrayLike = 0,
+        query_offset: ArrayLike | Literal["end"] = 0,
         window: tuple[int | None, int | None] | None = None,
         softcap: float | None = None,
         tile: tuple[int, int] | None = None,
         workers: int | None = None,
     ) -> None:
-        options = {
-            "is_causal": is_causal,
-            "query_offset": query_offset,
-            "window": window,
-            "softcap": softcap,
-            "tile": tile,
-            "workers": workers,
-        }
-        checked = {name: check_option(name, value) for name, value in options.items()}
-        is_plain = all(checked[name] is OPTIONS[name] for name in checked if name != "workers")
+        given = is_causal, query_offset, window, softcap, tile, workers
+        options = make_options(dict(zip(OPTIONS, given, strict=True)))
         # frozen: attributes cannot be set one by one
-        self.__dict__.update(checked, scorer=resolve(scorer), _is_plain=is_plain)
+        self.__dict__.update({**OPTIONS, **options}, scorer=resolve(scorer))
 
     @classmethod
     def from_config(
@@ -242,13 +252,29 @@ class Attention:
     def to_config(self) -> dict[str, Any]:
         """The mapping from which `from_config` makes this attention again, ready for JSON."""
         options = {
-            name: np.asarray(value).tolist() if name == "query_offset" else value
-            for name, default in OPTIONS.items()
-            if (value := getattr(self, name)) is not default and not np.array_equal(value, default)
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in self._chosen().items()
         }
-        plain = {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}
         config: dict[str, Any] = {"scorer": self.scorer.to_config()}
-        return {**config, "attention": plain} if plain else config
+        return {**config, "attention": options} if options else config
+
+    def _chosen(self) -> dict[str, Any]:
+        """The options that differ from the defaults, with lists for arrays."""
+        options = {name: getattr(self, name) for name in OPTIONS}
+        options["query_offset"] = np.asarray(self.query_offset).tolist()
+        return {name: own for name, own in options.items() if own != OPTIONS[name]}
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Attention):
+            return NotImplemented
+        return self.scorer == other.scorer and self._chosen() == other._chosen()
+
+    def __hash__(self) -> int:
+        return hash(self.scorer)
+
+    def __repr__(self) -> str:
+        options = [f"{name}={value!r}" for name, value in self._chosen().items()]
+        return f"Attention({', '.join([repr(self.scorer), *options])})"
 
     def memory(self, key: ArrayLike, value: ArrayLike) -> Memory:
         """Keys (..., S, Dk), projected once, and their values (..., S, Dv), for many calls."""
@@ -264,43 +290,11 @@ class Attention:
         bias: ArrayLike | PairFunction | None = None,
         key_lengths: ArrayLike | None = None,
         query_lengths: ArrayLike | None = None,
-        query_offset: ArrayLike | None = None,
+        query_offset: ArrayLike | Literal["end"] | None = None,
     ) -> AttentionResult:
         """Attend with this scorer and these options; arguments and errors are those of `attend`."""
-        if (
-            mask is None
-            and bias is None
-            and key_lengths is None
-            and query_lengths is None
-            and query_offset is None
-            and self._is_plain
-        ):
-            return AttentionResult(*attend_plainly(self.scorer, query, key, value, self.workers))
-        call = prepare(self.scorer, query, key, value)
-        kind = PackedMasking if isinstance(mask, Packing) else Masking
-        masking = kind(
-            call.batch,
-            call.query.shape[-2],
-            call.key.shape[-2],
-            single_query=call.is_single,
-            mask=mask,
-            bias=bias,
-            key_lengths=key_lengths,
-            query_lengths=query_lengths,
-            is_causal=self.is_causal,
-            query_offset=self.query_offset if query_offset is None else query_offset,
-            window=self.window,
-        )
-        return AttentionResult(
-            *attend_masked(
-                self.scorer,
-                call,
-                masking,
-                softcap=self.softcap,
-                tile=self.tile,
-                workers=self.workers,
-            )
-        )
+        terms = mask, bias, key_lengths, query_lengths
+        return _attend(self.scorer, self, query, key, value, terms, query_offset)
 
 
 def resolve(scorer: str | Mapping[str, Any] | Scorer) -> Scorer:

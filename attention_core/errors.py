@@ -13,6 +13,7 @@ __all__ = [
     "INTERRUPTS",
     "AmbiguousScorerError",
     "AttentionCoreError",
+    "ChangedInputError",
     "ConfigError",
     "DTypeError",
     "MissingExtraError",
@@ -55,6 +56,16 @@ class OptionError(AttentionCoreError, ValueError):
 
 class OptionTypeError(OptionError, TypeError):
     """An attention option of the wrong type, such as ``is_causal="yes"``."""
+
+
+class ChangedInputError(AttentionCoreError):
+    """An array that was written to between a call and a question to its result."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} was written to after the call, so its result can no longer be computed; "
+            f"ask for weights and gradients before, or attend to a copy"
+        )
 
 
 class ScorerLookupError(AttentionCoreError, LookupError):

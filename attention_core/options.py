@@ -1,9 +1,10 @@
-"""The attention options a configuration may set: their defaults and what each accepts."""
+"""The attention options: declared once, with what each accepts."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
 from types import MappingProxyType
 from typing import Any
@@ -12,42 +13,17 @@ import numpy as np
 
 from attention_core.errors import OptionError, OptionTypeError, did_you_mean
 
-__all__ = ["OPTIONS", "check_amount", "check_count", "check_fraction", "check_option"]
-
-OPTIONS: Mapping[str, Any] = MappingProxyType(
-    {
-        "is_causal": False,
-        "query_offset": 0,
-        "window": None,
-        "softcap": None,
-        "tile": None,
-        "workers": None,
-    }
-)
-"""Each option that a config may set, with its default."""
-
-
-def check_option(name: str, value: Any) -> Any:
-    """The value of an option in its normal form.
-
-    Raises
-    ------
-    OptionTypeError
-        For a value of the wrong type.
-    OptionError
-        For an impossible value, or a name that is no option.
-
-    Examples
-    --------
-    >>> check_option("window", [512, float("inf")])
-    (512, None)
-    """
-    if name not in _CHECKS:
-        raise OptionError(
-            f"no attention option {name!r}{did_you_mean(name, _CHECKS)}; "
-            f"options: {', '.join(sorted(_CHECKS))}"
-        )
-    return _CHECKS[name](value)
+__all__ = [
+    "DEFAULTS",
+    "OPTIONS",
+    "Options",
+    "check_amount",
+    "check_count",
+    "check_fraction",
+    "check_option",
+    "make_options",
+    "options_schema",
+]
 
 
 def _is_causal(value: Any) -> bool:
@@ -60,10 +36,13 @@ def _query_offset(value: Any) -> Any:
     # arrays, one offset per batch item, are checked against the batch when a call has one
     if _is_integer(value):
         return int(value)
+    if isinstance(value, str) and value == "end":
+        return value
     if isinstance(value, (list, tuple, np.ndarray)) and _holds_integers(value):
         return value
     raise OptionTypeError(
-        f"query_offset must be an integer or an integer array, one per batch item, got {value!r}"
+        f"query_offset must be an integer, an integer array, one per batch item, or 'end', "
+        f"got {value!r}"
     )
 
 
@@ -134,14 +113,142 @@ def _is_integer(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
+_POSITIVE = {"type": "integer", "minimum": 1}
+_SIDE = {"type": ["integer", "null"], "minimum": 0}
+
+
+def _pair(items: Mapping[str, Any]) -> Mapping[str, Any]:
+    pair = {"type": "array", "minItems": 2, "maxItems": 2, "items": items}
+    return {"oneOf": [{"type": "null"}, pair]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The options of `attend` that a configuration may set.
+
+    Each field declares its default, its check, and its entry in the JSON Schema of configurations.
+    Values are not checked here: see `check_option`.
+    """
+
+    is_causal: bool = field(
+        default=False,
+        metadata={
+            "check": _is_causal,
+            "description": "Whether key j is allowed only if j <= i + query_offset.",
+            "schema": {"type": "boolean"},
+        },
+    )
+    query_offset: Any = field(
+        default=0,
+        metadata={
+            "check": _query_offset,
+            "description": "The position of the first query among the keys; an array gives one "
+            "for each batch item; 'end' aligns the last query with the last key.",
+            "schema": {
+                "oneOf": [
+                    {"type": "integer"},
+                    {"type": "string", "const": "end"},
+                    {"$ref": "#/$defs/integers"},
+                ]
+            },
+        },
+    )
+    window: tuple[int | None, int | None] | None = field(
+        default=None,
+        metadata={
+            "check": _window,
+            "description": "The number of keys to the left and to the right of a query's position "
+            "that are allowed; null (in TOML, inf) leaves a side open.",
+            "schema": _pair(_SIDE),
+        },
+    )
+    softcap: float | None = field(
+        default=None,
+        metadata={
+            "check": _softcap,
+            "description": "A c that bounds scores to (-c, c), as c * tanh(score / c).",
+            "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
+        },
+    )
+    tile: tuple[int, int] | None = field(
+        default=None,
+        metadata={
+            "check": _tile,
+            "description": "The number of queries and keys to score together; null chooses.",
+            "schema": _pair(_POSITIVE),
+        },
+    )
+    workers: int | None = field(
+        default=None,
+        metadata={
+            "check": _workers,
+            "description": "The number of threads to use on large calls; null is every core.",
+            "schema": {"type": ["integer", "null"], "minimum": 1},
+        },
+    )
+
+
+def make_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options in their normal form; those that are a default are left out.
+
+    Raises
+    ------
+    OptionTypeError, OptionError
+        As `check_option`.
+
+    Examples
+    --------
+    >>> make_options({"is_causal": True, "softcap": None})
+    {'is_causal': True}
+    """
+    found = {}
+    for name, value in options.items():
+        if value is not OPTIONS.get(name, options):
+            found[name] = check_option(name, value)
+    return found
+
+
+def options_schema() -> dict[str, Any]:
+    """The JSON Schema of a table of options."""
+    return {
+        each.name: {
+            "description": each.metadata["description"],
+            "default": each.default,
+            **each.metadata["schema"],
+        }
+        for each in fields(Options)
+    }
+
+
+DEFAULTS = Options()
+OPTIONS: Mapping[str, Any] = MappingProxyType({each.name: each.default for each in fields(Options)})
+"""Each option that a config may set, with its default."""
 _CHECKS: Mapping[str, Callable[[Any], Any]] = {
-    "is_causal": _is_causal,
-    "query_offset": _query_offset,
-    "window": _window,
-    "softcap": _softcap,
-    "tile": _tile,
-    "workers": _workers,
+    each.name: each.metadata["check"] for each in fields(Options)
 }
+
+
+def check_option(name: str, value: Any) -> Any:
+    """The value of an option in its normal form.
+
+    Raises
+    ------
+    OptionTypeError
+        For a value of the wrong type.
+    OptionError
+        For an impossible value, or a name that is not an option.
+
+    Examples
+    --------
+    >>> check_option("window", [512, float("inf")])
+    (512, None)
+    """
+    if name not in _CHECKS:
+        raise OptionError(
+            f"no attention option {name!r}{did_you_mean(name, _CHECKS)}; "
+            f"options: {', '.join(sorted(_CHECKS))}"
+        )
+    return _CHECKS[name](value)
 
 
 def check_count(name: str, value: Any) -> None:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from attention_core.arrays.inputs import Call
+from attention_core.arrays.inputs import is_sparse
+from attention_core.engine.base import Readout
+from attention_core.engine.dispatch import Answer
 from attention_core.engine.gradients import Gradients, vjp
-from attention_core.engine.readout import Readout
-from attention_core.engine.softmax import log_normalizer
+from attention_core.engine.readout import open_readout
 from attention_core.errors import OptionError, OptionTypeError
-from attention_core.masking.arguments import is_sparse
 from attention_core.typing import Array
 
 if TYPE_CHECKING:
@@ -40,8 +39,10 @@ class AttentionResult:
 
     The context is computed at once. Weights, scores, entropy, key mass and the strongest keys are
     computed from the same tiles when they are first asked for, so they cost nothing until then,
-    and so are gradients. The result keeps the call's arrays and the context for that: do not write
-    to them in between.
+    and so are gradients. The result refers to the arrays of the call for that: small ones are
+    copied, and writing to a large one makes later questions raise `ChangedInputError`.
+
+    Results can be pickled and copied, unless a mask or bias is a function that cannot be.
 
     Examples
     --------
@@ -57,23 +58,35 @@ class AttentionResult:
            [1]])
     """
 
-    def __init__(
-        self,
-        context: Array,
-        make_readout: Callable[[], Readout],
-        call: Call,
-    ) -> None:
-        self._make_readout = make_readout
-        self._call = call
-        self._dtype = call.result_dtype
+    def __init__(self, answer: Answer) -> None:
+        call = answer.call
+        self._answer = answer
         self._single = call.is_single
-        self._context = context
-        self.context: Array = self._finished(context)
+        self._dtype = call.result_dtype
+        context = answer.context
+        if self._single or context.dtype is not self._dtype:
+            context = self._finished(context)
+        self.context: Array = context
         """The weighted sum of values, ``context_i = sum_j weights_ij value_j``: (..., L, Dv)."""
 
-    @cached_property
+    @property
     def _readout(self) -> Readout:
-        return self._make_readout()
+        """The readout of the call, if its arrays are as they were."""
+        self._check_inputs()
+        answer = self._answer
+        return open_readout(answer.problem, answer.statistics, answer.kept)
+
+    def _check_inputs(self) -> None:
+        if self._answer.snapshot is not None:
+            self._answer.snapshot.check()
+
+    def __repr__(self) -> str:
+        *batch, length, key_length = self._answer.problem.shape
+        shape = (*batch, key_length) if self._single else (*batch, length, key_length)
+        return (
+            f"AttentionResult(context {self.context.shape}, weights {shape}, {self._dtype}, "
+            f"{self._answer.problem.scorer})"
+        )
 
     @cached_property
     def log_normalizer(self) -> Array:
@@ -81,7 +94,8 @@ class AttentionResult:
 
         In the dtype computed in, which is float32 for half precision.
         """
-        normalizer = log_normalizer(self._readout.shift, self._readout.total)
+        answer = self._answer
+        normalizer = answer.problem.normalizer.log_normalizer(answer.statistics)[..., 0]
         return _without_queries(normalizer, -1) if self._single else normalizer
 
     @cached_property
@@ -132,7 +146,7 @@ class AttentionResult:
         >>> result.rows(slice(0, 2)).shape
         (2, 4)
         """
-        length = self._readout.shift.shape[-1]
+        length = self._answer.context.shape[-2]
         if isinstance(rows, slice):
             return self._in_dtype(self._readout.weights(range(length)[rows]))
         if isinstance(rows, bool) or not isinstance(rows, (int, np.integer)):
@@ -277,7 +291,8 @@ class AttentionResult:
         array([[ 1. , -0.5],
                [ 0. ,  2. ]])
         """
-        return vjp(self._call, self._readout, self._context, grad_context)
+        self._check_inputs()
+        return vjp(self._answer, grad_context)
 
     def _finished(self, array: Any, axis: int = -2) -> Any:
         """In the result's dtype, without the query axis when the query came without it."""

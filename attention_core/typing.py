@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Array"]
+__all__ = ["Array", "PairFunction"]
 
 Array = NDArray[Any]
 """A NumPy array of any dtype and shape."""
+
+PairFunction = Callable[[Array, Array], ArrayLike]
+"""A mask or bias as an elementwise function of (query_positions, key_positions)."""

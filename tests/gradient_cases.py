@@ -95,7 +95,7 @@ class Problem:
 
     def attend(self, **changes: Any) -> ac.AttentionResult:
         given = {"query": self.query, "key": self.key, "value": self.value, "scorer": self.scorer}
-        with mock.patch.object(edges, "_prefers_edges", return_value=self.on_edges):
+        with mock.patch.object(edges, "prefers_edges", return_value=self.on_edges):
             return ac.attend(**{**given, **self.options, **changes})
 
     def gradients(self, **changes: Any) -> ac.Gradients:

@@ -23,8 +23,9 @@ NUMBERS = {
     "arrays": "",
     "parallel": "",
     "scoring": "arrays",
+    "normalizing": "arrays",
     "masking": "arrays",
-    "engine": "arrays masking parallel scoring",
+    "engine": "arrays masking normalizing parallel scoring",
 }
 NAMES = {
     "hookspecs": "scoring",
@@ -35,9 +36,9 @@ REST = {
     # the front door
     "files": "options",
     "config": "files options registry scoring",
-    "plot": "arrays engine files masking",
-    "result": "arrays engine masking plot",
-    "attention": "config engine masking options registry result scoring",
+    "plot": "arrays engine files",
+    "result": "arrays engine plot",
+    "attention": "config engine masking normalizing options registry result scoring",
     # learning and layers
     "learned": "arrays",
     "fitting": "options",

@@ -11,7 +11,7 @@ import pytest
 import attention_core as ac
 from attention_core import Attention, ConfigError, Registry, ScorerSpec
 from attention_core.config import read_config
-from attention_core.options import OPTIONS
+from attention_core.options import OPTIONS, options_schema
 from attention_core.parameter_files import save_parameters, write_arrays
 
 SCHEMA = json.loads(Path(ac.__file__).with_name("config.schema.json").read_text())
@@ -349,6 +349,10 @@ def test_each_value_is_tried_beside_those_of_the_example():
 
 def test_the_schema_is_one():
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+def test_the_schema_of_options_is_derived_from_the_code():
+    assert SCHEMA["properties"]["attention"]["properties"] == options_schema()
 
 
 def test_the_schema_has_the_options_of_the_code():

@@ -1,9 +1,9 @@
-"""What arrays may come in: dtypes, shapes, and the batch axes they share."""
+"""What arrays may come in: dtypes and shapes."""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,41 +12,18 @@ from attention_core.errors import DTypeError, ShapeError
 from attention_core.typing import Array
 
 __all__ = [
-    "Call",
     "as_array",
-    "broadcast_batch",
     "check_key_and_value",
     "computing_dtype",
     "integers_per_item",
     "is_real",
-    "with_batch_axes",
+    "is_sparse",
 ]
 
 Shape = tuple[int, ...]
 
 _FLOATS = {"float16", "bfloat16", "float32", "float64"}
 _USUAL = {np.dtype(np.float32), np.dtype(np.float64)}  # known at once
-
-
-class Call(NamedTuple):
-    """Arrays that fit together, in the dtype to compute in."""
-
-    query: Array
-    """(..., L, Dq)"""
-    key: Array
-    """(..., S, Dk), or (..., S, H) when it comes from a memory."""
-    value: Array
-    """(..., S, Dv)"""
-    batch: Shape
-    result_dtype: np.dtype[Any]
-    is_single: bool
-    """Whether the query came without its L axis."""
-    is_projected: bool
-    """Whether the key comes from a memory."""
-    given_key: Array
-    """(..., S, Dk): the key before projection."""
-    dtypes: tuple[np.dtype[Any], np.dtype[Any], np.dtype[Any]]
-    """Of query, key and value as they came."""
 
 
 def as_array(name: str, array: ArrayLike) -> Array:
@@ -89,6 +66,11 @@ def _is_float(dtype: np.dtype[Any]) -> bool:
     return dtype.name in _FLOATS
 
 
+def is_sparse(array: Any) -> bool:
+    """Whether this is a SciPy sparse array; true for none while SciPy is not imported."""
+    return hasattr(array, "tocsr")
+
+
 def check_key_and_value(key: Array, value: Array) -> None:
     """Keys (..., S, Dk) and values (..., S, Dv) come in equal numbers.
 
@@ -119,30 +101,6 @@ def computing_dtype(*dtypes: np.dtype[Any]) -> tuple[np.dtype[Any], np.dtype[Any
         dtypes = (np.dtype(np.float32), *(dtype for dtype in dtypes if dtype.itemsize >= 4))
     result = np.result_type(*dtypes)
     return (result if result.itemsize >= 4 else np.dtype(np.float32)), result
-
-
-@lru_cache(maxsize=1024)
-def broadcast_batch(query: Shape, key: Shape, value: Shape) -> Shape:
-    """The common batch axes of arrays of these shapes, whose last two axes are their own.
-
-    Raises
-    ------
-    ShapeError
-        When the leading axes do not broadcast.
-    """
-    try:
-        return np.broadcast_shapes(query[:-2], key[:-2], value[:-2])
-    except ValueError:
-        raise ShapeError(
-            f"batch axes (all but the last two) must broadcast, got query {query}, key {key}, "
-            f"value {value}"
-        ) from None
-
-
-def with_batch_axes(array: Array, batch: Shape) -> Array:
-    """A view with as many axes as the batch has, plus two; missing ones have length 1."""
-    missing = len(batch) + 2 - array.ndim
-    return array.reshape((1,) * missing + array.shape) if missing > 0 else array
 
 
 def integers_per_item(name: str, value: ArrayLike, batch: Shape) -> Array:

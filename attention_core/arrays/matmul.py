@@ -15,7 +15,7 @@ import numpy as np
 
 from attention_core.typing import Array
 
-__all__ = ["matrix_product", "row_sums"]
+__all__ = ["careful_product", "matrix_product", "row_sums"]
 
 
 _FEW = 500
@@ -52,6 +52,23 @@ def row_sums(array: Array) -> Array:
     rows = array.reshape(prod(outer), count)
     sums: Array = np.dot(rows, _ones(count, array.dtype)).reshape(outer)
     return sums
+
+
+def careful_product(weights: Array, value: Array, allowed: Array | None) -> Array:
+    """``weights @ value``: (..., l, s), (..., s, Dv) -> (..., l, Dv), if values may be NaN or Inf.
+
+    Values at masked keys are left out, so their NaN or Inf cannot leak through ``0 * NaN``;
+    values at allowed keys put theirs into exactly the rows that may attend to them.
+    """
+    finite = np.isfinite(value)
+    total: Array = weights @ np.where(finite, value, 0)
+    allowed = np.broadcast_to(True if allowed is None else allowed, weights.shape)
+    columns = finite.all(axis=-1).reshape(-1, finite.shape[-2]).all(axis=0)  # (s,)
+    for key in np.flatnonzero(~columns):
+        row = value[..., None, key, :]  # (..., 1, Dv)
+        counts = allowed[..., key, None] & ~np.isfinite(row)  # (..., l, Dv)
+        total += np.where(counts, weights[..., key, None] * row, 0)
+    return total
 
 
 @lru_cache(maxsize=16)

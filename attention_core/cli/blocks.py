@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_core import Attention, AttentionResult
-from attention_core.arrays.inputs import as_array, broadcast_batch, computing_dtype
-from attention_core.masking.arguments import is_sparse
-from attention_core.masking.masking import Masking
+from attention_core.arrays.batch import broadcast_batch
+from attention_core.arrays.inputs import as_array, computing_dtype, is_sparse
+from attention_core.masking.arguments import make_masking
+from attention_core.masking.positions import end_offset
 from attention_core.typing import Array
 
 __all__ = ["attend_in_blocks"]
@@ -71,7 +72,11 @@ def attend_in_blocks(
     length, key_length = query.shape[-2], key.shape[-2]
     offset = attention.query_offset
     # Errors about shapes should speak of the whole, not of a block.
-    Masking(batch, length, key_length, query_lengths=query_lengths, query_offset=offset, **options)
+    make_masking(
+        batch, length, key_length, query_lengths=query_lengths, query_offset=offset, **options
+    )
+    if isinstance(offset, str):  # "end"
+        offset = end_offset(length, key_length, query_lengths, key_lengths)
     pieces = _Pieces((*batch, length), allocate)
     rows = rows or _rows_per_block(prod(batch) * key_length)
     for start in range(0, max(length, 1), rows):

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from attention_core.arrays.inputs import is_sparse
 from attention_core.errors import ParameterFileError, shown
 from attention_core.files import atomic
-from attention_core.masking.arguments import is_sparse
 from attention_core.parameter_files import write_arrays
 
 __all__ = ["Workspace", "check_output", "workspace"]

@@ -6,9 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from attention_core.arrays.batch import of_item
+from attention_core.engine.base import PreparedGradients, without_nonfinite
 from attention_core.engine.edges import EdgeEngine, Edges
-from attention_core.engine.tile_gradients import PreparedGradients, tamed
-from attention_core.masking.masking import of_item
+from attention_core.engine.softcap import cap_gradient
+from attention_core.normalizing.normalizer import Statistics
 from attention_core.scoring.contract import checked_vjp
 from attention_core.scoring.scorer import ParameterGrads
 from attention_core.typing import Array
@@ -31,13 +33,13 @@ class _Piece(NamedTuple):
 
 
 def edge_gradients(
-    engine: EdgeEngine, shift: Array, total: Array, context: Array, grad: Array
+    engine: EdgeEngine, statistics: Statistics, context: Array, grad: Array
 ) -> PreparedGradients:
     """Gradients of prepared arrays; the parameters are those of `tile_gradients`."""
     loop = _EdgeLoop(engine, context, grad)
 
     def work(block: Edges) -> tuple[Edges, Array, list[_Piece]]:
-        return loop.block_gradients(*engine.weighted(block, shift, total))
+        return loop.block_gradients(*engine.weighted(block, statistics))
 
     engine.fold(work, lambda _, found: loop.add(*found), engine.blocks())
     return loop.found
@@ -48,39 +50,45 @@ class _EdgeLoop:
 
     def __init__(self, engine: EdgeEngine, context: Array, grad: Array) -> None:
         self.engine = engine
-        self.query, self.key = tamed(engine.query), tamed(engine.key)
+        self.query, self.key = (
+            without_nonfinite(engine.problem.query),
+            without_nonfinite(engine.problem.key),
+        )
         self.grad = grad
-        self.offset: Array = np.vecdot(grad, context)  # (..., L)
-        self.found = PreparedGradients.zeros(engine)
+        self.dot: Array = np.vecdot(grad, context)  # (..., L)
+        self.found = PreparedGradients.zeros(engine.problem)
         self.shapes = {name: array.shape for name, array in self.found.parameters.items()}
 
     def block_gradients(self, edges: Edges, weights: Array) -> tuple[Edges, Array, list[_Piece]]:
         """The edges, the gradients (e,) of their biased scores, and what they contribute."""
-        item, queries = edges.item, edges.rows[edges.places]
+        problem, item, queries = self.engine.problem, edges.item, edges.rows[edges.places]
         query, key = of_item(self.query, item), of_item(self.key, item)
-        value, grad = of_item(self.engine.value, item), self.grad[item]
-        slopes = np.empty_like(weights)  # (e,)
+        value, grad = of_item(problem.value, item), self.grad[item]
+        biased = np.empty_like(weights)  # (e,): first the gradients of the weights
         for piece in self.engine.pieces(edges):
-            slopes[piece] = np.vecdot(grad[queries[piece]], value[edges.keys[piece]])
-        slopes -= self.offset[item][queries]
-        slopes *= weights
-        score_slopes = slopes
-        if self.engine.softcap is not None:
-            capped = np.tanh(self.engine.bare_scores(edges) / self.engine.softcap)
-            score_slopes = slopes * (1 - np.square(capped))
+            biased[piece] = np.vecdot(grad[queries[piece]], value[edges.keys[piece]])
+        problem.normalizer.scores_vjp(
+            weights,
+            biased,
+            self.dot[item][queries],
+            lambda values: np.repeat(edges.row_sums(values), np.diff(edges.starts)),
+        )
+        scored = biased
+        if problem.softcap is not None:
+            scored = biased * cap_gradient(self.engine.bare_scores(edges), problem.softcap)
         pieces = []
         for piece in self.engine.pieces(edges):
             ends = query[queries[piece]], key[edges.keys[piece]]  # (e, H) each
             (by_query, by_key), parameter_grads = checked_vjp(
-                self.engine.scorer, "score_pairs_vjp", ends, score_slopes[piece], self.shapes
+                problem.scorer, "score_pairs_vjp", ends, scored[piece], self.shapes
             )
             by_value = weights[piece, None] * grad[queries[piece]]  # (e, Dv)
             rows, grad_query = _summed(queries[piece], by_query)
             keys, grad_key, grad_value = _summed(edges.keys[piece], by_key, by_value)
             pieces.append(_Piece(rows, grad_query, keys, grad_key, grad_value, parameter_grads))
-        return edges, slopes, pieces
+        return edges, biased, pieces
 
-    def add(self, edges: Edges, slopes: Array, pieces: list[_Piece]) -> None:
+    def add(self, edges: Edges, biased: Array, pieces: list[_Piece]) -> None:
         """Add what a block of edges contributed."""
         query, key, value = (of_item(array, edges.item) for array in self.found[:3])
         for piece in pieces:
@@ -92,7 +100,7 @@ class _EdgeLoop:
         if self.found.bias is not None:
             bias = of_item(self.found.bias, edges.item)  # (L or 1, S or 1)
             place = edges.rows[edges.places] % bias.shape[0], edges.keys % bias.shape[1]
-            np.add.at(bias, place, slopes)
+            np.add.at(bias, place, biased)
 
 
 def _summed(index: Array, *terms: Array) -> tuple[Array, ...]:

@@ -7,12 +7,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from attention_core.arrays.inputs import Call, as_array
-from attention_core.engine.readout import Readout
-from attention_core.engine.tiles import Engine
-from attention_core.errors import ShapeError
-from attention_core.masking.masking import Masking
-from attention_core.parallel.blas import blas_on_one_thread
+from attention_core.arrays.inputs import as_array
+from attention_core.engine.base import Problem
+from attention_core.engine.dispatch import Answer, choose_engine, compute
+from attention_core.engine.prepare import Call
+from attention_core.engine.tiles import TileEngine
+from attention_core.errors import ChangedInputError, ShapeError
+from attention_core.masking.bias import ArrayBias, Bias
+from attention_core.parallel.blas import numerics
 from attention_core.scoring.contract import checked_vjp
 from attention_core.scoring.parameters import flattened
 from attention_core.scoring.scorer import ParameterGrads, Scorer
@@ -44,46 +46,52 @@ class Gradients(NamedTuple):
         return flattened(self.parameters)
 
 
-def vjp(call: Call, readout: Readout, context: Array, grad_context: ArrayLike) -> Gradients:
-    """What `AttentionResult.vjp` returns.
-
-    Parameters
-    ----------
-    context
-        As it was computed, before it was rounded to the result's dtype: (..., L, Dv).
-    """
-    engine = readout.computed_by
-    scorer: Scorer = engine.scorer
+def vjp(answer: Answer, grad_context: ArrayLike) -> Gradients:
+    """The gradients that `AttentionResult.vjp` returns."""
+    call, problem, context, statistics, kept, _ = answer
+    scorer = problem.scorer
     scorer.check_differentiable()
     grad = _checked_grad(call, context, grad_context)
-    with np.errstate(all="ignore"), blas_on_one_thread():
-        if isinstance(engine, Engine):
-            from attention_core.engine.tile_gradients import (
-                tile_gradients,  # only learning needs it
-            )
+    with numerics() as again, again:
+        if kept is not None:
+            _check_unchanged(problem, context, kept)
+        engine = choose_engine(problem)
+        if isinstance(engine, TileEngine):
+            from attention_core.engine.tile_gradients import tile_gradients  # for learning only
 
-            found = tile_gradients(engine, readout.shift, readout.total, context, grad)
+            found = tile_gradients(engine, statistics, context, grad)
         else:
             from attention_core.engine.edge_gradients import edge_gradients
+            from attention_core.engine.edges import EdgeEngine
 
-            found = edge_gradients(engine, readout.shift, readout.total, context, grad)
+            assert isinstance(engine, EdgeEngine)
+            found = edge_gradients(engine, statistics, context, grad)
         query = _through_projection(
-            scorer, "project_query_vjp", call.query, engine.query, found.query, found.parameters
+            scorer, "project_query_vjp", call.query, problem.query, found.query, found.parameters
         )
         key = _through_projection(
-            scorer, "project_key_vjp", call.given_key, engine.key, found.key, found.parameters
+            scorer, "project_key_vjp", call.given_key, problem.key, found.key, found.parameters
         )
         query_dtype, key_dtype, value_dtype = call.dtypes
         return Gradients(
             query=(query[0] if call.is_single else query).astype(query_dtype, copy=False),
             key=key.astype(key_dtype, copy=False),
             value=found.value.reshape(call.value.shape).astype(value_dtype, copy=False),
-            bias=_as_given(found.bias, engine.masking),
+            bias=_as_given(found.bias, problem.bias),
             parameters={
                 name: found.parameters[name].astype(array.dtype, copy=False)
                 for name, array in scorer.parameters.items()
             },
         )
+
+
+def _check_unchanged(problem: Problem, context: Array, kept: Array) -> None:
+    """Attend again and compare: for few queries that is as fast as a checksum of the keys."""
+    room = np.empty_like(kept)
+    again, _ = compute(problem, room)
+    for name, before, now in (("key", kept, room), ("value", context, again)):
+        if not np.array_equal(before, now, equal_nan=True):
+            raise ChangedInputError(name)
 
 
 def _checked_grad(call: Call, context: Array, grad_context: ArrayLike) -> Array:
@@ -96,12 +104,12 @@ def _checked_grad(call: Call, context: Array, grad_context: ArrayLike) -> Array:
     return grad.reshape(context.shape).astype(context.dtype, copy=False)
 
 
-def _as_given(grad_bias: Array | None, masking: Masking) -> Array | None:
+def _as_given(grad_bias: Array | None, bias: Bias | None) -> Array | None:
     """The gradient of the bias in the shape and dtype that it was given in."""
-    if grad_bias is None or not isinstance(masking.bias, np.ndarray):
+    if grad_bias is None or not isinstance(bias, ArrayBias):
         return None
-    dtype = np.float64 if masking.bias.dtype.kind in "iu" else masking.bias.dtype
-    return grad_bias.reshape(masking.bias_shape).astype(dtype, copy=False)
+    dtype = np.float64 if bias.array.dtype.kind in "iu" else bias.array.dtype
+    return grad_bias.reshape(bias.given).astype(dtype, copy=False)
 
 
 def _through_projection(
@@ -114,8 +122,8 @@ def _through_projection(
 ) -> Array:
     """Gradients of queries or keys (..., n, D) from those of what they were projected to.
 
-    Those of the parameters are added to `parameters`. Rows without gradient pass none on: where
-    they, or what they became, are not finite, the product would be ``0 * NaN``.
+    Those of the parameters are added to `parameters`. A row whose gradient is zero is skipped even
+    if its input is not finite.
     """
     grad = grad.reshape(*array.shape[:-1], grad.shape[-1])
     if not (np.isfinite(array).all() and np.isfinite(projected).all()):

@@ -1,4 +1,4 @@
-"""How a call is cut: blocks of queries that are independent work, and tiles of keys within them.
+"""The cut of a call: blocks of queries that are independent work, and tiles of keys within them.
 
 The cut depends on shapes and dtype only, never on the number of workers, so that the same inputs
 give the same bits however many threads compute them.
@@ -8,38 +8,41 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise, product
 from math import prod
 from typing import NamedTuple
 
-__all__ = ["Block", "Plan", "fits_one_tile", "make_plan", "tile_bytes"]
+from attention_core.arrays.batch import Batch, Shape, whole
+from attention_core.engine.base import Problem
+from attention_core.scoring.cost import key_cost, pair_cost, temporaries
+from attention_core.scoring.scorer import Scorer
 
-Shape = tuple[int, ...]
+__all__ = ["Block", "Plan", "fits_one_tile", "is_one_tile", "plan", "tile_bytes"]
 
 # Rows of a tile: both its sides are large enough for matrix products at full speed, which fewer
 # rows slow down.
 _ROWS, _FEWEST_ROWS = 512, 256
-# Half the rows where a band is cut out, so that less is computed only to be masked.
+# Half the rows where keys are left out, so that less is computed only to be masked.
 _BANDED_ROWS = 256
-# Work worth a thread, in nanoseconds: several times what handing it over costs.
+# Work worth a thread, in nanoseconds: several times the cost of handing it over.
 _BLOCK_COST = 600_000.0
-# What scoring the pairs between short packed sequences may waste to save a tile, in nanoseconds.
+# Nanoseconds that scoring the pairs between short packed sequences may waste to save a tile.
 _SHARED_COST = 50_000.0
-# As many blocks keep the threads of a small machine busy to the end.
+# Enough blocks to keep the threads of a small machine busy to the end.
 _ENOUGH_BLOCKS = 8
 
 
 class Block(NamedTuple):
     """Queries of some batch items against a range of keys: one piece of independent work."""
 
-    batch: tuple[slice, ...]
+    batch: Batch
     rows: slice
     keys: slice
 
 
 class Plan(NamedTuple):
-    """The blocks of a call in order, the width of their key tiles, and what they cost.
+    """The blocks of a call in order, the width of their key tiles, and their cost.
 
     Each `parts` consecutive blocks share batch items and rows: their results are merged.
     """
@@ -51,121 +54,84 @@ class Plan(NamedTuple):
     """An estimate of the whole work on one core, in nanoseconds."""
 
 
-@cache
-def tile_bytes() -> int:
-    """What a tile of scores may take: half of a core's second-level cache, 1 MiB if unknown."""
-    try:
-        size = os.sysconf("SC_LEVEL2_CACHE_SIZE")
-    except (AttributeError, OSError, ValueError):  # not every system tells
-        size = 0
-    return min(max(size // 2, 1 << 18), 1 << 21) if size > 0 else 1 << 20
-
-
-def fits_one_tile(pairs: int, cost: float, itemsize: int, temporaries: int) -> bool:
-    """Whether all pairs of a call are one tile, and so little work that one thread does it.
-
-    The parameters are those of `make_plan`, for the whole batch.
-    """
-    return cost < 2 * _BLOCK_COST and pairs <= _limit(itemsize, temporaries)
-
-
-def _limit(itemsize: int, temporaries: int) -> int:
-    """The most pairs in a tile."""
-    return max(1, tile_bytes() // (itemsize * max(temporaries, 1)))
-
-
-def make_plan(
-    batch: Shape,
-    length: int,
-    key_length: int,
-    *,
-    pairs: int,
-    query_starts: Sequence[int] | None,
-    pair_cost: float,
-    key_cost: float,
-    itemsize: int,
-    temporaries: int,
-    is_banded: bool,
-    whole_batch: bool,
-    tile: tuple[int, int] | None,
-) -> Plan:
-    """Cut a call of batch x L x S.
-
-    Parameters
-    ----------
-    pairs
-        The query-key pairs of a batch item: L x S, or fewer for packed sequences.
-    query_starts
-        Where the rows of packed sequences start and end, if they are packed.
-    pair_cost, key_cost
-        Nanoseconds on one core for a query-key pair, and for reading a key and its value.
-    itemsize
-        Bytes of an element.
-    temporaries
-        Elements that scoring a pair keeps in memory at once: H for scorers that make
-        (l, s, H) temporaries, 1 for those that do not.
-    is_banded
-        Whether causal order or a window leaves out keys.
-    whole_batch
-        Whether the batch must stay together.
-    tile
-        The user's choice of (queries, keys) in a tile.
-    """
-    items = prod(batch)
-    cost = items * (pairs * pair_cost + key_length * key_cost)
-    whole = Block(tuple([slice(0, n) for n in batch]), slice(0, length), slice(0, key_length))
+def plan(problem: Problem) -> Plan:
+    """Cut a call: queries into rows of tiles, batch items into groups, keys into parts."""
+    *batch, length, key_length = problem.shape
+    items, masking, tile = prod(batch), problem.masking, problem.tile
+    block = Block(whole(problem.batch), slice(0, length), slice(0, key_length))
     if items * length * key_length == 0:  # rows that may attend to nothing are written, too
-        return Plan([whole] if items * length else [], 1, 1, 0.0)
-    limit = _limit(itemsize, temporaries)
-    is_one_sequence = query_starts is None
-    fits = fits_one_tile(items * pairs, cost, itemsize, temporaries)
-    if tile is None and fits and is_one_sequence:
-        return Plan([whole], 1, key_length, cost)
-    if whole_batch:
-        limit = max(1, limit // items)
+        return Plan([block] if items * length else [], 1, 1, 0.0)
+    cost = _cost(problem)
+    starts = None if masking is None else masking.starts
+    if starts is None and fits_one_tile(problem):
+        return Plan([block], 1, key_length, cost)
+    limit = _most_pairs(problem.scorer, problem.key.shape[-1], problem.dtype.itemsize)
+    together = _items_in_whole_batches(problem)
+    if together:
+        limit = max(1, limit // together)
 
-    if tile is not None:
-        rows = min(tile[0], length)
-    else:
-        rows = _BANDED_ROWS if is_banded else _ROWS
-        rows = min(rows, max(_FEWEST_ROWS, items * length // _ENOUGH_BLOCKS))
-        rows = _evenly(length, min(rows, max(1, limit // min(key_length, _ROWS))))
-    if query_starts is None:
+    is_banded = masking is not None and masking.follows_rows
+    rows = tile[0] if tile else rows_of_tile(length, key_length, items, limit, is_banded)
+    rows = min(rows, length)
+    if starts is None:
         row_slices = _slices(length, rows)
     else:
-        fewest = min(rows, max(1, int((_SHARED_COST / pair_cost) ** 0.5)))
-        row_slices = list(_packed_slices(query_starts, rows, fewest))
-    block_cost = cost / items / len(row_slices)
-    together = items
-    if not whole_batch:  # items share a block and its tiles, unless that leaves too few blocks
+        pair = pair_cost(problem.scorer, problem.key.shape[-1], problem.value.shape[-1])
+        row_slices = list(cut_sequences(starts, rows, int((_SHARED_COST / pair) ** 0.5)))
+    if not together:  # items share a block and its tiles, unless that leaves too few blocks
         fair = max(1, items * len(row_slices) // _fair_count(cost))
-        keys = min(key_length, _ROWS if tile is None else tile[1])
-        together = max(1, min(items, fair, limit // (rows * keys)))
-    batches = list(_batch_slices(batch, together))
-    if tile is None:
-        keys = min(key_length, max(1, limit // (rows * (1 if whole_batch else together))))
-    else:
-        keys = min(tile[1], key_length)
-
-    width = key_length
-    few_blocks = len(batches) * len(row_slices) < _ENOUGH_BLOCKS // 2
-    if tile is None and few_blocks and is_one_sequence:
-        parts = max(1, min(_ENOUGH_BLOCKS, int(block_cost // _BLOCK_COST), key_length // _ROWS))
-        width = _evenly(key_length, -(-key_length // parts))
-    spans = _slices(key_length, width)
+        width = min(key_length, tile[1] if tile else _ROWS)
+        together = max(1, min(items, fair, limit // (rows * width)))
+        limit = max(1, limit // together)
+    batches = list(group_items(problem.batch, together))
+    parts = 1
+    if tile is None and starts is None and len(batches) * len(row_slices) < _ENOUGH_BLOCKS // 2:
+        parts = parts_of_keys(key_length, cost / items / len(row_slices))
+    spans = _slices(key_length, _evenly(key_length, -(-key_length // parts)))
     blocks = [Block(*block) for block in product(batches, row_slices, spans)]
+    keys = min(key_length, tile[1] if tile else max(1, limit // rows))
     return Plan(blocks, len(spans), keys, cost)
 
 
-def _fair_count(cost: float) -> int:
-    """How many blocks are enough: a power of two, which threads are likely to share evenly."""
-    worth = max(1, int(cost // _BLOCK_COST))
-    return min(_ENOUGH_BLOCKS, 1 << (worth.bit_length() - 1))
+def fits_one_tile(problem: Problem) -> bool:
+    """Whether all pairs of a call are one tile, and so little work that one thread does it."""
+    arrays = problem.query.shape, problem.value.shape, problem.dtype.itemsize
+    return problem.tile is None and is_one_tile(type(problem.scorer), problem.batch, *arrays)
 
 
-def _packed_slices(starts: Sequence[int], rows: int, fewest: int) -> Iterator[slice]:
-    """Cut packed sequences apart, but leave short ones together up to `fewest` rows."""
-    first = 0
+@lru_cache(maxsize=1024)
+def is_one_tile(
+    scorer: type[Scorer], batch: Shape, query: Shape, value: Shape, itemsize: int
+) -> bool:
+    """The same for arrays of these shapes."""
+    (length, features), (key_length, value_features) = query[-2:], value[-2:]
+    items, pairs = prod(batch), length * key_length
+    cost = pairs * pair_cost(scorer, features, value_features)
+    cost += key_length * key_cost(features, value_features)
+    most = _most_pairs(scorer, features, itemsize)
+    return 0 < items * pairs <= most and items * cost < 2 * _BLOCK_COST
+
+
+def rows_of_tile(length: int, key_length: int, items: int, limit: int, is_banded: bool) -> int:
+    """The number of queries in a tile of at most `limit` pairs.
+
+    >>> rows_of_tile(8192, 8192, items=1, limit=1 << 18, is_banded=False)
+    512
+    >>> rows_of_tile(600, 600, items=8, limit=1 << 18, is_banded=False)
+    300
+    """
+    rows = _BANDED_ROWS if is_banded else _ROWS
+    rows = min(rows, max(_FEWEST_ROWS, items * length // _ENOUGH_BLOCKS))
+    return _evenly(length, min(rows, max(1, limit // min(key_length, _ROWS))))
+
+
+def cut_sequences(starts: Sequence[int], rows: int, fewest: int) -> Iterator[slice]:
+    """Cut packed sequences apart, but leave short ones together up to `fewest` rows.
+
+    >>> list(cut_sequences([0, 2, 3, 13], rows=8, fewest=4))
+    [slice(0, 3, None), slice(3, 8, None), slice(8, 13, None)]
+    """
+    first, fewest = 0, min(rows, max(1, fewest))
     for start, stop in pairwise(starts):
         if stop - first > fewest and first < start:
             yield slice(first, start)
@@ -178,6 +144,67 @@ def _packed_slices(starts: Sequence[int], rows: int, fewest: int) -> Iterator[sl
         yield slice(first, starts[-1])
 
 
+def group_items(batch: Shape, together: int) -> Iterator[Batch]:
+    """Cut the batch axes so that no group has more items than `together`, inner axes first.
+
+    >>> list(group_items((2, 4), together=2))[:2]
+    [(slice(0, 1, None), slice(0, 2, None)), (slice(0, 1, None), slice(2, 4, None))]
+    """
+    axes = []
+    for n in reversed(batch):
+        axes.append(_slices(n, _evenly(n, max(1, together))))
+        together = together // n if together >= n else 1
+    yield from product(*reversed(axes))
+
+
+def parts_of_keys(key_length: int, cost: float) -> int:
+    """The number of parts to cut the keys of one block into, whose work is `cost` nanoseconds.
+
+    >>> parts_of_keys(1 << 20, cost=5e6)
+    8
+    """
+    return max(1, min(_ENOUGH_BLOCKS, int(cost // _BLOCK_COST), key_length // _ROWS))
+
+
+@cache
+def tile_bytes() -> int:
+    """The bytes of a tile of scores: half of a core's second-level cache, 1 MiB if unknown."""
+    try:
+        size = os.sysconf("SC_LEVEL2_CACHE_SIZE")
+    except (AttributeError, OSError, ValueError):  # not every system tells
+        size = 0
+    return min(max(size // 2, 1 << 18), 1 << 21) if size > 0 else 1 << 20
+
+
+def _cost(problem: Problem) -> float:
+    """An estimate of the whole work on one core, in nanoseconds."""
+    features, value_features = problem.key.shape[-1], problem.value.shape[-1]
+    *batch, length, key_length = problem.shape
+    pairs: int | None = problem.masking.pairs if problem.masking else None
+    if pairs is None:
+        pairs = length * key_length
+    per_item = pairs * pair_cost(problem.scorer, features, value_features)
+    return prod(batch) * (per_item + key_length * key_cost(features, value_features))
+
+
+def _most_pairs(scorer: Scorer | type[Scorer], features: int, itemsize: int) -> int:
+    """The most pairs in a tile."""
+    return max(1, tile_bytes() // (itemsize * max(temporaries(scorer, features), 1)))
+
+
+def _items_in_whole_batches(problem: Problem) -> int:
+    """The number of batch items, if they must stay together; else 0."""
+    parts = problem.masking, problem.bias
+    together = any(part is not None and part.in_whole_batches for part in parts)
+    return prod(problem.batch) if together else 0
+
+
+def _fair_count(cost: float) -> int:
+    """Enough blocks: a power of two, which threads are likely to share evenly."""
+    worth = max(1, int(cost // _BLOCK_COST))
+    return min(_ENOUGH_BLOCKS, 1 << (worth.bit_length() - 1))
+
+
 def _evenly(count: int, size: int) -> int:
     """The size of equal pieces, none of them larger than `size`: 600 by 512 is twice 300."""
     return -(-count // -(-count // min(size, count)))
@@ -185,12 +212,3 @@ def _evenly(count: int, size: int) -> int:
 
 def _slices(count: int, size: int) -> list[slice]:
     return [slice(i, min(i + size, count)) for i in range(0, count, size)]
-
-
-def _batch_slices(batch: Shape, together: int) -> Iterator[tuple[slice, ...]]:
-    """Cut the batch axes so that no piece has more items than `together`, inner axes first."""
-    axes = []
-    for n in reversed(batch):
-        axes.append(_slices(n, _evenly(n, max(1, together))))
-        together = together // n if together >= n else 1
-    yield from product(*reversed(axes))

@@ -1,6 +1,6 @@
-"""The engine: one loop that streams keys past blocks of queries, for any scorer.
+"""The engine on tiles: one loop that streams keys past blocks of queries, for any scorer.
 
-Everything a result can say - context, weights, scores, entropy, the strongest keys - is computed
+Everything a result offers - context, weights, scores, entropy, the strongest keys - is computed
 from the same tiles of masked scores, so it all has the same meaning; nothing of size L x S is made
 unless it is asked for.
 """
@@ -10,32 +10,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import reduce
 from math import prod
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from attention_core.arrays.batch import take
 from attention_core.arrays.buffers import buffer
-from attention_core.engine.plan import Block, make_plan
-from attention_core.engine.single_tile import attend_at_once
-from attention_core.engine.softmax import (
-    SAFE_BOUND,
-    SoftmaxState,
-    careful_sum,
-    extend,
-    finish,
-    has_faded,
-    merge,
-    softmax_state,
-    weights_of,
-)
-from attention_core.masking.masking import Masking, take
+from attention_core.arrays.matmul import careful_product
+from attention_core.engine.base import Problem
+from attention_core.engine.plan import Block, plan
+from attention_core.engine.softcap import cap
+from attention_core.normalizing.normalizer import State, Statistics
 from attention_core.parallel.threads import fold_blocks, map_blocks, stop_if_asked
 from attention_core.scoring.contract import checked_bound
-from attention_core.scoring.cost import key_cost, pair_cost, score_tile, temporaries
-from attention_core.scoring.scorer import Scorer
+from attention_core.scoring.cost import score_tile
 from attention_core.typing import Array
 
-__all__ = ["Engine", "Prepared", "Tile"]
+__all__ = ["Tile", "TileEngine"]
 
 Result = TypeVar("Result")
 
@@ -50,142 +41,93 @@ class Tile(NamedTuple):
     """What broadcasts to (..., l, s); None where every key may be attended to."""
 
 
-class Prepared:
-    """One checked call: prepared queries, keys and values, and how to attend with them.
+class TileEngine:
+    """The loop over the tiles of a problem.
 
     Parameters
     ----------
-    query, key : (..., L, H), (..., S, H)
-        Projected, in the dtype to compute in, with every batch axis (of length 1 to broadcast).
-    value : (..., S, Dv)
-        In the same dtype, with every batch axis.
+    problem
+        The call.
+    kept : (..., L, S)
+        Masked scores to read instead of asking the scorer.
     """
 
-    def __init__(
-        self,
-        scorer: Scorer,
-        query: Array,
-        key: Array,
-        value: Array,
-        masking: Masking,
-        *,
-        softcap: float | None = None,
-        workers: int | None = None,
-    ) -> None:
-        self.scorer = scorer
-        self.query, self.key, self.value = query, key, value
-        self.masking = masking
-        # what is beyond the range of the dtype caps nothing, and could not be divided by
-        in_range = softcap is not None and softcap <= np.finfo(query.dtype).max
-        self.softcap = softcap if in_range else None
-        self.workers = workers
-        self.shape = masking.shape  # (..., L, S)
-        self.dtype = query.dtype
+    def __init__(self, problem: Problem, kept: Array | None = None) -> None:
+        self.problem = problem
+        self.kept = kept
+        self.plan = plan(problem)
 
+    def attend(self, keep: Array | None = None) -> tuple[Array, Statistics]:
+        """The context (..., L, Dv), and the normalizer's statistics (..., L, 1).
 
-class Engine(Prepared):
-    """A prepared call on tiles of queries and keys.
-
-    Parameters
-    ----------
-    prepared, softcap, workers
-        Those of `Prepared`.
-    tile
-        The user's choice of (queries, keys) in a tile.
-    """
-
-    def __init__(
-        self,
-        *prepared: Any,
-        softcap: float | None = None,
-        tile: tuple[int, int] | None = None,
-        workers: int | None = None,
-    ) -> None:
-        super().__init__(*prepared, softcap=softcap, workers=workers)
-        masking, features, value_features = self.masking, self.key.shape[-1], self.value.shape[-1]
-        self.plan = make_plan(
-            masking.batch,
-            *self.shape[-2:],
-            pairs=masking.pairs,
-            query_starts=masking.query_starts,
-            pair_cost=pair_cost(self.scorer, features, value_features),
-            key_cost=key_cost(features, value_features),
-            itemsize=self.dtype.itemsize,
-            temporaries=temporaries(self.scorer, features),
-            is_banded=not masking.band.is_open,
-            whole_batch=masking.has_functions,
-            tile=tile,
-        )
-
-    def attend(self) -> tuple[Array, Array, Array]:
-        """The context (..., L, Dv), and the shift and the total (..., L) of every row's softmax."""
+        Masked scores are also written to `keep`, which is full of -inf.
+        """
+        problem, normalizer = self.problem, self.problem.normalizer
         blocks, parts = self.plan.blocks, self.plan.parts
         is_bounded = self._scores_are_bounded()
-        is_one_tile = (
-            0 < self.shape[-1] <= self.plan.key_tile
-            and self.masking.is_open
-            and self.masking.bias is None
-            and self.softcap is None
-            and not is_bounded
-        )
+        *rows, _ = problem.shape
         # the threads write every block: memory is fastest for the core that first touches it
-        context = np.empty((*self.shape[:-1], self.value.shape[-1]), self.dtype)
-        shift, total = np.empty(self.shape[:-1], self.dtype), np.empty(self.shape[:-1], self.dtype)
+        context = np.empty((*rows, problem.value.shape[-1]), problem.dtype)
+        statistics = tuple([np.empty((*rows, 1), problem.dtype) for _ in normalizer.empty])
 
-        def write(block: Block, *states: SoftmaxState | None) -> None:
+        def write(block: Block, *states: State | None) -> None:
             place = (*block.batch, block.rows)
             present = [state for state in states if state is not None]
-            if present:
-                state = reduce(merge, present)
-                shift[place], total[place] = state.shift, state.total
-                self._finish(block, state, context[place])
-            else:
-                shift[place], total[place], context[place] = -np.inf, 0, 0
+            if not present:
+                context[place] = 0
+                for array, empty in zip(statistics, normalizer.empty, strict=True):
+                    array[place] = empty
+                return
+            state = reduce(normalizer.merge, present)
+            for array, own in zip(statistics, state.statistics, strict=True):
+                array[place] = own
+            self._finish(block, state, context[place])
 
-        def work(block: Block) -> None:
-            place = (*block.batch, block.rows)
-            if is_one_tile and (found := self._at_once(block)):
-                context[place], shift[place], total[place] = found
-            else:
-                write(block, self._stream(block, is_bounded))
+        def stream(block: Block) -> State | None:
+            return self._stream(block, is_bounded, keep)
 
         if parts == 1:
-            self.map(work, blocks)
+            self.map(lambda block: write(block, stream(block)), blocks)
         else:
-            states = self.map(lambda block: self._stream(block, is_bounded), blocks)
+            states = self.map(stream, blocks)
             for first in range(0, len(blocks), parts):
                 write(blocks[first], *states[first : first + parts])
-        return context, shift, total
+        return context, statistics
 
-    def _at_once(self, block: Block) -> tuple[Array, Array, Array] | None:
-        batch, rows, _ = block
-        arrays = take(self.query, batch, rows), take(self.key, batch), take(self.value, batch)
-        shape = tuple([items.stop - items.start for items in batch])
-        found = attend_at_once(self.scorer, *arrays, shape)
-        return found and (found[0], found[1][..., 0], found[2][..., 0])
-
-    def _stream(self, block: Block, is_bounded: bool) -> SoftmaxState | None:
-        """The softmax state of a block of queries over a range of keys; None if all is masked."""
-        state = None
+    def _stream(self, block: Block, is_bounded: bool, keep: Array | None = None) -> State | None:
+        """The state of a block of queries after a range of keys; None if all is masked."""
+        normalizer, state = self.problem.normalizer, None
         for tile in self.tiles(block):
-            value = take(self.value, block.batch, tile.keys)
-            new = softmax_state(tile.scores, value, is_bounded=is_bounded, before=state)
-            state = new if state is None else extend(state, new)
-        if is_bounded and state is not None and has_faded(state):
+            if keep is not None:
+                keep[(*block.batch, block.rows, tile.keys)] = tile.scores
+            value = take(self.problem.value, block.batch, tile.keys)
+            state = normalizer.absorb(tile.scores, value, state, is_bounded=is_bounded)
+        if is_bounded and state is not None and normalizer.has_faded(state):
             return self._stream(block, is_bounded=False)
         return state
 
-    def _finish(self, block: Block, state: SoftmaxState, out: Array) -> None:
+    def _finish(self, block: Block, state: State, out: Array) -> None:
         """Write the context of a block's rows."""
-        finish(state, out)
+        self.problem.normalizer.finish(state, out)
         if not np.isfinite(out).all():
-            block = block._replace(keys=slice(0, self.shape[-1]))
-            out[...] = self._careful_context(block, state.shift, state.total)
+            block = block._replace(keys=slice(0, self.problem.shape[-1]))
+            out[...] = self._careful_context(block, state.statistics)
+
+    def _careful_context(self, block: Block, statistics: Statistics) -> Array:
+        """The context of rows whose plain sum was not finite, from finished weights.
+
+        Sums of huge values cannot overflow, since the weights are already divided by their total.
+        """
+        shape = (*statistics[0].shape[:-1], self.problem.value.shape[-1])
+        context = np.zeros(shape, self.problem.dtype)
+        for tile in self.weight_tiles(block, statistics):
+            value = take(self.problem.value, block.batch, tile.keys)  # (..., s, Dv)
+            context += careful_product(tile.scores, value, tile.allowed)
+        return context
 
     def map(self, function: Callable[[Block], Result], blocks: list[Block]) -> list[Result]:
         """Apply a function to blocks, on threads if the call is large; results in order."""
-        with np.errstate(all="ignore"):  # NaN and Inf in the inputs are results, not accidents
-            return map_blocks(function, blocks, cost=self.plan.cost, workers=self.workers)
+        return map_blocks(function, blocks, cost=self.plan.cost, workers=self.problem.workers)
 
     def fold(
         self,
@@ -194,83 +136,73 @@ class Engine(Prepared):
         blocks: list[Block],
     ) -> None:
         """Apply a function to blocks likewise, and give each result to `add`, in order."""
-        with np.errstate(all="ignore"):
-            fold_blocks(function, add, blocks, cost=self.plan.cost, workers=self.workers)
+        fold_blocks(function, add, blocks, cost=self.plan.cost, workers=self.problem.workers)
 
     def tiles(self, block: Block) -> Iterator[Tile]:
         """The tiles of a block that have anything to attend to, in order of their keys."""
-        batch, rows, is_open = block.batch, block.rows, self.masking.is_open
-        spans = [block.keys] if is_open else self.masking.key_spans(batch, rows)
+        problem, (batch, rows, _) = self.problem, block
+        bias, masking = problem.bias, problem.masking
+        spans = [block.keys] if masking is None else masking.spans(batch, rows, block.keys)
         tiles = [
-            slice(first, min(first + self.plan.key_tile, stop))
-            for start, stop in (_overlap(span, block.keys) for span in spans)
-            for first in range(start, stop, self.plan.key_tile)
+            slice(first, min(first + self.plan.key_tile, span.stop))
+            for span in spans
+            for first in range(span.start, span.stop, self.plan.key_tile)
         ]
         if not tiles:
             return
-        query = take(self.query, batch, rows)  # (..., l, H)
+        query = take(problem.query, batch, rows)  # (..., l, H)
         outer = (*[part.stop - part.start for part in batch], rows.stop - rows.start)
         width = max(keys.stop - keys.start for keys in tiles)
-        with buffer((prod(outer) * width,), self.dtype) as memory:
+        with buffer((prod(outer) * width,), problem.dtype) as memory:
             for keys in tiles:
                 stop_if_asked()
-                allowed = None if is_open else self.masking.allowed(batch, rows, keys)
+                allowed = None if masking is None else masking.allowed(batch, rows, keys)
                 if allowed is not None and not allowed.any():
                     continue
                 columns = keys.stop - keys.start
                 scores = memory[: prod(outer) * columns].reshape(*outer, columns)
-                score_tile(self.scorer, query, take(self.key, batch, keys), scores)
-                if self.softcap is not None:
-                    scores /= self.softcap
-                    np.tanh(scores, out=scores)
-                    scores *= self.softcap
-                if self.masking.bias is not None:
-                    scores += self.masking.bias_tile(batch, rows, keys, self.dtype)
-                if allowed is not None:
-                    ceiling = self.masking.ceiling(batch, rows, keys, allowed, self.dtype)
-                    np.fmin(scores, ceiling, out=scores)
+                if self.kept is not None:
+                    scores[...] = take(self.kept, batch, rows, keys)
+                    yield Tile(keys, scores, allowed)
+                    continue
+                score_tile(problem.scorer, query, take(problem.key, batch, keys), scores)
+                if problem.softcap is not None:
+                    cap(scores, problem.softcap)
+                if bias is not None:
+                    scores += bias.tile(batch, rows, keys, problem.dtype)
+                if masking is not None and allowed is not None:
+                    bounds = masking.ceiling(batch, rows, keys, allowed, problem.dtype)
+                    np.fmin(scores, bounds, out=scores)
                 yield Tile(keys, scores, allowed)
 
-    def weight_tiles(self, block: Block, shift: Array, total: Array) -> Iterator[Tile]:
-        """The same tiles with their finished weights in place of the scores."""
+    def weight_tiles(self, block: Block, statistics: Statistics) -> Iterator[Tile]:
+        """The same tiles with their finished weights in place of the scores.
+
+        The statistics are those of the block: (..., l, 1).
+        """
         for tile in self.tiles(block):
-            weights = weights_of(tile.scores, shift, total)
+            weights = self.problem.normalizer.weights(tile.scores, statistics)
             if tile.allowed is not None:  # also in rows of NaN
                 np.copyto(weights, 0, where=~tile.allowed)
             yield tile._replace(scores=weights)
 
     def row_blocks(self, rows: slice | None = None) -> list[Block]:
         """The plan's blocks over all their keys, cut to a range of rows."""
-        first, last = (0, self.shape[-2]) if rows is None else (rows.start, rows.stop)
+        *_, length, key_length = self.problem.shape
+        first, last = (0, length) if rows is None else (rows.start, rows.stop)
         blocks = []
         for block in self.plan.blocks[:: self.plan.parts]:
             part = slice(max(first, block.rows.start), min(last, block.rows.stop))
             if part.start < part.stop:
-                blocks.append(Block(block.batch, part, slice(0, self.shape[-1])))
+                blocks.append(Block(block.batch, part, slice(0, key_length)))
         return blocks
 
     def _scores_are_bounded(self) -> bool:
-        """Whether no score can be large, so that the softmax needs no maximum."""
-        if self.masking.bias is not None or self.shape[-2] < 16:  # finding out costs as much
+        """Whether no score can be large, so that the normalizer needs no shift."""
+        problem = self.problem
+        most = problem.normalizer.safe_bound(problem.dtype)
+        if problem.bias is not None or problem.shape[-2] < 16:  # finding out costs as much
             return False
-        with np.errstate(all="ignore"):
-            bound = checked_bound(self.scorer, self.query, self.key)
-        if self.softcap is not None:
-            bound = min(bound, self.softcap)
-        return bound <= SAFE_BOUND[self.dtype]
-
-    def _careful_context(self, block: Block, shift: Array, total: Array) -> Array:
-        """The context of rows whose plain sum was not finite, from finished weights.
-
-        Sums of huge values cannot overflow, since the weights are already divided by their total.
-        """
-        shape = (*shift.shape, self.value.shape[-1])
-        context = np.zeros(shape, self.dtype)
-        for tile in self.weight_tiles(block, shift, total):
-            value = take(self.value, block.batch, tile.keys)  # (..., s, Dv)
-            context += careful_sum(tile.scores, value, tile.allowed)
-        return context
-
-
-def _overlap(span: slice, keys: slice) -> tuple[int, int]:
-    return max(span.start, keys.start), min(span.stop, keys.stop)
+        if problem.softcap is not None and problem.softcap <= most:
+            return True
+        return checked_bound(problem.scorer, problem.query, problem.key) <= most

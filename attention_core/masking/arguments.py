@@ -1,71 +1,145 @@
-"""Masks, biases and lengths as they come in: checked, and given the axes of the scores."""
+"""Masks, biases, lengths and offsets as they come in: checked, and made into conditions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from attention_core.arrays.inputs import integers_per_item, is_real
+from attention_core.arrays.batch import Shape
+from attention_core.arrays.inputs import integers_per_item, is_real, is_sparse
+from attention_core.arrays.snapshots import owned
 from attention_core.errors import DTypeError, OptionError, ShapeError
+from attention_core.masking.band import FAR, Band
+from attention_core.masking.bias import ArrayBias, Bias, FunctionBias
+from attention_core.masking.condition import Condition
+from attention_core.masking.intervals import Intervals
+from attention_core.masking.masking import Masking
+from attention_core.masking.packing import Packed, Packing
+from attention_core.masking.patterns import ArrayMask, EdgeMask, FunctionMask
+from attention_core.masking.positions import ADVICE, Positions, broadcasts, end_offset
 from attention_core.typing import Array
 
-__all__ = [
-    "PairFunction",
-    "checked_bias",
-    "checked_edges",
-    "checked_lengths",
-    "checked_mask",
-    "evaluated",
-    "is_sparse",
-]
-
-Shape = tuple[int, ...]
-PairFunction = Callable[[Array, Array], ArrayLike]
-"""A mask or bias as an elementwise function of (query_positions, key_positions)."""
-
-_ADVICE = "to add numbers to the scores use bias=, to keep the non-zero places use mask != 0"
+__all__ = ["make_masking"]
 
 
-def is_sparse(array: Any) -> bool:
-    """Whether this is a SciPy sparse array; true for none while SciPy is not imported."""
-    return hasattr(array, "tocsr")
+def make_masking(
+    batch: Shape,
+    length: int,
+    key_length: int,
+    *,
+    single_query: bool = False,
+    mask: Any = None,
+    bias: Any = None,
+    key_lengths: ArrayLike | None = None,
+    query_lengths: ArrayLike | None = None,
+    is_causal: bool = False,
+    query_offset: Any = 0,
+    window: tuple[int | None, int | None] | None = None,
+) -> tuple[Masking | None, Bias | None]:
+    """The mask and the bias of a call; None where nothing masks, or nothing is added.
 
-
-def checked_mask(
-    mask: ArrayLike | PairFunction, shape: Shape, single_query: bool
-) -> Array | PairFunction:
-    """A function as it is, or booleans with the axes of scores of this shape (..., L, S).
+    Parameters
+    ----------
+    batch, length, key_length
+        The call's batch shape, L and S.
+    single_query
+        Whether the query came without its L axis, so that masks and biases do too.
+    mask, bias, key_lengths, query_lengths, is_causal, query_offset, window
+        As in `attention_core.attend`.
 
     Raises
     ------
-    DTypeError, ShapeError
-        For an array of something else, or of another shape.
+    DTypeError, ShapeError, OptionError
+        For masks, biases, lengths and offsets that do not fit.
     """
-    if callable(mask):
-        return mask
+    shape = (*batch, length, key_length)
+    left, right = window or (None, None)
+    lowest = None if left is None else -left
+    highest = 0 if is_causal else right
+    if isinstance(mask, Packing):
+        if key_lengths is not None or query_lengths is not None:
+            raise OptionError(
+                "packed sequences have their lengths in their starts; "
+                "leave key_lengths and query_lengths out"
+            )
+        packed = Packed(mask, shape, query_offset)
+        masking = Masking(
+            [packed.intervals(lowest, highest)], starts=packed.starts, pairs=packed.pairs
+        )
+        return masking, _bias(bias, packed.positions, shape, single_query)
+
+    conditions: list[Condition] = []
+    keys = queries = None
+    if key_lengths is not None:
+        keys = _checked_lengths("key_lengths", key_lengths, batch)
+        conditions.append(Intervals(np.zeros_like(keys), keys))
+    if query_lengths is not None:
+        queries = _checked_lengths("query_lengths", query_lengths, batch)
+        stop = np.where(np.arange(length)[:, None] < queries, key_length, 0)
+        conditions.append(Intervals(np.zeros_like(queries), stop))
+    offset = query_offset
+    if isinstance(offset, str):  # "end"
+        offset = end_offset(length, key_length, queries, keys)
+    elif np.ndim(offset):
+        offset = integers_per_item("query_offset", offset, batch)
+    elif not isinstance(offset, int):
+        offset = int(integers_per_item("query_offset", offset, ()).item())
+    if lowest is not None or highest is not None:
+        conditions.append(_order(lowest, highest, offset, length))
+    positions = Positions(_clamped(offset) if isinstance(offset, int) else offset)
+    edges = None
+    if mask is None:
+        pass
+    elif is_sparse(mask):
+        edges = _checked_edges(mask, shape)
+        conditions.append(EdgeMask(edges))
+    elif callable(mask):
+        conditions.append(FunctionMask(mask, positions, shape))
+    else:
+        conditions.append(ArrayMask(_checked_mask(mask, shape, single_query)))
+    added = _bias(bias, positions, shape, single_query)
+    return (Masking(conditions, edges=edges) if conditions else None), added
+
+
+def _order(lowest: int | None, highest: int | None, offset: int | Array, length: int) -> Condition:
+    """Keys from `lowest` to `highest` around the position of each query."""
+    if isinstance(offset, int):
+        return Band(
+            -FAR if lowest is None else _clamped(offset + lowest),
+            FAR if highest is None else _clamped(offset + highest),
+        )
+    positions = np.arange(length)[:, None] + offset  # (batch or 1s, L, 1)
+    start = np.full_like(positions, -FAR) if lowest is None else positions + _clamped(lowest)
+    stop = np.full_like(positions, FAR) if highest is None else positions + _clamped(highest) + 1
+    return Intervals(start, stop)
+
+
+def _clamped(position: int) -> int:
+    return max(-FAR, min(position, FAR))
+
+
+def _bias(bias: Any, positions: Positions, shape: Shape, single_query: bool) -> Bias | None:
+    if bias is None:
+        return None
+    if callable(bias):
+        return FunctionBias(bias, positions, shape)
+    return ArrayBias(_checked_bias(bias, shape, single_query), np.shape(bias))
+
+
+def _checked_mask(mask: ArrayLike, shape: Shape, single_query: bool) -> Array:
+    """Booleans with the axes of scores of this shape (..., L, S)."""
     array = np.asarray(mask)
     if array.dtype != np.bool_:
         raise DTypeError(
-            f"mask must be boolean (True = may attend), got dtype {array.dtype}; {_ADVICE}"
+            f"mask must be boolean (True = may attend), got dtype {array.dtype}; {ADVICE}"
         )
     return _fitted("mask", array, shape, single_query)
 
 
-def checked_bias(
-    bias: ArrayLike | PairFunction, shape: Shape, single_query: bool
-) -> Array | PairFunction:
-    """A function as it is, or real numbers with the axes of scores of this shape (..., L, S).
-
-    Raises
-    ------
-    DTypeError, ShapeError
-        For an array of something else, or of another shape.
-    """
-    if callable(bias):
-        return bias
+def _checked_bias(bias: ArrayLike, shape: Shape, single_query: bool) -> Array:
+    """Real numbers with the axes of scores of this shape (..., L, S)."""
     if is_sparse(bias):
         raise DTypeError(
             "bias must be a dense array or a function of (query_positions, key_positions), "
@@ -81,14 +155,8 @@ def checked_bias(
     return _fitted("bias", array, shape, single_query)
 
 
-def checked_edges(mask: Any, shape: Shape) -> Any:
-    """The stored entries of a sparse mask as CSR booleans (L, S), for scores (..., L, S).
-
-    Raises
-    ------
-    ShapeError
-        For another shape.
-    """
+def _checked_edges(mask: Any, shape: Shape) -> Any:
+    """The stored entries of a sparse mask as CSR booleans (L, S), for scores (..., L, S)."""
     if mask.shape != shape[-2:]:
         raise ShapeError(f"a sparse mask must have shape (L, S) = {shape[-2:]}, got {mask.shape}")
     edges = mask.tocsr().copy()  # stored entries are edges, stored zeros too
@@ -97,61 +165,22 @@ def checked_edges(mask: Any, shape: Shape) -> Any:
     return edges
 
 
-def checked_lengths(name: str, value: ArrayLike, batch: Shape) -> Array:
-    """Lengths of at least 0, one for each batch item: (batch or 1s, 1, 1).
-
-    Raises
-    ------
-    DTypeError, OptionError, ShapeError
-        For anything else.
-    """
+def _checked_lengths(name: str, value: ArrayLike, batch: Shape) -> Array:
+    """Lengths of at least 0, one for each batch item: (batch or 1s, 1, 1)."""
     lengths = integers_per_item(name, value, batch)
     if (lengths < 0).any():
         raise OptionError(f"{name} must be at least 0, got {lengths.min()}")
     return lengths
 
 
-def evaluated(
-    name: str, function: PairFunction, queries: Array, keys: Array, expected: Shape
-) -> Array:
-    """The values of a mask or bias function, which broadcast to the expected shape.
-
-    Raises
-    ------
-    DTypeError, ShapeError
-        For what a mask, or a bias, cannot be.
-    """
-    values = np.asarray(function(queries, keys))
-    if not _broadcasts(values.shape, expected):
-        raise ShapeError(
-            f"the {name} function returned shape {values.shape} for query positions "
-            f"{queries.shape} and key positions {keys.shape}; expected something that "
-            f"broadcasts to (..., l, s) = {expected}"
-        )
-    if name == "mask" and values.dtype != np.bool_:
-        raise DTypeError(
-            f"the mask function must return booleans (True = may attend), "
-            f"got dtype {values.dtype}; {_ADVICE}"
-        )
-    if name == "bias" and not is_real(values.dtype):
-        raise DTypeError(f"the bias function must return real numbers, got dtype {values.dtype}")
-    return values
-
-
 def _fitted(name: str, array: Array, shape: Shape, single_query: bool) -> Array:
-    """A view with the axes of the scores; axes of length 1 broadcast."""
+    """A view, or a copy of a small array, with the axes of the scores; 1s broadcast."""
     expected = shape[:-2] + shape[-1:] if single_query else shape
-    if not _broadcasts(array.shape, expected):
+    if not broadcasts(array.shape, expected):
         letters = "(..., S)" if single_query else "(..., L, S)"
         raise ShapeError(
             f"{name} must broadcast to {letters} = {expected}, got shape {array.shape}"
         )
     if single_query and array.ndim:
         array = array[..., None, :]  # (..., 1, S)
-    return array.reshape((1,) * (len(shape) - array.ndim) + array.shape)
-
-
-def _broadcasts(shape: Shape, target: Shape) -> bool:
-    return len(shape) <= len(target) and all(
-        own in (1, whole) for own, whole in zip(shape[::-1], target[::-1], strict=False)
-    )
+    return owned(array).reshape((1,) * (len(shape) - array.ndim) + array.shape)

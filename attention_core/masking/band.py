@@ -3,109 +3,92 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from attention_core.arrays.batch import Batch, Item
+from attention_core.masking.condition import Condition, ceiling, cut
 from attention_core.typing import Array
 
-__all__ = ["Band", "ceiling"]
+__all__ = ["FAR", "Band"]
 
+FAR = 1 << 61
+"""Positions farther away than this are clamped to it: beyond every array, within int64."""
 
-# Keys that hold for all rows are a tile of their own, without a mask, if they are as many.
-_WORTH_CUTTING = 64
-# Places of a tile whose band is kept for the next; a user's own tile may be far larger.
+# Elements of a tile whose band is kept for the next; a user's own tile may be far larger.
 _KEPT = 1 << 19
 
 
-class Band(NamedTuple):
-    """The keys whose position differs from a query's by `lowest` to `highest`; None: no bound.
+class Band(Condition):
+    """Keys j of query i with ``lowest <= j - i <= highest``, the same for every batch item.
 
-    >>> Band(-1, 0).contains(np.arange(3)[:, None], np.arange(3))
+    >>> Band(-1, 0).tile((), slice(0, 3), slice(0, 3))
     array([[ True, False, False],
            [ True,  True, False],
            [False,  True,  True]])
     """
 
-    lowest: int | None = None
-    highest: int | None = None
+    follows_rows = True
 
-    @property
-    def is_open(self) -> bool:
-        """Whether it leaves out no key."""
-        return self.lowest is None and self.highest is None
+    def __init__(self, lowest: int = -FAR, highest: int = FAR) -> None:
+        self.lowest, self.highest = lowest, highest
 
-    def spans(self, start: int, stop: int, first: int, last: int) -> list[slice]:
-        """The keys from start to stop in the band of any query at positions first to last.
+    def spans(self, batch: Batch, rows: slice, keys: slice) -> list[slice]:
+        """The keys of any of the rows, cut where the band starts or stops to hold for all.
 
-        Cut where the band starts or stops to hold for all the queries, if that is far between.
-
-        >>> Band(highest=0).spans(0, 1000, 300, 399)
+        >>> Band(highest=0).spans((), slice(300, 400), slice(0, 1000))
         [slice(0, 301, None), slice(301, 400, None)]
         """
-        whole_start, whole_stop = start, stop
-        if self.lowest is not None:
-            start, whole_start = max(start, first + self.lowest), max(start, last + self.lowest)
-        if self.highest is not None:
-            whole_stop = min(stop, first + self.highest + 1)
-            stop = min(stop, last + self.highest + 1)
-        edges = [start, stop]
-        if whole_stop - whole_start >= _WORTH_CUTTING:
-            edges[1:1] = [whole_start, whole_stop]
-        return [slice(*span) for span in pairwise(edges) if span[0] < span[1]]
-
-    def holds_for_all(self, keys: slice, first: int, last: int) -> bool:
-        """Whether every one of the keys is in the band of every query from first to last."""
-        return (self.highest is None or keys.stop - 1 <= first + self.highest) and (
-            self.lowest is None or keys.start >= last + self.lowest
+        last = rows.stop - 1
+        return cut(
+            rows.start + self.lowest,
+            last + self.highest + 1,
+            last + self.lowest,
+            rows.start + self.highest + 1,
+            keys,
         )
 
-    def contains(self, queries: Array, keys: Array) -> Array:
-        """Where keys are in the band of queries, given the positions of both."""
-        inside = np.ones(np.broadcast_shapes(queries.shape, keys.shape), np.bool_)
-        if self.highest is not None:
-            inside &= keys <= queries + self.highest
-        if self.lowest is not None:
-            inside &= keys >= queries + self.lowest
+    def tile(self, batch: Batch, rows: slice, keys: slice) -> Array | None:
+        """The band of a tile: (l, s)."""
+        last = rows.stop - 1
+        if keys.start >= last + self.lowest and keys.stop - 1 <= rows.start + self.highest:
+            return None
+        shift = rows.start - keys.start
+        sides = rows.stop - rows.start, keys.stop - keys.start
+        make = _tile if sides[0] * sides[1] <= _KEPT else _tile.__wrapped__
+        inside: Array = make(self.lowest + shift, self.highest + shift, *sides)
         return inside
 
-    def tile(self, length: int, key_length: int, shift: int) -> Array:
-        """The band in a tile whose first query is `shift` positions after its first key."""
-        make = _tile if length * key_length <= _KEPT else _tile.__wrapped__
-        inside: Array = make(self, length, key_length, shift)
+    def pairs(self, item: Item, queries: Array, keys: Array) -> Array:
+        """The band for pairs (e,)."""
+        difference = keys - queries
+        inside: Array = (difference >= self.lowest) & (difference <= self.highest)
         return inside
 
-    def ceiling(self, length: int, key_length: int, shift: int, dtype: np.dtype[Any]) -> Array:
-        """The `ceiling` of that tile."""
-        make = _ceiling if length * key_length <= _KEPT else _ceiling.__wrapped__
-        bound: Array = make(self, length, key_length, shift, dtype)
+    def ceiling(
+        self, batch: Batch, rows: slice, keys: slice, allowed: Array, dtype: np.dtype[Any]
+    ) -> Array:
+        """The `ceiling` of a tile, kept for the next tile along the diagonal."""
+        if allowed.size > _KEPT:
+            return ceiling(allowed, dtype)
+        shift = rows.start - keys.start
+        bound: Array = _ceiling(self.lowest + shift, self.highest + shift, *allowed.shape, dtype)
         return bound
 
 
 @lru_cache(maxsize=16)  # tiles along the diagonal have the same band
-def _tile(band: Band, length: int, key_length: int, shift: int) -> Array:
-    inside = band.contains(np.arange(length)[:, None] + shift, np.arange(key_length))
+def _tile(lowest: int, highest: int, length: int, key_length: int) -> Array:
+    difference = np.arange(key_length) - np.arange(length)[:, None]
+    inside: Array = (difference >= lowest) & (difference <= highest)
     inside.flags.writeable = False
     return inside
 
 
 @lru_cache(maxsize=16)
-def _ceiling(band: Band, length: int, key_length: int, shift: int, dtype: np.dtype[Any]) -> Array:
-    bound = ceiling(band.tile(length, key_length, shift), dtype)
+def _ceiling(
+    lowest: int, highest: int, length: int, key_length: int, dtype: np.dtype[Any]
+) -> Array:
+    bound = ceiling(_tile(lowest, highest, length, key_length), dtype)
     bound.flags.writeable = False
     return bound
-
-
-def ceiling(allowed: Array, dtype: np.dtype[Any]) -> Array:
-    """What masks scores by ``np.fmin(scores, ceiling)``: -inf, and NaN where they are allowed.
-
-    `np.fmin` passes over NaN, so that allowed scores stay as they are, and masked ones are -inf
-    even if they are NaN. That is several times faster than copying -inf to masked places.
-
-    >>> np.fmin([np.nan, 7.0], ceiling(np.array([False, True]), np.dtype(float)))
-    array([-inf,   7.])
-    """
-    bounds = np.array([-np.inf, np.nan], dtype)
-    chosen: Array = np.where(allowed, bounds[1], bounds[0])
-    return chosen

@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from attention_core.errors import DTypeError, OptionError, ShapeError
-from attention_core.masking.masking import Batch, Masking
+from attention_core.arrays.batch import Shape
+from attention_core.errors import DTypeError, ShapeError
+from attention_core.masking.band import FAR
+from attention_core.masking.intervals import Intervals
+from attention_core.masking.positions import Positions
 from attention_core.typing import Array
 
-__all__ = ["PackedMasking", "Packing"]
+__all__ = ["Packed", "Packing"]
 
 
 class Packing:
@@ -84,78 +87,56 @@ class Packing:
         return f"Packing(query_starts={self.query_starts!r}, key_starts={self.key_starts!r})"
 
 
-class PackedMasking(Masking):
-    """The mask, bias and bounds of a call with packed sequences."""
+class Packed:
+    """The packed sequences of one call: intervals of keys, and positions within sequences.
 
-    def __init__(
-        self,
-        batch: tuple[int, ...],
-        length: int,
-        key_length: int,
-        *,
-        mask: Packing,
-        key_lengths: ArrayLike | None = None,
-        query_lengths: ArrayLike | None = None,
-        query_offset: Any = 0,
-        **options: Any,
-    ) -> None:
-        if key_lengths is not None or query_lengths is not None:
-            raise OptionError(
-                "packed sequences have their lengths in their starts; "
-                "leave key_lengths and query_lengths out"
-            )
-        super().__init__(batch, length, key_length, **options)
+    Parameters
+    ----------
+    packing
+        Where the sequences start.
+    shape
+        (..., L, S) of the call.
+    query_offset
+        One integer, one for each sequence, or ``"end"``.
+
+    Raises
+    ------
+    DTypeError, ShapeError
+        For starts and offsets that do not fit the call.
+    """
+
+    def __init__(self, packing: Packing, shape: Shape, query_offset: Any) -> None:
+        *batch, length, key_length = shape
         for name, starts, rows in (
-            ("query_starts", mask.query_starts, length),
-            ("key_starts", mask.key_starts, key_length),
+            ("query_starts", packing.query_starts, length),
+            ("key_starts", packing.key_starts, key_length),
         ):
             if starts[-1] != rows:
                 raise ShapeError(f"{name} must end at the number of rows, {rows}, got {starts[-1]}")
-        self.packing = mask
-        self.is_open = False
-        sequences = np.arange(len(mask))
-        self._query_sequence = np.repeat(sequences, np.diff(mask.query_starts))  # (L,)
-        self._key_sequence = np.repeat(sequences, np.diff(mask.key_starts))  # (S,)
-        self._offsets = _offsets(query_offset, len(mask))  # (n,)
-        self._query_origins = mask.query_starts[:-1] - self._offsets  # where position 0 would be
-        self._key_origins = mask.key_starts[:-1]
-
-    @property
-    def query_starts(self) -> list[int] | None:
-        """Where the rows of each sequence start, and the last one's end."""
-        starts: list[int] = self.packing.query_starts.tolist()
-        return starts
-
-    @property
-    def is_one_band(self) -> bool:
-        """Every sequence has a band of its own."""
-        return False
-
-    @property
-    def pairs(self) -> int:
+        lengths, key_lengths = np.diff(packing.query_starts), np.diff(packing.key_starts)
+        if isinstance(query_offset, str):  # "end"
+            query_offset = key_lengths - lengths
+        offsets = _offsets(query_offset, len(packing))  # (n,)
+        self.starts: list[int] = packing.query_starts.tolist()
+        self.pairs = int(lengths @ key_lengths)
         """The number of query-key pairs within sequences."""
-        return int(np.diff(self.packing.query_starts) @ np.diff(self.packing.key_starts))
+        axes = (*(1 for _ in batch), length, 1)
+        sequences = np.repeat(np.arange(len(packing)), lengths)  # (L,)
+        query_shift = (offsets - packing.query_starts[:-1])[sequences].reshape(axes)
+        self.positions = Positions(query_shift, -np.repeat(packing.key_starts[:-1], key_lengths))
+        self._start = packing.key_starts[sequences].reshape(axes)
+        self._stop = packing.key_starts[1:][sequences].reshape(axes)
 
-    def key_spans(self, batch: Batch, rows: slice) -> list[slice]:
-        """The keys of the sequences of these rows, within the band if it is one sequence."""
-        first, last = self._query_sequence[rows.start], self._query_sequence[rows.stop - 1]
-        start, stop = self.packing.key_starts[first], self.packing.key_starts[last + 1]
-        if first < last:
-            return [slice(int(start), int(stop))]
-        shift = int(self._key_origins[first] - self._query_origins[first])
-        return self.band.spans(int(start), int(stop), rows.start + shift, rows.stop - 1 + shift)
-
-    def allowed(self, batch: Batch, rows: slice, keys: slice) -> Array | None:
-        """Where these rows may attend to these keys, (l, s); None where they all may."""
-        allowed = self._query_sequence[rows][:, None] == self._key_sequence[keys]
-        if not self.band.is_open:
-            allowed &= self.band.contains(*self._positions(batch, rows, keys))
-        return None if allowed.all() else allowed
-
-    def _positions(self, batch: Batch, rows: slice, keys: slice) -> tuple[Array, Array]:
-        queries = np.arange(rows.start, rows.stop) - self._query_origins[self._query_sequence[rows]]
-        positions = np.arange(keys.start, keys.stop) - self._key_origins[self._key_sequence[keys]]
-        return queries[:, None], positions[None, :]
+    def intervals(self, lowest: int | None, highest: int | None) -> Intervals:
+        """The keys of each query: of its sequence, from `lowest` to `highest` around it."""
+        start, stop = self._start, self._stop
+        index = np.arange(start.shape[-2])[:, None]
+        origin = start + self.positions.query_shift + index  # the key at the query's position
+        if lowest is not None:
+            start = np.maximum(start, origin + max(lowest, -FAR))
+        if highest is not None:
+            stop = np.minimum(stop, origin + min(highest, FAR) + 1)
+        return Intervals(start, stop)
 
 
 def _starts(name: str, value: ArrayLike) -> Array:

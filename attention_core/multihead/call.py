@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from attention_core.arrays.inputs import broadcast_batch, check_key_and_value, computing_dtype
+from attention_core.arrays.batch import broadcast_batch
+from attention_core.arrays.inputs import check_key_and_value, computing_dtype
 from attention_core.errors import OptionError, OptionTypeError
 from attention_core.masking.packing import Packing
+from attention_core.masking.positions import end_offset
 from attention_core.multihead.extra_keys import opened, with_extra_keys, without_order
 from attention_core.multihead.heads import HeadAxes, pick_heads
 from attention_core.multihead.memory import MultiHeadMemory, seen_by_groups
@@ -58,10 +60,14 @@ def attend_heads(
     else:
         query, key, value = _copied((query, key, value), dtype)
     workers = layer.groups[0].attention.workers
+    is_packed = isinstance(pairs["mask"], Packing)
+    if isinstance(numbers["query_offset"], str) and not is_packed:  # "end" of the keys given
+        lengths = numbers["query_lengths"], numbers["key_lengths"]
+        numbers = {**numbers, "query_offset": end_offset(query.shape[-2], key.shape[-2], *lengths)}
     if layer.extra_keys:
         shape = (*batch, layer.heads, query.shape[-2], key.shape[-2])
         pairs, numbers = opened(layer, shape, pairs, numbers)
-    is_packed = isinstance(pairs["mask"], Packing)
+        is_packed = False
     offset = None if is_packed else numbers["query_offset"]
     results = []
     with np.errstate(all="ignore"):  # NaN and Inf in the inputs are results, not accidents

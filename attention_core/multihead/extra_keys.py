@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from attention_core.arrays.inputs import is_sparse
 from attention_core.attention import Attention
 from attention_core.engine.memory import Memory
-from attention_core.masking.arguments import is_sparse
 from attention_core.masking.packing import Packing
 from attention_core.multihead.heads import HeadGroup, pick_heads
 from attention_core.multihead.parameters import LayerParameters

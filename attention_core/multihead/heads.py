@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from attention_core.arrays.inputs import is_sparse
 from attention_core.attention import Attention
 from attention_core.errors import OptionError, OptionTypeError, ShapeError
-from attention_core.masking.arguments import is_sparse
 from attention_core.masking.packing import Packing
 from attention_core.scoring.scorer import Scorer
 from attention_core.typing import Array
@@ -32,7 +32,7 @@ class AttentionOptions(TypedDict, total=False):
     """The options of `Attention`."""
 
     is_causal: bool
-    query_offset: ArrayLike
+    query_offset: ArrayLike | Literal["end"]
     window: tuple[int | None, int | None] | None
     softcap: float | None
     tile: tuple[int, int] | None

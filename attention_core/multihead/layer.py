@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike
 
 from attention_core.arrays.inputs import as_array
 from attention_core.errors import OptionTypeError
-from attention_core.masking.arguments import PairFunction
 from attention_core.multihead.call import attend_heads
 from attention_core.multihead.heads import AttentionOptions, HeadGroup, ScorerLike, group_heads
 from attention_core.multihead.interop import from_torch_module, from_torch_state, keras_arrays
@@ -21,7 +20,7 @@ from attention_core.multihead.result import MultiHeadResult
 from attention_core.options import OPTIONS, check_option
 from attention_core.scoring.parameters import Parameterized
 from attention_core.scoring.scorer import Scorer
-from attention_core.typing import Array
+from attention_core.typing import Array, PairFunction
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from attention_core.arrays.inputs import as_array
+from attention_core.arrays.inputs import as_array, is_sparse
 from attention_core.engine.gradients import Gradients
 from attention_core.errors import ShapeError
-from attention_core.masking.arguments import is_sparse
 from attention_core.multihead.heads import HeadGroup, add_heads, pick_heads
 from attention_core.multihead.layout import INPUTS
 from attention_core.multihead.parameters import LayerParameters

@@ -8,7 +8,7 @@ from functools import partial
 from threading import Lock
 from typing import Any, TypeVar
 
-from attention_core.parallel.blas import blas_on_one_thread, this_thread
+from attention_core.parallel.blas import numerics, this_thread
 from attention_core.parallel.helpers import Task, ask, available_cores
 
 __all__ = ["WORTH_THREADS", "fold_blocks", "map_blocks", "stop_if_asked"]
@@ -84,7 +84,7 @@ def _run(
     work: Callable[[int], None], indices: Sequence[int], cost: float, workers: int | None
 ) -> None:
     count = min(available_cores() if workers is None else workers, len(indices))
-    with blas_on_one_thread() as again, again:
+    with numerics() as again, again:
         if count <= 1 or cost < WORTH_THREADS or this_thread.flag.locked():
             for index in indices:
                 work(index)

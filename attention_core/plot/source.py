@@ -11,10 +11,11 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
-from attention_core.arrays.inputs import is_real
-from attention_core.engine.readout import Readout
+from attention_core.arrays.batch import whole
+from attention_core.arrays.inputs import is_real, is_sparse
+from attention_core.engine.base import Problem, Readout
+from attention_core.engine.dispatch import Answer
 from attention_core.errors import DTypeError, OptionError, ShapeError
-from attention_core.masking.arguments import is_sparse
 from attention_core.plot.axis import Axis
 from attention_core.plot.cells import Cells, Summary
 from attention_core.typing import Array
@@ -29,6 +30,9 @@ _PAIRS = 1 << 20  # computed in one piece, where all would be too many to keep
 
 class Attended(Protocol):
     """An `attention_core.AttentionResult`, or anything else that has a readout."""
+
+    @property
+    def _answer(self) -> Answer: ...
 
     @property
     def _readout(self) -> Readout: ...
@@ -68,7 +72,7 @@ def source_of(drawn: Any, what: What) -> Source:
         For scores, when there are weights only.
     """
     if hasattr(drawn, "_readout"):
-        return _of_readout(drawn._readout, what)
+        return _of_readout(drawn._readout, drawn._answer.problem, what)
     if what == "scores":
         raise OptionError("scores can be drawn of a result only; an array is taken for weights")
     weights = drawn if is_sparse(drawn) else np.ma.asanyarray(drawn)
@@ -81,20 +85,20 @@ def source_of(drawn: Any, what: What) -> Source:
     return _of_edges(weights) if is_sparse(weights) else _of_array(weights)
 
 
-def _of_readout(readout: Readout, what: What) -> Source:
+def _of_readout(readout: Readout, problem: Problem, what: What) -> Source:
     numbers = readout.weights if what == "weights" else readout.scores
-    masking = readout.masking
-    if masking.edges is not None:
-        return Source(masking.shape, _filler_of_edges(numbers), readout.entropy, readout.key_mass)
+    masking, shape = problem.masking, problem.shape
+    if masking is not None and masking.edges is not None:
+        return Source(shape, _filler_of_edges(numbers), readout.entropy, readout.key_mass)
 
     def read(rows: range) -> tuple[Array, Array]:
-        place = slice(rows.start, rows.stop), slice(0, masking.shape[-1])
-        allowed = masking.allowed(tuple([slice(0, n) for n in masking.batch]), *place)
+        place = whole(problem.batch), slice(rows.start, rows.stop), slice(0, shape[-1])
+        allowed = None if masking is None else masking.allowed(*place)
         values = numbers(rows)
         return values, np.broadcast_to(True if allowed is None else allowed, values.shape)
 
-    fill = partial(_fill_by_rows, read, prod(masking.batch) * masking.shape[-1])
-    return Source(masking.shape, fill, readout.entropy, readout.key_mass)
+    fill = partial(_fill_by_rows, read, prod(problem.batch) * shape[-1])
+    return Source(shape, fill, readout.entropy, readout.key_mass)
 
 
 def _of_array(weights: np.ma.MaskedArray[Any, Any]) -> Source:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from attention_core.arrays.batch import summed_to
 from attention_core.errors import AttentionCoreError, ScorerContractError
 from attention_core.scoring.scorer import ParameterGrads, Scorer
 from attention_core.typing import Array
@@ -126,17 +127,6 @@ def project(scorer: Scorer, method: str, array: Array) -> Array:
             f"expected ({', '.join(map(str, array.shape[:-1]))}, H)"
         )
     return projected
-
-
-def summed_to(array: Array, shape: Shape) -> Array:
-    """The gradient of an array that was broadcast from a shape with as many axes: summed."""
-    if array.shape == shape:
-        return array
-    axes = tuple(
-        axis for axis, (n, own) in enumerate(zip(array.shape, shape, strict=True)) if own == 1 != n
-    )
-    total: Array = array.sum(axis=axes, keepdims=True)
-    return total
 
 
 def resolved(scorer: Scorer, method: str) -> Callable[..., Any]:

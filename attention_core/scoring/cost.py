@@ -13,7 +13,7 @@ from attention_core.typing import Array
 __all__ = ["key_cost", "pair_cost", "score_tile", "temporaries"]
 
 
-def pair_cost(scorer: Scorer, features: int, value_features: int) -> float:
+def pair_cost(scorer: Scorer | type[Scorer], features: int, value_features: int) -> float:
     """Nanoseconds that one query-key pair takes on one core: a coarse estimate, from H and Dv."""
     return features * scorer.cost_per_feature + value_features / 32 + 1.5
 
@@ -23,7 +23,7 @@ def key_cost(features: int, value_features: int) -> float:
     return (features + value_features) / 4
 
 
-def temporaries(scorer: Scorer, features: int) -> int:
+def temporaries(scorer: Scorer | type[Scorer], features: int) -> int:
     """Elements that scoring a pair keeps in memory together."""
     return features if scorer.needs_small_tiles else 1
 

@@ -419,25 +419,27 @@ def test_lengths_below_zero(name, value):
             "workers must be an integer, or None for every core, got 2.0",
         ),
         (
-            {"query_offset": "end"},
+            {"query_offset": "start"},
             ac.OptionTypeError,
-            "query_offset must be an integer or an integer array, one per batch item, got 'end'",
+            "query_offset must be an integer, an integer array, one per batch item, or 'end', "
+            "got 'start'",
         ),
         (
             {"query_offset": 1.5},
             ac.OptionTypeError,
-            "query_offset must be an integer or an integer array, one per batch item, got 1.5",
+            "query_offset must be an integer, an integer array, one per batch item, or 'end', "
+            "got 1.5",
         ),
         (
             {"query_offset": [0.0, 1.0]},
             ac.OptionTypeError,
-            "query_offset must be an integer or an integer array, one per batch item, "
+            "query_offset must be an integer, an integer array, one per batch item, or 'end', "
             "got [0.0, 1.0]",
         ),
         (
             {"query_offset": np.array([True])},
             ac.OptionTypeError,
-            "query_offset must be an integer or an integer array, one per batch item, "
+            "query_offset must be an integer, an integer array, one per batch item, or 'end', "
             "got array([ True])",
         ),
     ],

@@ -12,8 +12,8 @@ import scipy.sparse
 from cases import Case, column, make_case
 
 import attention_core as ac
-from attention_core.engine import tiles
-from attention_core.engine.single_tile import attend_at_once
+from attention_core.engine import dispatch
+from attention_core.engine.single_tile import attend_single_tile
 from attention_core.masking.band import _ceiling, _tile
 from attention_core.scoring.contract import checked_bound
 
@@ -58,26 +58,27 @@ def test_any_tile_gives_what_the_oracle_gives(case, rng, tile, name):
     case.check(*case.arrays(rng, batch), tile=tile, **options(name, rng, batch))
 
 
-def test_blocks_that_see_all_keys_in_one_tile_need_the_loop_only_for_nan(case, rng, monkeypatch):
-    kept = []
+def test_small_calls_are_one_tile_and_need_the_loop_only_for_nan(case, rng, monkeypatch):
+    sound = []
 
     def spied(*call):
-        found = attend_at_once(*call)
-        kept.append(found is not None)
+        found = attend_single_tile(*call)
+        sound.append(found is not None)
         return found
 
-    monkeypatch.setattr(tiles, "attend_at_once", spied)
+    monkeypatch.setattr(dispatch, "attend_single_tile", spied)
     query, key, value = case.arrays(rng, (2,))
+    case.check(query, key, value)
+    case.check(query, key, value, softcap=1.0)
+    case.check(query, key, value, is_causal=True, query_offset=1, bias=np.ones(7))
+    assert len(sound) >= 3
+    assert all(sound)
+    calls = len(sound)
     case.check(query, key, value, tile=(2, 7))
-    blocks = len(kept)
-    assert blocks >= 2
-    assert all(kept)
-    case.check(query, key, value, tile=(2, 6))  # of two tiles
-    case.check(query, key, value, tile=(2, 7), softcap=1.0)
-    assert len(kept) == blocks
+    assert len(sound) == calls
     value[1, 6] = math.nan
-    case.check(query, key, value, tile=(2, 7))
-    assert kept[blocks:] == [False] * blocks
+    case.check(query, key, value)
+    assert sound[calls:] == [False] * len(sound[calls:]) != []
 
 
 @pytest.mark.parametrize("tile", TILES, ids=str)

@@ -13,6 +13,7 @@ import numpy as np
 import typer
 
 from attention_core import AttentionResult, OptionError
+from attention_core.arrays.inputs import is_sparse
 from attention_core.cli.arrays import SUFFIXES, read_array, read_mask, split_reference
 from attention_core.cli.blocks import attend_in_blocks
 from attention_core.cli.choice import choose
@@ -22,7 +23,6 @@ from attention_core.cli.progress import progress_bar
 from attention_core.cli.values import integers, pair, settings
 from attention_core.config import config_files
 from attention_core.errors import printable
-from attention_core.masking.arguments import is_sparse
 from attention_core.typing import Array
 
 __all__ = ["attend"]
@@ -99,7 +99,10 @@ def attend(
         typer.Option("--causal/--no-causal", "--is-causal", help="Key j only if j <= i + offset."),
     ] = None,
     query_offset: Annotated[
-        str | None, typer.Option(metavar="N,...|FILE", help="The position of the first query.")
+        str | None,
+        typer.Option(
+            metavar="N,...|FILE|end", help="The position of the first query; end aligns the last."
+        ),
     ] = None,
     window: Annotated[
         str | None,
@@ -168,7 +171,9 @@ def attend(
             )
     options = {
         "is_causal": is_causal,
-        "query_offset": integers("--query-offset", query_offset),
+        "query_offset": (
+            "end" if query_offset == "end" else integers("--query-offset", query_offset)
+        ),
         "window": pair("--window", window),
         "softcap": softcap,
         "tile": pair("--tile", tile),

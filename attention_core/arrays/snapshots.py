@@ -1,0 +1,81 @@
+"""Noticing that arrays were written to after a call, when its result is asked for more."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from attention_core.errors import ChangedInputError
+from attention_core.typing import Array
+
+__all__ = ["SMALL", "Snapshot", "fingerprint", "owned"]
+
+SMALL = 1 << 14
+"""Arrays of at most so many bytes are copied: that is cheaper than looking for changes."""
+
+# A checksum by sums of 64-bit words reads memory at full speed, but does not see words that change
+# places. Words a prime number apart are summed together, in a few groups, so that rows of common
+# lengths that change places are seen.
+_COLUMNS, _GROUPS = 509, 16
+_PIECE = 1 << 18  # bytes of an array that is not contiguous, copied together
+
+
+def owned(array: Array) -> Array:
+    """A copy of a small array; a large one as it is."""
+    return array.copy() if array.nbytes <= SMALL else array
+
+
+class Snapshot:
+    """Fingerprints of arrays that belong to the caller.
+
+    Examples
+    --------
+    >>> array = np.zeros((100, 100))
+    >>> snapshot = Snapshot({"key": array})
+    >>> snapshot.check()
+    >>> array[3, 4] = 1
+    >>> snapshot.check()
+    Traceback (most recent call last):
+    attention_core.errors.ChangedInputError: key was written to after the call, so its result can \
+no longer be computed; ask for weights and gradients before, or attend to a copy
+    """
+
+    def __init__(self, arrays: Mapping[str, Array]) -> None:
+        self._arrays = {name: array for name, array in arrays.items() if array.nbytes > SMALL}
+        self._before = {name: fingerprint(array) for name, array in self._arrays.items()}
+
+    def check(self) -> None:
+        """Raise `ChangedInputError` for an array whose elements are not what they were."""
+        for name, array in self._arrays.items():
+            if fingerprint(array) != self._before[name]:
+                raise ChangedInputError(name)
+
+
+def fingerprint(array: Array) -> int:
+    """A checksum of the elements.
+
+    >>> array = np.arange(12.0).reshape(3, 4)
+    >>> fingerprint(array) == fingerprint(np.asfortranarray(array)) != fingerprint(array[::-1])
+    True
+    """
+    value = 0
+    for piece in _contiguous(array):
+        words = piece.reshape(-1).view(np.uint8)
+        count = len(words) // (8 * _COLUMNS * _GROUPS) * (8 * _COLUMNS * _GROUPS)
+        table = words[:count].view(np.uint64).reshape(_GROUPS, -1, _COLUMNS)
+        for part in (table.sum(axis=1), words[count:]):
+            value = zlib.crc32(part.data, value)
+    return value
+
+
+def _contiguous(array: Array) -> Iterator[Array]:
+    """The array in contiguous pieces, in order of its elements."""
+    if array.flags.c_contiguous:
+        yield array
+    elif array.nbytes <= _PIECE or array.ndim == 1:
+        yield np.ascontiguousarray(array)
+    else:
+        for part in array:
+            yield from _contiguous(part)

@@ -1,0 +1,115 @@
+"""One prepared call, and the contracts of the two ways to compute it: on tiles and on edges."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from attention_core.arrays.batch import Shape
+from attention_core.masking.bias import Bias
+from attention_core.masking.masking import Masking
+from attention_core.normalizing.normalizer import Normalizer, Statistics
+from attention_core.scoring.scorer import ParameterGrads, Scorer
+from attention_core.typing import Array
+
+__all__ = ["Engine", "PreparedGradients", "Problem", "Readout", "without_nonfinite"]
+
+
+class Problem(NamedTuple):
+    """A checked and projected call: everything the engines need to know."""
+
+    scorer: Scorer
+    query: Array
+    """(..., L, H): projected, in the dtype to compute in, with every batch axis, 1 to broadcast."""
+    key: Array
+    """(..., S, H): likewise."""
+    value: Array
+    """(..., S, Dv): in the same dtype, with every batch axis."""
+    batch: Shape
+    normalizer: Normalizer
+    masking: Masking | None = None
+    bias: Bias | None = None
+    softcap: float | None = None
+    tile: tuple[int, int] | None = None
+    workers: int | None = None
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of the scores: (..., L, S)."""
+        return (*self.batch, self.query.shape[-2], self.key.shape[-2])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype to compute in."""
+        return self.query.dtype
+
+
+class Engine(Protocol):
+    """A way to compute a problem."""
+
+    problem: Problem
+
+    def attend(self) -> tuple[Array, Statistics]:
+        """The context (..., L, Dv), and the normalizer's statistics (..., L, 1)."""
+
+
+class Readout(Protocol):
+    """What a result can be asked; all but `weights` and `scores` stay within tile memory."""
+
+    def weights(self, rows: range | None = None) -> Any:
+        """Finished weights of all queries, or of some of them: (..., l, S)."""
+
+    def scores(self, rows: range | None = None) -> Any:
+        """Masked scores of all queries, or of some of them: (..., l, S)."""
+
+    def entropy(self) -> Array:
+        """The entropy of each row of weights, in nats: (..., L)."""
+
+    def key_mass(self) -> Array:
+        """The weight each key receives from all queries: (..., S)."""
+
+    def top_k(self, n: int) -> tuple[Array, Array]:
+        """Indices and weights of the strongest keys of each row: (..., L, n)."""
+
+
+class PreparedGradients(NamedTuple):
+    """Gradients of the arrays of a problem, or the part of them from one tile."""
+
+    query: Array
+    """(..., L, H)"""
+    key: Array
+    """(..., S, H)"""
+    value: Array
+    """(..., S, Dv)"""
+    bias: Array | None
+    """With every axis of the scores; None where the bias is not an array."""
+    parameters: ParameterGrads
+
+    @classmethod
+    def zeros(cls, problem: Problem) -> PreparedGradients:
+        """Zeros in the shapes of the problem's arrays."""
+
+        def zeros(array: Array) -> Array:
+            return np.zeros(array.shape, problem.dtype)
+
+        bias = getattr(problem.bias, "array", None)
+        return cls(
+            zeros(problem.query),
+            zeros(problem.key),
+            zeros(problem.value),
+            None if bias is None else zeros(bias),
+            {name: zeros(array) for name, array in problem.scorer.parameters.items()},
+        )
+
+
+def without_nonfinite(array: Array) -> Array:
+    """The array with NaN as 0, and Inf as a number that is large, but not its products.
+
+    A masked pair contributes a derivative times 0, which must be 0. The gradient of an allowed pair
+    is as it should be: the NaN is in the gradient of its score.
+    """
+    if np.isfinite(array).all():
+        return array
+    large = float(np.finfo(array.dtype).max) ** 0.125
+    return np.nan_to_num(array, nan=0.0, posinf=large, neginf=-large)

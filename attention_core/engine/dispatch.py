@@ -1,0 +1,184 @@
+"""The way of a call: projected, then computed in one tile, on tiles, or on edges."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from attention_core.arrays.batch import Shape, with_batch_axes
+from attention_core.arrays.snapshots import SMALL, Snapshot
+from attention_core.engine.base import Engine, Problem
+from attention_core.engine.plan import is_one_tile
+from attention_core.engine.prepare import Call
+from attention_core.engine.single_tile import attend_single_tile
+from attention_core.engine.tiles import TileEngine
+from attention_core.masking.bias import ArrayBias, Bias
+from attention_core.masking.masking import Masking
+from attention_core.masking.patterns import ArrayMask
+from attention_core.normalizing.normalizer import Normalizer, Statistics
+from attention_core.parallel.blas import numerics
+from attention_core.parallel.threads import WORTH_THREADS, map_blocks
+from attention_core.scoring.contract import project
+from attention_core.scoring.scorer import Scorer
+from attention_core.typing import Array
+
+__all__ = ["Answer", "attend_call", "choose_engine", "compute"]
+
+
+class Answer(NamedTuple):
+    """A computed call, and everything that questions about it need."""
+
+    call: Call
+    problem: Problem
+    context: Array
+    """(..., L, Dv), in the dtype computed in."""
+    statistics: Statistics
+    """(..., L, 1) each."""
+    kept: Array | None
+    """The masked scores (..., L, S), where they are far smaller than the keys."""
+    snapshot: Snapshot | None
+    """Of the arrays that belong to the caller and are read again."""
+
+
+def attend_call(
+    scorer: Scorer,
+    call: Call,
+    normalizer: Normalizer,
+    masking: Masking | None = None,
+    bias: Bias | None = None,
+    softcap: float | None = None,
+    tile: tuple[int, int] | None = None,
+    workers: int | None = None,
+) -> Answer:
+    """Compute a call."""
+    terms = normalizer, masking, bias, softcap, tile, workers
+    shapes = call.query.shape, call.key.shape, call.value.shape, call.batch
+    # NaN and Inf in the inputs are results, not accidents
+    if _is_tiny(type(scorer), *shapes, call.is_projected):
+        with np.errstate(all="ignore"):
+            return _answer(scorer, call, terms)
+    with numerics() as again, again:
+        return _answer(scorer, call, terms)
+
+
+def _answer(scorer: Scorer, call: Call, terms: tuple[Any, ...]) -> Answer:
+    query, key = _projected(scorer, call, workers=terms[-1])
+    value, batch = call.value, call.batch
+    if batch:
+        query, key, value = (with_batch_axes(each, batch) for each in (query, key, value))
+    problem = Problem(scorer, query, key, value, batch, *terms)
+    if problem.softcap is not None and problem.softcap > np.finfo(query.dtype).max:
+        problem = problem._replace(softcap=None)  # it caps nothing, and could not be divided by
+    kept = None
+    if not call.is_projected and key.nbytes + value.nbytes > SMALL:
+        kept = _room_for_scores(problem)
+    context, statistics = compute(problem, kept)
+    arrays = _callers_arrays(call, problem, kept)
+    return Answer(call, problem, context, statistics, kept, Snapshot(arrays) if arrays else None)
+
+
+def compute(problem: Problem, kept: Array | None) -> tuple[Array, Statistics]:
+    """The context and the statistics; masked scores are also written to `kept`."""
+    masking = problem.masking
+    if masking is not None and masking.edges is not None:
+        return choose_engine(problem).attend()
+    arrays = problem.query.shape, problem.value.shape, problem.query.dtype.itemsize
+    if problem.tile is None and is_one_tile(type(problem.scorer), problem.batch, *arrays):
+        found = attend_single_tile(problem, kept)
+        if found is not None:
+            return found
+    if kept is not None:
+        kept.fill(-np.inf)
+    return TileEngine(problem).attend(kept)
+
+
+def choose_engine(problem: Problem) -> Engine:
+    """The engine that computes a problem: the edges of a mask that stores few pairs, or tiles."""
+    if problem.masking is not None and problem.masking.edges is not None:
+        from attention_core.engine.edges import EdgeEngine, prefers_edges  # SciPy is for edges
+
+        if prefers_edges(problem):
+            return EdgeEngine(problem)
+    return TileEngine(problem)
+
+
+def _projected(scorer: Scorer, call: Call, workers: int | None) -> tuple[Array, Array]:
+    """Prepared queries and keys, with a thread for each of the two where they are much work."""
+    if call.is_projected:
+        return project(scorer, "project_query", call.query), call.key
+    multiplied = call.query.size * call.query.shape[-1] + call.key.size * call.key.shape[-1]
+    cost = multiplied / 32  # ns
+    traits = scorer.traits
+    if cost < WORTH_THREADS or not (traits.projects_query and traits.projects_key):
+        query = (
+            project(scorer, "project_query", call.query) if traits.projects_query else call.query
+        )
+        key = project(scorer, "project_key", call.key) if traits.projects_key else call.key
+        return query, key
+    query, key = map_blocks(
+        lambda projection: project(scorer, *projection),
+        [("project_query", call.query), ("project_key", call.key)],
+        cost=cost,
+        workers=workers,
+    )
+    return query, key
+
+
+@lru_cache(maxsize=1024)
+def _is_tiny(
+    scorer: type[Scorer], query: Shape, key: Shape, value: Shape, batch: Shape, is_projected: bool
+) -> bool:
+    """Whether every product is so small that BLAS keeps it on one thread by itself.
+
+    Larger calls hold BLAS to one thread, so that what else runs in the process cannot change a bit.
+    """
+    length, key_length = query[-2], key[-2]
+    widest = max(query[-1], key[-1], value[-1])
+    if not 0 < prod(batch) * length * key_length * widest <= _BLAS_MATRIX:
+        return False
+    if length == 1 and key_length * widest > _BLAS_VECTOR:
+        return False
+    projects_query = scorer.traits.projects_query
+    projects_key = scorer.traits.projects_key and not is_projected
+    if (projects_query or projects_key) and not scorer.traits.is_inner_product:
+        return False  # hidden units may be far more than features
+    rows = max(length * projects_query, key_length * projects_key)
+    return rows * widest**2 <= (_BLAS_MATRIX if rows > 1 else _BLAS_VECTOR)
+
+
+# Multiply-adds up to which OpenBLAS uses one thread, for two matrices and for a row and a matrix.
+_BLAS_MATRIX, _BLAS_VECTOR = 1 << 18, 9216
+
+
+def _room_for_scores(problem: Problem) -> Array | None:
+    """Room for the scores of few queries: far smaller than the keys and values they were made of.
+
+    Looking for changes of those would take as long as attending to them.
+    """
+    is_sparse = problem.masking is not None and problem.masking.edges is not None
+    pairs = prod(problem.batch) * problem.query.shape[-2] * problem.key.shape[-2]
+    if is_sparse or 8 * pairs > problem.key.size + problem.value.size:
+        return None
+    return np.empty(problem.shape, problem.dtype)
+
+
+def _callers_arrays(call: Call, problem: Problem, kept: Array | None) -> dict[str, Array]:
+    """Arrays that are read again, and that the caller may write to: those too large to copy."""
+    arrays = {}
+    if call.query.nbytes > SMALL:
+        arrays["query"] = call.query
+    if not call.is_projected and kept is None:
+        if call.key.nbytes > SMALL:
+            arrays["key"] = call.key
+        if call.value.nbytes > SMALL:
+            arrays["value"] = call.value
+    if isinstance(problem.bias, ArrayBias) and problem.bias.array.nbytes > SMALL:
+        arrays["bias"] = problem.bias.array
+    if problem.masking is not None:
+        for condition in problem.masking.conditions:
+            if isinstance(condition, ArrayMask) and condition.array.nbytes > SMALL:
+                arrays["mask"] = condition.array
+    return arrays

@@ -1,0 +1,97 @@
+"""Positions of queries and keys, as functions given as a mask or a bias see them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from attention_core.arrays.batch import Batch, Item, Shape, of_item, take
+from attention_core.arrays.inputs import is_real
+from attention_core.errors import DTypeError, ShapeError
+from attention_core.typing import Array, PairFunction
+
+__all__ = ["ADVICE", "Positions", "broadcasts", "end_offset", "evaluated"]
+
+ADVICE = "to add numbers to the scores use bias=, to keep the non-zero places use mask != 0"
+"""What to do with a mask that is not boolean."""
+
+
+class Positions(NamedTuple):
+    """Shifts from the index of a query or key to its position."""
+
+    query_shift: int | Array = 0
+    """`query_offset`, less the start of a packed sequence: one, or (batch or 1s, L or 1, 1)."""
+    key_shift: Array | None = None
+    """(S,): less the start of a packed sequence; None without packed sequences."""
+
+    def of_tile(self, batch: Batch, rows: slice, keys: slice) -> tuple[Array, Array]:
+        """Positions of the queries (..., l, 1) and the keys (1, s) of a tile."""
+        shift = self.query_shift
+        queries = np.arange(rows.start, rows.stop)[:, None]
+        positions = np.arange(keys.start, keys.stop)[None, :]
+        if self.key_shift is not None:
+            positions += self.key_shift[keys]
+        return queries + (shift if isinstance(shift, int) else take(shift, batch, rows)), positions
+
+    def of_pairs(self, item: Item, queries: Array, keys: Array) -> tuple[Array, Array]:
+        """Positions of the queries and keys of pairs (e,) of a batch item: (e, 1) each."""
+        shift: Any = self.query_shift
+        if not isinstance(shift, int):
+            shift = of_item(shift, item)[:, 0]  # (L,) or (1,)
+            shift = shift[queries] if len(shift) > 1 else shift
+        positions = keys if self.key_shift is None else keys + self.key_shift[keys]
+        return (queries + shift)[:, None], positions[:, None]
+
+
+def end_offset(
+    length: int, key_length: int, query_lengths: Any = None, key_lengths: Any = None
+) -> Any:
+    """The offset that aligns the last query with the last key, of each batch item if they differ.
+
+    >>> end_offset(2, 5), end_offset(2, 5, key_lengths=[3, 5])
+    (3, array([1, 3]))
+    """
+    queries = np.asarray(length if query_lengths is None else query_lengths)
+    keys = np.asarray(key_length if key_lengths is None else key_lengths)
+    axes = max(queries.ndim, keys.ndim)  # leading batch axes
+    queries, keys = (a.reshape(a.shape + (1,) * (axes - a.ndim)) for a in (queries, keys))
+    return keys - queries if axes else int(keys - queries)
+
+
+def evaluated(
+    name: str, function: PairFunction, queries: Array, keys: Array, expected: Shape
+) -> Array:
+    """The values of a mask or bias function, which broadcast to the expected shape.
+
+    Raises
+    ------
+    DTypeError, ShapeError
+        For what a mask, or a bias, cannot be.
+    """
+    values = np.asarray(function(queries, keys))
+    if not broadcasts(values.shape, expected):
+        raise ShapeError(
+            f"the {name} function returned shape {values.shape} for query positions "
+            f"{queries.shape} and key positions {keys.shape}; expected something that "
+            f"broadcasts to (..., l, s) = {expected}"
+        )
+    if name == "mask" and values.dtype != np.bool_:
+        raise DTypeError(
+            f"the mask function must return booleans (True = may attend), "
+            f"got dtype {values.dtype}; {ADVICE}"
+        )
+    if name == "bias" and not is_real(values.dtype):
+        raise DTypeError(f"the bias function must return real numbers, got dtype {values.dtype}")
+    return values
+
+
+def broadcasts(shape: Shape, target: Shape) -> bool:
+    """Whether an array of this shape broadcasts to another.
+
+    >>> broadcasts((3, 1), (2, 3, 4)), broadcasts((2,), (4,))
+    (True, False)
+    """
+    return len(shape) <= len(target) and all(
+        own in (1, whole) for own, whole in zip(shape[::-1], target[::-1], strict=False)
+    )

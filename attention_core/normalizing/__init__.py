@@ -1,0 +1,1 @@
+"""Normalizers: from scores to weights, in tiles, on edges, and back."""
