@@ -21,15 +21,16 @@ NUMBERS = {
     "options": "",
     # the mathematics
     "arrays": "",
+    "components": "",
     "parallel": "",
-    "scoring": "arrays",
+    "scoring": "arrays components",
     "normalizing": "arrays",
     "masking": "arrays",
-    "engine": "arrays masking normalizing parallel scoring",
+    "engine": "arrays components masking normalizing parallel scoring",
 }
 NAMES = {
     "hookspecs": "scoring",
-    "registry": "hookspecs scoring",
+    "registry": "components hookspecs scoring",
 }
 PUBLIC = "attention_core"
 REST = {
@@ -44,7 +45,7 @@ REST = {
     "fitting": "options",
     "leave_one_out": "attention engine fitting scoring",
     "multihead": (
-        "arrays attention config engine files learned masking options parallel registry result "
+        "arrays attention components config engine files learned masking options parallel registry result "
         "scoring"
     ),
     "parameter_files": "files multihead registry scoring",

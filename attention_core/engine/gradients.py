@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from attention_core.arrays.inputs import as_array
+from attention_core.components.parameters import flattened
 from attention_core.engine.base import Problem
 from attention_core.engine.dispatch import Answer, choose_engine, compute
 from attention_core.engine.prepare import Call
@@ -16,7 +17,6 @@ from attention_core.errors import ChangedInputError, ShapeError
 from attention_core.masking.bias import ArrayBias, Bias
 from attention_core.parallel.blas import numerics
 from attention_core.scoring.contract import checked_vjp
-from attention_core.scoring.parameters import flattened
 from attention_core.scoring.scorer import ParameterGrads, Scorer
 from attention_core.typing import Array
 

@@ -6,12 +6,7 @@ import numpy as np
 
 from attention_core.typing import Array
 
-__all__ = ["cap", "cap_gradient", "in_range"]
-
-
-def in_range(softcap: float | None, dtype: type[np.floating] | np.dtype) -> float | None:
-    """The cap, or None where it is beyond the range of the dtype and so caps nothing."""
-    return softcap if softcap is not None and softcap <= np.finfo(dtype).max else None
+__all__ = ["cap", "cap_gradient"]
 
 
 def cap(scores: Array, softcap: float) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from attention_core.arrays.inputs import as_array
+from attention_core.components.parameters import Parameterized
 from attention_core.errors import OptionTypeError
 from attention_core.multihead.call import attend_heads
 from attention_core.multihead.heads import AttentionOptions, HeadGroup, ScorerLike, group_heads
@@ -18,7 +19,6 @@ from attention_core.multihead.memory import MultiHeadMemory
 from attention_core.multihead.parameters import LayerParameters, initial_arrays
 from attention_core.multihead.result import MultiHeadResult
 from attention_core.options import OPTIONS, check_option
-from attention_core.scoring.parameters import Parameterized
 from attention_core.scoring.scorer import Scorer
 from attention_core.typing import Array, PairFunction
 

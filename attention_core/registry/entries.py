@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from attention_core.components.parameters import Origin, about
 from attention_core.errors import (
     INTERRUPTS,
     AttentionCoreError,
@@ -23,7 +24,6 @@ from attention_core.hookspecs import Spec
 from attention_core.registry.discovery import BUNDLED, canonical
 from attention_core.registry.kinds import SCORER, Kind
 from attention_core.registry.signatures import checked_signature, imported
-from attention_core.scoring.parameters import Origin, about
 
 __all__ = ["Offer"]
 

@@ -6,18 +6,12 @@ the engine cuts queries and keys into tiles, asks for the scores of each tile, a
 
 from __future__ import annotations
 
-import inspect
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from functools import lru_cache
-from typing import Any, ClassVar, Self
+from abc import abstractmethod
+from typing import Any, ClassVar
 
-import numpy as np
-
-from attention_core.errors import NotDifferentiableError, ScorerConfigError, ScorerContractError
-from attention_core.scoring.parameters import Origin, Parameterized, about
+from attention_core.components.component import Component
+from attention_core.errors import NotDifferentiableError
 from attention_core.scoring.traits import Traits, find_traits
-from attention_core.scoring.values import brief, is_plain, same_value, to_plain
 from attention_core.typing import Array
 
 __all__ = ["ParameterGrads", "Scorer"]
@@ -26,7 +20,7 @@ ParameterGrads = dict[str, Array]
 """Gradients of some of a scorer's parameters, by name, each in the shape of its parameter."""
 
 
-class Scorer(Parameterized, ABC):
+class Scorer(Component):
     """An alignment function: ``score(query, key)``, split into what is done once and per tile.
 
     Subclasses implement `score` and, where something can be computed once per query or key,
@@ -68,8 +62,7 @@ class Scorer(Parameterized, ABC):
     (NegativeDistance(scale=2.0), True)
     """
 
-    name: ClassVar[str | None] = None
-    """The registered name, for scorers that are also constructed directly and saved to a config."""
+    kind = "scorer"
 
     needs_small_tiles: ClassVar[bool] = True
     """Whether `score` works on (..., L, S, H) temporaries, so that tiles are kept small enough for
@@ -82,47 +75,10 @@ class Scorer(Parameterized, ABC):
     traits: ClassVar[Traits]
     """Facts about the class that decide how the engine calls it, found when the class is made."""
 
-    _origin: Origin | None = None
-
     def __init_subclass__(cls, **keywords: Any) -> None:
         """Find the traits of the class."""
         super().__init_subclass__(**keywords)
         cls.traits = find_traits(cls, Scorer)
-
-    @property
-    def origin(self) -> Origin | None:
-        """Name, distribution and version of a scorer that was made by name; None for others."""
-        return self._origin
-
-    @property
-    def parameters(self) -> dict[str, Array]:
-        """The arrays that define this scorer, by name; empty for a scorer without any."""
-        return {
-            name: value
-            for name, value in self._arguments().items()
-            if isinstance(value, np.ndarray)
-        }
-
-    def to_config(self) -> dict[str, Any]:
-        """The mapping that makes this scorer again: its name and its parameters.
-
-        The values are those of a JSON document; arrays are nested lists, exactly.
-
-        Raises
-        ------
-        ScorerConfigError
-            For a scorer that was constructed directly and whose class has no registered `name`.
-        """
-        name = self._origin.name if self._origin else self.name
-        if name is None:
-            raise ScorerConfigError(
-                f"{self} was constructed directly and its class names no registered scorer; "
-                f"make it with make_scorer(name, ...) or set {type(self).__name__}.name"
-            )
-        settings = self._origin.settings if self._origin else None
-        if settings is None or not all(map(is_plain, settings.values())):
-            settings = {k: v for k, v in self._arguments().items() if v is not None}
-        return {"name": name, **{k: to_plain(v) for k, v in settings.items()}}
 
     def check_features(self, query_dim: int, key_dim: int) -> None:
         """Raise `ShapeError` for numbers of features that this scorer cannot score."""
@@ -206,65 +162,3 @@ class Scorer(Parameterized, ABC):
                 f"'Give it gradients', and check with "
                 f"attention_core.testing.check_gradients(scorer)"
             )
-
-    def __str__(self) -> str:
-        return f"scorer {self._origin or type(self).__name__}"
-
-    def __repr__(self) -> str:
-        """The class and those arguments that differ from their defaults, arrays by shape."""
-        kind = type(self)
-        if not self._keeps_its_arguments():
-            return f"{kind.__name__}(...)"
-        given = [
-            f"{name}={brief(value)}"
-            for name, value in self._arguments().items()
-            if not same_value(value, _signature(kind)[name].default)
-        ]
-        return f"{kind.__name__}({', '.join(given)})"
-
-    def __eq__(self, other: object) -> bool:
-        if self is other:
-            return True
-        if type(self) is not type(other) or not isinstance(other, Scorer):
-            return NotImplemented
-        if not (self._keeps_its_arguments() and other._keeps_its_arguments()):
-            return False
-        return same_value(self._arguments(), other._arguments())
-
-    def __hash__(self) -> int:
-        """Of the class and the arrays' shapes, which no write to an array changes."""
-        if not self._keeps_its_arguments():
-            return object.__hash__(self)
-        shapes = ((k, v.shape) for k, v in self._arguments().items() if isinstance(v, np.ndarray))
-        return hash((type(self), *shapes))
-
-    def _adopt(self, origin: Origin) -> None:
-        object.__setattr__(self, "_origin", origin)  # frozen dataclasses are scorers too
-
-    def _replaced(self, parameters: Mapping[str, Array]) -> Self:
-        with about(self):
-            changed = type(self)(**{**self._arguments(), **parameters})
-        if self._origin is not None:
-            origin = self._origin
-            changed._adopt(Origin(origin.name, origin.distribution, origin.version))
-        return changed
-
-    def _keeps_its_arguments(self) -> bool:
-        return all(hasattr(self, name) for name in _signature(type(self)))
-
-    def _arguments(self) -> dict[str, Any]:
-        """The constructor's arguments, read back from the attributes of the same name."""
-        names = _signature(type(self))
-        missing = [name for name in names if not hasattr(self, name)]
-        if missing:
-            raise ScorerContractError(
-                f"{self} keeps no attribute {missing[0]!r} for its constructor argument; keep it, "
-                f"or override parameters, with_parameters and to_config"
-            )
-        return {name: getattr(self, name) for name in names}
-
-
-@lru_cache(maxsize=256)
-def _signature(kind: type[Scorer]) -> Mapping[str, inspect.Parameter]:
-    """The constructor's parameters by name."""
-    return {} if kind.__init__ is object.__init__ else inspect.signature(kind).parameters

@@ -1,0 +1,1 @@
+"""What scorers, normalizers and biases share: parameters, configs, equality, origin."""
