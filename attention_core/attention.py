@@ -62,8 +62,9 @@ def attend(
         (``{"name": "general", "weight": w}``), or a `Scorer`.
     mask
         **True = may attend**: a boolean array that broadcasts to (..., L, S), a 2-D `scipy.sparse`
-        array whose stored entries are the edges, or a function of (query_positions, key_positions)
-        evaluated tile by tile; or a `Packing` of sequences whose rows follow each other.
+        array whose stored entries (of booleans: True) are the edges, or a function of
+        (query_positions, key_positions) evaluated tile by tile; or a `Packing` of sequences whose
+        rows follow each other.
     bias
         Added to the scores: an array of real numbers that broadcasts to (..., L, S), or such a
         function. Gradients aside it is the place for ALiBi and relative positions.

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
+from attention_core.arrays.inputs import to_numpy
 from attention_core.attention import Attention
 from attention_core.engine.gradients import Gradients
 from attention_core.errors import OptionError, OptionTypeError, ShapeError
@@ -97,8 +98,8 @@ def leave_one_out(
     1.098
     0.006
     """
-    keys, values = np.asarray(key), np.asarray(value)
-    queries = keys if query is None else np.asarray(query)
+    keys, values = to_numpy("key", key), to_numpy("value", value)
+    queries = keys if query is None else to_numpy("query", query)
     shapes = [array.shape for array in (queries, keys, values)]
     if any(len(shape) != 2 or shape[0] != len(keys) for shape in shapes):
         raise ShapeError(
@@ -124,7 +125,7 @@ def leave_one_out(
 
 def _chosen(rows: ArrayLike, count: int) -> Array:
     """The positions (m,) of chosen rows, from 0 on."""
-    index = np.asarray(rows)
+    index = to_numpy("rows", rows)
     if index.ndim != 1:
         raise ShapeError(f"rows must have one axis, (m,), got shape {index.shape}")
     if not index.size:

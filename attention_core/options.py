@@ -11,7 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from attention_core.errors import OptionError, OptionTypeError, did_you_mean
+from attention_core.arrays.inputs import as_integers
+from attention_core.errors import (
+    DTypeError,
+    OptionError,
+    OptionTypeError,
+    ShapeError,
+    did_you_mean,
+)
 
 __all__ = [
     "DEFAULTS",
@@ -103,10 +110,12 @@ def _workers(value: Any) -> int | None:
 
 
 def _holds_integers(value: Any) -> bool:
+    array = np.asarray(value) if isinstance(value, np.ndarray) else value  # masks: when called
     try:
-        return np.asarray(value).dtype.kind in "iu"
-    except ValueError:  # nested lists of different lengths
+        as_integers("query_offset", array)
+    except (DTypeError, ShapeError):
         return False
+    return True
 
 
 def _is_integer(value: Any) -> bool:

@@ -223,13 +223,13 @@ def _with_query_axis(extra: Any) -> Any:
 
 
 def _evaluate(extra: Any, positions: tuple[NDArray[Any], NDArray[Any]]) -> NDArray[Any]:
-    """A mask or bias as an array; of a sparse mask, the stored entries are what counts."""
+    """A mask or bias as an array; of a sparse mask, the stored entries count but for False."""
     if callable(extra):
         return np.asarray(extra(*positions))
     if hasattr(extra, "tocoo"):
         edges = extra.tocoo()
         dense = np.zeros(extra.shape, bool)
-        for i, j in zip(*edges.coords, strict=True):
-            dense[i, j] = True
+        for i, j, entry in zip(*edges.coords, edges.data, strict=True):
+            dense[i, j] |= bool(entry) or edges.dtype != np.bool_
         return dense
     return np.asarray(extra)

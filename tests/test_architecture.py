@@ -18,10 +18,10 @@ PLUGINS = ROOT / "plugins"
 
 WORDS = {"_version", "errors", "typing"}  # everybody speaks them, so no row lists them
 NUMBERS = {
-    "options": "",
     # the mathematics
     "arrays": "",
     "components": "",
+    "options": "arrays",
     "parallel": "",
     "scoring": "arrays components",
     "normalizing": "arrays",
@@ -42,11 +42,11 @@ REST = {
     "attention": "config engine masking normalizing options registry result scoring",
     # learning and layers
     "learned": "arrays",
-    "fitting": "options",
-    "leave_one_out": "attention engine fitting scoring",
+    "fitting": "arrays options",
+    "leave_one_out": "arrays attention engine fitting scoring",
     "multihead": (
-        "arrays attention components config engine files learned masking options parallel registry result "
-        "scoring"
+        "arrays attention components config engine files learned masking options parallel registry "
+        "result scoring"
     ),
     "parameter_files": "files multihead registry scoring",
     # what is built on the public names
@@ -75,7 +75,7 @@ LAZY = {
     "pytest": {"testing"},
     "rich": {"cli", "fitting"},
     "safetensors": {"files"},
-    "scipy": {"cli", "engine", "fitting", "plot"},
+    "scipy": {"cli", "engine", "fitting", "masking", "plot"},
     "threadpoolctl": {"parallel"},
 }
 

@@ -1,26 +1,34 @@
-"""What arrays may come in: dtypes and shapes."""
+"""The one door for arrays: what may come in, and as which dtype."""
 
 from __future__ import annotations
 
+import sys
 from functools import lru_cache
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from attention_core.errors import DTypeError, ShapeError
+from attention_core.errors import DTypeError, ShapeError, printable, shown
 from attention_core.typing import Array
 
 __all__ = [
+    "LARGEST",
     "as_array",
+    "as_integers",
     "check_key_and_value",
     "computing_dtype",
     "integers_per_item",
     "is_real",
     "is_sparse",
+    "to_numpy",
 ]
 
 Shape = tuple[int, ...]
+
+LARGEST = 1 << 61
+"""A position far beyond all rows, with room for sums of a few in int64."""
 
 _FLOATS = {"float16", "bfloat16", "float32", "float64"}
 _USUAL = {np.dtype(np.float32), np.dtype(np.float64)}  # known at once
@@ -36,24 +44,88 @@ def as_array(name: str, array: ArrayLike) -> Array:
     ShapeError
         For nested lists of different lengths.
     """
-    result = array if type(array) is np.ndarray else _converted(name, array)
+    result = to_numpy(name, array)
     if result.dtype in _USUAL or _is_float(result.dtype):
         return result
     if result.dtype.kind not in "iub":
+        is_saved = result.dtype == "V2"
+        hint = "; bfloat16 that NumPy saved comes back with .view(ml_dtypes.bfloat16)" * is_saved
         raise DTypeError(
             f"{name} must hold real numbers (float16, bfloat16, float32, float64 or integers), "
-            f"got dtype {result.dtype}"
+            f"got dtype {result.dtype}{hint}"
         )
     return result.astype(np.float64)
 
 
-def _converted(name: str, array: ArrayLike) -> Array:
+def to_numpy(name: str, array: ArrayLike) -> Array:
+    """Convert what a caller gave to an array of any dtype, or say what it is and what to call.
+
+    Raises
+    ------
+    DTypeError
+        For masked arrays with masked entries, sparse arrays, nullable columns, tensors that NumPy
+        cannot read, and what is not an array at all.
+    ShapeError
+        For nested lists of different lengths.
+
+    Examples
+    --------
+    >>> to_numpy("query", [[1, 2]])
+    array([[1, 2]])
+    >>> to_numpy("query", np.ma.masked_equal([1, 2], 2))
+    Traceback (most recent call last):
+    attention_core.errors.DTypeError: query has masked entries (numpy.ma), which would be read as \
+numbers: leave out keys by mask= (True = may attend), and fill the entries with .filled(0)
+    """
+    if type(array) is np.ndarray:
+        return array
+    if is_sparse(array):
+        raise DTypeError(
+            f"{name} must be a dense array, got a sparse {type(array).__name__}; call .toarray()"
+        )
+    if "numpy.ma" in sys.modules and _has_masked_entries(array):
+        raise DTypeError(
+            f"{name} has masked entries (numpy.ma), which would be read as numbers: leave out "
+            f"keys by mask= (True = may attend), and fill the entries with .filled(0)"
+        )
     try:
-        return np.asarray(array)
-    except ValueError:
-        raise ShapeError(
-            f"{name} must be an array, got nested lists of different lengths"
-        ) from None
+        result = np.asarray(array)
+    except Exception as error:  # tensors raise what their library likes
+        if isinstance(array, (list, tuple)) and isinstance(error, ValueError):
+            raise ShapeError(
+                f"{name} must be an array, got nested lists of different lengths"
+            ) from None
+        kind = f"{_package(array)}.{type(array).__name__}"
+        said = printable(str(error).partition("\n")[0], 300).rstrip(".")
+        hint = "; call .float()" if "bfloat16" in str(getattr(array, "dtype", "")) else ""
+        raise DTypeError(
+            f"{name} must be an array that NumPy can read, got a {kind}: {said}{hint}"
+        ) from error
+    if result.dtype == np.object_:
+        if _package(array) == "pandas":
+            raise DTypeError(
+                f"{name} must hold numbers of one dtype, got a pandas {type(array).__name__} of "
+                f"nullable or mixed columns; call .to_numpy(dtype=float, na_value=float('nan')), "
+                f"or .to_numpy(dtype=bool, na_value=False) for a mask"
+            )
+        if not (result.ndim or isinstance(result.item(), Integral)):
+            raise DTypeError(f"{name} must be an array, got {shown(array)}")
+    return result
+
+
+def is_sparse(array: Any) -> bool:
+    """Whether this is a sparse array, SciPy's or one that converts to SciPy's."""
+    return hasattr(array, "tocsr")
+
+
+def _has_masked_entries(array: Any) -> bool:
+    if isinstance(array, (list, tuple)):
+        return any(map(_has_masked_entries, array))
+    return isinstance(array, np.ma.MaskedArray) and bool(np.ma.is_masked(array))
+
+
+def _package(value: object) -> str:
+    return type(value).__module__.partition(".")[0]
 
 
 def is_real(dtype: np.dtype[Any]) -> bool:
@@ -64,11 +136,6 @@ def is_real(dtype: np.dtype[Any]) -> bool:
 @lru_cache(maxsize=256)  # asking a dtype for its name is slow
 def _is_float(dtype: np.dtype[Any]) -> bool:
     return dtype.name in _FLOATS
-
-
-def is_sparse(array: Any) -> bool:
-    """Whether this is a SciPy sparse array; true for none while SciPy is not imported."""
-    return hasattr(array, "tocsr")
 
 
 def check_key_and_value(key: Array, value: Array) -> None:
@@ -103,6 +170,40 @@ def computing_dtype(*dtypes: np.dtype[Any]) -> tuple[np.dtype[Any], np.dtype[Any
     return (result if result.itemsize >= 4 else np.dtype(np.float32)), result
 
 
+def as_integers(name: str, value: ArrayLike, each: str = "") -> Array:
+    """Integers of any size as int64, those beyond `LARGEST` as it, on either side of 0.
+
+    Raises
+    ------
+    DTypeError
+        For anything but integers; `each` ends what they must be.
+    ShapeError
+        For nested lists of different lengths.
+
+    Examples
+    --------
+    >>> as_integers("key_lengths", [3, 2**80, -(2**80)]).tolist() == [3, LARGEST, -LARGEST]
+    True
+    >>> as_integers("key_lengths", [])
+    array([], dtype=int64)
+    """
+    array = to_numpy(name, value)
+    if array.dtype.kind == "u":
+        return np.minimum(array, np.uint64(LARGEST)).astype(np.int64)
+    if array.dtype.kind == "i":
+        return np.clip(array.astype(np.int64), -LARGEST, LARGEST)
+    if not array.size:  # an empty list has no integers to tell its dtype
+        return array.astype(np.int64)
+    exact = array
+    if not isinstance(value, np.ndarray):  # NumPy makes floats of integers that meet in no dtype
+        exact = np.array(value, np.object_)
+    numbers = exact.reshape(-1).tolist()
+    if not all(isinstance(n, Integral) and not isinstance(n, (bool, np.bool_)) for n in numbers):
+        raise DTypeError(f"{name} must be integers{each}, got dtype {array.dtype}")
+    clamped = [min(max(int(n), -LARGEST), LARGEST) for n in numbers]
+    return np.array(clamped, np.int64).reshape(exact.shape)
+
+
 def integers_per_item(name: str, value: ArrayLike, batch: Shape) -> Array:
     """One integer per batch item, as an array of shape (batch or 1s, 1, 1).
 
@@ -116,9 +217,7 @@ def integers_per_item(name: str, value: ArrayLike, batch: Shape) -> Array:
     ShapeError
         For axes that are not those of the batch.
     """
-    array = np.asarray(value)
-    if array.dtype.kind not in "iu":
-        raise DTypeError(f"{name} must be integers, one per batch item, got dtype {array.dtype}")
+    array = as_integers(name, value, each=", one per batch item")
     shape = array.shape
     fits = len(shape) <= len(batch) and all(
         own in (1, whole) for own, whole in zip(shape, batch, strict=False)
@@ -128,4 +227,4 @@ def integers_per_item(name: str, value: ArrayLike, batch: Shape) -> Array:
             f"{name} must hold one integer, or one per batch item along the leading batch axes "
             f"{batch}, got shape {shape}"
         )
-    return array.astype(np.int64).reshape(shape + (1,) * (len(batch) - len(shape) + 2))
+    return array.reshape(shape + (1,) * (len(batch) - len(shape) + 2))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from attention_core.errors import ParameterFileError, did_you_mean, listed, printable, shown
 from attention_core.files.npy import read_npy
 from attention_core.files.saved_parameters import describe
+from attention_core.masking.sparse_masks import checked_csr
 from attention_core.parameter_files import read_arrays
 
 __all__ = ["SUFFIXES", "read_array", "read_mask", "split_reference"]
@@ -79,9 +80,7 @@ def _read_sparse(path: Path) -> Any:
         matrix = sparse.load_npz(path)
         if matrix.ndim != 2 or min(matrix.shape) < 0:
             raise ValueError(f"its shape is {shown(matrix.shape)}")
-        if hasattr(matrix, "check_format"):  # before any conversion, which trusts the indices
-            matrix.check_format(full_check=True)
-        return matrix
+        return checked_csr(matrix)
     except Exception as error:  # damaged files raise whatever the decoder stumbles over
         raise ParameterFileError(
             f"{shown(str(path), 300)} does not hold a two-dimensional sparse mask: "

@@ -11,13 +11,13 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attention_core import Attention, AttentionResult
 from attention_core.arrays.batch import broadcast_batch
-from attention_core.arrays.inputs import as_array, computing_dtype, is_sparse
+from attention_core.arrays.inputs import as_array, as_integers, computing_dtype, is_sparse
 from attention_core.masking.arguments import make_masking
 from attention_core.masking.positions import end_offset
+from attention_core.masking.sparse_masks import checked_edges
 from attention_core.typing import Array
 
 __all__ = ["attend_in_blocks"]
@@ -63,7 +63,7 @@ def attend_in_blocks(
     query, key, value = as_array("query", query), as_array("key", key), as_array("value", value)
     _, dtype = computing_dtype(query.dtype, key.dtype, value.dtype)  # a memory knows no query
     memory = attention.memory(key.astype(dtype, copy=False), value.astype(dtype, copy=False))
-    options = {"mask": mask, "bias": bias, "key_lengths": key_lengths}
+    options: dict[str, Any] = {"mask": mask, "bias": bias, "key_lengths": key_lengths}
     if query.ndim < 2:  # one query: nothing to cut
         result = attention(query, memory, query_lengths=query_lengths, **options)
         return {name: _stored(name, part, allocate) for name, part in extract(result).items()}
@@ -71,6 +71,8 @@ def attend_in_blocks(
     batch = broadcast_batch(query=query.shape, key=key.shape, value=value.shape)
     length, key_length = query.shape[-2], key.shape[-2]
     offset = attention.query_offset
+    if is_sparse(mask):
+        options["mask"] = mask = checked_edges(mask, (length, key_length))  # SciPy can slice CSR
     # Errors about shapes should speak of the whole, not of a block.
     make_masking(
         batch, length, key_length, query_lengths=query_lengths, query_offset=offset, **options
@@ -143,8 +145,8 @@ def _rows_of(array: Any, block: slice, length: int) -> Any:
     return array[..., block, :] if array.ndim >= 2 and array.shape[-2] == length else array
 
 
-def _less(positions: Any, start: int) -> NDArray[np.int64]:
-    return np.asarray(positions, np.int64) - start
+def _less(positions: Any, start: int) -> Array:
+    return as_integers("positions", positions) - start
 
 
 def _stored(name: str, part: Any, allocate: Allocate) -> Any:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import tomllib
 from typing import Any
 
-import numpy as np
-
+from attention_core.arrays.inputs import as_integers
 from attention_core.cli.arrays import SUFFIXES, read_array, split_reference
 from attention_core.errors import OptionError, shown
 
@@ -49,15 +48,15 @@ def integers(option: str, text: str | None) -> Any:
     if text is None:
         return None
     try:
-        numbers = np.array([int(part) for part in text.split(",")], np.int64)
-    except (ValueError, OverflowError):
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
         if split_reference(text)[0].suffix in SUFFIXES:
             return read_array(text, option.removeprefix("--").replace("-", "_"))
         raise OptionError(
             f"{option}: {shown(text)} is neither an integer, nor integers with commas between "
             f"them, nor a file of them"
         ) from None
-    return numbers if "," in text else int(numbers[0])
+    return as_integers(option, numbers) if "," in text else numbers[0]
 
 
 def indices(option: str, text: str | None) -> tuple[int, ...] | None:

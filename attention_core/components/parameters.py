@@ -11,9 +11,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from attention_core.arrays.inputs import to_numpy
 from attention_core.errors import (
     AttentionCoreError,
+    DTypeError,
     ScorerConfigError,
+    ShapeError,
     did_you_mean,
 )
 from attention_core.typing import Array
@@ -102,12 +105,9 @@ class Parameterized(ABC):
         present = self.parameters
         count = sum(array.size for array in present.values())
         try:
-            numbers = np.asarray(vector)
-        except ValueError:
-            raise ScorerConfigError(
-                f"{self} has {count} numbers in its parameters, got nested lists of different "
-                f"lengths"
-            ) from None
+            numbers = to_numpy("the vector", vector)
+        except (DTypeError, ShapeError) as error:
+            raise ScorerConfigError(f"{self}: {error}") from None
         if numbers.dtype.kind not in "iubf" and numbers.dtype.name != "bfloat16":
             raise ScorerConfigError(
                 f"{self} has real numbers in its parameters, got a vector of dtype {numbers.dtype}"

@@ -8,7 +8,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from attention_core.arrays.inputs import as_array, check_key_and_value, computing_dtype
+from attention_core.arrays.inputs import (
+    as_array,
+    check_key_and_value,
+    computing_dtype,
+    to_numpy,
+)
 from attention_core.arrays.rows import Rows
 from attention_core.errors import (
     DTypeError,
@@ -295,10 +300,7 @@ def _checked_axis(axis: Any, count: int) -> int:
 
 def _checked_indices(indices: ArrayLike, count: int) -> Array:
     """Batch items (n,) from 0 on."""
-    try:
-        index = np.asarray(indices)
-    except ValueError:
-        raise ShapeError("indices must have shape (n,), got lists of different lengths") from None
+    index = to_numpy("indices", indices)
     if index.ndim != 1:
         raise ShapeError(f"indices must have shape (n,), got {index.shape}")
     if not index.size:

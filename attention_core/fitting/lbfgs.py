@@ -16,6 +16,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from attention_core.arrays.inputs import to_numpy
 from attention_core.errors import OptionError, OptionTypeError, ScorerConfigError, ShapeError
 from attention_core.fitting.progress import iterations
 from attention_core.options import check_amount, check_count
@@ -299,7 +300,9 @@ class _Run(Generic[S]):
 def _evaluated(loss: Loss[S], scorer: S) -> tuple[float, Vector]:
     """The loss of a scorer, and its gradients as a vector (n,)."""
     value, gradients = loss(scorer)
-    slopes = np.asarray(getattr(gradients, "parameter_vector", gradients), np.float64)
+    given: Any = getattr(gradients, "parameter_vector", gradients)
+    vector = to_numpy("the gradients", given)
+    slopes = vector.astype(np.float64, copy=False)
     if slopes.shape != scorer.parameter_vector.shape:
         raise ShapeError(
             f"loss must return the gradients of all parameters in one vector of shape "

@@ -8,17 +8,24 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from attention_core.arrays.batch import Shape
-from attention_core.arrays.inputs import integers_per_item, is_real, is_sparse
+from attention_core.arrays.inputs import LARGEST, integers_per_item, is_real, is_sparse, to_numpy
 from attention_core.arrays.snapshots import owned
 from attention_core.errors import DTypeError, OptionError, ShapeError
-from attention_core.masking.band import FAR, Band
+from attention_core.masking.band import Band
 from attention_core.masking.bias import ArrayBias, Bias, FunctionBias
 from attention_core.masking.condition import Condition
 from attention_core.masking.intervals import Intervals
 from attention_core.masking.masking import Masking
 from attention_core.masking.packing import Packed, Packing
 from attention_core.masking.patterns import ArrayMask, EdgeMask, FunctionMask
-from attention_core.masking.positions import ADVICE, Positions, broadcasts, end_offset
+from attention_core.masking.positions import (
+    ADVICE,
+    Positions,
+    broadcasts,
+    check_offsets,
+    end_offset,
+)
+from attention_core.masking.sparse_masks import checked_edges
 from attention_core.typing import Array
 
 __all__ = ["make_masking"]
@@ -82,18 +89,19 @@ def make_masking(
     offset = query_offset
     if isinstance(offset, str):  # "end"
         offset = end_offset(length, key_length, queries, keys)
-    elif np.ndim(offset):
-        offset = integers_per_item("query_offset", offset, batch)
-    elif not isinstance(offset, int):
-        offset = int(integers_per_item("query_offset", offset, ()).item())
+    else:
+        if type(offset) is not int:
+            offset = integers_per_item("query_offset", offset, batch)
+            offset = offset if np.ndim(query_offset) else int(offset.item())
+        check_offsets(query_offset, offset)
     if lowest is not None or highest is not None:
         conditions.append(_order(lowest, highest, offset, length))
-    positions = Positions(_clamped(offset) if isinstance(offset, int) else offset)
+    positions = Positions(offset)
     edges = None
     if mask is None:
         pass
     elif is_sparse(mask):
-        edges = _checked_edges(mask, shape)
+        edges = checked_edges(mask, shape)
         conditions.append(EdgeMask(edges))
     elif callable(mask):
         conditions.append(FunctionMask(mask, positions, shape))
@@ -105,19 +113,14 @@ def make_masking(
 
 def _order(lowest: int | None, highest: int | None, offset: int | Array, length: int) -> Condition:
     """Keys from `lowest` to `highest` around the position of each query."""
+    # so small that sums of positions never wrap, and so large that they reach every key
+    far = 2 * LARGEST
+    lowest = -far if lowest is None else max(lowest, -far)
+    highest = far if highest is None else min(highest, far)
     if isinstance(offset, int):
-        return Band(
-            -FAR if lowest is None else _clamped(offset + lowest),
-            FAR if highest is None else _clamped(offset + highest),
-        )
+        return Band(offset + lowest, offset + highest)
     positions = np.arange(length)[:, None] + offset  # (batch or 1s, L, 1)
-    start = np.full_like(positions, -FAR) if lowest is None else positions + _clamped(lowest)
-    stop = np.full_like(positions, FAR) if highest is None else positions + _clamped(highest) + 1
-    return Intervals(start, stop)
-
-
-def _clamped(position: int) -> int:
-    return max(-FAR, min(position, FAR))
+    return Intervals(positions + lowest, positions + highest + 1)
 
 
 def _bias(bias: Any, positions: Positions, shape: Shape, single_query: bool) -> Bias | None:
@@ -130,7 +133,7 @@ def _bias(bias: Any, positions: Positions, shape: Shape, single_query: bool) -> 
 
 def _checked_mask(mask: ArrayLike, shape: Shape, single_query: bool) -> Array:
     """Booleans with the axes of scores of this shape (..., L, S)."""
-    array = np.asarray(mask)
+    array = to_numpy("mask", mask)
     if array.dtype != np.bool_:
         raise DTypeError(
             f"mask must be boolean (True = may attend), got dtype {array.dtype}; {ADVICE}"
@@ -145,7 +148,7 @@ def _checked_bias(bias: ArrayLike, shape: Shape, single_query: bool) -> Array:
             "bias must be a dense array or a function of (query_positions, key_positions), "
             f"got a sparse {type(bias).__name__}; for missing edges use mask="
         )
-    array = np.asarray(bias)
+    array = to_numpy("bias", bias)
     if array.dtype == np.bool_:
         raise DTypeError(
             "bias must hold real numbers to add to the scores, got a boolean array; use mask="
@@ -153,16 +156,6 @@ def _checked_bias(bias: ArrayLike, shape: Shape, single_query: bool) -> Array:
     if not is_real(array.dtype):
         raise DTypeError(f"bias must hold real numbers, got dtype {array.dtype}")
     return _fitted("bias", array, shape, single_query)
-
-
-def _checked_edges(mask: Any, shape: Shape) -> Any:
-    """The stored entries of a sparse mask as CSR booleans (L, S), for scores (..., L, S)."""
-    if mask.shape != shape[-2:]:
-        raise ShapeError(f"a sparse mask must have shape (L, S) = {shape[-2:]}, got {mask.shape}")
-    edges = mask.tocsr().copy()  # stored entries are edges, stored zeros too
-    edges.data = np.ones(len(edges.data), dtype=np.bool_)
-    edges.sum_duplicates()
-    return edges
 
 
 def _checked_lengths(name: str, value: ArrayLike, batch: Shape) -> Array:

@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 
 from attention_core.arrays.batch import Batch, Item
+from attention_core.arrays.inputs import LARGEST
 from attention_core.masking.condition import Condition, ceiling, cut
 from attention_core.typing import Array
 
-__all__ = ["FAR", "Band"]
-
-FAR = 1 << 61
-"""Positions farther away than this are clamped to it: beyond every array, within int64."""
+__all__ = ["Band"]
 
 # Elements of a tile whose band is kept for the next; a user's own tile may be far larger.
 _KEPT = 1 << 19
@@ -31,7 +29,7 @@ class Band(Condition):
 
     follows_rows = True
 
-    def __init__(self, lowest: int = -FAR, highest: int = FAR) -> None:
+    def __init__(self, lowest: int = -LARGEST, highest: int = LARGEST) -> None:
         self.lowest, self.highest = lowest, highest
 
     def spans(self, batch: Batch, rows: slice, keys: slice) -> list[slice]:

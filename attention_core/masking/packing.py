@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from attention_core.arrays.batch import Shape
-from attention_core.errors import DTypeError, ShapeError
-from attention_core.masking.band import FAR
+from attention_core.arrays.inputs import LARGEST, as_integers
+from attention_core.errors import OptionError, ShapeError
 from attention_core.masking.intervals import Intervals
-from attention_core.masking.positions import Positions
+from attention_core.masking.positions import Positions, check_offsets
 from attention_core.typing import Array
 
 __all__ = ["Packed", "Packing"]
@@ -76,8 +76,10 @@ class Packing:
         >>> Packing.from_lengths([2, 3]).query_starts
         array([0, 2, 5])
         """
-        lengths = [query_lengths] if key_lengths is None else [query_lengths, key_lengths]
-        return cls(*(np.concatenate([[0], np.cumsum(part)]) for part in lengths))
+        starts = _running_sum("query_lengths", query_lengths)
+        if key_lengths is None:
+            return cls(starts)
+        return cls(starts, _running_sum("key_lengths", key_lengths))
 
     def __len__(self) -> int:
         """The number of sequences."""
@@ -133,31 +135,39 @@ class Packed:
         index = np.arange(start.shape[-2])[:, None]
         origin = start + self.positions.query_shift + index  # the key at the query's position
         if lowest is not None:
-            start = np.maximum(start, origin + max(lowest, -FAR))
+            start = np.maximum(start, origin + max(lowest, -2 * LARGEST))
         if highest is not None:
-            stop = np.minimum(stop, origin + min(highest, FAR) + 1)
+            stop = np.minimum(stop, origin + min(highest, 2 * LARGEST) + 1)
         return Intervals(start, stop)
 
 
+def _running_sum(name: str, value: ArrayLike) -> Array:
+    """The starts (n + 1,) of sequences of these lengths (n,)."""
+    lengths = as_integers(name, value)
+    if lengths.ndim != 1:
+        raise ShapeError(f"{name} must have shape (n,), got {lengths.shape}")
+    if (lengths < 0).any():
+        raise OptionError(f"{name} must be at least 0, got {lengths.min()}")
+    starts = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=starts[1:])
+    return starts
+
+
 def _starts(name: str, value: ArrayLike) -> Array:
-    starts = np.asarray(value)
-    if starts.dtype.kind not in "iu":
-        raise DTypeError(f"{name} must be integers, got dtype {starts.dtype}")
+    starts = as_integers(name, value)
     if starts.ndim != 1 or len(starts) < 1:
         raise ShapeError(f"{name} must have shape (n + 1,), got {starts.shape}")
-    starts = starts.astype(np.int64)
     if starts[0] != 0 or (np.diff(starts) < 0).any():
         raise ShapeError(f"{name} must begin at 0 and never decrease, got {starts.tolist()}")
     return starts
 
 
 def _offsets(value: Any, count: int) -> Array:
-    offsets = np.asarray(value)
-    if offsets.dtype.kind not in "iu":
-        raise DTypeError(f"query_offset must be integers, got dtype {offsets.dtype}")
+    offsets = as_integers("query_offset", value)
+    check_offsets(value, offsets)
     if offsets.shape not in ((), (count,)):
         raise ShapeError(
             f"query_offset must be one integer, or one for each of the {count} packed sequences, "
             f"got shape {offsets.shape}"
         )
-    return np.broadcast_to(offsets.astype(np.int64), (count,))
+    return np.broadcast_to(offsets, (count,))

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from attention_core.arrays.batch import Batch, Item, Shape, of_item, take
-from attention_core.arrays.inputs import is_real
-from attention_core.errors import DTypeError, ShapeError
+from attention_core.arrays.inputs import LARGEST, as_integers, is_real, to_numpy
+from attention_core.errors import DTypeError, OptionError, ShapeError, shown
 from attention_core.typing import Array, PairFunction
 
-__all__ = ["ADVICE", "Positions", "broadcasts", "end_offset", "evaluated"]
+__all__ = ["ADVICE", "Positions", "broadcasts", "check_offsets", "end_offset", "evaluated"]
 
 ADVICE = "to add numbers to the scores use bias=, to keep the non-zero places use mask != 0"
 """What to do with a mask that is not boolean."""
@@ -52,11 +52,17 @@ def end_offset(
     >>> end_offset(2, 5), end_offset(2, 5, key_lengths=[3, 5])
     (3, array([1, 3]))
     """
-    queries = np.asarray(length if query_lengths is None else query_lengths)
-    keys = np.asarray(key_length if key_lengths is None else key_lengths)
+    queries = as_integers("query_lengths", length if query_lengths is None else query_lengths)
+    keys = as_integers("key_lengths", key_length if key_lengths is None else key_lengths)
     axes = max(queries.ndim, keys.ndim)  # leading batch axes
     queries, keys = (a.reshape(a.shape + (1,) * (axes - a.ndim)) for a in (queries, keys))
     return keys - queries if axes else int(keys - queries)
+
+
+def check_offsets(given: Any, offsets: int | Array) -> None:
+    """Raise `OptionError` for offsets at or beyond `LARGEST`, which int64 could not add to."""
+    if np.any(offsets >= LARGEST) or np.any(offsets <= -LARGEST):
+        raise OptionError(f"query_offset must be between -2**61 and 2**61, got {shown(given)}")
 
 
 def evaluated(
@@ -69,7 +75,7 @@ def evaluated(
     DTypeError, ShapeError
         For what a mask, or a bias, cannot be.
     """
-    values = np.asarray(function(queries, keys))
+    values = to_numpy(f"what the {name} function returned", function(queries, keys))
     if not broadcasts(values.shape, expected):
         raise ShapeError(
             f"the {name} function returned shape {values.shape} for query positions "

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, TypedDict
 import numpy as np
 from numpy.typing import ArrayLike
 
-from attention_core.arrays.inputs import is_sparse
+from attention_core.arrays.inputs import as_integers, is_sparse, to_numpy
 from attention_core.attention import Attention
 from attention_core.errors import OptionError, OptionTypeError, ShapeError
 from attention_core.masking.packing import Packing
@@ -136,12 +136,7 @@ class HeadAxes(NamedTuple):
         """
         if pairs is None or is_sparse(pairs) or isinstance(pairs, Packing) or callable(pairs):
             return pairs
-        try:
-            array = np.asanyarray(pairs)  # masked arrays are for `Attention` to refuse
-        except ValueError:
-            raise ShapeError(
-                f"{name} must be an array, got nested lists of different lengths"
-            ) from None
+        array = to_numpy(name, pairs)
         while array.ndim > self.batch + 3 and array.shape[0] == 1:
             array = array[0]
         if array.ndim < 3 or array.shape[-3] == 1:
@@ -187,9 +182,9 @@ class HeadAxes(NamedTuple):
         ShapeError
             For an array whose axis of heads has another length.
         """
-        if not self._differs(numbers):
+        if numbers is None or not self._differs(numbers):
             return numbers
-        array = np.asarray(numbers)
+        array = as_integers(name, numbers)
         if array.shape[self.batch] != self.heads:
             raise ShapeError(
                 f"{name} must hold one integer, one per batch item, or one per batch item and "
@@ -207,13 +202,13 @@ class HeadAxes(NamedTuple):
     ) -> Callable[..., Any]:
         shift: Any = None
         if self._differs(offset) and len(heads) < self.heads:
-            offsets = np.asarray(offset)[..., None, None]  # (..., N, 1, 1)
+            offsets = as_integers("query_offset", offset)[..., None, None]  # (..., N, 1, 1)
             shift = offsets - offsets[..., heads[0], None, :, :]
 
         def of_heads(queries: Array, keys: Array) -> Any:
             if shift is not None:  # positions of the first of these heads, then of all
                 queries = queries[..., :1, :, :] + shift
-            values = self.checked(name, np.asanyarray(function(queries, keys)))
+            values = self.checked(name, function(queries, keys))
             return self.pairs(name, values, heads, None)
 
         return of_heads

@@ -453,7 +453,7 @@ def test_a_cleared_memory_can_be_filled_again(case, rng):
         (
             lambda m: m.take([[0], [0, 1]]),
             ac.ShapeError,
-            "indices must have shape (n,), got lists of different lengths",
+            "indices must be an array, got nested lists of different lengths",
         ),
         (
             lambda m: m.take([True, False, True]),

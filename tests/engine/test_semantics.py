@@ -164,11 +164,11 @@ def test_sparse_mask_entries_are_edges_whatever_number_is_stored():
         np.testing.assert_array_equal(dense(result.weights), [[0.5, 0.0, 0.5]])
 
 
-def test_sparse_mask_with_a_stored_false_has_an_edge_there():
+def test_sparse_mask_with_a_stored_false_means_what_its_dense_array_does():
     stored = scipy.sparse.csr_array(([False, True], ([0, 0], [0, 2])), shape=(1, 3))
-    np.testing.assert_array_equal(
-        dense(one_row([0.0, 0.0, 0.0], mask=stored).weights), [[0.5, 0.0, 0.5]]
-    )
+    result = one_row([0.0, 0.0, 0.0], mask=stored)
+    np.testing.assert_array_equal(dense(result.weights), [[0.0, 0.0, 1.0]])
+    assert result.weights.nnz == 1
 
 
 def test_sparse_mask_may_be_unsorted_and_hold_duplicates(rng):

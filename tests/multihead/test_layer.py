@@ -807,7 +807,7 @@ ERRORS = [
     (lambda: small().with_parameter_vector(np.ones(3)), ac.ScorerConfigError,
      "multi-head attention has 4 numbers in its parameters, got a vector of shape (3,)"),
     (lambda: small().with_parameter_vector([[1], [2, 3]]), ac.ScorerConfigError,
-     "multi-head attention has 4 numbers in its parameters, got nested lists of different lengths"),
+     "multi-head attention: the vector must be an array, got nested lists of different lengths"),
     (lambda: small().with_parameter_vector(np.ones(4) * 1j), ac.ScorerConfigError,
      "multi-head attention has real numbers in its parameters, got a vector of dtype complex128"),
     (lambda: small().with_parameter_vector([None] * 4), ac.ScorerConfigError,
