@@ -28,6 +28,10 @@ oldest:
 peers:
     bash .ci/run peers
 
+# pages, notebooks and the site in a browser, which needs Chromium
+browser:
+    bash .ci/run browser
+
 # the quick tests with the newest version of Python, where there is one
 newest:
     bash .ci/run newest

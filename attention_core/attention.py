@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from attention_core.engine.dispatch import attend_call
 from attention_core.engine.memory import Memory
 from attention_core.engine.prepare import prepare
+from attention_core.markup import table
 from attention_core.normalizing.softmax import SOFTMAX
 from attention_core.options import DEFAULTS, OPTIONS, Options, make_options
 from attention_core.result import AttentionResult
@@ -276,6 +277,11 @@ class Attention(Options):
     def __repr__(self) -> str:
         options = [f"{name}={value!r}" for name, value in self._chosen().items()]
         return f"Attention({', '.join([repr(self.scorer), *options])})"
+
+    def _repr_html_(self) -> str:
+        """The scorer and the options, for notebooks."""
+        options = self.to_config().get("attention", {})
+        return self.scorer._repr_html_() + table("options", options.items() or [("all", "default")])
 
     def memory(self, key: ArrayLike, value: ArrayLike) -> Memory:
         """Keys (..., S, Dk), projected once, and their values (..., S, Dv), for many calls."""

@@ -20,7 +20,7 @@ from attention_core.typing import Array
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from attention_core.plot.options import PlotOptions, TextOptions
+    from attention_core.plot.options import PageOptions, PlotOptions, TextOptions
 
 __all__ = ["AttentionResult", "TopK"]
 
@@ -232,6 +232,40 @@ class AttentionResult:
         from attention_core.plot import text  # only pictures need it
 
         return text(self, **options)
+
+    def to_html(
+        self, path: str | os.PathLike[str] | None = None, /, **options: Unpack[PageOptions]
+    ) -> str:
+        """A page to explore the weights or scores: one file, which opens without a network.
+
+        Parameters
+        ----------
+        path
+            Write it there too: a name that ends in ``.html``.
+        **options
+            Those of `attention_core.plot.page`, such as ``query_labels`` and ``key_labels``.
+
+        Returns
+        -------
+        str
+            The page.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import attention_core as ac
+        >>> result = ac.attend(np.eye(3), np.eye(3), np.eye(3), scorer="dot")
+        >>> html = result.to_html(query_labels="abc", key_labels="xyz", title="Three letters")
+        """
+        from attention_core.plot import page  # only pictures need it
+
+        return page(self, path, **options)
+
+    def _repr_html_(self) -> str:
+        """The page, for notebooks."""
+        from attention_core.plot.web.notebook import in_notebook  # only pictures need it
+
+        return in_notebook(self)
 
     def vjp(self, grad_context: ArrayLike) -> Gradients:
         """Gradients of a loss with respect to what went in, from its gradient at the context.

@@ -20,7 +20,8 @@ WORDS = {"_version", "errors", "typing"}  # everybody speaks them, so no row lis
 NUMBERS = {
     # the mathematics
     "arrays": "",
-    "components": "",
+    "markup": "",
+    "components": "arrays markup",
     "options": "arrays",
     "parallel": "",
     "scoring": "arrays components",
@@ -30,7 +31,7 @@ NUMBERS = {
 }
 NAMES = {
     "hookspecs": "scoring",
-    "registry": "components hookspecs scoring",
+    "registry": "components hookspecs markup scoring",
 }
 PUBLIC = "attention_core"
 REST = {
@@ -39,14 +40,14 @@ REST = {
     "config": "files options registry scoring",
     "plot": "arrays engine files",
     "result": "arrays engine plot",
-    "attention": "config engine masking normalizing options registry result scoring",
+    "attention": "config engine markup masking normalizing options registry result scoring",
     # learning and layers
     "learned": "arrays",
     "fitting": "arrays options",
     "leave_one_out": "arrays attention engine fitting scoring",
     "multihead": (
-        "arrays attention components config engine files learned masking options parallel registry "
-        "result scoring"
+        "arrays attention components config engine files learned masking options parallel plot "
+        "registry result scoring"
     ),
     "parameter_files": "files multihead registry scoring",
     # what is built on the public names
@@ -70,7 +71,7 @@ THIRD_PARTY = {
 }
 # Imported by functions and for type checkers.
 LAZY = {
-    "matplotlib": {"demo", "plot", "result"},
+    "matplotlib": {"demo", "multihead", "plot", "result"},
     "ml_dtypes": {"files"},
     "pytest": {"testing"},
     "rich": {"cli", "fitting"},

@@ -31,7 +31,7 @@ def test_the_oldest_dependencies_that_ci_installs_are_the_lower_bounds():
 
 
 def test_users_see_no_tools_of_developers_among_the_extras():
-    tools = {"dev", "test", "lint", "docs", "bench", "peers"}
+    tools = {"dev", "test", "lint", "docs", "bench", "peers", "browser"}
     assert tools == set(PYPROJECT["dependency-groups"])
     assert not tools & set(PROJECT["optional-dependencies"])
 

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_core.arrays.inputs import is_sparse
-from attention_core.errors import ParameterFileError, shown
+from attention_core.errors import OptionError, ParameterFileError, shown
 from attention_core.files import atomic
 from attention_core.parameter_files import write_arrays
 
-__all__ = ["Workspace", "check_output", "workspace"]
+__all__ = ["Workspace", "check_distinct", "check_output", "workspace"]
 
 
 class Workspace:
@@ -93,6 +93,27 @@ def check_output(output: Path, suffixes: Sequence[str], others: Iterable[Path] =
     for path in others:
         if _is_same(path, target):
             raise ParameterFileError(f"{subject}: it is an input")
+
+
+def check_distinct(outputs: Mapping[str, Path | None]) -> None:
+    """Find out before any work that outputs are different files.
+
+    Raises
+    ------
+    OptionError
+        For two options that name the same file.
+
+    Examples
+    --------
+    >>> check_distinct({"--plot": Path("a.svg"), "--html": Path("a.html"), "--output": None})
+    """
+    found: dict[str, str] = {}
+    for option, path in outputs.items():
+        if path is not None:
+            target = os.path.realpath(path)
+            if target in found:
+                raise OptionError(f"{found[target]} and {option} are the same file")
+            found[target] = option
 
 
 def _is_same(path: Path, target: Path) -> bool:

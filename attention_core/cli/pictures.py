@@ -1,4 +1,4 @@
-"""Pictures that commands draw: in files, and in the terminal."""
+"""Pictures that commands draw: in files, on pages, and in the terminal."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from rich.console import Console
 from attention_core import AttentionResult
 from attention_core.cli.outputs import check_output
 from attention_core.cli.values import indices
-from attention_core.errors import OptionError, ParameterFileError, ShapeError, shown
-from attention_core.plot import heatmap, save, text
+from attention_core.errors import OptionError, ParameterFileError, ShapeError, printable, shown
+from attention_core.plot import heatmap, page, save, text
 from attention_core.plot.files import SUFFIXES
 from attention_core.plot.style import need_matplotlib
+from attention_core.plot.web.page import SUFFIXES as PAGE_SUFFIXES
 from attention_core.typing import Array
 
 __all__ = ["Drawing", "drawing"]
@@ -26,16 +27,17 @@ LEAST_WIDTH = 40
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """Where a result is to be drawn: in a file, in the terminal, or both."""
+    """Where a result is to be drawn: in a file, on a page, in the terminal, or in several."""
 
     path: Path | None
+    page: Path | None
     in_terminal: bool
     query_labels: list[str] | None
     key_labels: list[str] | None
     batch: tuple[int, ...] | None
 
     def __bool__(self) -> bool:
-        return self.path is not None or self.in_terminal
+        return self.path is not None or self.page is not None or self.in_terminal
 
     def check_labels(self, query: Array, key: Array) -> None:
         """Raise `ShapeError` unless there is one label for each query and each key."""
@@ -51,7 +53,7 @@ class Drawing:
                 )
 
     def draw(self, result: AttentionResult) -> None:
-        """Print the result as text, and save it as a picture."""
+        """Print the result as text, and save it as a picture and as a page."""
         options: dict[str, Any] = {
             "query_labels": self.query_labels,
             "key_labels": self.key_labels,
@@ -65,10 +67,14 @@ class Drawing:
         if self.path is not None:
             save(heatmap(result, **options), self.path)
             typer.echo(f"drawn in {self.path}")
+        if self.page is not None:
+            page(result, self.page, **options)
+            typer.echo(printable(f"the page is {self.page}"))
 
 
 def drawing(
     path: Path | None,
+    page: Path | None,
     in_terminal: bool,
     query_labels: Path | None,
     key_labels: Path | None,
@@ -82,14 +88,16 @@ def drawing(
     OptionError
         For labels or a batch item of no picture.
     ParameterFileError
-        For labels that cannot be read, and a picture that cannot be written.
+        For labels that cannot be read, and a picture or page that cannot be written.
     MissingExtraError
         When matplotlib is needed and not installed.
     """
     if path is not None:
         check_output(path, SUFFIXES, inputs)
         need_matplotlib()
-    elif not in_terminal:
+    if page is not None:
+        check_output(page, PAGE_SUFFIXES, inputs)
+    if path is None and page is None and not in_terminal:
         options = {
             "--query-labels": query_labels,
             "--key-labels": key_labels,
@@ -97,9 +105,12 @@ def drawing(
         }
         for option, given in options.items():
             if given is not None:
-                raise OptionError(f"{option} is for pictures; ask for one with --plot or --show")
+                raise OptionError(
+                    f"{option} is for pictures; ask for one with --plot, --html or --show"
+                )
     return Drawing(
         path,
+        page,
         in_terminal,
         _lines(query_labels),
         _lines(key_labels),

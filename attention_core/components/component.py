@@ -12,6 +12,7 @@ import numpy as np
 from attention_core.components.parameters import Origin, Parameterized, about
 from attention_core.components.values import brief, is_plain, same_value, to_plain
 from attention_core.errors import ScorerConfigError, ScorerContractError
+from attention_core.markup import table
 from attention_core.typing import Array
 
 __all__ = ["Component"]
@@ -84,6 +85,11 @@ class Component(Parameterized):
             if not same_value(value, _signature(kind)[name].default)
         ]
         return f"{kind.__name__}({', '.join(given)})"
+
+    def _repr_html_(self) -> str:
+        """The name and the arguments, for notebooks."""
+        arguments = self._arguments() if self._keeps_its_arguments() else {}
+        return table(self, [(name, brief(value)) for name, value in arguments.items()])
 
     def __eq__(self, other: object) -> bool:
         if self is other:

@@ -20,6 +20,7 @@ __all__ = [
     "HeadAxes",
     "HeadGroup",
     "ScorerLike",
+    "add_bias",
     "add_heads",
     "group_heads",
     "pick_heads",
@@ -111,6 +112,24 @@ def add_heads(total: Array, heads: Sequence[int], part: Array) -> None:
     """Add the part of some heads, of which one may occur more than once."""
     for position, head in enumerate(heads):
         total[..., head, :, :] += part[..., position, :, :]
+
+
+def add_bias(total: Array, heads: Sequence[int], part: Array) -> None:
+    """Add the gradient of a group's part of the bias, which may have been broadcast to all keys.
+
+    >>> total = np.zeros((2, 1, 1))
+    >>> add_bias(total, [1], np.ones((1, 1, 3)))
+    >>> total.ravel()
+    array([0., 3.])
+    """
+    if part.ndim > total.ndim:  # a single number
+        part = part.sum()
+    elif part.ndim and total.shape[-1] == 1:
+        part = part.sum(axis=-1, keepdims=True)
+    if part.size == total.size:
+        total += part.reshape(total.shape)
+    else:
+        add_heads(total, heads, part)
 
 
 class HeadAxes(NamedTuple):

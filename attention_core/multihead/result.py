@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,7 +13,7 @@ from numpy.typing import ArrayLike
 from attention_core.arrays.inputs import as_array, is_sparse
 from attention_core.engine.gradients import Gradients
 from attention_core.errors import ShapeError
-from attention_core.multihead.heads import HeadGroup, add_heads, pick_heads
+from attention_core.multihead.heads import HeadGroup, add_bias, add_heads, pick_heads
 from attention_core.multihead.layout import INPUTS
 from attention_core.multihead.parameters import LayerParameters
 from attention_core.multihead.projections import (
@@ -24,6 +25,11 @@ from attention_core.multihead.projections import (
 )
 from attention_core.result import AttentionResult, TopK
 from attention_core.typing import Array
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from attention_core.plot.options import PageOptions, PlotOptions, TextOptions
 
 __all__ = ["HeadInputs", "MultiHeadResult"]
 
@@ -201,6 +207,37 @@ class MultiHeadResult:
         with np.errstate(all="ignore"):
             return self._gradients(grad)
 
+    def plot(
+        self, path: str | os.PathLike[str] | None = None, /, **options: Unpack[PlotOptions]
+    ) -> Figure:
+        """A heat map for each head, side by side: see `AttentionResult.plot`."""
+        from attention_core.plot import heatmap, save  # only pictures need it
+
+        figure = heatmap(self, **options)
+        if path is not None:
+            save(figure, path)
+        return figure
+
+    def to_text(self, **options: Unpack[TextOptions]) -> str:
+        """A heat map for each head, in plain text: see `AttentionResult.to_text`."""
+        from attention_core.plot import text  # only pictures need it
+
+        return text(self, **options)
+
+    def to_html(
+        self, path: str | os.PathLike[str] | None = None, /, **options: Unpack[PageOptions]
+    ) -> str:
+        """A page to explore the heads: see `AttentionResult.to_html`."""
+        from attention_core.plot import page  # only pictures need it
+
+        return page(self, path, **options)
+
+    def _repr_html_(self) -> str:
+        """The page, for notebooks."""
+        from attention_core.plot.web.notebook import in_notebook  # only pictures need it
+
+        return in_notebook(self)
+
     @property
     def _workers(self) -> int | None:
         return self.groups[0].attention.workers
@@ -287,21 +324,3 @@ class MultiHeadResult:
             data.append(part.data)
         together = tuple(map(np.concatenate, zip(*coordinates, strict=True)))
         return type(parts[0])((np.concatenate(data), together), tuple(shape))
-
-
-def add_bias(total: Array, heads: Sequence[int], part: Array) -> None:
-    """Add the gradient of a group's part of the bias, which may have been broadcast to all keys.
-
-    >>> total = np.zeros((2, 1, 1))
-    >>> add_bias(total, [1], np.ones((1, 1, 3)))
-    >>> total.ravel()
-    array([0., 3.])
-    """
-    if part.ndim > total.ndim:  # a single number
-        part = part.sum()
-    elif part.ndim and total.shape[-1] == 1:
-        part = part.sum(axis=-1, keepdims=True)
-    if part.size == total.size:
-        total += part.reshape(total.shape)
-    else:
-        add_heads(total, heads, part)

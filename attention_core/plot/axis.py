@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from attention_core.errors import OptionError, OptionTypeError, ShapeError
 from attention_core.typing import Array
 
-__all__ = ["Axis", "Tick", "has_no_glyph", "make_axis", "visible"]
+__all__ = ["Axis", "Tick", "checked_image", "has_no_glyph", "make_axis", "plural", "visible"]
 
 Tick = tuple[float, str]
 """The position of a label, counted from the start of the axis, and its text."""
@@ -71,10 +71,10 @@ class Axis:
 def make_axis(
     name: str,
     length: int,
-    *,
     labels: Iterable[Any] | None,
     chosen: slice | ArrayLike | None,
     most: int,
+    longest: int = LONGEST,
 ) -> Axis:
     """Make the axis of all queries or keys, or of the chosen ones, in at most `most` cells.
 
@@ -87,7 +87,7 @@ def make_axis(
     """
     places = np.arange(length)
     if chosen is not None:
-        places = _chosen(places, f"{name}s" if name != "query" else "queries", chosen)
+        places = _chosen(places, plural(name), chosen)
     if not len(places):
         raise OptionError(f"nothing to draw: there is no {name}")
     step = -(-len(places) // most)
@@ -100,8 +100,15 @@ def make_axis(
         )
     kept = [labels[place] for place in places]
     if np.ndim(kept[0]) >= 2:
-        return Axis(name, places, step, images=[_image(name, image) for image in kept])
-    return Axis(name, places, step, labels=visible(kept))
+        return Axis(
+            name, places, step, images=[checked_image(f"{name}_labels", image) for image in kept]
+        )
+    return Axis(name, places, step, labels=visible(kept, longest))
+
+
+def plural(name: str) -> str:
+    """The name of an axis for several: "queries", "keys"."""
+    return "queries" if name == "query" else f"{name}s"
 
 
 def _chosen(places: Array, name: str, chosen: Any) -> Array:
@@ -115,17 +122,24 @@ def _chosen(places: Array, name: str, chosen: Any) -> Array:
     return kept
 
 
-def _image(name: str, image: Any) -> Array:
+def checked_image(name: str, image: Any) -> Array:
+    """An image (height, width) or (height, width, 3).
+
+    Raises
+    ------
+    ShapeError
+        For anything else; it names the argument.
+    """
     array = np.asarray(image)
     if array.ndim not in (2, 3) or 0 in array.shape:
         raise ShapeError(
-            f"{name}_labels: an image must have shape (height, width), or (height, width, 3) "
+            f"{name}: an image must have shape (height, width), or (height, width, 3) "
             f"in colors, got {array.shape}"
         )
     return array
 
 
-def visible(labels: Iterable[Any]) -> list[str]:
+def visible(labels: Iterable[Any], longest: int = LONGEST) -> list[str]:
     """Labels on one short line each. A label of spaces only shows them.
 
     Joiners (ZWJ, ZWNJ) stay, since Persian, Hindi and emoji need them. All other format characters
@@ -134,15 +148,15 @@ def visible(labels: Iterable[Any]) -> list[str]:
     >>> visible(["a", " ", 7, "co\u00adop"])
     ['a', '␣', '7', 'coop']
     """
-    return [_visible(str(label)) for label in labels]
+    return [_visible(str(label), longest) for label in labels]
 
 
-def _visible(label: str) -> str:
+def _visible(label: str, longest: int) -> str:
     text = unicodedata.normalize("NFC", label)
     if text and not text.strip(" \u00a0"):
         return "\u2423" * min(len(text), 3)  # an open box
     text = "".join(map(_shown, text))
-    return text if len(text) <= LONGEST else text[: LONGEST - 1].rstrip() + "…"
+    return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
 
 
 def _shown(c: str) -> str:

@@ -22,7 +22,7 @@ from attention_core.plot.layout import (
 from attention_core.plot.options import Look, check_figsize, make_look
 from attention_core.plot.panel import draw_key, draw_panel
 from attention_core.plot.picture import Picture, make_picture
-from attention_core.plot.source import Attended, What
+from attention_core.plot.source import Drawn, What
 from attention_core.plot.style import color_map, need_matplotlib, style
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ COLUMNS = 4
 
 
 def heatmap(
-    result: Attended | ArrayLike,
+    result: Drawn,
     *,
     query_labels: Iterable[Any] | None = None,
     key_labels: Iterable[Any] | None = None,

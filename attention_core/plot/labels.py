@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attention_core.errors import OptionError
-from attention_core.plot.axis import Axis
+from attention_core.plot.axis import Axis, plural
 from attention_core.plot.layout import LINE, Neighbors
 from attention_core.plot.options import Look
 from attention_core.plot.style import QUIET
@@ -16,7 +16,7 @@ from attention_core.typing import Array
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["label_axes"]
+__all__ = ["in_colors", "label_axes"]
 
 
 SIZE = 9  # points
@@ -97,12 +97,11 @@ def _draw_images(strip: Axes, axis: Axis, along: int) -> None:
     """One picture of all images in a row, each as wide as its cells."""
     images = axis.images or []
     if len(images) > MOST_IMAGES:
-        plural = "keys" if axis.name == "key" else "queries"
         raise OptionError(
             f"{len(images)} images are too many to be seen beside each other; "
-            f"choose at most {MOST_IMAGES} with {plural}="
+            f"choose at most {MOST_IMAGES} with {plural(axis.name)}="
         )
-    tiles = _in_colors(images)  # (n, side, side, 3)
+    tiles = in_colors(images)  # (n, side, side, 3)
     mosaic = np.concatenate(list(tiles), axis=along)
     ends = (0, len(images), 1, 0) if along else (0, 1, len(images), 0)
     strip.imshow(mosaic, extent=ends, aspect="auto", interpolation="nearest")
@@ -112,7 +111,7 @@ def _draw_images(strip: Axes, axis: Axis, along: int) -> None:
         spine.set_visible(False)
 
 
-def _in_colors(images: list[Array]) -> Array:
+def in_colors(images: list[Array]) -> Array:
     """Images as squares of colors from 0 to 1, on white: (n, side, side, 3).
 
     Without colors of their own they are ink on paper: white the least, black the most of all.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
 
-__all__ = ["Look", "PlotOptions", "TextOptions", "check_figsize", "make_look"]
+__all__ = ["Look", "PageOptions", "PlotOptions", "TextOptions", "check_figsize", "make_look"]
 
 LARGEST_SIDE = 400  # inches; 64,000 pixels, about what image files can hold
 
@@ -46,6 +46,15 @@ class PlotOptions(_Content, total=False):
     annotate: bool | str
     figsize: tuple[float, float] | None
     ax: Axes | None
+
+
+class PageOptions(_Content, total=False):
+    """Options of `attention_core.plot.page`."""
+
+    images: Sequence[Iterable[Any] | None] | None
+    title: str | None
+    xlabel: str | None
+    ylabel: str | None
 
 
 class TextOptions(_Content, total=False):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from attention_core.errors import OptionError, ShapeError
-from attention_core.plot.axis import Axis, make_axis
+from attention_core.plot.axis import LONGEST, Axis, make_axis
 from attention_core.plot.cells import Summary, mean_per_cell
-from attention_core.plot.source import Attended, What, source_of
+from attention_core.plot.source import Drawn, What, source_of
 from attention_core.typing import Array
 
 __all__ = ["Panel", "Picture", "make_picture"]
@@ -83,7 +83,7 @@ class Picture:
 
 
 def make_picture(
-    drawn: Attended | ArrayLike,
+    drawn: Drawn,
     *,
     query_labels: Iterable[Any] | None,
     key_labels: Iterable[Any] | None,
@@ -94,8 +94,12 @@ def make_picture(
     keys: slice | ArrayLike | None,
     summary: Summary,
     most: tuple[int, int],
+    most_together: int | None = None,
+    longest: int = LONGEST,
 ) -> Picture:
     """Gather the numbers of a picture in at most `most` rows and columns of cells.
+
+    All panels together have at most `most_together` cells, and a label `longest` characters.
 
     Raises
     ------
@@ -110,12 +114,14 @@ def make_picture(
     source = source_of(drawn, what)
     *shape, length, key_length = source.shape
     axes = (
-        make_axis("query", length, labels=query_labels, chosen=queries, most=most[0]),
-        make_axis("key", key_length, labels=key_labels, chosen=keys, most=most[1]),
+        make_axis("query", length, query_labels, queries, most[0], longest),
+        make_axis("key", key_length, key_labels, keys, most[1], longest),
     )
     items = _items(tuple(shape), batch)
+    if most_together is not None:
+        axes = _coarser(*axes, most_together // len(items))
     if names is None:
-        names = [str(list(item)) if len(items) > 1 else "" for item in items]
+        names = [source.name(item) if len(items) > 1 else "" for item in items]
     elif len(names) != len(items):
         raise ShapeError(f"names must be one for each panel, {len(items)}; got {len(names)}")
     entropy, key_mass = source.entropy(), source.key_mass()
@@ -128,7 +134,23 @@ def make_picture(
         )
         for item, name, cells in zip(items, names, source.cells(items, *axes, summary), strict=True)
     ]
+    if source.of_steps:
+        axes = replace(axes[0], name="step"), axes[1]
     return Picture(what, summary, *axes, panels, float(np.log(key_length)))
+
+
+def _coarser(queries: Axis, keys: Axis, most: int) -> tuple[Axis, Axis]:
+    """Axes whose cells are larger where there would be more than `most` of them.
+
+    >>> axis = make_axis("key", 600, None, None, 600)
+    >>> [each.cells for each in _coarser(axis, axis, 250_000)]
+    [300, 300]
+    """
+    while queries.cells * keys.cells > most:
+        finer = max((queries, keys), key=lambda axis: axis.cells)
+        coarser = replace(finer, step=finer.step + 1)
+        queries, keys = (coarser if axis is finer else axis for axis in (queries, keys))
+    return queries, keys
 
 
 def _items(shape: tuple[int, ...], batch: Any) -> list[tuple[int, ...]]:

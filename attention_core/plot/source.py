@@ -1,8 +1,8 @@
-"""The numbers of a picture, read from a result or from an array of weights."""
+"""The numbers of a picture, read from results or from an array of weights."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -10,6 +10,7 @@ from math import prod
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from attention_core.arrays.batch import whole
 from attention_core.arrays.inputs import is_real, is_sparse
@@ -20,7 +21,7 @@ from attention_core.plot.axis import Axis
 from attention_core.plot.cells import Cells, Summary
 from attention_core.typing import Array
 
-__all__ = ["Attended", "Source", "What", "source_of"]
+__all__ = ["Attended", "Drawn", "OfHeads", "Source", "What", "source_of"]
 
 Item = tuple[int, ...]
 What: TypeAlias = Literal["weights", "scores"]
@@ -31,11 +32,36 @@ _PAIRS = 1 << 20  # computed in one piece, where all would be too many to keep
 class Attended(Protocol):
     """An `attention_core.AttentionResult`, or anything else that has a readout."""
 
+    context: Array
+
     @property
     def _answer(self) -> Answer: ...
 
     @property
     def _readout(self) -> Readout: ...
+
+
+class OfHeads(Protocol):
+    """An `attention_core.MultiHeadResult`: a result for each group of heads."""
+
+    @property
+    def attention(self) -> Sequence[Attended]:
+        """(..., heads, L, S) each."""
+
+    @property
+    def groups(self) -> Sequence[Any]:
+        """The heads of each result, as `heads`."""
+
+    @property
+    def entropy(self) -> Array:
+        """Of all heads: (..., N, L)."""
+
+    @property
+    def key_mass(self) -> Array:
+        """Of all heads: (..., N, S)."""
+
+
+Drawn: TypeAlias = Attended | OfHeads | Sequence[Attended | OfHeads] | ArrayLike
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +70,25 @@ class Source:
 
     shape: tuple[int, ...]
     """(..., L, S)"""
+    rows: Callable[[range], tuple[Array, Array]]
+    """Numbers of some queries, and which of them are allowed: (..., l, S) each."""
     fill: Callable[[Mapping[Item, Cells]], None]
     """Add the numbers of batch items to their cells."""
     entropy: Callable[[], Array]
     """(..., L)"""
     key_mass: Callable[[], Array]
     """(..., S)"""
+    of_steps: bool = False
+    """Whether each query is a step of a decoder."""
+    of_heads: bool = False
+    """Whether the last batch axis has the heads of a layer."""
+
+    def name(self, item: Item) -> str:
+        """The name of a batch item among others: its index, or its head."""
+        if not self.of_heads:
+            return str(list(item))
+        *batch, head = item
+        return f"{batch} head {head}" if batch else f"head {head}"
 
     def cells(
         self, items: Iterable[Item], queries: Axis, keys: Axis, summary: Summary
@@ -62,7 +101,7 @@ class Source:
 
 
 def source_of(drawn: Any, what: What) -> Source:
-    """Read a result, or weights (..., L, S): dense, masked or sparse.
+    """Read a result, the steps of a decoder, or weights (..., L, S): dense, masked or sparse.
 
     Raises
     ------
@@ -71,8 +110,12 @@ def source_of(drawn: Any, what: What) -> Source:
     OptionError
         For scores, when there are weights only.
     """
+    if hasattr(drawn, "groups"):
+        return _of_heads(drawn, what)
     if hasattr(drawn, "_readout"):
-        return _of_readout(drawn._readout, drawn._answer.problem, what)
+        return _of_readout(drawn._readout, drawn._answer.problem, drawn.context.dtype, what)
+    if isinstance(drawn, (list, tuple)) and drawn and all(map(_is_step, drawn)):
+        return _of_steps([source_of(step, what) for step in drawn])
     if what == "scores":
         raise OptionError("scores can be drawn of a result only; an array is taken for weights")
     weights = drawn if is_sparse(drawn) else np.ma.asanyarray(drawn)
@@ -85,11 +128,27 @@ def source_of(drawn: Any, what: What) -> Source:
     return _of_edges(weights) if is_sparse(weights) else _of_array(weights)
 
 
-def _of_readout(readout: Readout, problem: Problem, what: What) -> Source:
-    numbers = readout.weights if what == "weights" else readout.scores
+def _is_step(step: Any) -> bool:
+    """Whether it has the weights of one step, or is a result; rows of numbers are an array."""
+    is_array = isinstance(step, np.ndarray) and step.ndim == 1
+    return is_array or hasattr(step, "groups") or hasattr(step, "_readout")
+
+
+def _of_readout(readout: Readout, problem: Problem, dtype: np.dtype[Any], what: What) -> Source:
     masking, shape = problem.masking, problem.shape
+
+    def numbers(rows: range | None = None) -> Any:
+        found = readout.weights(rows) if what == "weights" else readout.scores(rows)
+        # SciPy's sparse arrays know no half precision
+        return found if is_sparse(found) else found.astype(dtype, copy=False)
+
     if masking is not None and masking.edges is not None:
-        return Source(shape, _filler_of_edges(numbers), readout.entropy, readout.key_mass)
+        fill = _filler_of_edges(numbers)
+
+        def read_edges(rows: range) -> tuple[Array, Array]:
+            return _in_rows(numbers(rows), range(len(rows)))
+
+        return Source(shape, read_edges, fill, readout.entropy, readout.key_mass)
 
     def read(rows: range) -> tuple[Array, Array]:
         place = whole(problem.batch), slice(rows.start, rows.stop), slice(0, shape[-1])
@@ -98,7 +157,75 @@ def _of_readout(readout: Readout, problem: Problem, what: What) -> Source:
         return values, np.broadcast_to(True if allowed is None else allowed, values.shape)
 
     fill = partial(_fill_by_rows, read, prod(problem.batch) * shape[-1])
-    return Source(shape, fill, readout.entropy, readout.key_mass)
+    return Source(shape, read, fill, readout.entropy, readout.key_mass)
+
+
+def _of_heads(drawn: OfHeads, what: What) -> Source:
+    """The heads of a layer in their order, (..., N, L, S), from the groups that have a scorer."""
+    sources = [source_of(result, what) for result in drawn.attention]
+    places = {
+        head: (source, own)
+        for source, group in zip(sources, drawn.groups, strict=True)
+        for own, head in enumerate(group.heads)
+    }
+    order = np.argsort(np.concatenate([group.heads for group in drawn.groups]))
+    *batch, _, length, key_length = sources[0].shape
+
+    def read(rows: range) -> tuple[Array, Array]:
+        parts = zip(*[source.rows(rows) for source in sources], strict=True)
+        values, allowed = (np.concatenate(part, axis=-3).take(order, -3) for part in parts)
+        return values, allowed
+
+    def fill(cells: Mapping[Item, Cells]) -> None:
+        for source in sources:
+            own = {
+                (*item[:-1], places[item[-1]][1]): each
+                for item, each in cells.items()
+                if places[item[-1]][0] is source
+            }
+            if own:
+                source.fill(own)
+
+    shape = (*batch, len(order), length, key_length)
+    return Source(shape, read, fill, lambda: drawn.entropy, lambda: drawn.key_mass, of_heads=True)
+
+
+def _of_steps(steps: Sequence[Source]) -> Source:
+    """Steps of a decoder below each other; keys that a step did not have are masked in it."""
+    batch = steps[0].shape[:-2]
+    for step in steps:
+        if step.shape[:-2] != batch:
+            raise ShapeError(
+                f"steps must have the same batch axes, got {batch} and {step.shape[:-2]}"
+            )
+    ends = np.cumsum([step.shape[-2] for step in steps])
+    key_length = max(step.shape[-1] for step in steps)
+
+    def padded(array: Array) -> Array:
+        missing = key_length - array.shape[-1]
+        return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, missing)])
+
+    def read(rows: range) -> tuple[Array, Array]:
+        parts = []
+        for step, end in zip(steps, ends.tolist(), strict=True):
+            first = end - step.shape[-2]
+            own = range(max(rows.start - first, 0), min(rows.stop, end) - first)
+            if own:
+                parts.append([padded(part) for part in step.rows(own)])
+        values, allowed = (np.concatenate(part, axis=-2) for part in zip(*parts, strict=True))
+        return values, allowed
+
+    def entropy() -> Array:
+        return np.concatenate([step.entropy() for step in steps], axis=-1)
+
+    def key_mass() -> Array:
+        mass: Array = np.sum([padded(step.key_mass()) for step in steps], axis=0)
+        return mass
+
+    fill = partial(_fill_by_rows, read, prod(batch) * key_length)
+    shape = (*batch, int(ends[-1]), key_length)
+    of_heads = steps[0].of_heads
+    return Source(shape, read, fill, entropy, key_mass, of_steps=True, of_heads=of_heads)
 
 
 def _of_array(weights: np.ma.MaskedArray[Any, Any]) -> Source:
@@ -115,7 +242,7 @@ def _of_array(weights: np.ma.MaskedArray[Any, Any]) -> Source:
         return found
 
     fill = partial(_fill_by_rows, read, prod(weights.shape[:-2]) * weights.shape[-1])
-    return Source(weights.shape, fill, entropy, key_mass)
+    return Source(weights.shape, read, fill, entropy, key_mass)
 
 
 def _of_edges(weights: Any) -> Source:
@@ -126,10 +253,24 @@ def _of_edges(weights: Any) -> Source:
 
     return Source(
         weights.shape,
+        partial(_in_rows, weights),
         _filler_of_edges(lambda: weights),
         entropy,
         lambda: _summed(weights.tocoo(), axis=-2),
     )
+
+
+def _in_rows(edges: Any, rows: range) -> tuple[Array, Array]:
+    """Some rows of edges as numbers, 0 where there is none, and whether there is one."""
+    edges = edges.tocoo()
+    *batch, row, column = edges.coords
+    inside = (row >= rows.start) & (row < rows.stop)
+    place = tuple(axis[inside] for axis in (*batch, row - rows.start, column))
+    values = np.zeros((*edges.shape[:-2], len(rows), edges.shape[-1]))
+    allowed = np.zeros(values.shape, np.bool_)
+    np.add.at(values, place, edges.data[inside])
+    allowed[place] = True
+    return values, allowed
 
 
 def _fill_by_rows(

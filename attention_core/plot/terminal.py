@@ -14,7 +14,7 @@ from attention_core.errors import OptionError
 from attention_core.plot.axis import LONGEST, visible
 from attention_core.plot.cells import Summary
 from attention_core.plot.picture import Panel, Picture, make_picture
-from attention_core.plot.source import Attended, What
+from attention_core.plot.source import Drawn, What
 
 __all__ = ["text"]
 
@@ -28,7 +28,7 @@ MASS = "key mass"
 
 
 def text(
-    result: Attended | ArrayLike,
+    result: Drawn,
     *,
     query_labels: Iterable[Any] | None = None,
     key_labels: Iterable[Any] | None = None,

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from attention_core.errors import PluginError, PluginWarning, said
 from attention_core.hookspecs import Spec
+from attention_core.markup import table
 from attention_core.registry.choice import Choice, Chosen
 from attention_core.registry.conflicts import Claims, NameConflict
 from attention_core.registry.discovery import UNKNOWN, Plugin, PluginFailure
@@ -203,6 +204,13 @@ class Registry:
     @property
     def _claims(self) -> dict[Kind[Any], Claims]:
         return {kind: names.claims for kind, names in self.names.items()}
+
+    def _repr_html_(self) -> str:
+        """A table of the scorers, for notebooks."""
+        found = self.scorers()
+        rows = [(info.name, info.formula, info.distribution or "") for info in found]
+        title = f"{len(found)} scorer{'s' * (len(found) != 1)}"
+        return table(title, rows, ("name", "formula", "from") if rows else ())
 
     @property
     def failures(self) -> tuple[PluginFailure, ...]:

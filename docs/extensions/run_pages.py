@@ -8,8 +8,8 @@ A page is one program, and runs as a reader would run it, in a folder of its own
 - a `console` block is commands, after `$`, and what they print.
 
 As an extension of Sphinx it runs every page before any is read, and puts the pictures that a page
-shows next to it. As a command it runs one: ``python docs/extensions/run_pages.py PAGE [FOLDER]``
-puts the pictures into the folder.
+shows next to it, and the pages of attention that it shows in frames. As a command it runs one:
+``python docs/extensions/run_pages.py PAGE [FOLDER]`` puts them into the folder.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = ["Block", "blocks", "pages", "pictures", "run_page", "setup"]
 DOCS = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^\$ (.*)$", flags=re.MULTILINE)
-PICTURE = re.compile(r"\]\(([\w-]+\.png)\)")
+PICTURE = re.compile(r"\]\(([\w-]+\.png)\)|<iframe [^>]*src=\"([\w-]+\.html)\"")
 
 
 class Block(NamedTuple):
@@ -57,8 +57,8 @@ def blocks(page: Path) -> list[Block]:
 
 
 def pictures(page: Path) -> list[str]:
-    """The pictures next to the page that it shows."""
-    return PICTURE.findall(page.read_text("utf-8"))
+    """The pictures next to the page that it shows, and the pages in its frames."""
+    return [image or framed for image, framed in PICTURE.findall(page.read_text("utf-8"))]
 
 
 def pages(docs: Path = DOCS) -> list[Path]:
@@ -139,9 +139,21 @@ def _run_all(app: Sphinx) -> None:
         raise ExtensionError("pages that do not run:\n\n" + "\n".join(failures))
 
 
+def _copy_frames(app: Sphinx, error: Exception | None) -> None:
+    """Put the pages in frames beside the pages that show them."""
+    if error is not None or app.builder.format != "html":
+        return
+    for page in pages(Path(app.srcdir)):
+        target = Path(app.outdir) / page.parent.relative_to(app.srcdir)
+        for name in pictures(page):
+            if name.endswith(".html"):
+                shutil.copy(page.parent / name, target)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """What Sphinx calls."""
     app.connect("builder-inited", _run_all)
+    app.connect("build-finished", _copy_frames)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -154,7 +166,7 @@ def main(page: str, target: str | None = None) -> None:
         folder.mkdir()
         os.chdir(folder)
         run_page(source)
-        made = {path.name for path in folder.glob("*.png")}
+        made = {path.name for kind in ("png", "html") for path in folder.glob(f"*.{kind}")}
         if made != set(pictures(source)):
             raise AssertionError(f"{source} shows {pictures(source)}, but it made {sorted(made)}")
         if target is not None:

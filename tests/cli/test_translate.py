@@ -137,7 +137,7 @@ def test_what_it_cannot_read(text, message):
 def test_the_digits_keep_their_options_to_themselves():
     result = run("--json", "translate", "12 juin 2024", code=2)
     assert result.stderr == (
-        "error: --save and --json belong to the digits; "
+        "error: --save, --html and --json before translate belong to the digits; "
         "see `attention-core demo translate --help`\n"
     )
     assert "translate" in run("--help").stdout

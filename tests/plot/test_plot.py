@@ -1037,7 +1037,7 @@ def test_attend_draws_in_the_terminal(folder):
     [
         (["--plot", "w.jpg"], "'w.jpg': the name must end in .png or .svg or .pdf"),
         (["--plot", "no/w.png"], "cannot write 'no/w.png': there is no folder 'no'"),
-        (["--batch", "0"], "--batch is for pictures; ask for one with --plot or --show"),
+        (["--batch", "0"], "--batch is for pictures; ask for one with --plot, --html or --show"),
         (["--key-labels", "english.txt"], "--key-labels is for pictures"),
         (["--show", "--batch", "x"], "--batch: 'x' is not integers such as 0,3"),
         (["--show", "--key-labels", "no.txt"], "cannot read 'no.txt': No such file"),

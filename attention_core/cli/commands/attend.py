@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from attention_core.arrays.inputs import is_sparse
 from attention_core.cli.arrays import SUFFIXES, read_array, read_mask, split_reference
 from attention_core.cli.blocks import attend_in_blocks
 from attention_core.cli.choice import choose
-from attention_core.cli.outputs import check_output, workspace
+from attention_core.cli.outputs import check_distinct, check_output, workspace
 from attention_core.cli.pictures import drawing
 from attention_core.cli.progress import progress_bar
 from attention_core.cli.values import integers, pair, settings
@@ -134,6 +133,10 @@ def attend(
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw the weights: .png, .svg or .pdf.")
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A page to explore the weights in a browser: .html."),
+    ] = None,
     show: Annotated[bool, typer.Option("--show", help="Draw the weights here, as text.")] = False,
     query_labels: Annotated[
         Path | None,
@@ -153,6 +156,8 @@ def attend(
     attention-core attend arrays.npz --scorer general --parameters w.npz --top-k 5
 
     attention-core attend arrays.npz --scorer dot --key-labels words.txt --plot weights.svg
+
+    attention-core attend arrays.npz --scorer dot --html weights.html
     """
     wanted = Wanted(weights, top_k, log_normalizer, entropy)
     references = {"query": query, "key": key, "value": value, "mask": mask, "bias": bias}
@@ -160,11 +165,10 @@ def attend(
     files = [split_reference(text)[0] for text in texts if text]
     files += filter(None, (arrays, parameters, query_labels, key_labels))
     files += [] if config is None else config_files(config)
-    picture = drawing(plot, show, query_labels, key_labels, batch, files)
+    picture = drawing(plot, html, show, query_labels, key_labels, batch, files)
+    check_distinct({"--output": output, "--plot": plot, "--html": html})
     if output is not None:
         check_output(output, SUFFIXES, files)
-        if plot is not None and os.path.realpath(plot) == os.path.realpath(output):
-            raise OptionError("--output and --plot are the same file")
         if output.suffix == ".npy" and wanted.count > 1:
             raise OptionError(
                 f"{str(output)!r} holds one array, not {wanted.count}; write .npz or .safetensors"

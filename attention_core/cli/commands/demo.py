@@ -11,11 +11,13 @@ from rich.console import Console
 
 from attention_core.cli.commands.digits import show_look, show_table
 from attention_core.cli.commands.translate import translate
-from attention_core.cli.outputs import check_output
+from attention_core.cli.outputs import check_distinct, check_output
 from attention_core.demo.classify import ROWS, Look, Outcome, classify, look
 from attention_core.demo.digits import load_digits
+from attention_core.demo.page import digits_page
 from attention_core.errors import OptionError
 from attention_core.files.atomic import replacing
+from attention_core.plot.web.page import SUFFIXES as PAGE_SUFFIXES
 
 __all__ = ["app", "demo"]
 
@@ -44,25 +46,34 @@ def demo(
     save: Annotated[
         Path | None, typer.Option(help="Draw it as a picture too: .png, .svg or .pdf.")
     ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="A page to explore some digits in a browser: .html.")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the table as JSON, and nothing else.")
     ] = False,
 ) -> None:
     """See attention read handwritten digits, with every bundled scorer; or dates: translate."""
     if context.invoked_subcommand is not None:
-        if save is not None or as_json:
+        if save is not None or html is not None or as_json:
             raise OptionError(
-                "--save and --json belong to the digits; see `attention-core demo translate --help`"
+                "--save, --html and --json before translate belong to the digits; "
+                "see `attention-core demo translate --help`"
             )
         return
     if save is not None:
         check_output(save, (".png", ".svg", ".pdf"))
+    if html is not None:
+        check_output(html, PAGE_SUFFIXES)
+    check_distinct({"--save": save, "--html": html})
     digits = load_digits()
     outcomes = [classify(row, digits) for row in ROWS]
     chosen = next(outcome for outcome in outcomes if outcome.scorer == SCORER)
     closer = look(chosen, digits, QUERY)
     if save is not None:
         _save(save, outcomes, chosen, closer)
+    if html is not None:
+        digits_page(chosen, digits, QUERY, html)
     if as_json:
         typer.echo(json.dumps([_as_json(outcome) for outcome in outcomes], indent=2))
         return
@@ -78,6 +89,8 @@ def demo(
     show_look(console, closer)
     if save is not None:
         console.print(f"\nThe picture is in {save}.", soft_wrap=True)
+    if html is not None:
+        console.print(f"\nThe page is {html}.", soft_wrap=True, markup=False)
 
 
 def _as_json(outcome: Outcome) -> dict[str, str | float]:

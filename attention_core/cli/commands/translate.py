@@ -9,15 +9,16 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from attention_core.cli.outputs import check_output
+from attention_core.cli.outputs import check_distinct, check_output
 from attention_core.demo.translate.dates import samples
-from attention_core.demo.translate.picture import as_text, draw, is_day
+from attention_core.demo.translate.picture import as_page, as_text, draw, is_day
 from attention_core.demo.translate.read import Translation
 from attention_core.demo.translate.read import translate as read
 from attention_core.demo.translate.store import load_trained
 from attention_core.plot import save
 from attention_core.plot.files import SUFFIXES
 from attention_core.plot.style import need_matplotlib
+from attention_core.plot.web.page import SUFFIXES as PAGE_SUFFIXES
 
 __all__ = ["translate"]
 
@@ -40,6 +41,10 @@ def translate(
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw it too: .png, .svg or .pdf.")
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A page to walk through the steps in a browser: .html."),
+    ] = None,
 ) -> None:
     """Read a date, write it in ISO form, and show which characters attention looked at.
 
@@ -50,6 +55,9 @@ def translate(
     if plot is not None:
         check_output(plot, SUFFIXES)
         need_matplotlib()
+    if html is not None:
+        check_output(html, PAGE_SUFFIXES)
+    check_distinct({"--plot": plot, "--html": html})
     (found,) = read(load_trained(), [" ".join(words)])
     console = Console(highlight=False)
     typer.echo(f"{found.text} = {found.iso} ({_certainty(found)}){_doubt(found)}\n")
@@ -65,6 +73,9 @@ def translate(
     if plot is not None:
         save(draw(found), plot)
         typer.echo(f"\nThe picture is in {plot}.")
+    if html is not None:
+        as_page(found, html)
+        typer.echo(f"\nThe page is {html}.")
     if _doubt(found):
         raise typer.Exit(1)
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import datetime
+import os
 from typing import TYPE_CHECKING
 
 from attention_core.demo.translate.read import Translation
-from attention_core.plot import heatmap, text
+from attention_core.plot import heatmap, page, text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["as_text", "draw", "is_day"]
+__all__ = ["as_page", "as_text", "draw", "is_day"]
 
 
 def draw(found: Translation) -> Figure:
@@ -28,10 +29,27 @@ def draw(found: Translation) -> Figure:
         key_labels=found.text,
         limits=(0, 1),
         margins=False,
-        title=f"{found.text} = {found.iso}" + ("" if found.is_sure else "?"),
+        title=_title(found),
     )
     figure.axes[0].set(xlabel="read", ylabel="written")
     return figure
+
+
+def as_page(found: Translation, path: str | os.PathLike[str] | None = None) -> str:
+    """The alignment as a page: one decoder step after the other."""
+    return page(
+        list(found.weights),
+        path,
+        query_labels=found.iso,
+        key_labels=found.text,
+        title=_title(found),
+        xlabel="letter read",
+        ylabel="letter written",
+    )
+
+
+def _title(found: Translation) -> str:
+    return f"{found.text} = {found.iso}" + ("" if found.is_sure else "?")
 
 
 def as_text(found: Translation, *, width: int = 80, ascii_only: bool = False) -> str:

@@ -1,0 +1,259 @@
+"""Pages that people explore: one file, which any browser opens without a network."""
+
+from __future__ import annotations
+
+import json
+import os
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
+from functools import cache
+from hashlib import sha256
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from attention_core.errors import OptionTypeError, ParameterFileError
+from attention_core.files.atomic import replacing
+from attention_core.plot.axis import Axis, plural, visible
+from attention_core.plot.cells import Summary
+from attention_core.plot.picture import Picture, make_picture
+from attention_core.plot.source import Drawn, What
+from attention_core.plot.web.data import Images, data_of
+from attention_core.plot.web.images import addresses
+from attention_core.plot.web.static import static_picture
+
+__all__ = ["SUFFIXES", "page", "page_of", "write_page"]
+
+SUFFIXES = (".html", ".htm")
+
+MOST_CELLS = 1_000_000  # of all panels; each is a byte of the page
+MOST = 1000  # queries and keys, from which on a cell is a block
+LONGEST = 200  # characters of a label
+
+
+def page(
+    results: Drawn,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    query_labels: Iterable[Any] | None = None,
+    key_labels: Iterable[Any] | None = None,
+    images: Sequence[Iterable[Any] | None] | None = None,
+    what: What = "weights",
+    batch: Any = None,
+    names: Sequence[str] | None = None,
+    queries: slice | ArrayLike | None = None,
+    keys: slice | ArrayLike | None = None,
+    summary: Summary = "max",
+    title: str | None = None,
+    xlabel: str | None = None,
+    ylabel: str | None = None,
+) -> str:
+    """Make a page that shows who attends to whom, to be explored with mouse, finger or keyboard.
+
+    The page is one file with everything in it. It asks no server for anything: a
+    Content-Security-Policy in it has the browser enforce that. A heat map reads out the number of
+    each cell; lines join queries and keys, from either side; heads are chosen from a list, and a
+    slider walks the queries, or the steps of a decoder. Where scripts do not run, it is a picture.
+
+    Parameters
+    ----------
+    results
+        An `AttentionResult`; a `MultiHeadResult`, whose heads are panels; weights (..., L, S) from
+        elsewhere, as in `heatmap`; or a list of the steps of a decoder: results, or weights (S,),
+        which may have more keys from step to step.
+    path
+        Write it there too: a name that ends in ``.html`` or ``.htm``. The file appears whole, or
+        stays as it was.
+    query_labels, key_labels
+        One for each query and key: words, the letters of a string, numbers, or images
+        (height, width) or (height, width, 3). Without labels, positions.
+    images
+        A pair of images of the queries and images of the keys, shown beside their labels; either
+        may be None.
+    what, batch, names, queries, keys, summary
+        As in `heatmap`.
+    title
+        Title of the page; None for "Attention weights" or "Attention scores".
+    xlabel, ylabel
+        What a key and a query are called, such as "source word" and "written word".
+
+    Returns
+    -------
+    str
+        The page.
+
+    Raises
+    ------
+    OptionError, ShapeError, DTypeError
+        As `heatmap`.
+    ParameterFileError
+        For a path with another ending, or one that cannot be written.
+
+    Notes
+    -----
+    Numbers are those of the result, bit for bit, up to 180,000 cells in float32 and 90,000 in
+    float64. Above that, numbers of the strongest keys of each query are exact, and the page says of
+    all others that they are rounded to one of 254 shades. More than 1,000 queries or keys, and more
+    than a million cells, are summarized in blocks, which the page says too.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import attention_core as ac
+    >>> x = np.eye(3)
+    >>> result = ac.attend(2 * x, x, x, scorer="dot")
+    >>> html = ac.plot.page(result, query_labels="abc", key_labels="xyz", title="Three letters")
+    >>> html[:15], "<title>Three letters</title>" in html, "http:" in html.split("<script>")[1]
+    ('<!doctype html>', True, False)
+    """
+    if path is not None:
+        _check_suffix(Path(path))
+    if images is None:
+        images = None, None
+    elif len(images) != 2:
+        raise OptionTypeError("images must be a pair: those of the queries and those of the keys")
+    picture = make_picture(
+        results,
+        query_labels=query_labels,
+        key_labels=key_labels,
+        what=what,
+        batch=batch,
+        names=names,
+        queries=queries,
+        keys=keys,
+        summary=summary,
+        most=(MOST, MOST),
+        most_together=MOST_CELLS,
+        longest=LONGEST,
+    )
+    axes = picture.queries, picture.keys
+    both = addresses(axes[0], images[0]), addresses(axes[1], images[1])
+    html = page_of(picture, both, title, (ylabel, xlabel))
+    if path is not None:
+        write_page(html, path)
+    return html
+
+
+def page_of(
+    picture: Picture,
+    images: Images,
+    title: str | None = None,
+    axis_names: tuple[str | None, str | None] = (None, None),
+) -> str:
+    """The page of a picture."""
+    if title is None:
+        title = f"Attention {picture.what}"
+    query, key = (
+        " ".join(visible([axis.name if name is None else name], LONGEST))
+        for axis, name in zip((picture.queries, picture.keys), axis_names, strict=True)
+    )
+    data = data_of(picture, images)
+    data["query"]["title"], data["key"]["title"] = query, key
+    number = picture.what.removesuffix("s")
+    template, script, style = map(_source, ("page.html", "page.js", "page.css"))
+    texts = {
+        "title": " ".join(visible([title], LONGEST)),
+        "about": f"{_counts(picture)}. {picture.note} {_roundings(data['strongest'])}".strip(),
+        "matrix": f"Heat map of {picture.what}: {_counts(picture)}",
+        "query": query,
+        "key": key,
+        "number": number,
+        "panel": _panel(picture),
+        "last_row": str(picture.queries.cells - 1),
+    }
+    return Template(template).substitute(
+        {name: escape(text) for name, text in texts.items()},
+        hide_panels=" hidden" * (len(picture.panels) == 1),
+        hide_rows=" hidden" * (picture.queries.cells == 1),
+        legend=_legend(picture),
+        picture=static_picture(picture, title, images),
+        # in a script nothing but "</" could end it, and in JSON "<" may be written so
+        data=json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"),
+        script=script,
+        style=style,
+        script_hash=_hash(script),
+        style_hash=_hash(style),
+    )
+
+
+def write_page(html: str, path: str | os.PathLike[str]) -> None:
+    """Write a page, whole or not at all.
+
+    Raises
+    ------
+    ParameterFileError
+        For a name with another ending, or a place that cannot be written.
+    """
+    target = Path(path)
+    _check_suffix(target)
+    try:
+        with replacing(target) as temporary:
+            temporary.write_text(html, "utf-8", newline="\n")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ParameterFileError(f"cannot write {str(target)!r}: {reason}") from error
+
+
+def _check_suffix(path: Path) -> None:
+    if path.suffix.lower() not in SUFFIXES:
+        raise ParameterFileError(
+            f"cannot write {str(path)!r}: the name must end in {' or '.join(SUFFIXES)}"
+        )
+
+
+@cache
+def _source(name: str) -> str:
+    return files(__package__).joinpath(name).read_text("utf-8")
+
+
+def _hash(source: str) -> str:
+    """The source as a Content-Security-Policy names it."""
+    return f"sha256-{b64encode(sha256(source.encode()).digest()).decode()}"
+
+
+def _counts(picture: Picture) -> str:
+    counts = [_count(picture.queries), _count(picture.keys)]
+    if len(picture.panels) > 1:
+        counts.append(f"{len(picture.panels)} {_panel(picture)}s")
+    return ", ".join(counts)
+
+
+def _panel(picture: Picture) -> str:
+    return "head" if all("head" in panel.name for panel in picture.panels) else "panel"
+
+
+def _count(axis: Axis) -> str:
+    """How many there are, in words.
+
+    >>> from attention_core.plot.axis import make_axis
+    >>> _count(make_axis("query", 1, None, None, 9))
+    '1 query'
+    """
+    n = len(axis.places)
+    return f"{n:,} {axis.name if n == 1 else plural(axis.name)}"
+
+
+def _roundings(strongest: int) -> str:
+    if not strongest:
+        return ""
+    return (
+        f"Numbers of the {strongest} strongest keys of each query are exact; others are rounded to "
+        f"one of 254 shades."
+    )
+
+
+def _legend(picture: Picture) -> str:
+    low, high = picture.limits
+    number, scale = picture.what.removesuffix("s"), '<i id="scale" class="scale"></i>'
+    legend = f"{number} {low:.3g} {scale} {high:.3g}"
+    if picture.what == "weights":
+        legend += ", shaded by its square root"
+    if picture.has_masked:
+        legend += ' <i class="masked"></i> masked'
+    if picture.has_nan:
+        legend += ' <i class="nan"></i> not a number'
+    return legend
