@@ -17,17 +17,17 @@ from attention_core.arrays.inputs import to_numpy
 from attention_core.attention import Attention
 from attention_core.engine.gradients import Gradients
 from attention_core.errors import OptionError, OptionTypeError, ShapeError
-from attention_core.fitting import Loss
 from attention_core.scoring.scorer import Scorer
 from attention_core.typing import Array
 
 __all__ = ["Measure", "leave_one_out", "log_loss", "squared_error"]
 
-Measure = Callable[[Array, Array], tuple[float, Array]]
-"""The mean loss of contexts (n, Dv) given the expected ones, and its gradient (n, Dv)."""
+Measure = Callable[..., tuple[float, Array]]
+"""The mean loss of contexts (n, Dv) given the expected ones, and its gradient (n, Dv). With
+`weight=` of `leave_one_out` it is also given the weights (n,) of these rows."""
 
 # A row that is certain of a wrong label costs log(classes / 1e-3), not infinity.
-_DOUBT = 1e-3
+DOUBT = 1e-3
 
 
 def leave_one_out(
@@ -37,8 +37,10 @@ def leave_one_out(
     *,
     query: ArrayLike | None = None,
     rows: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+    weight: ArrayLike | None = None,
     workers: int | None = None,
-) -> Loss[Scorer]:
+) -> Callable[[Scorer], tuple[float, Gradients]]:
     """The loss of predicting rows from all others, for `fit`.
 
     Parameters
@@ -54,24 +56,31 @@ def leave_one_out(
     rows : (m,), optional
         The rows to predict, such as those of a mini-batch; all by default. Integers, of which
         negative ones count from the end, or n booleans. All rows are keys in any case.
+    groups : (n,), optional
+        Labels of groups: rows of one group are left out together. Each row is a group by default.
+    weight : (n,), optional
+        Positive numbers: how often each row counts, as a key and in the mean loss. Where equal
+        rows are a group, a weight of 2 means the same as giving the row twice.
     workers
         As for `attend`.
 
     Returns
     -------
-    Loss
-        A function of a scorer that returns the loss and `Gradients`. The gradient of an array that
-        is both query and key is that of the key plus, at `rows`, that of the query.
+    Callable
+        A `Loss` for `fit`: a function of a scorer that returns the loss and `Gradients`. The
+        gradient of an array that is both query and key is that of the key plus, at `rows`, that of
+        the query.
 
     Raises
     ------
     ShapeError
         For arrays that are not two-dimensional, or differ in their number of rows; for `rows` that
-        are not one-dimensional, or booleans of another number than n.
+        are not one-dimensional, or booleans of another number than n; for `groups` and `weight`
+        that do not have n entries.
     OptionTypeError
         For `rows` that are neither integers nor booleans.
     OptionError
-        For `rows` out of range.
+        For `rows` out of range, and weights that are not positive and finite.
 
     Notes
     -----
@@ -111,16 +120,35 @@ def leave_one_out(
         chosen = _chosen(rows, len(keys))
         queries, expected = queries[chosen], values[chosen]
 
+    group = np.arange(len(keys)) if groups is None else _per_row("groups", groups, len(keys))
+    query_group = group[chosen]
+
     def is_another(query_positions: Array, key_positions: Array) -> Array:
-        others: Array = chosen[query_positions] != key_positions
+        others: Array = query_group[query_positions] != group[key_positions]
         return others
 
+    bias, counts = None, tuple[Array, ...]()
+    if weight is not None:
+        weights = _per_row("weight", weight, len(keys))
+        if not ((weights > 0) & np.isfinite(weights)).all():
+            raise OptionError("weight must hold positive, finite numbers")
+        bias, counts = np.log(weights)[None].astype(values.dtype), (weights[chosen],)  # (1, n)
+
     def loss(scorer: Scorer) -> tuple[float, Gradients]:
-        result = Attention(scorer, workers=workers)(queries, keys, values, mask=is_another)
-        found, grad = measure(result.context, expected)
+        attention = Attention(scorer, workers=workers)
+        result = attention(queries, keys, values, mask=is_another, bias=bias)
+        found, grad = measure(result.context, expected, *counts)
         return found, result.vjp(grad)
 
     return loss
+
+
+def _per_row(name: str, numbers: ArrayLike, count: int) -> Array:
+    """Return an array with an entry for each row: (n,)."""
+    array = np.asarray(numbers)
+    if array.shape != (count,):
+        raise ShapeError(f"{name} must have one entry for each of {count} rows, got {array.shape}")
+    return array
 
 
 def _chosen(rows: ArrayLike, count: int) -> Array:
@@ -142,7 +170,7 @@ def _chosen(rows: ArrayLike, count: int) -> Array:
     return chosen
 
 
-def log_loss(context: Array, expected: Array) -> tuple[float, Array]:
+def log_loss(context: Array, expected: Array, weight: Array | None = None) -> tuple[float, Array]:
     """``mean_i -log p_i``, where p_i is the weight of the right label, and its gradient.
 
     Parameters
@@ -151,6 +179,8 @@ def log_loss(context: Array, expected: Array) -> tuple[float, Array]:
         The weight of each label.
     expected : (n, classes)
         The right labels, one-hot.
+    weight : (n,), optional
+        How much each row counts in the mean.
 
     Notes
     -----
@@ -165,15 +195,17 @@ def log_loss(context: Array, expected: Array) -> tuple[float, Array]:
     -1.998
     """
     share = np.vecdot(context.astype(np.float64, copy=False), expected)  # (n,)
-    share = (1 - _DOUBT) * share + _DOUBT / context.shape[-1]
-    count = max(len(share), 1)
-    grad_share = -(1 - _DOUBT) / (count * share)  # (n,)
+    share = (1 - DOUBT) * share + DOUBT / context.shape[-1]
+    part = shares(len(share), weight)  # (n,)
+    grad_share = -(1 - DOUBT) * part / share  # (n,)
     grad: Array = (grad_share[:, None] * expected).astype(context.dtype)
-    return float(-np.log(share).sum() / count), grad
+    return float(-part @ np.log(share)), grad
 
 
-def squared_error(context: Array, expected: Array) -> tuple[float, Array]:
-    """``mean_i |c_i - v_i|^2`` and its gradient.
+def squared_error(
+    context: Array, expected: Array, weight: Array | None = None
+) -> tuple[float, Array]:
+    """``mean_i |c_i - v_i|^2`` and its gradient; `weight` (n,) says how much each row counts.
 
     Examples
     --------
@@ -182,6 +214,14 @@ def squared_error(context: Array, expected: Array) -> tuple[float, Array]:
            [-2.]]))
     """
     error = context.astype(np.float64, copy=False) - expected  # (n, Dv)
-    count = max(len(error), 1)
-    grad: Array = (2 / count * error).astype(context.dtype)
-    return float((error**2).sum() / count), grad
+    part = shares(len(error), weight)  # (n,)
+    grad: Array = (2 * part[:, None] * error).astype(context.dtype)
+    return float(part @ np.vecdot(error, error)), grad
+
+
+def shares(count: int, weight: Array | None) -> Array:
+    """Return the share of each row in a mean: (n,), of sum 1."""
+    if weight is None:
+        return np.full(count, 1 / max(count, 1))
+    share: Array = weight / weight.sum()
+    return share

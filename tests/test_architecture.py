@@ -44,7 +44,7 @@ REST = {
     # learning and layers
     "learned": "arrays",
     "fitting": "arrays options",
-    "leave_one_out": "arrays attention engine fitting scoring",
+    "leave_one_out": "arrays attention engine scoring",
     "multihead": (
         "arrays attention components config engine files learned masking options parallel plot "
         "registry result scoring"

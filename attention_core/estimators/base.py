@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from attention_core import Attention, AttentionResult, Scorer
-from attention_core.estimators.learning import learned
-from attention_core.estimators.start import starting_scorer
-from attention_core.leave_one_out import Measure
+from attention_core import Attention, AttentionResult, OptionError, OptionTypeError, Scorer
+from attention_core.estimators.initial import initial_scorer
+from attention_core.estimators.learning import Settings, begin, learn
+from attention_core.estimators.model import Model
+from attention_core.estimators.rows import Rows, Units, equal_rows
 from attention_core.options import check_amount, check_count, check_fraction
 from attention_core.typing import Array
 
 __all__ = ["AttentionEstimator"]
+
+_NESTED = "scorer__"
+# How much longer than 1 the deviation of a feature may be made before learning: sharper attention.
+_LENGTHS: tuple[float, ...] = (1.0, 2.0, 4.0)
 
 
 class AttentionEstimator(BaseEstimator):  # type: ignore[misc]
@@ -27,14 +34,18 @@ class AttentionEstimator(BaseEstimator):  # type: ignore[misc]
     The parameters are those of `AttentionClassifier` and `AttentionRegressor`.
     """
 
+    _model: type[Model]
+
     def __init__(
         self,
-        scorer: str | Mapping[str, Any] | Scorer = "additive",
+        scorer: str | Mapping[str, Any] | Scorer = "gaussian",
         *,
         fit_scorer: bool = True,
+        trend: bool = True,
+        standardize: bool = True,
+        alpha: float = 1.0,
         max_iter: int = 100,
         tol: float = 1e-4,
-        penalty: float = 1e-3,
         batch_size: int = 2000,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
@@ -45,9 +56,11 @@ class AttentionEstimator(BaseEstimator):  # type: ignore[misc]
     ) -> None:
         self.scorer = scorer
         self.fit_scorer = fit_scorer
+        self.trend = trend
+        self.standardize = standardize
+        self.alpha = alpha
         self.max_iter = max_iter
         self.tol = tol
-        self.penalty = penalty
         self.batch_size = batch_size
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
@@ -56,8 +69,33 @@ class AttentionEstimator(BaseEstimator):  # type: ignore[misc]
         self.verbose = verbose
         self.random_state = random_state
 
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters; with `deep` also those given to the scorer: ``scorer__rank``."""
+        params: dict[str, Any] = super().get_params(deep=False)
+        if deep and isinstance(self.scorer, Mapping):
+            nested = {_NESTED + name: self.scorer[name] for name in self.scorer if name != "name"}
+            params |= nested
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters; ``scorer__hidden_dim=64`` sets one of the scorer's."""
+        nested = {name: params[name] for name in params if name.startswith(_NESTED)}
+        super().set_params(**{name: params[name] for name in params if name not in nested})
+        if nested:
+            scorer = {"name": self.scorer} if isinstance(self.scorer, str) else self.scorer
+            if not isinstance(scorer, Mapping):
+                raise OptionTypeError(
+                    f"{min(nested)} sets a parameter of a scorer that is given by name or as a "
+                    f"mapping; scorer is {scorer!r}"
+                )
+            given = {name.removeprefix(_NESTED): value for name, value in nested.items()}
+            self.scorer = {**scorer, **given}
+        return self
+
     def attend(self, X: ArrayLike) -> AttentionResult:
-        """What rows attend to: a result whose keys are the training rows, in their order.
+        """Attend to the training rows: a result whose keys are these, in their order.
+
+        Rows whose sample weight was 0 are no keys.
 
         Parameters
         ----------
@@ -68,48 +106,93 @@ class AttentionEstimator(BaseEstimator):  # type: ignore[misc]
         AttentionResult
             With `weights`, the strongest training rows as ``top_k(n)``, and more.
         """
+        return self._attend(self._queries(X))
+
+    def _queries(self, X: ArrayLike) -> Array:
+        """Rows (n, D) as the keys are: standardized, and in their dtype."""
         check_is_fitted(self)
         queries = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        # one dtype for all: float32 rows among float64 keys would only be copied
-        queries = queries.astype(self.memory_.dtype, copy=False)
-        return Attention(self.scorer_, workers=self.workers)(queries, self.memory_)
+        # float32 rows among float64 keys would only be copied
+        return self._units.measured(queries.astype(self.memory_.dtype, copy=False))
 
-    def _keep(self, key: Array, value: Array, measure: Measure) -> Self:
-        """Learn the scorer if there is anything to learn; keep keys (n, D) and values (n, Dv)."""
+    def _attend(self, queries: Array) -> AttentionResult:
+        return Attention(self.scorer_, workers=self.workers)(queries, self.memory_, bias=self._bias)
+
+    def _sample_weight(self, sample_weight: ArrayLike | None, key: Array) -> Array:
+        """Weights of the rows: (n,), at least one of which is positive."""
+        weight: Array = _check_sample_weight(
+            sample_weight, key, dtype=np.float64, ensure_non_negative=True
+        )
+        if not weight.any():
+            raise OptionError("sample_weight must be positive for some rows, got 0 for all")
+        return weight
+
+    def _relevance(self, rows: Rows) -> Array | float:
+        """By how much to lengthen each standardized feature."""
+        return 1.0
+
+    def _keep(self, rows: Rows) -> None:
+        """Learn what there is to learn; keep rows as keys and values."""
         self._check_options()
         random_state = check_random_state(self.random_state)
-        scorer = starting_scorer(self.scorer, key.shape[1], random_state)
+        features = rows.key.shape[1]
+        scorer, is_filled_in = initial_scorer(self.scorer, features, random_state)
+        slopes = np.zeros((features, rows.value.shape[1])) if self.trend else None
+        model = self._model(scorer, slopes if self.fit_scorer else None)
+        is_learned = self.fit_scorer and model.parameter_vector.size > 0
+        given, rows = rows.key, Rows(rows.key, rows.value, rows.weight, equal_rows(rows.key))
+        units, lengths = Units.of(features), _LENGTHS[:1]
+        if self.standardize:
+            units = Units.standardizing(given, rows.weight)
+            rows = rows.with_key(units.measured(given))
+            if is_learned and is_filled_in:
+                units, lengths = units.times(self._relevance(rows)), _LENGTHS
+                rows = rows.with_key(units.measured(given))
+        if is_learned:
+            model, length = begin(model, rows, lengths, self._settings(), random_state)
+            units = units.times(length)
+            rows = rows.with_key(units.measured(given))
         self.n_iter_ = 1  # also where nothing is learned: scikit-learn allows no 0
         self.loss_curve_: list[float] = []
         self.validation_losses_: list[float] = []
-        if self.fit_scorer and scorer.parameters:
-            found = learned(
-                scorer,
-                key,
-                value,
-                measure,
-                max_iter=self.max_iter,
-                tol=self.tol,
-                penalty=self.penalty,
-                batch_size=self.batch_size,
-                validation_fraction=self.validation_fraction if self.early_stopping else None,
-                patience=self.n_iter_no_change,
-                random_state=random_state,
-                workers=self.workers,
-                progress=bool(self.verbose),
+        if is_learned:
+            model = self._learned(model, rows, random_state)
+        self.scorer_ = model.scorer
+        self.slopes_ = model.slopes
+        self.memory_ = Attention(model.scorer).memory(rows.key, model.values(rows))
+        self._units, self._weight, self._bias = units, rows.weight, rows.bias
+
+    def _learned(self, model: Model, rows: Rows, random_state: np.random.RandomState) -> Model:
+        found = learn(model, rows, self._settings(), random_state)
+        self.n_iter_ = max(1, found.n_iter)
+        self.loss_curve_ = list(found.losses)
+        self.validation_losses_ = list(found.validation_losses)
+        if not found.is_converged:
+            warnings.warn(
+                f"learning did not converge in max_iter={self.max_iter} iterations; raise "
+                f"max_iter, or raise tol={self.tol} or alpha={self.alpha}",
+                ConvergenceWarning,
+                stacklevel=4,
             )
-            scorer, self.n_iter_ = found.scorer, max(1, found.n_iter)
-            self.loss_curve_ = list(found.losses)
-            self.validation_losses_ = list(found.validation_losses)
-        self.scorer_ = scorer
-        self.memory_ = Attention(scorer).memory(key, value)
-        return self
+        return found.scorer
+
+    def _settings(self) -> Settings:
+        return Settings(
+            max_iter=self.max_iter,
+            tol=self.tol,
+            alpha=self.alpha,
+            batch_size=self.batch_size,
+            validation_fraction=self.validation_fraction if self.early_stopping else None,
+            n_iter_no_change=self.n_iter_no_change,
+            workers=self.workers,
+            progress=bool(self.verbose),
+        )
 
     def _check_options(self) -> None:
         """Raise for impossible options, used or not, as scikit-learn's estimators do."""
         check_count("max_iter", self.max_iter)
         check_amount("tol", self.tol)
-        check_amount("penalty", self.penalty)
+        check_amount("alpha", self.alpha)
         check_count("batch_size", self.batch_size)
         check_fraction("validation_fraction", self.validation_fraction)
         check_count("n_iter_no_change", self.n_iter_no_change)

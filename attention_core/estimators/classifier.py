@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin
+from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
+from attention_core import Scorer
 from attention_core.estimators.base import AttentionEstimator
-from attention_core.leave_one_out import log_loss
+from attention_core.estimators.model import Classification
+from attention_core.estimators.rows import Rows, relevance
 from attention_core.typing import Array
 
 __all__ = ["AttentionClassifier"]
@@ -20,10 +24,11 @@ __all__ = ["AttentionClassifier"]
 class AttentionClassifier(ClassifierMixin, AttentionEstimator):  # type: ignore[misc]
     """A classifier that attends to its training rows.
 
-        p(label | x) = sum_j softmax_j(score(x, x_j)) [y_j = label]
+        p(c | x) ~ exp(b_c . x) sum_j softmax_j(score(x, x_j)) [y_j = c]
 
-    The scorer's parameters are learned by leaving one row out: each row is predicted from all
-    others, and the log loss of these predictions is minimized with L-BFGS-B.
+    The parameters of the scorer and the trend b are learned by leaving one row out: each row is
+    predicted from all others, and the log loss of these predictions is minimized with L-BFGS-B.
+    Without a trend the probability of a label is the weight that falls on it.
 
     Parameters
     ----------
@@ -31,16 +36,28 @@ class AttentionClassifier(ClassifierMixin, AttentionEstimator):  # type: ignore[
         A name, a mapping of a name and parameters, or a `Scorer`: where learning starts.
         Dimensions and a seed that a learned scorer needs are filled in (32 hidden units).
     fit_scorer
-        Whether to learn the scorer's parameters; scorers without any are used as they are.
+        Whether to learn; if not, the scorer is used as it is, without a trend.
+    trend
+        Whether to learn a trend that is linear in the features. Attention alone averages: it
+        flattens slopes and cannot go beyond the training rows.
+    standardize
+        Whether to measure features in units of their deviation, so that their scale does not
+        matter. Where the scorer's parameters are filled in, features that tell the classes apart
+        are lengthened too, and all features by 1, 2 or 4, whichever has the least loss.
+    alpha
+        The strength of the penalty: ``alpha / n * |p - start|^2`` for the vector p of all
+        parameters and n rows is added to the mean loss.
+    class_weight
+        Weights of the classes: a mapping of labels, or "balanced" for those that make up for
+        different frequencies. They multiply `sample_weight`.
     max_iter
         Iterations of L-BFGS-B, at most.
     tol
         Stop when an iteration improves the loss by less than this fraction.
-    penalty
-        Adds ``penalty * |p - start|^2`` for the vector p of all parameters to the loss.
     batch_size
-        With more rows than this, ten iterations at a time are made on so many rows drawn at
-        random, predicted from all rows; time is then linear in the rows.
+        With more rows than this, up to ten iterations at a time are made on so many rows drawn at
+        random, predicted from all rows, until new batches begin no better; time is then linear in
+        the rows.
     early_stopping
         Whether to leave some rows out of learning and keep the parameters that predict these
         best, stopping after `n_iter_no_change` iterations without a better prediction. They are
@@ -52,16 +69,18 @@ class AttentionClassifier(ClassifierMixin, AttentionEstimator):  # type: ignore[
     workers
         How many threads to use on large calls; every core when left out.
     verbose
-        1 shows a progress bar.
+        1 shows the progress of learning on stderr.
     random_state
-        For first values, batches and the rows left out.
+        For initial values, batches and the rows left out.
 
     Attributes
     ----------
     classes_ : (classes,)
         The labels.
     scorer_
-        The scorer, learned.
+        The scorer, learned. It is given rows as the keys of `memory_` are: standardized.
+    slopes_ : (D, classes)
+        The trend b for standardized rows; None without one.
     memory_
         Keys and values: the training rows and their labels, one-hot.
     n_iter_, loss_curve_, validation_losses_
@@ -69,14 +88,18 @@ class AttentionClassifier(ClassifierMixin, AttentionEstimator):  # type: ignore[
         those on the rows left out. `n_iter_` is 1 also where nothing was learned: scikit-learn
         allows no 0.
 
+    Warns
+    -----
+    ConvergenceWarning
+        When `max_iter` ended learning.
+
     Notes
     -----
-    Scores depend on the scale of the features: put a `StandardScaler` before it. With scores
-    ``-|A x - A x_j|^2`` prediction would be Nadaraya-Watson regression under a Gaussian kernel, and
-    learning A neighbourhood components analysis. ``general`` is its bilinear part, without the
-    norms: it prefers long keys, so give it rows of similar norms. ``additive`` can tell near from
-    far. Predicting takes memory for the training rows, not for the weights between them and the
-    rows to predict.
+    With the default scorer, ``-sum_d (a_d (x_d - x_jd))^2``, the sum is Nadaraya-Watson regression
+    under a Gaussian kernel, and learning its scales a neighborhood components analysis with a
+    diagonal matrix. Rows that are equal in every feature are left out together: otherwise copies
+    would predict each other. Predicting takes memory for the training rows, not for the weights
+    between them and the rows to predict.
 
     References
     ----------
@@ -86,30 +109,85 @@ class AttentionClassifier(ClassifierMixin, AttentionEstimator):  # type: ignore[
 
     Examples
     --------
-    >>> from sklearn.datasets import load_iris
-    >>> from sklearn.pipeline import make_pipeline
-    >>> from sklearn.preprocessing import StandardScaler
+    >>> from sklearn.datasets import load_wine
     >>> from attention_core.estimators import AttentionClassifier
-    >>> X, y = load_iris(return_X_y=True)
-    >>> model = make_pipeline(StandardScaler(), AttentionClassifier(random_state=0))
-    >>> model.fit(X[::2], y[::2]).score(X[1::2], y[1::2]) > 0.9
+    >>> X, y = load_wine(return_X_y=True)
+    >>> model = AttentionClassifier().fit(X[::2], y[::2])
+    >>> model.score(X[1::2], y[1::2]) > 0.95
     True
     """
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Keep the rows X (n, D) with their labels y (n,), and learn the scorer."""
+    _model = Classification
+
+    def __init__(
+        self,
+        scorer: str | Mapping[str, Any] | Scorer = "gaussian",
+        *,
+        fit_scorer: bool = True,
+        trend: bool = True,
+        standardize: bool = True,
+        alpha: float = 1.0,
+        class_weight: Mapping[Any, float] | str | None = None,
+        max_iter: int = 100,
+        tol: float = 1e-4,
+        batch_size: int = 2000,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        workers: int | None = None,
+        verbose: int = 0,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        super().__init__(
+            scorer,
+            fit_scorer=fit_scorer,
+            trend=trend,
+            standardize=standardize,
+            alpha=alpha,
+            max_iter=max_iter,
+            tol=tol,
+            batch_size=batch_size,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            n_iter_no_change=n_iter_no_change,
+            workers=workers,
+            verbose=verbose,
+            random_state=random_state,
+        )
+        self.class_weight = class_weight
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Keep the rows X (n, D) with their labels y (n,), and learn the scorer.
+
+        `sample_weight` (n,) says how often each row counts: 2 means the same as the row twice, 0
+        the same as no such row. It is multiplied by `class_weight`.
+        """
         key, labels = validate_data(self, X, y, dtype=[np.float64, np.float32])
         check_classification_targets(labels)
+        weight = self._sample_weight(sample_weight, key)
+        weight = weight * compute_sample_weight(self.class_weight, labels)
+        key, labels, kept = key[weight > 0], labels[weight > 0], weight[weight > 0]
         self.classes_, codes = np.unique(labels, return_inverse=True)
         value = np.eye(len(self.classes_), dtype=key.dtype)[codes]  # (n, classes)
-        return self._keep(key, value, log_loss)
+        self._keep(Rows(key, value, kept if (kept != 1).any() else None))
+        return self
+
+    def predict_log_proba(self, X: ArrayLike) -> Array:
+        """The logarithms of `predict_proba`: (n, classes)."""
+        queries = self._queries(X)
+        model = Classification(self.scorer_, self.slopes_)
+        return model.log_proba(queries, self._attend(queries).context)
 
     def predict_proba(self, X: ArrayLike) -> Array:
-        """The weight that falls on each label: (n, classes)."""
-        return self.attend(X).context
+        """The probability of each label: (n, classes)."""
+        proba: Array = np.exp(self.predict_log_proba(X))
+        return proba
 
     def predict(self, X: ArrayLike) -> Array:
-        """The label on which most weight falls: (n,)."""
-        share = self.predict_proba(X)
-        labels: Array = self.classes_[share.argmax(axis=1)]
+        """The most probable label: (n,)."""
+        best = self.predict_log_proba(X).argmax(axis=1)  # (n,)
+        labels: Array = self.classes_[best]
         return labels
+
+    def _relevance(self, rows: Rows) -> Array:
+        return relevance(rows.key, rows.value, rows.weight)

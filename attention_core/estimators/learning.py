@@ -1,116 +1,188 @@
-"""How the estimators learn a scorer: by leaving one row out, in batches, with early stopping."""
+"""Learning a model by leaving one row out: units, batches, early stopping."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from attention_core import Attention, Scorer
 from attention_core.errors import OptionError
+from attention_core.estimators.model import Model
+from attention_core.estimators.rows import Rows
 from attention_core.fitting import Fit, Loss, fit
-from attention_core.leave_one_out import Measure, leave_one_out
 from attention_core.typing import Array
 
-__all__ = ["Batches", "learned"]
+__all__ = ["Batches", "Settings", "begin", "learn"]
 
 
 # Iterations on a batch: enough for L-BFGS to learn how its loss is curved.
 _ITERATIONS = 10
+# Batches in a row that begin no better than one before them.
+_PATIENCE = 2
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to learn; named as the parameters of the estimators."""
+
+    max_iter: int
+    tol: float
+    alpha: float
+    batch_size: int
+    validation_fraction: float | None
+    n_iter_no_change: int
+    workers: int | None
+    progress: bool
 
 
 class Batches:
     """The losses of one batch of rows after the other, each drawn when its turn comes.
 
-    Rows are drawn without replacement until all have had their turn, then anew.
+    Rows are drawn without replacement until all have had their turn, then anew. A batch has not
+    been learned from when its turn begins, so its first loss is an honest one: once these fall no
+    more, there are no more batches.
     """
 
     def __init__(
         self,
-        key: Array,
-        value: Array,
-        measure: Measure,
+        loss: Callable[[Any, Array], tuple[float, Array]],
+        rows: int,
         *,
         size: int,
         count: int,
+        tol: float,
         random_state: np.random.RandomState,
-        workers: int | None,
     ) -> None:
-        self._arrays = key, value, measure
+        self._loss = loss
+        self._rows = rows
         self._size = size
         self._count = count
+        self._tol = tol
         self._random_state = random_state
-        self._workers = workers
+        self.is_exhausted = False
 
     def __len__(self) -> int:
         return self._count
 
-    def __iter__(self) -> Iterator[Loss[Scorer]]:
+    def __iter__(self) -> Iterator[Loss[Any]]:
         waiting = np.empty(0, np.intp)
+        best, stale = np.inf, 0
         for _ in range(self._count):
             if len(waiting) < self._size:
-                waiting = self._random_state.permutation(len(self._arrays[0]))
-            rows, waiting = np.split(waiting, [self._size])
-            yield leave_one_out(*self._arrays, rows=np.sort(rows), workers=self._workers)
+                waiting = self._random_state.permutation(self._rows)
+            chosen, waiting = np.split(waiting, [self._size])
+            batch = _Batch(self._loss, np.sort(chosen))
+            yield batch
+            stale = 0 if batch.first < best * (1 - self._tol) else stale + 1
+            best = min(best, batch.first)
+            if stale == _PATIENCE:
+                return
+        self.is_exhausted = True
 
 
-def learned(
-    scorer: Scorer,
-    key: Array,
-    value: Array,
-    measure: Measure,
-    *,
-    max_iter: int,
-    tol: float,
-    penalty: float,
-    batch_size: int,
-    validation_fraction: float | None,
-    patience: int,
+class _Batch:
+    """The loss on some rows; remembers its first value."""
+
+    def __init__(self, loss: Callable[[Any, Array], tuple[float, Array]], rows: Array) -> None:
+        self._loss = loss
+        self._rows = rows
+        self.first = np.nan
+
+    def __call__(self, model: Any) -> tuple[float, Array]:
+        found = self._loss(model, self._rows)
+        if np.isnan(self.first):
+            self.first = found[0]
+        return found
+
+
+def begin(
+    model: Model,
+    rows: Rows,
+    lengths: tuple[float, ...],
+    settings: Settings,
     random_state: np.random.RandomState,
-    workers: int | None,
-    progress: bool,
-) -> Fit[Scorer]:
-    """The scorer with parameters learned from rows (n, D) and their values (n, Dv).
+) -> tuple[Model, float]:
+    """Return the model to begin with, and by which of some numbers to lengthen all rows.
 
-    With a `validation_fraction`, so many of the rows are left out of learning altogether: they are
-    predicted from the others after every iteration.
+    The longer rows are, the sharper attention is; the least loss decides.
+    """
+    chosen = _some(len(rows), settings.batch_size, random_state)
+    best: tuple[float, float, Model] | None = None
+    for length in lengths:
+        longer = rows.with_key(rows.key * rows.key.dtype.type(length))
+        begun = model.begun(longer, chosen, settings.alpha, settings.workers)
+        loss = begun.loss(longer, chosen, settings.workers)[0]
+        if best is None or loss < best[0]:
+            best = loss, length, begun
+    assert best is not None
+    return best[2], best[1]
+
+
+def _some(count: int, size: int, random_state: np.random.RandomState) -> Array:
+    """Return all rows, or as many as a batch has, drawn at random."""
+    if count <= size:
+        return np.arange(count)
+    return np.sort(random_state.permutation(count)[:size])
+
+
+def learn(
+    model: Model, rows: Rows, settings: Settings, random_state: np.random.RandomState
+) -> Fit[Model]:
+    """Learn the parameters of a model from rows.
+
+    With a `validation_fraction` this share of the rows is left out of learning altogether: they
+    are predicted from the others after every iteration.
     """
     validation = None
-    if validation_fraction is not None:
-        order = random_state.permutation(len(key))
-        held, rest = np.split(order, [max(1, round(validation_fraction * len(key)))])
-        if len(rest) < 2:  # one row alone has no others to be predicted from
-            raise OptionError(  # in the words that scikit-learn looks for
-                f"n_samples = {len(key)} leaves {len(rest)} to learn from at validation_fraction="
-                f"{validation_fraction!r}, and it takes 2: give more rows, a smaller fraction, or "
-                f"early_stopping=False"
-            )
-        held_key, held_value = key[held], value[held]
-        key, value = key[rest], value[rest]
+    penalty = settings.alpha / rows.total
+    if settings.validation_fraction is not None:
+        rows, held = _split(rows, settings.validation_fraction, random_state)
 
-        def validation(scorer: Scorer) -> float:
-            context = Attention(scorer, workers=workers)(held_key, key, value).context
-            return measure(context, held_value)[0]
+        def validation(model: Model) -> float:
+            return model.loss_on(held, rows, settings.workers)
 
-    losses: Loss[Scorer] | Batches = leave_one_out(key, value, measure, workers=workers)
-    if len(key) > batch_size:
-        losses = Batches(
-            key,
-            value,
-            measure,
-            size=batch_size,
+    def loss(model: Model, chosen: Array) -> tuple[float, Array]:
+        return model.loss(rows, chosen, settings.workers)
+
+    def loss_of_all(model: Model) -> tuple[float, Array]:
+        return loss(model, np.arange(len(rows)))
+
+    batches, max_iter = None, settings.max_iter
+    if len(rows) > settings.batch_size:
+        batches = Batches(
+            loss,
+            len(rows),
+            size=settings.batch_size,
             count=max(1, round(max_iter / _ITERATIONS)),
+            tol=settings.tol,
             random_state=random_state,
-            workers=workers,
         )
         max_iter = min(max_iter, _ITERATIONS)
-    return fit(
-        scorer,
-        losses,
+    found = fit(
+        model,
+        loss_of_all if batches is None else batches,
         max_iter=max_iter,
-        tol=tol,
+        tol=settings.tol,
         penalty=penalty,
         validation=validation,
-        patience=patience,
-        progress=progress,
+        patience=settings.n_iter_no_change,
+        progress=settings.progress,
     )
+    if batches is None:
+        return found
+    return replace(found, is_converged=not batches.is_exhausted)
+
+
+def _split(rows: Rows, fraction: float, random_state: np.random.RandomState) -> tuple[Rows, Rows]:
+    """Return the rows to learn from, and those that are left out."""
+    order = random_state.permutation(len(rows))
+    held, rest = np.split(order, [max(1, round(fraction * len(rows)))])
+    if len(rest) < 2:  # one row alone has no others to be predicted from
+        raise OptionError(  # in the words that scikit-learn looks for
+            f"n_samples = {len(rows)} leaves {len(rest)} to learn from at validation_fraction="
+            f"{fraction!r}, and it takes 2: give more rows, a smaller fraction, or "
+            f"early_stopping=False"
+        )
+    return rows.take(rest), rows.take(held)

@@ -9,8 +9,10 @@ from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import validate_data
 
+from attention_core import Attention
 from attention_core.estimators.base import AttentionEstimator
-from attention_core.leave_one_out import squared_error
+from attention_core.estimators.model import Regression
+from attention_core.estimators.rows import Rows, Units, equal_rows
 from attention_core.typing import Array
 
 __all__ = ["AttentionRegressor"]
@@ -19,36 +21,47 @@ __all__ = ["AttentionRegressor"]
 class AttentionRegressor(RegressorMixin, AttentionEstimator):  # type: ignore[misc]
     """A regressor that attends to its training rows.
 
-        y(x) = sum_j softmax_j(score(x, x_j)) y_j
+        y(x) = b . x + sum_j softmax_j(score(x, x_j)) (y_j - b . x_j)
 
-    The scorer's parameters are learned by leaving one row out: each row is predicted from all
-    others, and the squared error of these predictions is minimized with L-BFGS-B. Each of several
-    targets counts alike, in units of its deviation.
+    The parameters of the scorer and the trend b are learned by leaving one row out: each row is
+    predicted from all others, and the squared error of these predictions is minimized with
+    L-BFGS-B. Each of several targets counts alike, in units of its deviation. Without a trend
+    predictions are averages of the training rows' targets and stay within their range.
 
     Parameters
     ----------
-    scorer, fit_scorer, max_iter, tol, penalty, batch_size, early_stopping, validation_fraction, \
-n_iter_no_change, workers, verbose, random_state
-        As for `AttentionClassifier`.
+    scorer, fit_scorer, trend, standardize, alpha, max_iter, tol, batch_size, early_stopping, \
+validation_fraction, n_iter_no_change, workers, verbose, random_state
+        As for `AttentionClassifier`; all features are lengthened alike.
 
     Attributes
     ----------
     scorer_
-        The scorer, learned.
+        The scorer, learned. It is given rows as the keys of `memory_` are: standardized.
+    slopes_ : (D, targets)
+        The trend b for standardized rows and targets; None without one.
     memory_
-        Keys and values: the training rows and their targets, in units of their deviation.
+        Keys and values: the training rows, and their targets, in units of their deviation, less
+        their trend.
     n_iter_, loss_curve_, validation_losses_
         As for `AttentionClassifier`; without the penalty, losses are shares of the targets'
         variance, on average over the targets.
 
+    Warns
+    -----
+    ConvergenceWarning
+        When `max_iter` ended learning.
+
     Notes
     -----
-    Predictions stay within the range of the targets. See `AttentionClassifier` for scale and
-    memory.
+    Learning begins with the slopes of Speckman's partial linear regression, which have a closed
+    form. See `AttentionClassifier` for scale, equal rows and memory.
 
     References
     ----------
     Nadaraya 1964, doi:10.1137/1109020. Watson 1964, "Smooth regression analysis", Sankhya A 26.
+    Speckman 1988, doi:10.1111/j.2517-6161.1988.tb01738.x (the trend). Fan and Yao 1998,
+    doi:10.1093/biomet/85.3.645 (deviations from squared residuals).
 
     Examples
     --------
@@ -56,38 +69,77 @@ n_iter_no_change, workers, verbose, random_state
     >>> from attention_core.estimators import AttentionRegressor
     >>> X = np.random.default_rng(0).normal(size=(200, 2))
     >>> y = np.tanh(2 * X[:, 0])
-    >>> model = AttentionRegressor(random_state=0).fit(X[:150], y[:150])
-    >>> model.score(X[150:], y[150:]) > 0.8
+    >>> model = AttentionRegressor().fit(X[:150], y[:150])
+    >>> model.score(X[150:], y[150:]) > 0.95
     True
+    >>> mean, std = model.predict([[0.0, 0.0]], return_std=True)
+    >>> bool(abs(mean[0]) < 0.2), std.shape
+    (True, (1,))
     """
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Keep the rows X (n, D) with their targets y, (n,) or (n, targets); learn the scorer."""
+    _model = Regression
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Keep the rows X (n, D) with their targets y, (n,) or (n, targets); learn the scorer.
+
+        `sample_weight` (n,) says how often each row counts: 2 means the same as the row twice, 0
+        the same as no such row.
+        """
         key, targets = validate_data(
             self, X, y, dtype=[np.float64, np.float32], multi_output=True, y_numeric=True
         )
+        weight = self._sample_weight(sample_weight, key)
+        key, targets, kept = key[weight > 0], targets[weight > 0], weight[weight > 0]
         self._is_flat = targets.ndim == 1
         columns = targets.reshape(len(targets), -1).astype(np.float64)  # (n, targets)
         # losses are then of one size, and float32 loses no digits to a large mean
-        self._mean, deviation = columns.mean(axis=0), columns.std(axis=0)
-        self._deviation = np.where(deviation > 0, deviation, 1.0)
-        value = ((columns - self._mean) / self._deviation).astype(key.dtype)
-        return self._keep(key, value, _share_of_variance)
+        self._targets = Units.standardizing(columns, kept)
+        value = self._targets.measured(columns).astype(key.dtype)
+        self._errors: Array | None = None
+        self._keep(Rows(key, value, kept if (kept != 1).any() else None))
+        return self
 
-    def predict(self, X: ArrayLike) -> Array:
-        """The targets, weighted by attention: (n,), or (n, targets)."""
-        context = self.attend(X).context
-        predicted: Array = (context * self._deviation + self._mean).astype(context.dtype)
-        return predicted[:, 0] if self._is_flat else predicted
+    def predict(self, X: ArrayLike, return_std: bool = False) -> Array | tuple[Array, Array]:
+        """The targets: (n,), or (n, targets).
+
+        With `return_std` also the standard deviation of their error, in the same shape: the root of
+        the squared errors that leaving one out makes at the training rows, weighted by attention.
+        The first such call predicts all of these.
+        """
+        queries = self._queries(X)
+        mean = self._attend(queries).context  # (n, targets)
+        if self.slopes_ is not None:
+            mean = mean + queries @ self.slopes_.astype(queries.dtype, copy=False)
+        predicted = (mean * self._deviation + self._targets.mean).astype(mean.dtype)
+        if not return_std:
+            return self._shaped(predicted)
+        if self._errors is None:
+            self._errors = self._squared_errors()
+        attention = Attention(self.scorer_, workers=self.workers)
+        key = self.memory_.given_key
+        variance = attention(queries, key, self._errors, bias=self._bias).context  # (n, targets)
+        deviation = (np.sqrt(variance) * self._deviation).astype(mean.dtype)
+        return self._shaped(predicted), self._shaped(deviation)
+
+    def _squared_errors(self) -> Array:
+        """Squared errors of the training rows, each predicted from all others: (n, targets)."""
+        key = self.memory_.given_key
+        rows = Rows(key, self.memory_.value, self._weight, equal_rows(key))
+        found = rows.contexts(self.scorer_, np.arange(len(rows)), self.workers)
+        squares: Array = (found - rows.value) ** 2
+        return squares
+
+    @property
+    def _deviation(self) -> Array:
+        """The deviation of each target: (targets,)."""
+        factor = self._targets.factor
+        return np.divide(1.0, factor, out=np.zeros_like(factor), where=factor > 0)
+
+    def _shaped(self, columns: Array) -> Array:
+        """(n, targets) as the targets came: (n,) where they were one."""
+        return columns[:, 0] if self._is_flat else columns
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
-
-
-def _share_of_variance(context: Array, expected: Array) -> tuple[float, Array]:
-    """The squared error of a target, on average; the penalty weighs the same for any number."""
-    loss, grad = squared_error(context, expected)
-    targets = expected.shape[1]
-    return loss / targets, grad / targets

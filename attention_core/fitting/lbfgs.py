@@ -25,6 +25,8 @@ __all__ = ["Fit", "Learnable", "Loss", "fit"]
 
 Vector = NDArray[np.float64]
 
+_MAX_ITER = 1  # the status of `OptimizeResult` of L-BFGS-B when iterations ran out
+
 
 class Learnable(Protocol):
     """What `fit` learns: a `Scorer`, a `MultiHeadAttention`, or all that has such a vector (n,)."""
@@ -63,6 +65,8 @@ class Fit(Generic[S]):
     """The same of the validation loss, without it; empty if there is none."""
     message: str
     """Why it ended, in words."""
+    is_converged: bool
+    """Whether it ended before it had made `max_iter` iterations, or is stale by validation."""
 
     @property
     def n_iter(self) -> int:
@@ -170,7 +174,7 @@ def fit(
     shown = iterations("learning", total) if progress else nullcontext(lambda *_: None)
     start = scorer.parameter_vector
     run = _Run(scorer, start, validation, patience)
-    message = ""
+    message, is_converged = "", False
     with shown as report:
         for each in losses:
             if not callable(each):
@@ -193,12 +197,15 @@ def fit(
                 options={"maxiter": max_iter, "ftol": tol, "gtol": tol},
             )
             message = str(found.message)
+            is_converged = run.is_stale or found.status != _MAX_ITER
             if run.is_stale:
                 message = f"no better validation loss for {patience} iterations"
                 break
     if not run.losses:
         raise OptionError("loss must be a function of a scorer, or several of them, got none")
-    return Fit(run.best_scorer, tuple(run.losses), tuple(run.validation_losses), message)
+    return Fit(
+        run.best_scorer, tuple(run.losses), tuple(run.validation_losses), message, is_converged
+    )
 
 
 class _Objective(Generic[S]):

@@ -5,13 +5,16 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+import time
 import tracemalloc
 
 import numpy as np
 import pytest
 from sklearn.base import clone
-from sklearn.datasets import make_blobs
-from sklearn.model_selection import GridSearchCV
+from sklearn.datasets import load_diabetes, load_digits, load_wine, make_blobs
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -19,20 +22,38 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import attention_core as ac
 from attention_core.estimators import AttentionClassifier, AttentionRegressor
 from attention_core.estimators import learning as learning_module
-from attention_core.leave_one_out import leave_one_out, log_loss
+from attention_core.estimators.model import Regression
+from attention_core.estimators.rows import Rows
+from attention_core.leave_one_out import leave_one_out, log_loss, squared_error
 
-SCORERS = ["dot", "scaled_dot", "general", "additive"]
+SCORERS = ["dot", "scaled_dot", "general", "additive", "gaussian"]
+
+# a few iterations are enough for what these tests look at
+capped = pytest.mark.filterwarnings("ignore:learning did not converge")
 
 
+@capped
 @parametrize_with_checks(
     [
-        AttentionClassifier(max_iter=30),
-        AttentionRegressor(max_iter=30),
-        AttentionClassifier("dot"),  # has nothing to learn
-        AttentionRegressor("dot"),
+        AttentionClassifier(),
+        AttentionRegressor(),
+        AttentionClassifier("dot", trend=False),  # has nothing to learn
+        AttentionRegressor("dot", trend=False),
     ]
 )
 def test_scikit_learn_conventions(estimator, check):
+    check(estimator)
+
+
+@capped
+@pytest.mark.slow
+@parametrize_with_checks(
+    [
+        AttentionClassifier("additive", max_iter=30),
+        AttentionRegressor({"name": "general", "rank": 1}, max_iter=30),
+    ]
+)
+def test_scikit_learn_conventions_with_other_scorers(estimator, check):
     check(estimator)
 
 
@@ -51,39 +72,46 @@ def wave():
 # --- what is learned ---
 
 
-@pytest.mark.parametrize("scorer", ["general", "additive"])
+@pytest.mark.parametrize("scorer", ["general", "additive", "gaussian"])
 def test_a_learned_scorer_predicts_better(blobs, scorer):
     X, y = blobs
     before, after = (
-        AttentionClassifier(scorer, fit_scorer=learn, random_state=0).fit(X[::2], y[::2])
+        AttentionClassifier(scorer, fit_scorer=learn, trend=False, tol=1e-3, random_state=0).fit(
+            X[::2], y[::2]
+        )
         for learn in (False, True)
     )
     assert before.n_iter_ == 1  # for scikit-learn
     assert before.loss_curve_ == []
     assert after.n_iter_ == len(after.loss_curve_) - 1 > 0
-    assert after.loss_curve_[-1] < 0.5 * after.loss_curve_[0]
-    assert after.score(X[1::2], y[1::2]) > 0.9 > before.score(X[1::2], y[1::2])
+    assert after.loss_curve_[-1] < after.loss_curve_[0]
+    assert after.score(X[1::2], y[1::2]) > 0.9
+    assert after.score(X[1::2], y[1::2]) >= before.score(X[1::2], y[1::2])
 
 
-@pytest.mark.parametrize("scorer", ["general", "additive"])
+@pytest.mark.parametrize("scorer", ["general", "additive", "gaussian"])
 def test_a_learned_scorer_regresses_better(wave, scorer):
     X, y = wave
     before, after = (
-        AttentionRegressor(scorer, fit_scorer=learn, random_state=0).fit(X[:200], y[:200])
+        AttentionRegressor(scorer, fit_scorer=learn, trend=False, tol=1e-3, random_state=0).fit(
+            X[:200], y[:200]
+        )
         for learn in (False, True)
     )
     assert before.score(X[200:], y[200:]) < 0.5
     assert after.score(X[200:], y[200:]) > 0.85
 
 
+@capped
 def test_the_loss_is_that_of_leaving_one_out(blobs):
     X, y = blobs
-    model = AttentionClassifier(max_iter=5, penalty=0, random_state=0).fit(X, y)
+    model = AttentionClassifier(max_iter=5, alpha=0, trend=False).fit(X, y)
     value = (model.classes_ == y[:, None]).astype(float)
-    loss, _ = leave_one_out(X, value, log_loss)(model.scorer_)
+    loss, _ = leave_one_out(model.memory_.given_key, value, log_loss)(model.scorer_)
     assert loss == pytest.approx(model.loss_curve_[-1])
 
 
+@capped
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("kind", [AttentionClassifier, AttentionRegressor])
 def test_dtypes_are_kept(blobs, kind, dtype):
@@ -96,30 +124,34 @@ def test_dtypes_are_kept(blobs, kind, dtype):
 
 def test_a_regressor_of_large_targets_loses_no_digits(wave):
     X, y = wave
-    model = AttentionRegressor("dot").fit(X.astype(np.float32), 1e6 + y)
-    exact = AttentionRegressor("dot").fit(X, y)
+    model = AttentionRegressor("dot", trend=False).fit(X.astype(np.float32), 1e6 + y)
+    exact = AttentionRegressor("dot", trend=False).fit(X, y)
     np.testing.assert_allclose(model.memory_.value, exact.memory_.value, atol=1e-5)
 
 
 def test_several_targets(wave):
     X, y = wave
-    both = AttentionRegressor("dot").fit(X, np.stack([y, -2 * y], axis=1)).predict(X)
+    both = AttentionRegressor("dot", trend=False).fit(X, np.stack([y, -2 * y], axis=1)).predict(X)
     assert both.shape == (300, 2)
     np.testing.assert_allclose(both[:, 1], -2 * both[:, 0])
-    np.testing.assert_allclose(both[:, 0], AttentionRegressor("dot").fit(X, y).predict(X))
+    np.testing.assert_allclose(
+        both[:, 0], AttentionRegressor("dot", trend=False).fit(X, y).predict(X)
+    )
 
 
+@capped
 def test_losses_are_shares_of_the_variance_of_any_number_of_targets(rng):
     X, y = rng.normal(size=(100, 2)), 7 * rng.normal(size=(100, 5))
     even = {"name": "general", "weight": np.zeros((2, 2))}
-    model = AttentionRegressor(even, max_iter=1).fit(X, y)
+    model = AttentionRegressor(even, trend=False, max_iter=1).fit(X, y)
     assert model.loss_curve_[0] == pytest.approx((100 / 99) ** 2)  # means of the 99 others
 
 
+@capped
 def test_a_target_that_is_given_twice_is_learned_as_one(wave):
     X, y = wave
     once, twice = (
-        AttentionRegressor(penalty=0.1, max_iter=5, random_state=0).fit(X, targets).loss_curve_
+        AttentionRegressor(max_iter=5, random_state=0).fit(X, targets).loss_curve_
         for targets in (y, np.stack([y, y], axis=1))
     )
     np.testing.assert_allclose(twice, once)
@@ -127,7 +159,8 @@ def test_a_target_that_is_given_twice_is_learned_as_one(wave):
 
 def test_rows_say_which_training_rows_they_attend_to(blobs):
     X, y = blobs
-    model = AttentionClassifier({"name": "general", "weight": 20 * np.eye(3)}, fit_scorer=False)
+    given = {"name": "general", "weight": 20 * np.eye(3)}
+    model = AttentionClassifier(given, fit_scorer=False, standardize=False)
     top = model.fit(X, y).attend(X[:5]).top_k(3)
     assert top.indices.shape == (5, 3)
     np.testing.assert_allclose(
@@ -136,9 +169,188 @@ def test_rows_say_which_training_rows_they_attend_to(blobs):
     )
 
 
+# --- the trend ---
+
+
+def test_a_trend_goes_beyond_the_training_rows(rng):
+    X = rng.uniform(-1, 1, size=(200, 2))
+    y = 3 * X[:, 0] - X[:, 1] + np.sin(6 * X[:, 0])
+    near, far = AttentionRegressor().fit(X, y).predict([[0.0, 0.0], [10.0, -10.0]])
+    assert abs(near) < 0.2
+    assert far > 30
+    assert AttentionRegressor(trend=False).fit(X, y).predict([[10.0, -10.0]]) <= y.max()
+
+
+@capped
+@pytest.mark.parametrize("kind", [AttentionClassifier, AttentionRegressor])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_gradients_of_the_trend_agree_with_finite_differences(rng, kind, weighted):
+    key = rng.normal(size=(30, 4))
+    value = np.eye(3)[rng.integers(0, 3, 30)]
+    if kind is AttentionRegressor:
+        value = rng.normal(size=(30, 3))
+    rows = Rows(key, value, rng.uniform(0.5, 2, 30) if weighted else None, np.arange(30) // 2)
+    chosen = np.array([1, 4, 5, 29])
+    scorer = ac.make_scorer("gaussian", scale=rng.normal(size=4))
+    model = kind._model(scorer, rng.normal(size=(4, 3)))
+    _, grad = model.loss(rows, chosen, None)
+    along = rng.normal(size=grad.shape)
+    ends = [
+        model.with_parameter_vector(model.parameter_vector + sign * 1e-6 * along).loss(
+            rows, chosen, None
+        )[0]
+        for sign in (1, -1)
+    ]
+    assert grad @ along == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-5)
+
+
+def test_learning_begins_with_the_best_slopes(rng):
+    """Attention that is even leaves the deviations from the mean: ridge regression."""
+    X, y = rng.normal(size=(50, 3)), rng.normal(size=(50, 2))
+    model = Regression(ac.make_scorer("gaussian", scale=np.zeros(3)), np.zeros((3, 2)))
+    begun = model.begun(Rows(X, y), np.arange(50), 2.0, None)
+    # the mean of all others is 50/49 as far from a row as that of all
+    ridge = Ridge(alpha=2 * (49 / 50) ** 2).fit(X, y)
+    np.testing.assert_allclose(begun.slopes, ridge.coef_.T)
+
+
+# --- weights ---
+
+
+@pytest.mark.parametrize("kind", [AttentionClassifier, AttentionRegressor])
+def test_a_weight_of_three_is_the_row_three_times(blobs, kind):
+    X, y = blobs
+    targets = y if kind is AttentionClassifier else X[:, 0] ** 2
+    weight = np.arange(200) % 4
+    weighted = kind().fit(X, targets, sample_weight=weight)
+    repeated = kind().fit(np.repeat(X, weight, axis=0), np.repeat(targets, weight))
+    predict = "predict_proba" if kind is AttentionClassifier else "predict"
+    found, expected = (getattr(model, predict)(X) for model in (weighted, repeated))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_weights_that_cannot_be(blobs):
+    X, y = blobs
+    for weight, said in [(np.zeros(200), "non-zero|positive"), (np.arange(200) - 1, "egative")]:
+        with pytest.raises(ValueError, match=said):
+            AttentionClassifier().fit(X, y, sample_weight=weight)
+
+
+def test_class_weights_move_the_border(rng):
+    X = rng.normal(size=(300, 1))
+    y = (X[:, 0] + rng.normal(size=300) > 1.5).astype(int)
+    plain, balanced, chosen = (
+        AttentionClassifier(class_weight=weight).fit(X, y).predict(X).mean()
+        for weight in (None, "balanced", {0: 1, 1: 1000})
+    )
+    assert plain < balanced < chosen
+
+
+# --- what is predicted ---
+
+
+@pytest.mark.parametrize("trend", [True, False])
+def test_probabilities(blobs, trend):
+    X, y = blobs
+    model = AttentionClassifier(trend=trend).fit(X, y)
+    proba = model.predict_proba(X)
+    np.testing.assert_allclose(proba.sum(axis=1), 1)
+    np.testing.assert_allclose(np.exp(model.predict_log_proba(X)), proba)
+    np.testing.assert_array_equal(model.classes_[proba.argmax(axis=1)], model.predict(X))
+    if trend:
+        assert np.isfinite(model.predict_log_proba(1e3 * X)).all()
+
+
+def test_the_deviation_of_a_prediction(rng):
+    X = rng.uniform(-1, 1, size=(1000, 1))
+    y = 10 + 5 * X[:, 0] + (0.1 + (X[:, 0] > 0)) * rng.normal(size=1000)
+    y[0] = 10
+    weight = np.r_[2, np.ones(999)]
+    model = AttentionRegressor("gaussian").fit(X, y, sample_weight=weight)
+    mean, std = model.predict([[-0.8], [0.8]], return_std=True)
+    np.testing.assert_array_equal(mean, model.predict([[-0.8], [0.8]]))
+    # the loss without the penalty is the mean of squared errors
+    scale = y.std()
+    key, values = model.memory_.given_key, model.memory_.value
+    loss, _ = leave_one_out(key, values, squared_error, weight=weight)(model.scorer_)
+    errors = (model._squared_errors() * weight[:, None]).sum() / 1001
+    assert errors == pytest.approx(loss)
+    assert std[0] < 0.7 < std[1] < 1.3 < scale
+    both = AttentionRegressor().fit(X, np.stack([y, 2 * y], axis=1), sample_weight=weight)
+    _, spread = both.predict(X[:3], return_std=True)
+    np.testing.assert_allclose(spread[:, 1], 2 * spread[:, 0])
+
+
+def test_a_target_without_spread():
+    mean, std = (
+        AttentionRegressor().fit(np.eye(4), np.full(4, 7.0)).predict(np.eye(4), return_std=True)
+    )
+    np.testing.assert_array_equal(mean, np.full(4, 7.0))
+    np.testing.assert_array_equal(std, np.zeros(4))
+
+
+def test_learning_that_did_not_converge_warns(blobs):
+    with pytest.warns(ConvergenceWarning) as warned:
+        AttentionClassifier(max_iter=1).fit(*blobs)
+    assert str(warned[0].message) == (
+        "learning did not converge in max_iter=1 iterations; raise max_iter, "
+        "or raise tol=0.0001 or alpha=1.0"
+    )
+    assert warned[0].filename == __file__
+
+
+def test_parameters_of_the_scorer():
+    model = AttentionClassifier("additive")
+    assert "scorer__hidden_dim" not in model.get_params()
+    model.set_params(scorer__hidden_dim=8, alpha=2.0)
+    assert model.scorer == {"name": "additive", "hidden_dim": 8}
+    assert model.alpha == 2.0
+    assert model.get_params()["scorer__hidden_dim"] == 8
+    assert clone(model).set_params(scorer__rng=3).scorer["rng"] == 3
+    assert "rng" not in model.scorer
+    with pytest.raises(ac.OptionTypeError) as error:
+        AttentionClassifier(ac.make_scorer("dot")).set_params(scorer__scale=2)
+    assert str(error.value) == (
+        "scorer__scale sets a parameter of a scorer that is given by name or as a mapping; "
+        "scorer is DotScorer()"
+    )
+
+
+def test_units_do_not_matter(blobs):
+    X, y = blobs
+    model = AttentionClassifier().fit(X, y)
+    other = AttentionClassifier().fit(1e4 * X + 7, y)
+    np.testing.assert_allclose(other.predict_proba(1e4 * X + 7), model.predict_proba(X), atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model", "load", "cv", "least"),
+    [
+        (AttentionRegressor(), load_diabetes, 5, 0.48),
+        (AttentionClassifier(), load_digits, 3, 0.96),
+        (AttentionClassifier(), load_wine, 5, 0.97),
+    ],
+)
+def test_the_defaults_are_good(model, load, cv, least):
+    assert cross_val_score(model, *load(return_X_y=True), cv=cv).mean() > least
+
+
+@pytest.mark.slow
+def test_the_defaults_are_good_with_many_rows(rng):
+    X = rng.uniform(size=(20_000, 20))  # of which 8 features matter
+    y = 10 * np.sin(np.pi * X[:, 0] * X[:, 1]) + 20 * (X[:, 2] - 0.5) ** 2 + 10 * X[:, 3]
+    y += 5 * X[:, 4] + 5 * X[:, 5] * X[:, 6] + 3 * X[:, 7] + rng.normal(size=20_000)
+    began = time.process_time()
+    model = AttentionRegressor().fit(X[:16_000], y[:16_000])
+    assert time.process_time() - began < 120
+    assert model.score(X[16_000:], y[16_000:]) > 0.93
+
+
 # --- where learning starts ---
 
 
+@capped
 @pytest.mark.parametrize(
     ("scorer", "shapes"),
     [
@@ -150,6 +362,7 @@ def test_rows_say_which_training_rows_they_attend_to(blobs):
         ),
         ({"name": "general", "weight": np.eye(3)}, {"weight": (3, 3)}),
         (ac.make_scorer("general", weight=np.eye(3)), {"weight": (3, 3)}),
+        ("gaussian", {"scale": (3,)}),
         ("scaled_dot", {}),
     ],
 )
@@ -159,6 +372,7 @@ def test_what_a_scorer_leaves_out_is_filled_in(blobs, scorer, shapes):
     assert found == shapes
 
 
+@capped
 def test_the_seed_decides(blobs):
     X, y = blobs
     fits = [
@@ -196,7 +410,7 @@ SHARE = "a number between 0 and 1"
     [
         ("max_iter", 0, ac.OptionError, COUNT),
         ("tol", -1.0, ac.OptionError, AMOUNT),
-        ("penalty", "small", ac.OptionTypeError, AMOUNT),
+        ("alpha", "small", ac.OptionTypeError, AMOUNT),
         ("batch_size", 0, ac.OptionError, COUNT),
         ("batch_size", -5, ac.OptionError, COUNT),
         ("batch_size", 50.0, ac.OptionTypeError, COUNT),
@@ -227,7 +441,7 @@ def test_a_fraction_that_leaves_nothing_to_learn_from(blobs):
 
 
 def test_a_scorer_that_is_as_good_as_it_gets(blobs):
-    model = AttentionClassifier(tol=1e9, random_state=0).fit(*blobs)
+    model = AttentionClassifier(tol=1e9).fit(*blobs)
     assert len(model.loss_curve_) == 1
     assert model.n_iter_ == 1  # for scikit-learn
 
@@ -235,30 +449,47 @@ def test_a_scorer_that_is_as_good_as_it_gets(blobs):
 # --- large data ---
 
 
-def test_batches_visit_every_row_before_any_row_twice(monkeypatch):
+def batches(loss, **options):
+    return learning_module.Batches(
+        loss, 10, size=5, count=6, tol=0.1, random_state=np.random.RandomState(0), **options
+    )
+
+
+def test_batches_visit_every_row_before_any_row_twice():
     seen = []
-    monkeypatch.setattr(
-        learning_module, "leave_one_out", lambda *_, rows, workers: seen.append(rows)
-    )
-    batches = learning_module.Batches(
-        np.zeros((10, 1)),
-        np.zeros((10, 1)),
-        log_loss,
-        size=5,
-        count=4,
-        random_state=np.random.RandomState(0),
-        workers=None,
-    )
-    assert len(list(batches)) == len(batches) == 4
-    for first in (0, 2):
+
+    def loss(model, rows):
+        seen.append(rows)
+        return 0.5 ** len(seen), np.zeros(1)
+
+    found = batches(loss)
+    for batch in found:
+        batch(None)
+    assert len(seen) == len(found) == 6
+    for first in (0, 2, 4):
         assert sorted(np.concatenate(seen[first : first + 2])) == list(range(10))
     assert not np.array_equal(seen[0], seen[2])
+    assert found.is_exhausted
 
 
+@pytest.mark.parametrize(
+    ("firsts", "count"),
+    [
+        ([1.0, 0.5, 0.47, 0.4, 0.39, 0.38], 6),  # the last two in a row
+        ([1.0, 0.5, 0.47, 0.46, 0.1, 0.1], 4),
+    ],
+)
+def test_batches_end_when_two_in_a_row_begin_no_better(firsts, count):
+    values = iter(firsts)
+    found = batches(lambda model, rows: (next(values), np.zeros(1)))
+    assert len([batch(None) for batch in found]) == count
+
+
+@capped
 def test_batches_learn_too(blobs):
     X, y = blobs
     model = AttentionClassifier(batch_size=40, max_iter=50, random_state=0).fit(X[::2], y[::2])
-    assert 5 < model.n_iter_ <= 50
+    assert 1 < model.n_iter_ <= 50
     assert model.score(X[1::2], y[1::2]) > 0.9
 
 
@@ -309,14 +540,20 @@ def test_learning_from_100_000_rows_takes_bounded_memory(rng):
 # --- among other estimators ---
 
 
+@capped
 def test_a_grid_search_chooses_the_scorer(blobs):
     X, y = blobs
-    pipeline = make_pipeline(StandardScaler(), AttentionClassifier(max_iter=20, random_state=0))
-    search = GridSearchCV(pipeline, {"attentionclassifier__scorer": SCORERS}, cv=3).fit(X, y)
-    assert search.best_params_["attentionclassifier__scorer"] in ("general", "additive")
+    model = AttentionClassifier(trend=False, max_iter=10, random_state=0)
+    search = GridSearchCV(
+        make_pipeline(StandardScaler(), model),
+        {"attentionclassifier__scorer": SCORERS},
+        cv=2,
+    ).fit(X, y)
+    assert search.best_params_["attentionclassifier__scorer"] not in ("dot", "scaled_dot")
     assert search.best_score_ > 0.9
 
 
+@capped
 def test_clones_and_pickles(blobs):
     X, y = blobs
     scorer = ac.make_scorer("general", weight=np.eye(3))

@@ -54,6 +54,7 @@ def test_it_finds_the_least_loss_and_leaves_the_start_alone():
     assert found.n_iter == len(found.losses) - 1 > 0
     assert found.validation_losses == ()
     assert "CONVERGENCE" in found.message
+    assert found.is_converged
 
 
 def test_parameters_keep_their_dtype():
@@ -68,7 +69,9 @@ def test_the_number_of_iterations_is_bounded():
         away = scorer.place - 1
         return float(valley @ away**2), 2 * valley * away
 
-    assert fit(START, loss, max_iter=2, tol=0).n_iter == 2
+    found = fit(START, loss, max_iter=2, tol=0)
+    assert found.n_iter == 2
+    assert not found.is_converged
 
 
 def test_a_penalty_holds_parameters_near_their_start():
@@ -139,6 +142,7 @@ def test_the_least_loss_is_found_beside_a_wall(gap, scale, outside):
     assert max(asked) >= 0.9
     assert found.scorer.parameter_vector[0] == pytest.approx(0.9 - gap, abs=1e-3 * gap)
     assert "CONVERGENCE" in found.message
+    assert found.is_converged
     assert list(found.losses) == sorted(found.losses, reverse=True)
 
 
@@ -443,6 +447,40 @@ def test_gradients_agree_with_finite_differences(labeled, rng, name, measure, ro
     slope = (gradients.key * change).sum()
     slope += (gradients.query * (change if rows is None else change[rows])).sum()
     assert slope == pytest.approx((ends[0] - ends[1]) / 2, rel=1e-4)
+
+
+@pytest.mark.parametrize("measure", [log_loss, squared_error])
+@pytest.mark.parametrize("rows", [None, [2, 7, 29]])
+def test_a_weight_is_a_number_of_equal_rows(labeled, measure, rows):
+    key, value = labeled
+    scorer = ac.make_scorer("additive", **SCORERS["additive"])
+    weight = 1 + np.arange(30) % 3
+    number = np.repeat(np.arange(30), weight)
+    chosen = None if rows is None else np.isin(number, rows)
+    found, gradients = leave_one_out(key, value, measure, rows=rows, weight=weight)(scorer)
+    expected, others = leave_one_out(
+        key[number], value[number], measure, rows=chosen, groups=number
+    )(scorer)
+    assert found == pytest.approx(expected)
+    np.testing.assert_allclose(gradients.parameter_vector, others.parameter_vector, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        (
+            {"groups": [1]},
+            ac.ShapeError,
+            "groups must have one entry for each of 30 rows, got (1,)",
+        ),
+        ({"weight": 1.0}, ac.ShapeError, "weight must have one entry for each of 30 rows, got ()"),
+        ({"weight": np.arange(30)}, ac.OptionError, "weight must hold positive, finite numbers"),
+    ],
+)
+def test_groups_and_weights_that_cannot_be(labeled, options, error, message):
+    with pytest.raises(error) as raised:
+        leave_one_out(*labeled, log_loss, **options)
+    assert str(raised.value) == message
 
 
 def test_a_wrong_label_costs_no_infinity():

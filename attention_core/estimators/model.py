@@ -1,0 +1,219 @@
+"""What the estimators learn: a scorer, and with it a trend that is linear in the features.
+
+    regression       y(x) = b . x + sum_j w_j(x) (y_j - b . x_j)
+    classification   p(c | x) ~ exp(b_c . x) sum_j w_j(x) [y_j = c]
+
+where ``w(x)`` are the weights that x gives the training rows. Attention alone averages, so it
+flattens slopes and cannot go beyond the training rows; the trend alone knows no neighbors.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from attention_core import Attention, Gradients, Scorer
+from attention_core.estimators.rows import Rows
+from attention_core.leave_one_out import DOUBT, log_loss, shares, squared_error
+from attention_core.typing import Array
+
+__all__ = ["Classification", "Model", "Regression"]
+
+
+class Measured(ABC):
+    """A measure of contexts that keeps its gradients for the trend."""
+
+    grad: Array
+
+    @abstractmethod
+    def __call__(
+        self, context: Array, expected: Array, weight: Array | None = None
+    ) -> tuple[float, Array]:
+        """The mean loss and its gradient (n, Dv)."""
+
+
+@dataclass(frozen=True)
+class Model(ABC):
+    """A scorer and a trend, learned together."""
+
+    scorer: Scorer
+    slopes: NDArray[np.float64] | None = None
+    """(D, Dv); None without a trend."""
+
+    @property
+    def parameter_vector(self) -> NDArray[np.float64]:
+        """All parameters in one vector: those of the scorer, then the slopes."""
+        vector = self.scorer.parameter_vector
+        return vector if self.slopes is None else np.append(vector, self.slopes / self._unit)
+
+    def with_parameter_vector(self, vector: ArrayLike, /) -> Self:
+        """The same with other parameters."""
+        numbers = np.asarray(vector)
+        count = self.scorer.parameter_vector.size
+        slopes = self.slopes
+        if slopes is not None:
+            slopes = numbers[count:].reshape(slopes.shape) * self._unit
+        return replace(
+            self, scorer=self.scorer.with_parameter_vector(numbers[:count]), slopes=slopes
+        )
+
+    @property
+    def _unit(self) -> float:
+        """What slopes are measured in among the parameters."""
+        return 1.0
+
+    def loss(self, rows: Rows, chosen: Array, workers: int | None) -> tuple[float, Array]:
+        """The loss of predicting some rows from all others, and its gradient as a vector."""
+        measure = self.measure(rows.key[chosen])
+        valued = replace(rows, value=self.values(rows))
+        found, gradients = valued.loss(measure, chosen, workers)(self.scorer)
+        if self.slopes is None:
+            return found, gradients.parameter_vector
+        grad_slopes = self.slopes_vjp(rows, chosen, measure, gradients)  # (D, Dv)
+        return found, np.append(gradients.parameter_vector, grad_slopes * self._unit)
+
+    def loss_on(self, held: Rows, rows: Rows, workers: int | None) -> float:
+        """The loss of predicting rows that are not among the keys."""
+        attention = Attention(self.scorer, workers=workers)
+        context = attention(held.key, rows.key, self.values(rows), bias=rows.bias).context
+        return self.measure(held.key)(context, self.values(held), held.weight)[0]
+
+    def trend(self, key: Array) -> Array:
+        """``b . x`` for rows (n, D): (n, Dv)."""
+        assert self.slopes is not None
+        trend: Array = key @ self.slopes.astype(key.dtype, copy=False)
+        return trend
+
+    def begun(self, rows: Rows, chosen: Array, alpha: float, workers: int | None) -> Self:
+        """The same with the slopes to begin learning with."""
+        return self
+
+    @abstractmethod
+    def values(self, rows: Rows) -> Array:
+        """What the rows are attended to for: (n, Dv)."""
+
+    @abstractmethod
+    def measure(self, query: Array) -> Measured:
+        """How well contexts of rows (m, D) predict."""
+
+    @abstractmethod
+    def slopes_vjp(
+        self, rows: Rows, chosen: Array, measure: Measured, gradients: Gradients
+    ) -> Array:
+        """The gradient of the slopes (D, Dv) once `measure` was called."""
+
+
+class Regression(Model):
+    """The targets less their trend are attended to.
+
+    The first slopes are those of Speckman, 1988, doi:10.1111/j.2517-6161.1988.tb01738.x: the ridge
+    regression of what attention leaves of the targets on what it leaves of the features.
+    """
+
+    @property
+    def _unit(self) -> float:
+        """The root of the number of targets: the penalty is then an average over them too."""
+        return 1.0 if self.slopes is None else float(np.sqrt(self.slopes.shape[1]))
+
+    def begun(self, rows: Rows, chosen: Array, alpha: float, workers: int | None) -> Self:
+        """The same with the best slopes for this scorer: they have a closed form."""
+        if self.slopes is None:
+            return self
+        both = replace(rows, value=np.hstack([rows.value, rows.key]))
+        left = both.value[chosen] - both.contexts(self.scorer, chosen, workers)  # (m, Dv + D)
+        weight = None if rows.weight is None else rows.weight[chosen]
+        left = left * np.sqrt(shares(len(left), weight))[:, None]
+        target, key = np.split(left, [rows.value.shape[1]], axis=1)  # (m, Dv), (m, D)
+        ridge = alpha / rows.total * np.eye(key.shape[1])
+        return replace(self, slopes=np.linalg.solve(key.T @ key + ridge, key.T @ target))
+
+    def values(self, rows: Rows) -> Array:
+        """The targets less their trend."""
+        return rows.value if self.slopes is None else rows.value - self.trend(rows.key)
+
+    def measure(self, query: Array) -> Measured:
+        """The squared error; the trend at the query is in both of what is compared."""
+        return _SquaredError()
+
+    def slopes_vjp(
+        self, rows: Rows, chosen: Array, measure: Measured, gradients: Gradients
+    ) -> Array:
+        """``-X^T`` times the gradient of the values, which are averaged and expected."""
+        grad = gradients.value.copy()  # (n, Dv)
+        grad[chosen] -= measure.grad
+        slopes: Array = -(rows.key.T @ grad)
+        return slopes
+
+
+class _SquaredError(Measured):
+    """The squared error of a target, on average: the penalty weighs the same for any number."""
+
+    def __call__(
+        self, context: Array, expected: Array, weight: Array | None = None
+    ) -> tuple[float, Array]:
+        found, grad = squared_error(context, expected, weight)
+        targets = expected.shape[1]
+        self.grad = grad / targets
+        return found / targets, self.grad
+
+
+class Classification(Model):
+    """The labels are attended to, and their odds follow the trend."""
+
+    def values(self, rows: Rows) -> Array:
+        """The labels, one-hot."""
+        return rows.value
+
+    def measure(self, query: Array) -> Measured:
+        """The log loss."""
+        return _LogLoss(None if self.slopes is None else self.trend(query))
+
+    def slopes_vjp(
+        self, rows: Rows, chosen: Array, measure: Measured, gradients: Gradients
+    ) -> Array:
+        """``X^T (p - y)`` over the chosen rows."""
+        slopes: Array = rows.key[chosen].T @ measure.grad
+        return slopes
+
+    def log_proba(self, query: Array, context: Array) -> Array:
+        """``log p`` of each class, for rows (n, D) with their contexts: (n, classes)."""
+        if self.slopes is None:
+            with np.errstate(divide="ignore"):
+                return np.log(context)
+        return _log_odds(context, self.trend(query))
+
+
+class _LogLoss(Measured):
+    """The log loss; `grad` is that of the trend."""
+
+    def __init__(self, trend: Array | None) -> None:
+        self._trend = trend
+
+    def __call__(
+        self, context: Array, expected: Array, weight: Array | None = None
+    ) -> tuple[float, Array]:
+        if self._trend is None:
+            return log_loss(context, expected, weight)
+        log_p = _log_odds(context, self._trend)  # (n, classes)
+        part = shares(len(log_p), weight)[:, None]  # (n, 1)
+        self.grad = part * (np.exp(log_p) - expected)
+        grad: Array = self.grad * (1 - DOUBT) / _doubted(context)
+        return float(-(part * expected * log_p).sum()), grad.astype(context.dtype)
+
+
+def _doubted(context: Array) -> Array:
+    """Attention's shares, of which a thousandth is a uniform guess: finite logarithms."""
+    doubted: Array = (1 - DOUBT) * context + DOUBT / context.shape[-1]
+    return doubted
+
+
+def _log_odds(context: Array, trend: Array) -> Array:
+    """``log p`` for shares of attention (n, classes) and a trend (n, classes)."""
+    odds = np.log(_doubted(context)) + trend
+    odds = odds - odds.max(axis=1, keepdims=True)
+    log_p: Array = odds - np.log(np.exp(odds).sum(axis=1, keepdims=True))
+    return log_p

@@ -1,0 +1,148 @@
+"""Training rows, and the units that their features are measured in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+
+from attention_core import Gradients, Scorer
+from attention_core.leave_one_out import Measure, leave_one_out, shares
+from attention_core.typing import Array
+
+__all__ = ["Rows", "Units", "equal_rows", "relevance"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Training rows with what is known of them."""
+
+    key: Array
+    """(n, D)"""
+    value: Array
+    """(n, Dv): one-hot labels, or targets."""
+    weight: Array | None = None
+    """(n,): how often each counts; None where each counts once."""
+    group: Array | None = None
+    """(n,): equal rows have equal numbers; None where all differ."""
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+    @property
+    def total(self) -> float:
+        """The sum of the weights."""
+        return float(len(self) if self.weight is None else self.weight.sum())
+
+    @property
+    def bias(self) -> Array | None:
+        """What weights add to scores: their logarithms, (1, n)."""
+        if self.weight is None:
+            return None
+        bias: Array = np.log(self.weight)[None].astype(self.value.dtype)
+        return bias
+
+    def loss(
+        self, measure: Measure, chosen: Array, workers: int | None
+    ) -> Callable[[Scorer], tuple[float, Gradients]]:
+        """The loss of predicting some of the rows from all others."""
+        return leave_one_out(
+            self.key,
+            self.value,
+            measure,
+            rows=chosen,
+            groups=self.group,
+            weight=self.weight,
+            workers=workers,
+        )
+
+    def contexts(self, scorer: Scorer, chosen: Array, workers: int | None) -> Array:
+        """What all others give some of the rows: (m, Dv)."""
+        found: list[Array] = []
+
+        def keep(context: Array, *_: Array) -> tuple[float, Array]:
+            found.append(context)
+            return 0.0, np.zeros_like(context)
+
+        self.loss(keep, chosen, workers)(scorer)
+        return found[0]
+
+    def with_key(self, key: Array) -> Self:
+        """The same rows measured otherwise."""
+        return replace(self, key=key)
+
+    def take(self, index: Array) -> Self:
+        """Some of the rows."""
+        return replace(
+            self,
+            key=self.key[index],
+            value=self.value[index],
+            weight=None if self.weight is None else self.weight[index],
+            group=None if self.group is None else self.group[index],
+        )
+
+
+@dataclass(frozen=True)
+class Units:
+    """A shift and a factor for each feature: ``z = factor (x - mean)``."""
+
+    mean: Array
+    """(D,)"""
+    factor: Array
+    """(D,)"""
+
+    @classmethod
+    def standardizing(cls, key: Array, weight: Array | None) -> Self:
+        """Means of 0 and deviations of 1; constant features are 0 everywhere."""
+        share = shares(len(key), weight)  # (n,)
+        mean = share @ key.astype(np.float64, copy=False)  # (D,)
+        deviation = np.sqrt(share @ (key - mean) ** 2)  # (D,)
+        # rounding alone moves a constant feature by some units in the last place
+        is_constant = deviation <= 10 * np.finfo(key.dtype).eps * np.abs(mean)
+        return cls(mean, np.where(is_constant, 0.0, 1 / np.where(is_constant, 1, deviation)))
+
+    @classmethod
+    def of(cls, features: int) -> Self:
+        """Units that change nothing."""
+        return cls(np.zeros(features), np.ones(features))
+
+    def times(self, factor: Array | float) -> Self:
+        """The same with features a number of times as long."""
+        return replace(self, factor=self.factor * factor)
+
+    def measured(self, key: Array) -> Array:
+        """Rows (n, D) in these units, in their dtype."""
+        measured: Array = ((key - self.mean) * self.factor).astype(key.dtype, copy=False)
+        return measured
+
+
+def equal_rows(key: Array) -> Array | None:
+    """Return a number for each row (n,), equal where rows are; None where all differ."""
+    unique, number = np.unique(key, axis=0, return_inverse=True)
+    return None if len(unique) == len(key) else number.reshape(-1)
+
+
+def relevance(key: Array, label: Array, weight: Array | None) -> Array:
+    """Return a factor for each standardized feature, by how much it differs between the classes.
+
+    The root of the share of a feature's variance (n, D) that lies between the means of the classes
+    of one-hot labels (n, classes), which is the correlation ratio. A tenth of the mean share is
+    added, so that a feature that matters only together with others is not lost. The root mean
+    square of the factors is 1.
+
+    Examples
+    --------
+    >>> key = np.array([[-1.0, 1.0], [-1.0, -1.0], [1.0, 1.0], [1.0, -1.0]])
+    >>> relevance(key, np.repeat(np.eye(2), 2, axis=0), None).round(2)
+    array([1.38, 0.3 ])
+    """
+    share = shares(len(key), weight)[:, None] * label  # (n, classes)
+    count = share.sum(axis=0)  # (classes,)
+    between = count @ ((share.T @ key) / count[:, None]) ** 2  # (D,)
+    floored = between + between.mean() / 10
+    root: Array = np.sqrt(floored)
+    scale = max(float(np.sqrt((root**2).mean())), np.finfo(float).tiny)
+    factor: Array = root / scale
+    return factor
