@@ -43,7 +43,15 @@ from attention_core.scoring.inner_product import InnerProductScorer
 from attention_core.scoring.scorer import Scorer
 
 if TYPE_CHECKING:
+    from attention_core import estimators as estimators
+    from attention_core import fitting as fitting
+    from attention_core import hookspecs as hookspecs
+    from attention_core import learned as learned
+    from attention_core import leave_one_out as leave_one_out
+    from attention_core import parameter_files as parameter_files
     from attention_core import plot as plot
+    from attention_core import testing as testing
+    from attention_core import typing as typing
     from attention_core.hookspecs import ScorerSpec, hookimpl
     from attention_core.multihead.layer import MultiHeadAttention
     from attention_core.multihead.memory import MultiHeadMemory
@@ -112,7 +120,20 @@ _ON_DEMAND = {
     "save": "parameter_files",
     "scorers": "registry.default",
 }
-"""Where the names are that are imported when asked for: layers, and what deals with plugins."""
+"""The modules of the names that are imported on first use: layers, and what handles plugins."""
+
+_SUBMODULES = (
+    "estimators",
+    "fitting",
+    "hookspecs",
+    "learned",
+    "leave_one_out",
+    "parameter_files",
+    "plot",
+    "testing",
+    "typing",
+)
+"""The public submodules, which are imported on first use."""
 
 
 def __getattr__(name: str) -> Any:
@@ -121,11 +142,11 @@ def __getattr__(name: str) -> Any:
         return import_module("attention_core.plot")
     if name in _ON_DEMAND:
         found = getattr(import_module(f"attention_core.{_ON_DEMAND[name]}"), name)
-        globals()[name] = found  # asked for once
+        globals()[name] = found  # later look-ups skip this function
         return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    """Also what is imported when asked for, which is what people look for."""
-    return sorted({*globals(), *__all__, "plot"})
+    """The public names and submodules, whether they are imported yet or not."""
+    return sorted([*__all__, *_SUBMODULES])

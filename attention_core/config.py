@@ -1,7 +1,7 @@
 """Configurations: which scorer, with which parameters and attention options.
 
-TOML, JSON and mappings mean the same. Nothing in them is ignored: whatever cannot be understood
-is a problem, and all problems are told at once, each with its place.
+TOML, JSON and mappings mean the same. Nothing in them is ignored: an unknown key or an impossible
+value is a problem. One error reports all problems, each with its location.
 """
 
 from __future__ import annotations
@@ -253,7 +253,7 @@ class Reader:
     def _parameters_from_file(
         self, name: str | None, section: Mapping[str, Any], inline: Mapping[str, Any]
     ) -> dict[str, Any] | None:
-        """What the file named in ``parameters`` gives the scorer; None if it cannot be used."""
+        """Arguments from the file named in ``parameters``; None if it cannot be used."""
         if "parameters" not in section:
             return {}
         file = section["parameters"]

@@ -101,7 +101,7 @@ class NotDifferentiableError(AttentionCoreError, TypeError):
 
 
 class PluginError(AttentionCoreError):
-    """A plugin that cannot be used; raised in strict mode and when registering by hand."""
+    """A plugin that cannot be used; raised in strict mode and by `register_scorer`."""
 
 
 class PluginWarning(UserWarning):

@@ -1,4 +1,4 @@
-"""What attending returns: the context, and everything else that can be asked of it later."""
+"""The result of a call: the context, and everything else that is computed on demand."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class AttentionResult:
 
     @cached_property
     def scores(self) -> Any:
-        """What the softmax sees: after softcap and bias, -inf where masked: (..., L, S).
+        """The input of the softmax, after softcap and bias; -inf where masked: (..., L, S).
 
         With a sparse mask, a `scipy.sparse` array that stores the scores of the allowed edges.
         """
@@ -117,7 +117,7 @@ class AttentionResult:
 
     @cached_property
     def entropy(self) -> Array:
-        """How spread each row of weights is, ``-sum_j w_ij log w_ij`` in nats: (..., L).
+        """The entropy of each row of weights, ``-sum_j w_ij log w_ij`` in nats: (..., L).
 
         0 when one key has all the weight, ``log n`` when n keys share it equally.
         """

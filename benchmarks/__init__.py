@@ -1,4 +1,4 @@
-"""How fast attention-core is, and how much memory it takes, next to what people use today.
+"""Time and memory of attention-core next to its peers.
 
 ``python -m benchmarks.compare`` writes docs/performance.md; ``python -m benchmarks.scaling`` adds
 how time and memory grow. Both need ``pip install -e . --group bench``; a peer that is not installed

@@ -32,7 +32,7 @@ class Problem:
     is_backward: bool = False
     """Whether gradients are computed, of everything there is, from that of a known result."""
     edges: int = 0
-    """How many keys each query may attend to, at random; 0 for all."""
+    """The number of keys each query may attend to, at random; 0 for all."""
 
     def shrunk(self) -> Problem:
         """The same kind of problem, small enough to take no time."""

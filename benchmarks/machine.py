@@ -1,4 +1,4 @@
-"""What the numbers were measured on: nothing that names a host, a user or a path."""
+"""The machine that the numbers were measured on, without the names of hosts, users or paths."""
 
 from __future__ import annotations
 

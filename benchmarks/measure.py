@@ -45,7 +45,7 @@ def pin() -> None:
 def measure(
     problem: Problem, peers: Iterable[str], *, seconds: float, rounds: int = 3
 ) -> dict[str, Outcome]:
-    """What came of each peer: its times and memory, or why there are none.
+    """Measure each peer: its times and memory, or the reason for having none.
 
     Parameters
     ----------

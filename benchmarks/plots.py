@@ -19,7 +19,7 @@ _MARKERS = dict(zip(_NAMES, "osPXD^v*", strict=True))
 
 
 def draw_comparison(results: dict[str, Any], path: Path) -> None:
-    """How many times as long as ours everyone takes, a line a case."""
+    """Draw the time of each peer relative to ours, one line for each case."""
     rows = [
         (case, results["cases"][case.name])
         for case in CASES

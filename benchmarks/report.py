@@ -72,7 +72,7 @@ def comparison(results: Results) -> str:
 
 
 def machine(results: Results) -> str:
-    """What it was measured on, and who took part."""
+    """The machine, and the versions of the peers."""
     facts = [f"- {name}: {fact}" for name, fact in results["machine"].items()]
     versions: dict[str, str | None] = {}
     missing: dict[str, str | None] = {}

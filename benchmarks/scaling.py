@@ -1,4 +1,4 @@
-"""How time and memory grow with L, S and H: ``python -m benchmarks.scaling`` adds it to the page.
+"""Growth of time and memory with L, S and H; ``python -m benchmarks.scaling`` adds it to the page.
 
 With ``--quick`` the table is printed and nothing is written.
 """

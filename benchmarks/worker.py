@@ -80,7 +80,7 @@ def warm_up(function: Callable[[], Any]) -> None:
 
 
 def seconds(function: Callable[[], Any]) -> float:
-    """How long a call takes."""
+    """The seconds that a call takes."""
     start = perf_counter()
     function()
     return perf_counter() - start

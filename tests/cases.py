@@ -69,7 +69,7 @@ class Case:
         return ac.attend(query, key, value, scorer=self.scorer, **options)
 
     def expect(self, query: Any, key: Any, value: Any, **options: Any) -> reference.Reference:
-        """What the oracle says; how the work is cut and shared is no business of its."""
+        """The oracle's answer, which does not depend on tiles and threads."""
         options = {k: v for k, v in options.items() if k not in {"tile", "workers"}}
         return reference.attend(query, key, value, score=self.score, **options)
 

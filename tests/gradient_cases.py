@@ -1,7 +1,7 @@
 """Random calls to differentiate, and their gradients by two other roads.
 
 One is a dense attention of a few lines in torch, pulled back by autograd. The other needs no torch:
-the slope of the loss along a random direction, from differences of high order.
+the derivative of the loss along a random direction, from differences of high order.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ class Metric(ac.Scorer):
 
     def score_vjp(self, query: Array, key: Array, grad: Array) -> tuple[Array, Array, Any]:
         difference = query[..., :, None, :] - key[..., None, :, :]  # (..., L, S, R)
-        slopes = -2 * grad[..., None] * difference * self.weight.astype(query.dtype)
+        gradient = -2 * grad[..., None] * difference * self.weight.astype(query.dtype)
         square = grad[..., None] * difference**2
         grads = {"weight": -square.reshape(-1, square.shape[-1]).sum(axis=0)}
-        return slopes.sum(axis=-2), -slopes.sum(axis=-3), grads
+        return gradient.sum(axis=-2), -gradient.sum(axis=-3), grads
 
 
 def make_scorer(name: str, rng: np.random.Generator) -> ac.Scorer:
@@ -116,7 +116,7 @@ class Problem:
         return self.attend(**plain, scorer=self.scorer.with_parameters(arrays)).context
 
     def allowed_and_bias(self) -> tuple[Array, Any]:
-        """Where the oracle allows attention, (..., L, S), and the bias as an array or number."""
+        """The pairs that the oracle allows, (..., L, S), and the bias as an array or number."""
         options = {k: v for k, v in self.options.items() if k not in {"tile", "workers"}}
         zero = reference.attend(self.query, self.key, self.value, score=lambda q, k: 0.0, **options)
         bias = options.get("bias", 0.0)
@@ -162,8 +162,8 @@ class Problem:
             for name, t in tensors.items()
         }
 
-    def slope(self, direction: dict[str, Array], step: float = 2e-4) -> float:
-        """The slope of ``sum(grad * context)`` along a direction: differences of order six."""
+    def derivative(self, direction: dict[str, Array], step: float = 2e-4) -> float:
+        """The derivative of ``sum(grad * context)`` along a direction: differences of order six."""
 
         def loss(distance: float) -> float:
             moved = {k: v + distance * direction[k] for k, v in self.inputs.items()}

@@ -87,7 +87,7 @@ def additive(
 
 @dataclass(frozen=True)
 class Reference:
-    """What `attend` must return, and which places the mask allowed."""
+    """The expected result of `attend`, and the pairs that the mask allowed."""
 
     context: Floats  # (..., L, Dv)
     weights: Floats  # (..., L, S)

@@ -1,4 +1,4 @@
-"""What the project says about itself in several places stays the same in all of them."""
+"""Facts about the project that several files state agree in all of them."""
 
 import re
 import subprocess

@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import re
 import subprocess
 import sys
 import tomllib
@@ -63,12 +64,28 @@ def test_every_error_is_public():
     assert raised <= set(attention_core.__all__)
 
 
-def test_names_are_listed_before_they_are_imported():
+SUBMODULES = [name for name in dir(attention_core) if name not in attention_core.__all__]
+
+
+def test_dir_lists_public_names_only_before_they_are_imported():
     code = "import attention_core; print(*dir(attention_core))"
     names = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True
     ).stdout.split()
-    assert {*attention_core.__all__, "plot"} <= set(names)
+    assert names == dir(attention_core)
+    assert {*attention_core.__all__} < {*names}
+    assert {"fitting", "learned", "plot", "testing", "typing"} < {*SUBMODULES}
+
+
+@pytest.mark.parametrize("name", SUBMODULES)
+def test_submodules_are_imported_on_first_use(name):
+    assert getattr(attention_core, name) is importlib.import_module(f"attention_core.{name}")
+
+
+def test_the_reference_lists_the_submodules_that_dir_does():
+    pages = "".join(p.read_text("utf-8") for p in (ROOT / "docs" / "reference").glob("*.md"))
+    named = re.findall(r"^\.\. auto\w+:: attention_core\.([a-z]\w+)(?:\.\w|$)", pages, re.MULTILINE)
+    assert {*named} - {*attention_core.__all__} == {*SUBMODULES}
 
 
 def test_an_unknown_attribute_is_an_attribute_error():

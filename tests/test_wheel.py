@@ -1,4 +1,4 @@
-"""What we ship: the files of the wheel and of the source archive, and what the wheel declares."""
+"""Distributions: the files of the wheel and of the source archive, and the wheel's metadata."""
 
 import tarfile
 import tomllib

@@ -36,7 +36,7 @@ def read_array(reference: str, role: str) -> NDArray[Any]:
     Raises
     ------
     ParameterFileError
-        When the file is no array file, or does not say which of its arrays is meant.
+        For a file that holds no arrays, or several of which none is named.
     """
     path, name = split_reference(reference)
     if path.suffix == ".npy":

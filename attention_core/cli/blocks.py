@@ -28,7 +28,7 @@ Allocate = Callable[[str, tuple[int, ...], np.dtype[Any]], Array]
 # Pairs of a query and a key in a block: some tenths of a second, and 64 MiB of float32 weights.
 _PAIRS = 1 << 24
 _LEAST_ROWS = 64  # with fewer, matrix products are slow
-_ROW_STEP = 256  # blocks of so many rows are cut into tiles as the whole would be
+_ROW_STEP = 256  # blocks of a multiple of this are cut into tiles as the whole would be
 
 
 def attend_in_blocks(
@@ -46,7 +46,7 @@ def attend_in_blocks(
     query_lengths: Any = None,
     rows: int | None = None,
 ) -> dict[str, Any]:
-    """What `extract` takes from the result of attending, as if it was done at once.
+    """Attend in blocks of query rows; return the arrays that `extract` takes from the results.
 
     Parameters
     ----------

@@ -81,7 +81,7 @@ def drawing(
     batch: str | None,
     inputs: Iterable[Path],
 ) -> Drawing:
-    """What the options ask for, checked before any work.
+    """Check the options for pictures before any work starts.
 
     Raises
     ------

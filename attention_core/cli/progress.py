@@ -15,7 +15,7 @@ __all__ = ["progress_bar"]
 def progress_bar(label: str = "attending") -> Iterator[Callable[[int, int], None]]:
     """Yield a function to call with what is done and what there is; nothing shows for one step.
 
-    Where stderr is no terminal nothing shows at all.
+    Nothing is shown where stderr is not a terminal.
     """
     console = Console(stderr=True)
     bar = Progress(

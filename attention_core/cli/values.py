@@ -13,7 +13,7 @@ __all__ = ["indices", "integers", "pair", "settings"]
 
 
 def settings(items: list[str]) -> dict[str, Any]:
-    """Each ``name=value`` with its value as in TOML; a word that is no TOML value is a string.
+    """Each ``name=value`` with its value as in TOML; a word that is not a TOML value is a string.
 
     >>> settings(["hidden_dim=64", "scale=0.5", "weight=[[1, 2]]", "mode=fast"])
     {'hidden_dim': 64, 'scale': 0.5, 'weight': [[1, 2]], 'mode': 'fast'}

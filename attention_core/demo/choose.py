@@ -1,4 +1,4 @@
-"""How the recipes of `train` were chosen; ``python -m attention_core.demo.choose`` does it again.
+"""The choice of the recipes of `train`; ``python -m attention_core.demo.choose`` repeats it.
 
 By cross-validation among the 1,200 keys: each quarter of them is read by a scorer that was learned
 from the other three, attending to these. The recipe with the fewest wrong answers is taken, of
@@ -34,7 +34,7 @@ RECIPES: dict[Learn, dict[str, tuple[float, ...]]] = {
         "length": (0.125, 0.25, 0.5),
     },
 }
-"""What was tried: every combination; the seed is 0 throughout.
+"""The grid: every combination was tried, with seed 0.
 
 The best of `general` reads 0.970 of the keys rightly, that of `additive` 0.962. Beyond the edges of
 its grid a penalty of 0.01 with the rest of the best gives 0.961, and no noise 0.959.
@@ -49,7 +49,7 @@ def quarters(digits: Digits) -> Iterator[Digits]:
 
 
 def cross_validate(learn: Learn, digits: Digits, **recipe: float) -> tuple[int, float]:
-    """How many of the keys are read wrongly by what was learned from others, and the log loss."""
+    """The number of keys read wrongly with parameters learned from other keys, and the log loss."""
     wrong, losses = 0, []
     centered = learn is learn_general
     for part in quarters(digits):

@@ -39,7 +39,7 @@ ROWS = (
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a scorer made of the queries."""
+    """The predictions of one scorer for the queries."""
 
     scorer: str
     formula: str
@@ -98,7 +98,7 @@ def classify(row: Row, digits: Digits, *, runs: int = 5) -> Outcome:
 
 
 def look(outcome: Outcome, digits: Digits, query: int, *, keys: int = 5) -> Look:
-    """Where one query (an index from 0 to 596) looks."""
+    """The attention of one query (an index from 0 to 596)."""
     top = outcome.result.top_k(keys)
     index = top.indices[query]  # (n,)
     return Look(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 __all__ = ["KEYS", "Digits", "load_digits"]
 
 KEYS = 1_200
-"""The first so many images are keys, the other 597 are queries."""
+"""The number of images that are keys; the other 597 are queries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Digits:
     labels: NDArray[np.uint8]
     """(1797,): the digit that was written."""
     known: int = KEYS
-    """How many of them, from the first on, are keys."""
+    """The number of keys; they come first."""
 
     def keys(self, *, centered: bool = False) -> NDArray[Any]:
         """The known images, pixels scaled to [0, 1]: (known, 64) float32."""

@@ -30,7 +30,7 @@ class Parameters(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a file of parameters says before any array is read."""
+    """The contents of a parameter file, known before any array is read."""
 
     shapes: dict[str, tuple[int, ...]]
     scorer: dict[str, Any] | None

@@ -13,7 +13,7 @@ from attention_core.attention import Attention
 from attention_core.errors import OptionError, OptionTypeError, ShapeError
 from attention_core.masking.packing import Packing
 from attention_core.scoring.scorer import Scorer
-from attention_core.typing import Array
+from attention_core.typing import Array, ScorerLike
 
 __all__ = [
     "AttentionOptions",
@@ -25,8 +25,6 @@ __all__ = [
     "group_heads",
     "pick_heads",
 ]
-
-ScorerLike = str | Mapping[str, Any] | Scorer
 
 
 class AttentionOptions(TypedDict, total=False):

@@ -161,7 +161,7 @@ def keras_arrays(weights: Sequence[ArrayLike]) -> Arrays:
 
 
 def _named(state: Mapping[str, ArrayLike]) -> Arrays:
-    """The arrays of a state, when there are no others than those of an attention layer."""
+    """The arrays of a state that holds those of an attention layer and nothing else."""
     for name in state:
         if name not in _KNOWN:
             raise OptionError(f"state: unexpected key {name!r}{_way_out(state, name)}")
@@ -200,13 +200,13 @@ def _way_out(state: Mapping[str, ArrayLike], name: object) -> str:
     return did_you_mean(str(name), _KNOWN) or f"; known: {', '.join(_KNOWN)}"
 
 
-def _prefixes(state: Mapping[str, ArrayLike], endings: tuple[str, ...]) -> list[str]:
-    """The parts of keys before one of these endings, in order."""
+def _prefixes(state: Mapping[str, ArrayLike], suffixes: tuple[str, ...]) -> list[str]:
+    """The parts of keys before one of these suffixes, in order."""
     return [
         prefix
         for name in map(str, state)
-        for ending in endings
-        if name.endswith(ending) and (prefix := name.removesuffix(ending)).endswith(".")
+        for suffix in suffixes
+        if name.endswith(suffix) and (prefix := name.removesuffix(suffix)).endswith(".")
     ]
 
 

@@ -12,7 +12,7 @@ from attention_core.arrays.inputs import as_array
 from attention_core.components.parameters import Parameterized
 from attention_core.errors import OptionTypeError
 from attention_core.multihead.call import attend_heads
-from attention_core.multihead.heads import AttentionOptions, HeadGroup, ScorerLike, group_heads
+from attention_core.multihead.heads import AttentionOptions, HeadGroup, group_heads
 from attention_core.multihead.interop import from_torch_module, from_torch_state, keras_arrays
 from attention_core.multihead.layout import LAYOUT, checked_sizes
 from attention_core.multihead.memory import MultiHeadMemory
@@ -389,8 +389,8 @@ class MultiHeadAttention(Parameterized):
         key: ArrayLike | MultiHeadMemory,
         value: ArrayLike | None = None,
         *,
-        mask: Any = None,
-        bias: ArrayLike | PairFunction | None = None,
+        mask: MaskLike | None = None,
+        bias: BiasLike | None = None,
         key_lengths: ArrayLike | None = None,
         query_lengths: ArrayLike | None = None,
         query_offset: ArrayLike | None = None,

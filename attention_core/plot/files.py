@@ -26,7 +26,7 @@ _METADATA: dict[str, dict[str, Any]] = {
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write a picture as PNG, SVG or PDF, as the ending says.
+    """Write a picture as PNG, SVG or PDF, as the extension says.
 
     The file appears whole, or stays as it was, and the same picture gives the same bytes. In SVG,
     text stays text, so that it can be searched, copied and read aloud.
@@ -41,7 +41,7 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     Raises
     ------
     ParameterFileError
-        For another ending, or a place that cannot be written.
+        For another extension, or a path that cannot be written.
 
     Examples
     --------

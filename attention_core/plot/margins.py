@@ -33,7 +33,7 @@ def draw_margins(
     """Draw bars to the right of the rows and below the columns, on scales that all panels share.
 
     The scale of the entropy ends at ``log S`` for S keys, so that it is the same in all pictures of
-    results with as many keys.
+    results with the same number of keys.
     """
     width, height = size
     right = axes.inset_axes((1 + GAP / width, 0, DEEP / width, 1), sharey=axes)

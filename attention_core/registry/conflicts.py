@@ -103,7 +103,7 @@ class Claims:
         return holder
 
     def name_of(self, offer: Offer) -> str:
-        """What to ask for an offer by: its name, or the qualified one where another has that."""
+        """The name to look an offer up by; qualified where another offer has the plain name."""
         name = offer.spec.name
         return name if self._holder(name) is offer else offer.qualified_name
 
@@ -148,7 +148,7 @@ class Claims:
         return sorted(((self.name_of(offer), offer) for offer in offers), key=lambda pair: pair[0])
 
     def _holder(self, name: str) -> Offer | None:
-        """Whose scorer a plain name means: the bundled one, or else the only one."""
+        """The offer that a plain name means: the bundled one, or else the only one."""
         offers = self._offers.get(name, ())
         bundled = tuple(offer for offer in offers if offer.is_bundled)
         offers = bundled or offers

@@ -127,7 +127,7 @@ def register_scorer(spec: ScorerSpec) -> None:
 
 
 def scorers() -> tuple[ScorerInfo, ...]:
-    """What is installed and registered, ordered by name; imports none of the scorers.
+    """List the installed and registered scorers by name, without importing any of them.
 
     Examples
     --------

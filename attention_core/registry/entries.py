@@ -53,7 +53,7 @@ class Offer:
 
     @property
     def source(self) -> str:
-        """Who offers it, in words."""
+        """The distribution that offers it, in words."""
         return f"{self.distribution} {self.version}" if self.distribution else "run time"
 
     @property
@@ -63,7 +63,7 @@ class Offer:
 
     @property
     def precedence(self) -> tuple[bool, bool, str]:
-        """Where it comes in a list: the bundled ones, those of packages, those of this process."""
+        """The sort key in lists: bundled scorers, those of packages, those of this process."""
         return not self.is_bundled, self.distribution is None, canonical(self.distribution or "")
 
     def may_compete_with(self, other: Offer) -> bool:
@@ -94,11 +94,11 @@ class Offer:
 
     @cached_property
     def signature(self) -> inspect.Signature:
-        """What the factory may be given."""
+        """The parameters of the factory."""
         return checked_signature(self.factory, str(self))
 
     def problems(self, parameters: Mapping[str, Any]) -> dict[str, str]:
-        """What is wrong with the names of some parameters: wrong or missing name -> message."""
+        """Check the names of some parameters: wrong or missing name -> message."""
         known = self.signature.parameters
         accepts = f"accepts: {', '.join(known) or 'no parameters'}"
         wrong = {

@@ -1,4 +1,4 @@
-"""Who is compared: a module each, with the way its own users would write the computation.
+"""The peers, a module each, with the computation written as their users would write it.
 
 A module has ``prepare(problem, inputs)``, which does all that may be done once and returns the
 function to time; ``version()``; and ``to_numpy(result)`` where `numpy.asarray` does not do.
@@ -20,7 +20,7 @@ class UnsupportedError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """How a peer is started and called in the tables."""
+    """The module of a peer and its name in the tables."""
 
     title: str
     module: str

@@ -1,4 +1,4 @@
-"""What one writes in NumPy without a library."""
+"""Plain NumPy, without a library."""
 
 from __future__ import annotations
 

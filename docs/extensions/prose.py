@@ -1,4 +1,4 @@
-"""What autodoc and napoleon make of the docstrings of attributes and data, put right.
+"""Corrections of what autodoc and napoleon make of docstrings of attributes and data.
 
 "The scores: (..., L, S)" is a sentence, but napoleon takes what stands before a colon in the first
 line for a type, and moves it to the end. And a value without a docstring of its own has that of its
@@ -25,7 +25,7 @@ def put_right(_: Sphinx, what: str, __: str, value: Any, ___: Any, lines: list[s
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """What Sphinx calls."""
+    """Connect the extension to Sphinx."""
     app.setup_extension("sphinx.ext.autodoc")
     app.connect("autodoc-process-docstring", put_right, priority=400)  # napoleon's is 500
     return {"parallel_read_safe": True, "parallel_write_safe": True}

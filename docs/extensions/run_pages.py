@@ -44,7 +44,7 @@ class Block(NamedTuple):
     language: str
     body: str
     line: int
-    """How many lines of the page come before the body."""
+    """The number of lines before the body of the page."""
 
 
 def blocks(page: Path) -> list[Block]:
@@ -151,7 +151,7 @@ def _copy_frames(app: Sphinx, error: Exception | None) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """What Sphinx calls."""
+    """Connect the extension to Sphinx."""
     app.connect("builder-inited", _run_all)
     app.connect("build-finished", _copy_frames)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

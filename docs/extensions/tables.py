@@ -84,7 +84,7 @@ def config_keys(schema: Mapping[str, Any], path: str = "") -> list[tuple[str, Ma
 
 
 def kind(schema: Mapping[str, Any], key: Mapping[str, Any]) -> str:
-    """What a key may hold, in words."""
+    """The type of a key, in words."""
     if "$ref" in key:
         reference = key["$ref"].rsplit("/", 1)[1]
         return "text" if reference == "name" else "array of integers"
@@ -103,7 +103,7 @@ def default(key: Mapping[str, Any]) -> str:
 
 
 def description(schema: Mapping[str, Any], key: Mapping[str, Any]) -> str:
-    """What the schema says of a key, or of what it refers to."""
+    """The schema of a key, with references followed."""
     if "$ref" in key:
         key = schema["$defs"][key["$ref"].rsplit("/", 1)[1]]
     return str(key.get("description", ""))
@@ -126,7 +126,7 @@ def walk(name: str, command: Any) -> Iterable[tuple[str, Any]]:
 
 
 def command_section(named: tuple[str, Any]) -> str:
-    """What one command does and takes."""
+    """The section of one command: its help, arguments and options."""
     name, command = named
     hints = get_type_hints(command.callback)
     rows = [
@@ -143,7 +143,7 @@ def command_section(named: tuple[str, Any]) -> str:
 
 
 def spellings(each: Any) -> list[str]:
-    """How an option is written; an argument by the name that the help gives it."""
+    """The spelling of an option; for an argument, its name in the help."""
     if each.param_type_name == "argument":
         return [each.metavar or each.name.upper()]
     return [*each.opts, *each.secondary_opts]
@@ -155,7 +155,7 @@ def is_flag(each: Any) -> bool:
 
 
 def taken(each: Any, hint: Any) -> str:
-    """What an argument or option takes: as the help says, or the type of the Python function."""
+    """The value of an argument or option: as the help says, or the type of the Python function."""
     if each.metavar and each.param_type_name == "option":
         return str(each.metavar)
     types = [each for each in get_args(hint) or [hint] if each is not NoneType]
@@ -186,7 +186,7 @@ def errors() -> str:
 
 
 def checks() -> str:
-    """What the kit checks."""
+    """The table of the kit's checks."""
     return table(["check", "what must be true"], [[code(r.name), r.claim] for r in RULES])
 
 
@@ -217,6 +217,6 @@ def _expand_page(_: Sphinx, __: str, source: list[str]) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """What Sphinx calls."""
+    """Connect the extension to Sphinx."""
     app.connect("source-read", _expand_page)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

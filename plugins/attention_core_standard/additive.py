@@ -178,7 +178,7 @@ def make_additive(
     """The `additive` scorer from its arrays, or from dimensions and a seed.
 
     Give `query_weight`, `key_weight` and `score_weight`, with `bias` if there is one; or
-    `query_dim`, `key_dim`, `hidden_dim` and `rng`. First values are Glorot-uniform, without bias.
+    `query_dim`, `key_dim`, `hidden_dim` and `rng`. Initial values are Glorot-uniform, without bias.
 
     Raises
     ------

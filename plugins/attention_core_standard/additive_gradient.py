@@ -15,12 +15,12 @@ __all__ = ["HiddenGradients", "hidden_gradients"]
 
 Array = NDArray[Any]
 
-# From so many keys on, copying broadcast rows into NumPy's buffer costs more than doing without.
+# With at least this many keys, copying broadcast rows into NumPy's buffer costs more than it saves.
 _MANY_KEYS = 256
 
 
 class HiddenGradients(NamedTuple):
-    """Sums of hidden units ``t_ijh = tanh(query_ih + key_jh)`` and of their slopes, over pairs.
+    """Sums over pairs of hidden units ``t_ijh = tanh(query_ih + key_jh)`` and their derivatives.
 
     Each pair counts with the gradient of its score, ``grad_ij``.
     """
@@ -110,7 +110,7 @@ def _sums(query: Array, key: Array, grad: Array, units: Array, halved: bool) -> 
         np.tanh(units, out=units)
     sums = np.matmul(units, grad[..., None])[..., 0]  # (..., L, H)
     np.multiply(units, units, out=units)
-    np.subtract(0.25 if halved else 1.0, units, out=units)  # the slopes
+    np.subtract(0.25 if halved else 1.0, units, out=units)  # the derivatives
     np.multiply(units, grad[..., None, :], out=units)
     ones = np.ones(key_length, units.dtype)
     return HiddenGradients(

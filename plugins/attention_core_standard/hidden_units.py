@@ -26,7 +26,7 @@ _EXPONENT_LIMIT = {np.dtype(np.float32): 75.0, np.dtype(np.float64): 690.0}
 _WEIGHT_LIMIT = 1000.0
 # With fewer queries or keys, or fewer hidden values, finding the terms costs what they save.
 _FEWEST_ROWS, _FEWEST_VALUES = 16, 1 << 17
-# From so many keys on, keys are the better innermost axis: sums over H become row operations.
+# With at least this many keys, keys are the better innermost axis: sums over H are row operations.
 _LONG_AXIS = 256
 
 

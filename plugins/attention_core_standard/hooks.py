@@ -1,4 +1,4 @@
-"""What this plugin offers; light, so that listing scorers imports no mathematics."""
+"""The bundled scorers; light, so that listing them imports no mathematics."""
 
 from __future__ import annotations
 

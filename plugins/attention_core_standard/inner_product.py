@@ -192,7 +192,7 @@ def make_general(
     """The `general` scorer from its arrays, or from dimensions and a seed.
 
     Give exactly one of: `weight`; `query_factor` and `key_factor`; or `query_dim`, `key_dim` and
-    `rng`, with `rank` for the low-rank form. First values are Glorot-uniform.
+    `rng`, with `rank` for the low-rank form. Initial values are Glorot-uniform.
 
     Raises
     ------

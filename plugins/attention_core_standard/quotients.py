@@ -34,7 +34,7 @@ _TERMS = len(_SIGNS)
 # What the terms of a tile may take, and what the sums found from them may: both stay in a core's
 # second-level cache, and long operations give threads less to wait for.
 _BYTES = 3 << 19
-# What makes products of matrices fast: so many rows, and groups with one query and key in a sum.
+# Matrix products are fast with this many rows, and groups with one query and key in a sum.
 _ROWS, _FEWEST_GROUPS = 32, 8
 
 

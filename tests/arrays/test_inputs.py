@@ -1,4 +1,4 @@
-"""What queries, keys and values may look like: dtypes, memory layouts, shapes, sizes of zero."""
+"""Queries, keys and values of all kinds: dtypes, memory layouts, shapes, sizes of zero."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def test_row_sums(rng, shape):
 
 
 def turns_of_others(function, *, calls=5):
-    """How often another thread gets its turn during calls of a function."""
+    """The number of turns that another thread gets during calls of a function."""
     is_done = threading.Event()
     worker = threading.Thread(target=lambda: ([function() for _ in range(calls)], is_done.set()))
     turns = 0

@@ -102,7 +102,7 @@ def test_what_is_written(language, form, text):
     assert write(datetime.date(2021, 3, 1), LANGUAGES[language], form) == text
 
 
-# --- texts that are no dates ---
+# --- texts that are not dates ---
 
 
 def test_one_text_in_fifty_is_no_date():
@@ -236,8 +236,8 @@ def test_gradients_of_the_whole_network(name):
             network.with_parameters({parameter: array + step * direction}).loss(*batch)[0]
             for step in (1e-5, -1e-5)
         )
-        slope = float((gradients[parameter] * direction).sum())
-        assert slope == pytest.approx((there - back) / 2e-5, rel=1e-6, abs=1e-9), parameter
+        derivative = float((gradients[parameter] * direction).sum())
+        assert derivative == pytest.approx((there - back) / 2e-5, rel=1e-6, abs=1e-9), parameter
 
 
 def test_padding_changes_nothing(trained):
@@ -250,7 +250,7 @@ def test_padding_changes_nothing(trained):
 
 
 def test_written_step_by_step_is_written_at_once(trained):
-    """What the decoder computed one query at a time is what teacher forcing computes in a call."""
+    """Decoding one query at a time equals one call with teacher forcing."""
     (found,) = translate(trained, ["mardi 3 juin 1997"])
     encoded = trained.encode(padded([found.text])[0])
     query = trained.queries(written_codes([found.iso])[:, :-1])
@@ -346,7 +346,7 @@ def test_what_is_saved_is_what_is_loaded(trained, tmp_path):
 @pytest.mark.slow
 def test_the_program_learns_what_is_claimed():
     network, losses = learned({**ADDITIVE, "hidden_dim": 64}, steps=400)
-    assert np.mean(losses[-100:]) < 0.1  # texts that are no dates cost 0.03
+    assert np.mean(losses[-100:]) < 0.1  # texts that are not dates cost 0.03
     assert accuracy(network, held_out_examples()) >= 0.99
 
 

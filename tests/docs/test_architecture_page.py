@@ -15,7 +15,7 @@ ROOMS = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exist
 
 
 def located(path):
-    """Where a path of the page is: in the package, or in the repository."""
+    """Resolve a path of the page, in the package or in the repository."""
     return next((base / path for base in (PACKAGE, ROOT) if (base / path).exists()), None)
 
 

@@ -1,4 +1,4 @@
-"""What the page on migration says of torch, Keras and AllenNLP is so, where they are installed."""
+"""The claims of the page on migration, held against torch and Keras where they are installed."""
 
 import os
 

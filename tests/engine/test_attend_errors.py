@@ -1,4 +1,4 @@
-"""What attend refuses, and the words it refuses with: the subject, what is known, the way out.
+"""Inputs that attend refuses, and the texts of its errors.
 
 Every text is held verbatim. Each error is also the built-in class that callers already catch.
 """

@@ -64,7 +64,7 @@ def check_against_differences(problem: Problem, seed: int) -> None:
     direction = {k: rng.standard_normal(v.shape) for k, v in problem.inputs.items()}
     terms = [(found[name] * direction[name]).sum() for name in direction]
     size = sum(np.abs(found[name] * direction[name]).sum() for name in direction)
-    assert abs(sum(terms) - problem.slope(direction)) <= 1e-7 * (size + 1)
+    assert abs(sum(terms) - problem.derivative(direction)) <= 1e-7 * (size + 1)
 
 
 @settings(max_examples=FAST)
@@ -82,14 +82,14 @@ def test_gradients_are_those_of_torch_on_many_configurations(problem):
 
 @settings(max_examples=FAST)
 @given(problems(), st.integers(0, 2**32))
-def test_gradients_are_slopes(problem, seed):
+def test_gradients_agree_with_finite_differences(problem, seed):
     check_against_differences(problem, seed)
 
 
 @pytest.mark.slow
 @settings(max_examples=THOROUGH)
 @given(problems(), st.integers(0, 2**32))
-def test_gradients_are_slopes_on_many_configurations(problem, seed):
+def test_gradients_agree_with_finite_differences_on_many_configurations(problem, seed):
     check_against_differences(problem, seed)
 
 
@@ -564,11 +564,11 @@ def test_hidden_units_are_summed_in_blocks(batch, queries, keys, hidden, use_exp
     grad = rng.standard_normal((*batch, queries, keys))
     found = hidden_gradients(query, key, grad, use_exponentials=use_exponentials)
     units = np.tanh(query[..., :, None, :] + key[..., None, :, :])
-    slopes = grad[..., None] * (1 - units**2)
+    inside = grad[..., None] * (1 - units**2)
     every = tuple(range(grad.ndim))
     np.testing.assert_allclose(found.units, (grad[..., None] * units).sum(every), atol=1e-9)
-    np.testing.assert_allclose(found.query, slopes.sum(-2), atol=1e-11)
-    np.testing.assert_allclose(found.key, slopes.sum(-3), atol=1e-11)
+    np.testing.assert_allclose(found.query, inside.sum(-2), atol=1e-11)
+    np.testing.assert_allclose(found.key, inside.sum(-3), atol=1e-11)
 
 
 # -------------------------------------------------------------------------------------- parameters

@@ -1,4 +1,4 @@
-"""How the work is cut never shows: any tile gives what one tile gives."""
+"""Tiles do not change results: any tile gives what one tile gives."""
 
 from __future__ import annotations
 

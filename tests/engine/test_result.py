@@ -1,4 +1,4 @@
-"""What a result offers besides the context: one set of numbers, computed when asked for."""
+"""Everything that a result offers besides the context, computed on demand."""
 
 from __future__ import annotations
 

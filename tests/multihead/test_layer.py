@@ -484,7 +484,7 @@ def named(gradients: ac.Gradients) -> dict[str, Any]:
 @pytest.mark.parametrize("key_heads", [1, 2, N])
 @pytest.mark.parametrize("kind", ["one", "shared", "different"])
 @pytest.mark.parametrize("extra", [False, True])
-def test_gradients_are_slopes(kind, key_heads, which, extra, rng):
+def test_gradients_agree_with_finite_differences(kind, key_heads, which, extra, rng):
     layer = make_layer(
         kind, key_heads, extra=extra, zero_key=extra, is_causal=True, query_offset=3, softcap=4.0
     )
@@ -509,9 +509,9 @@ def test_gradients_are_slopes(kind, key_heads, which, extra, rng):
             (loss(at | {name: array + sign * direction}).output * grad).sum()
             for sign in (step, -step)
         )
-        slope = (found[name] * direction).sum()
+        derivative = (found[name] * direction).sum()
         size = np.abs(found[name] * direction).sum()
-        assert abs((up - down) / (2 * step) - slope) <= 1e-7 * (size + 1), name
+        assert abs((up - down) / (2 * step) - derivative) <= 1e-7 * (size + 1), name
 
 
 def test_a_bias_that_is_a_function_has_no_gradient(rng):
@@ -987,8 +987,8 @@ def test_it_is_the_layer_of_torch(form, masked, rng):
     gradients = result.vjp(grad)
     for found, tensor in zip(gradients[:3], tensors, strict=True):
         assert_close(found, tensor.grad.numpy(), 1e-9)
-    slopes = {name: parameter.grad.numpy() for name, parameter in peer.named_parameters()}
-    in_our_layout = ac.MultiHeadAttention.from_torch(slopes, heads=4).parameters
+    theirs = {name: parameter.grad.numpy() for name, parameter in peer.named_parameters()}
+    in_our_layout = ac.MultiHeadAttention.from_torch(theirs, heads=4).parameters
     assert set(gradients.parameters) == set(in_our_layout)
     for name, array in in_our_layout.items():
         assert_close(gradients.parameters[name], array, 1e-9)
@@ -1088,7 +1088,7 @@ KERAS = """
         (output * torch.tensor(grad)).sum().backward()
         saved |= {f"{name} {i}": array for i, array in enumerate(arrays)}
         saved |= {f"{name} weight {i}": w for i, w in enumerate(layer.get_weights())}
-        saved |= {f"{name} slope {i}": w.value.grad.numpy() for i, w in enumerate(layer.weights)}
+        saved |= {f"{name} gradient {i}": w.value.grad.numpy() for i, w in enumerate(layer.weights)}
         found = {"output": output, "scores": weights, "grad": grad, "mask": mask}
         found |= {"query": query.grad, "key": key.grad, "value": value.grad}
         saved |= {
@@ -1101,7 +1101,7 @@ KERAS = """
 
 @pytest.fixture(scope="module")
 def of_keras(tmp_path_factory):
-    """What the layers of Keras computed: in another process, as the backend belongs to one."""
+    """Results of Keras layers, from another process, as the backend belongs to one."""
     for name in ("keras", "torch"):
         if importlib.util.find_spec(name) is None:
             pytest.skip(f"{name} is not installed")
@@ -1118,9 +1118,9 @@ def test_it_is_the_layer_of_keras(form, of_keras):
         for name, array in of_keras.items()
         if name.startswith(f"{form} ")
     }
-    weights, slopes = (
+    weights, theirs = (
         [array for name, array in saved.items() if name.startswith(kind)]
-        for kind in ("weight", "slope")
+        for kind in ("weight", "gradient")
     )
     layer = ac.MultiHeadAttention.from_keras(weights)
     assert layer.key_heads == (2 if form == "grouped" else 4)
@@ -1130,7 +1130,7 @@ def test_it_is_the_layer_of_keras(form, of_keras):
     gradients = result.vjp(saved["grad"])
     for name in ("query", "key", "value"):
         assert_close(getattr(gradients, name), saved[name], 1e-9)
-    in_our_layout = ac.MultiHeadAttention.from_keras(slopes).parameters
+    in_our_layout = ac.MultiHeadAttention.from_keras(theirs).parameters
     for name, array in in_our_layout.items():
         assert_close(gradients.parameters[name], array, 1e-9)
 

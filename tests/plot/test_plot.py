@@ -49,7 +49,7 @@ def cells(axes):
 
 
 def part(axes, label):
-    """What hangs at a panel: its entropy, key mass, or scale."""
+    """The axes beside a panel: its entropy, key mass, or scale."""
     (found,) = (each for each in axes.child_axes if each.get_label() == label)
     return found
 
@@ -66,7 +66,7 @@ def ticks(axes, which):
 
 
 def hatched(axes, label):
-    """How many cells are hatched in the manner of a label, from the areas of its shapes."""
+    """The number of cells hatched as a label is, from the areas of its shapes."""
     shapes = [each for each in axes.collections if isinstance(each, PolyCollection)]
     areas = [
         np.ptp(path.vertices[:, 0]) * np.ptp(path.vertices[:, 1])

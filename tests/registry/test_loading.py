@@ -77,7 +77,7 @@ def test_a_plugin_is_named_by_its_entry_point_or_its_distribution(install, block
 FAULTS = {
     "fails at import": ("import no_such_module", ModuleNotFoundError, "no_such_module"),
     "leaves at import": ("raise SystemExit(3)", SystemExit, "3"),
-    "is no Python": ("def", SyntaxError, "invalid syntax"),
+    "is not Python": ("def", SyntaxError, "invalid syntax"),
     "fails when asked": (
         HOOKS + "@hookimpl\ndef attention_core_scorers():\n    raise RuntimeError('no GPU')",
         RuntimeError,

@@ -52,7 +52,7 @@ def expected(environment):
 
 
 def context(environment):
-    """What a command wrote to context.npy, which is then gone."""
+    """Read and remove the context.npy that a command wrote."""
     path = environment.folder / "context.npy"
     array = np.load(path)
     path.unlink()

@@ -1,4 +1,4 @@
-"""What can be wrong with gradients, as the kit sees it; and what is right, or not there at all."""
+"""The kit's check of gradients: wrong ones, right ones, and missing ones."""
 
 from __future__ import annotations
 

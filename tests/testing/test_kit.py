@@ -124,7 +124,7 @@ def fails():
 
 
 def checks(**runs):
-    return [Check(name, "scorer x", f"{name} holds", f"mend {name}", runs[name]) for name in runs]
+    return [Check(name, "scorer x", f"{name} holds", f"fix {name}", runs[name]) for name in runs]
 
 
 PASSES = checks(first=lambda: None, second=lambda: "nothing there")
@@ -154,7 +154,7 @@ def test_a_report_of_everything():
         "  passed   good   good holds",
         "  FAILED   bad    bad holds",
         "           seen: ValueError: too bad",
-        "           fix:  mend bad",
+        "           fix:  fix bad",
         "  xfailed  known  known holds",
         "           expected: a bug",
         "  XPASSED  gone   gone holds",
@@ -169,7 +169,7 @@ def test_the_cause_is_kept_for_whoever_debugs():
     with pytest.raises(CheckError) as error:
         MIXED[1]()
     assert str(error.value) == (
-        "check 'bad' of scorer x\n  seen: ValueError: too bad\n  fix:  mend bad"
+        "check 'bad' of scorer x\n  seen: ValueError: too bad\n  fix:  fix bad"
     )
     assert isinstance(error.value.__cause__, ValueError)
     assert isinstance(error.value, AssertionError)

@@ -21,7 +21,7 @@ def fresh_registry(install, monkeypatch):
 
 
 def failures(module="acme_attention.hooks"):
-    """What fails, and what was seen."""
+    """The failed checks, and what was seen."""
     report = run_checks(plugin_checks(module))
     return {
         outcome.check.name: outcome.detail.splitlines()[0].removeprefix("seen: ")

@@ -31,7 +31,7 @@ FILE = "FILE[:NAME]"
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to take from a result besides its context."""
+    """The arrays to take from a result besides its context."""
 
     weights: bool
     top_k: int | None
@@ -40,7 +40,7 @@ class Wanted:
 
     @property
     def count(self) -> int:
-        """How many arrays that makes with the context."""
+        """The number of arrays, with the context."""
         return 1 + self.weights + 2 * (self.top_k is not None) + self.log_normalizer + self.entropy
 
     def __call__(self, result: AttentionResult) -> Mapping[str, Any]:
@@ -109,7 +109,7 @@ def attend(
     ] = None,
     softcap: Annotated[float | None, typer.Option(help="c * tanh(score / c)")] = None,
     tile: Annotated[
-        str | None, typer.Option(metavar="QUERIES,KEYS", help="Scored at once.")
+        str | None, typer.Option(metavar="QUERIES,KEYS", help="Scored together.")
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Threads; every core by default.")] = None,
     output: Annotated[
@@ -224,7 +224,7 @@ def _inputs(arrays: Path | None, references: Mapping[str, str | None]) -> list[A
 
 
 def _print(found: Mapping[str, Any], output: Path | None) -> None:
-    """What was computed; the numbers themselves only when they went nowhere else."""
+    """Print the shape and dtype of each array, and its numbers if no file has them."""
     for name, array in found.items():
         edges = f", {array.nnz} edges" if is_sparse(array) else ""
         typer.echo(f"{name} {array.shape} {array.dtype}{edges}")

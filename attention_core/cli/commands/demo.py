@@ -25,7 +25,7 @@ app = typer.Typer()
 app.command("translate")(translate)
 
 SCORER, QUERY = "additive", 372
-"""What is looked at closely: a 9 that attends to a 5 as well."""
+"""The query shown in detail: a 9 that attends to a 5 as well."""
 
 INTRODUCTION = (
     "1,200 images with known labels are the [bold]keys[/], their labels the [bold]values[/]; "

@@ -86,7 +86,7 @@ def _certainty(found: Translation) -> str:
 
 
 def _doubt(found: Translation) -> str:
-    """What speaks against the answer, if anything does."""
+    """The reason to doubt an answer, or an empty string."""
     if not found.is_sure:
         return ": a guess"
     if is_day(found.iso):

@@ -25,17 +25,17 @@ __all__ = [
 ]
 
 READ = "\0 ',-./0123456789abcdefghijklmnoprstuvwyzäéû"
-"""What occurs in the dates that are learned from; code 0 is padding."""
+"""The characters of the training texts; code 0 is padding."""
 WRITTEN = "0123456789-"
 START = len(WRITTEN)
 """The code of what stands before the first character."""
 LENGTH = len("YYYY-MM-DD")
 SHORTEST, LONGEST = len("3.6.97"), 40
-"""How many characters a date has."""
+"""The number of characters in an ISO date."""
 APOSTROPHES = "\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}\N{ACUTE ACCENT}`"
 HYPHENS = "\N{HYPHEN}\N{NON-BREAKING HYPHEN}\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}"
 ALIKE = str.maketrans(dict.fromkeys(APOSTROPHES, "'") | dict.fromkeys(HYPHENS, "-"))
-"""What people and their programs write for an apostrophe and for a hyphen."""
+"""Characters that are used as an apostrophe or a hyphen, and the ones they stand for."""
 
 Codes = NDArray[np.intp]
 

@@ -19,7 +19,7 @@ import numpy as np
 __all__ = ["LANGUAGES", "Example", "Language", "examples", "is_held_out", "samples", "write"]
 
 WITHOUT_ACCENTS = 0.2
-"""How often accents are left out: fevrier, Marz."""
+"""The probability that accents are left out: fevrier, Marz."""
 ANY_YEAR = datetime.date(1000, 1, 1), datetime.date(2999, 12, 31)
 SHORT_YEAR = datetime.date(1950, 1, 1), datetime.date(2049, 12, 31)
 
@@ -54,8 +54,8 @@ NUMBERS = (
 
 
 def _english_ordinal(day: int) -> str:
-    ending = "th" if 10 < day < 20 else {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")
-    return f"{day}{ending}"
+    suffix = "th" if 10 < day < 20 else {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")
+    return f"{day}{suffix}"
 
 
 def _words(text: str) -> tuple[str, ...]:

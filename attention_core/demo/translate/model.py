@@ -35,9 +35,9 @@ Codes = NDArray[np.intp]
 Arrays = dict[str, Array]
 
 NEAR, FAR = 2, 4
-"""How many neighbors on each side the two layers of the encoder see."""
+"""The number of neighbors on each side that each of the encoder's two layers sees."""
 LOOK_BACK = 2
-"""How many of the last written characters a query knows."""
+"""The number of previously written characters in a query."""
 QUERY_DIM = KEY_DIM = 64
 
 
@@ -51,7 +51,7 @@ class Sizes(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """What the encoder makes of a batch of texts."""
+    """The output of the encoder for a batch of texts."""
 
     inside: Array
     """(B, S, 1): 1 where there is a character, 0 beyond the end"""
@@ -64,7 +64,7 @@ class Encoded(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """What the decoder makes of queries."""
+    """The output of the decoder for queries."""
 
     query: Array
     """(B, L, Q)"""
@@ -166,7 +166,7 @@ class Translator:
         return hidden, hidden @ own["digit"] + own["digit_bias"]
 
     def loss(self, codes: Codes, lengths: Codes, target: Codes) -> tuple[float, Arrays]:
-        """How surprising the dates (B, 10) of some texts (B, S) are, and the gradients of that.
+        """The cross-entropy of the dates (B, 10) given their texts (B, S), and its gradients.
 
         The decoder is told what it should have written before (teacher forcing), so that all ten
         steps are one call.

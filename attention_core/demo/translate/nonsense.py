@@ -1,8 +1,8 @@
-"""Texts that are no dates, so that the network learns when to be unsure.
+"""Texts that are not dates, so that the network learns when to be unsure.
 
-A network that has only seen dates makes a date of anything, and is as sure of "May 97" as of
-"12 June 2024". So one text in fifty that it learns from is no date. It is told that this means the
-day of some other example: there is nothing to be learned from that but to be unsure. The idea is
+A network that has only seen dates makes a date of anything, and is as certain of "May 97" as of
+"12 June 2024". So one training text in fifty is not a date, and is labeled with the date of another
+example: all that can be learned from that is to be unsure. The idea is
 that of Hendrycks, Mazeika and Dietterich 2019, arXiv:1812.04606. More such texts would make it less
 sure of dates too.
 """
@@ -20,7 +20,7 @@ from attention_core.demo.translate.dates import Example
 __all__ = ["nonsense", "with_nonsense"]
 
 SHARE = 0.02
-"""How many of the texts that are learned from are no dates."""
+"""The share of training texts that are not dates."""
 SIGNS = READ[1:]
 LETTERS = "".join(filter(str.isalpha, SIGNS))
 BETWEEN = "".join(sign for sign in SIGNS if not sign.isalnum())
@@ -28,7 +28,7 @@ DIGITS = "".join(filter(str.isdigit, SIGNS))
 
 
 def with_nonsense(dates: Iterator[Example], rng: np.random.Generator) -> Iterator[Example]:
-    """The same examples, without end, but some texts are spoiled and said to mean the next day."""
+    """The same examples, but some texts are not dates and are labeled with the next date."""
     for date in dates:
         if rng.random() < SHARE:
             yield Example(nonsense(date.text, rng), next(dates).iso)
@@ -37,7 +37,7 @@ def with_nonsense(dates: Iterator[Example], rng: np.random.Generator) -> Iterato
 
 
 def nonsense(date: str, rng: np.random.Generator) -> str:
-    """A text that is no date: one with a number less or with other words, or anything at all.
+    """A text that is not a date: a number is missing, the words are others, or all is random.
 
     Examples
     --------

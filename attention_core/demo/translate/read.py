@@ -17,20 +17,20 @@ __all__ = ["Translation", "accuracy", "translate"]
 
 
 TOGETHER = 500
-"""Texts that are read at once, to be short of memory."""
+"""The number of texts that are read together, which bounds memory."""
 SURE = 0.75
 """The certainty from which on a text is taken for a date.
 
 Of 20,000 held-out strings, not those it was chosen with, all are read right, and 21 are less
 certain. So are 1,000 rows of random letters, 1,000 of random signs, all years from 1000 to 2999,
-and 986 of 1,000 dates without a day, a month or a year. A word that is no month is harder to tell
-from one: of 294 texts such as "12 table 2024", 81 are taken for dates.
+and 986 of 1,000 dates without a day, a month or a year. Other words than months are harder to tell
+apart: of 294 texts such as "12 table 2024", 81 are taken for dates.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """What was read, what was written, and where the decoder looked meanwhile."""
+    """A text, the date that was read from it, and the attention of the decoder."""
 
     text: str
     iso: str
@@ -38,8 +38,8 @@ class Translation:
     """The alignment (10, S): a row for each character written, a column for each one read."""
     certainty: float
     """The probability that the network gives to what it wrote: the product of those of its
-    characters. It has learned to be unsure of texts that are no dates (see `nonsense`); whether
-    there is such a day it does not know."""
+    characters. It has learned to be unsure of texts that are not dates (see `nonsense`). It
+    does not know whether such a day exists."""
 
     @property
     def is_sure(self) -> bool:

@@ -36,7 +36,7 @@ def summary(subject: Subject) -> str | None:
     """The description has a summary and a formula, each in one line."""
     origin = subject.scorer.origin
     if origin is None:
-        return "made by hand, without a description"
+        return "constructed directly, without a description"
     try:
         info = subject.registry.info(origin.name)
     except UnknownScorerError:
@@ -94,14 +94,14 @@ def config(subject: Subject) -> str | None:
     """A config makes it again, as it is and after its arrays were replaced."""
     scorer = subject.scorer
     if scorer.origin is None and scorer.name is None:
-        return "made by hand, of a class without a registered name"
+        return "constructed directly, of a class without a registered name"
     query, key = subject.queries(5), subject.keys(7)
     for what, variant in _variants(scorer):
         settings = variant.to_config()
         try:
             text = json.dumps(settings)
         except (TypeError, ValueError) as error:
-            raise Violation(f"to_config() {what} is no JSON: {error}") from None
+            raise Violation(f"to_config() {what} is not JSON: {error}") from None
         try:
             again = subject.registry.resolve(json.loads(text))
         except UnknownScorerError:

@@ -104,7 +104,7 @@ def stateless(subject: Subject) -> None:
 
 @rule(fix="keep scratch memory in threading.local(), or allocate it; share nothing that is written")
 def threads(subject: Subject) -> None:
-    """Many threads may score at once."""
+    """Many threads may score concurrently."""
     inputs = [(subject.queries(3, 5), subject.keys(3, 7)) for _ in range(8)]
     expected = [subject.scores(*arrays) for arrays in inputs]
     with ThreadPoolExecutor(max_workers=4) as pool:

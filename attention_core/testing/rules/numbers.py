@@ -52,7 +52,7 @@ def bound(subject: Subject) -> str | None:
             with np.errstate(all="ignore"):
                 limit = resolved(subject.scorer, "score_bound")(query, key)
             largest = float(np.abs(subject.call("score", query, key)).max(initial=0))
-            if not largest <= limit * (1 + 1e-5):  # NaN is no bound either
+            if not largest <= limit * (1 + 1e-5):  # NaN is not a bound either
                 raise Violation(
                     f"score_bound returned {limit!r} for prepared query {query.shape} and key "
                     f"{key.shape}, but a score has magnitude {largest:.6g}"

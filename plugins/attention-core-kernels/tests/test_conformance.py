@@ -47,7 +47,7 @@ def test_an_odd_polynomial(check):
     ac.make_scorer("polynomial", coef0=0),
     expected_failures={
         "zeros": "a kernel of 0 is a weight of 0, a score of -inf",
-        "gradients": "differences are no slopes beside a pole; tests/test_gradients.py compares",
+        "gradients": "differences fail beside a pole; tests/test_gradients.py compares",
     },
 )
 def test_a_homogeneous_polynomial(check):

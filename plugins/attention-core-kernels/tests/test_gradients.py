@@ -33,19 +33,19 @@ def test_gradients_are_the_slopes_of_the_context(scorer, make_mask):
     def loss(query, key, scorer):
         return (grad * ac.attend(query, key, value, scorer=scorer, **options).context).sum()
 
-    def slope(move):
+    def derivative(move):
         return (loss(*move(1e-6)) - loss(*move(-1e-6))) / 2e-6
 
     along = RNG.standard_normal((30, 4))
-    assert slope(lambda step: (query + step * along, key, scorer)) == pytest.approx(
+    assert derivative(lambda step: (query + step * along, key, scorer)) == pytest.approx(
         (gradients.query * along).sum(), rel=1e-6
     )
-    assert slope(lambda step: (query, key + step * along, scorer)) == pytest.approx(
+    assert derivative(lambda step: (query, key + step * along, scorer)) == pytest.approx(
         (gradients.key * along).sum(), rel=1e-6
     )
     for name, array in scorer.parameters.items():
         along = RNG.standard_normal(array.shape)
-        assert slope(
+        assert derivative(
             lambda step, name=name, array=array, along=along: (
                 query, key, scorer.with_parameters({name: array + step * along}),
             )
@@ -62,7 +62,7 @@ def test_where_there_is_no_slope_gradients_are_finite(scorer):
 
 
 def test_a_score_without_weight_has_no_slope():
-    """Where an odd kernel is not positive, moving a query or a key a little changes nothing."""
+    """Small moves of a query or a key change nothing where an odd kernel is not positive."""
     scorer = ac.make_scorer("polynomial", degree=3, coef0=0)
     query, key = np.array([[1.0], [0.0]]), np.array([[-2.0], [0.0]])
     for grads in (

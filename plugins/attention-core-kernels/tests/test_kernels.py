@@ -1,4 +1,4 @@
-"""What is particular about each kernel: its precision, its zeros, its meaning as a smoother."""
+"""Properties of each kernel: its precision, its zeros, its meaning as a smoother."""
 
 import attention_core as ac
 import numpy as np
@@ -92,7 +92,7 @@ class TestPolynomial:
 
 class TestGATv2:
     def test_each_query_ranks_the_keys_its_own_way(self):
-        """What the first version of graph attention cannot do (Brody et al., section 3)."""
+        """Dynamic attention, which the first version of GAT cannot do (Brody et al., section 3)."""
         rank = np.eye(4)
         scorer = ac.make_scorer(
             "gatv2", query_weight=rank, key_weight=rank, score_weight=np.ones(4), negative_slope=0

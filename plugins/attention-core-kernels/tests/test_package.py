@@ -1,4 +1,4 @@
-"""What the package says: errors, its README, and that describing the scorers costs nothing."""
+"""The package as users see it: errors, its README, and the cost of listing its scorers."""
 
 import doctest
 import subprocess

@@ -147,29 +147,29 @@ class GATv2Scorer(Scorer):
     ) -> tuple[Array, Array, dict[str, Array]]:
         """``a LeakyReLU'(x)`` times ``grad``, summed; ``LeakyReLU(x)`` times ``grad`` for a."""
         hidden = query[..., :, None, :] + key[..., None, :, :]  # (..., L, S, H)
-        slopes, grad_weight = self._slopes(hidden, grad)
-        return slopes.sum(axis=-2), slopes.sum(axis=-3), {"score_weight": grad_weight}
+        derivatives, grad_weight = self._derivatives(hidden, grad)
+        return derivatives.sum(axis=-2), derivatives.sum(axis=-3), {"score_weight": grad_weight}
 
     def score_pairs_vjp(
         self, query: Array, key: Array, grad: Array
     ) -> tuple[Array, Array, dict[str, Array]]:
         """The same for pairs: (..., E, H), (..., E, H), (..., E)."""
-        slopes, grad_weight = self._slopes(query + key, grad)
-        return slopes, slopes, {"score_weight": grad_weight}
+        derivatives, grad_weight = self._derivatives(query + key, grad)
+        return derivatives, derivatives, {"score_weight": grad_weight}
 
-    def _slopes(self, hidden: Array, grad: Array) -> tuple[Array, Array]:
+    def _derivatives(self, hidden: Array, grad: Array) -> tuple[Array, Array]:
         """Gradients of the hidden units, and of a: (..., H), (...) -> (..., H), (H,).
 
-        At 0, where LeakyReLU has no slope, the one between its two.
+        At 0, where LeakyReLU is not differentiable, the mean of its two slopes.
         """
-        slopes = np.sign(hidden)
-        slopes *= (1 - self.negative_slope) / 2
-        slopes += (1 + self.negative_slope) / 2
-        hidden *= slopes  # LeakyReLU(x) = x LeakyReLU'(x)
+        derivatives = np.sign(hidden)
+        derivatives *= (1 - self.negative_slope) / 2
+        derivatives += (1 + self.negative_slope) / 2
+        hidden *= derivatives  # LeakyReLU(x) = x LeakyReLU'(x)
         terms = grad[..., None] * hidden
         grad_weight: Array = terms.sum(axis=tuple(range(grad.ndim)))
         weight = self.score_weight.astype(grad.dtype, copy=False)
-        return grad[..., None] * (slopes * weight), grad_weight
+        return grad[..., None] * (derivatives * weight), grad_weight
 
     def _split_weight(self, dtype: np.dtype[Any]) -> tuple[Array, Array]:
         """``(1 + s)/2 a`` and ``(1 - s)/2 a``, both (H,)."""
@@ -192,7 +192,7 @@ def make_gatv2(
     """The `gatv2` scorer from its arrays, or from dimensions and a seed.
 
     Give `query_weight`, `key_weight` and `score_weight`, with `bias` if there is one; or
-    `query_dim`, `key_dim`, `hidden_dim` and `rng`. First values are Glorot-uniform, without bias.
+    `query_dim`, `key_dim`, `hidden_dim` and `rng`. Initial values are Glorot-uniform, without bias.
 
     Raises
     ------

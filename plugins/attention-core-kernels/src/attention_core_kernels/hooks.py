@@ -1,4 +1,4 @@
-"""What this distribution offers; light, so that listing scorers imports no mathematics."""
+"""The scorers of this distribution; light, so that listing them imports no mathematics."""
 
 from __future__ import annotations
 

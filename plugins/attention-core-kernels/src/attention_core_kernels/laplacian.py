@@ -65,15 +65,15 @@ class LaplacianScorer(Scorer):
     ) -> tuple[Array, Array, dict[str, Array]]:
         """``-gamma sum_j grad_ij sign(q_i - k_j)``, and the opposite for the key; 0 where equal."""
         difference = query[..., :, None, :] - key[..., None, :, :]  # (..., L, S, D)
-        slopes = self._slopes(difference, grad)
-        return slopes.sum(axis=-2), -slopes.sum(axis=-3), {}
+        gradients = self._derivatives(difference, grad)
+        return gradients.sum(axis=-2), -gradients.sum(axis=-3), {}
 
     def score_pairs_vjp(
         self, query: Array, key: Array, grad: Array
     ) -> tuple[Array, Array, dict[str, Array]]:
         """The same for pairs: (..., E, D), (..., E, D), (..., E)."""
-        slopes = self._slopes(query - key, grad)
-        return slopes, -slopes, {}
+        gradients = self._derivatives(query - key, grad)
+        return gradients, -gradients, {}
 
     def _scored(self, difference: Array) -> Array:
         """``-gamma sum_d |d|``, overwriting the differences: (..., D) -> (...)."""
@@ -82,11 +82,11 @@ class LaplacianScorer(Scorer):
         scores: Array = difference @ np.full(difference.shape[-1], -gamma, difference.dtype)
         return scores
 
-    def _slopes(self, difference: Array, grad: Array) -> Array:
+    def _derivatives(self, difference: Array, grad: Array) -> Array:
         """``-gamma grad sign(d)``, overwriting the differences: (..., D), (...) -> (..., D)."""
         np.sign(difference, out=difference)
-        slopes: Array = -self._gamma(difference) * grad[..., None] * difference
-        return slopes
+        gradients: Array = -self._gamma(difference) * grad[..., None] * difference
+        return gradients
 
     def _gamma(self, vectors: Array) -> float:
         return 1 / max(vectors.shape[-1], 1) if self.gamma is None else self.gamma

@@ -27,7 +27,7 @@ class PolynomialScorer(Scorer):
     degree
         A whole number from 1 on. An even power takes opposite directions for alike. With an odd
         one, a key whose ``gamma q . k + coef0`` is not above 0 gets no weight, as a kernel below
-        0 is no weight; a query of which that is true for all keys has a context of 0.
+        0 gives a weight of 0; a query of which that is true for all keys has a context of 0.
     gamma
         Above 0; None for ``1 / D``.
     coef0
@@ -83,24 +83,24 @@ class PolynomialScorer(Scorer):
     def score_vjp(
         self, query: Array, key: Array, grad: Array
     ) -> tuple[Array, Array, dict[str, Array]]:
-        """``s k`` and ``s q``, summed, for slopes ``s = degree grad / (q . k + coef0)``."""
-        slopes = self._slopes(np.matmul(query, key.swapaxes(-1, -2)), grad)  # (..., L, S)
-        return np.matmul(slopes, key), np.matmul(slopes.swapaxes(-1, -2), query), {}
+        """``s k`` and ``s q``, summed, for ``s = degree grad / (q . k + coef0)``."""
+        scaled = self._scaled(np.matmul(query, key.swapaxes(-1, -2)), grad)  # (..., L, S)
+        return np.matmul(scaled, key), np.matmul(scaled.swapaxes(-1, -2), query), {}
 
     def score_pairs_vjp(
         self, query: Array, key: Array, grad: Array
     ) -> tuple[Array, Array, dict[str, Array]]:
         """The same for pairs: (..., E, D), (..., E, D), (..., E)."""
-        slopes = self._slopes(np.vecdot(query, key), grad)[..., None]  # (..., E, 1)
-        return slopes * key, slopes * query, {}
+        scaled = self._scaled(np.vecdot(query, key), grad)[..., None]  # (..., E, 1)
+        return scaled * key, scaled * query, {}
 
-    def _slopes(self, base: Array, grad: Array) -> Array:
+    def _scaled(self, base: Array, grad: Array) -> Array:
         """``degree grad / (base + coef0)``, overwriting the base; 0 where there is no weight."""
         base += self.coef0
         has_weight = base > 0 if self.degree % 2 else base != 0
-        slopes = np.zeros_like(grad)
-        np.divide(self.degree * grad, base, out=slopes, where=has_weight)
-        return slopes
+        scaled = np.zeros_like(grad)
+        np.divide(self.degree * grad, base, out=scaled, where=has_weight)
+        return scaled
 
     def _scored(self, base: Array) -> Array:
         """``degree log(base + coef0)``, in the place of the base; -inf where there is no weight."""

@@ -1,0 +1,58 @@
+"""Types of the public names, as a type checker sees them: mypy reads this file in the lint step.
+
+`test_typing.py` runs it, so that the calls are right too.
+"""
+
+from typing import Any, assert_type
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import eye_array
+
+import attention_core as ac
+from attention_core.typing import Array, BiasLike, MaskLike, ScorerLike
+
+x = np.eye(3)
+
+result = ac.attend(x, x, x, scorer="dot")
+assert_type(result, ac.AttentionResult)
+assert_type(result.context, Array)
+assert_type(result.log_normalizer, Array)
+assert_type(result.entropy, Array)
+assert_type(result.top_k(1), ac.TopK)
+assert_type(result.top_k(1).indices, NDArray[np.intp])
+assert_type(result.vjp(x), ac.Gradients)
+assert_type(result.to_text(), str)
+
+masks: list[MaskLike] = [
+    True,
+    [[True, False, True]],
+    x > 0,
+    eye_array(3, dtype=np.bool_),
+    lambda i, j: j <= i,
+    ac.Packing.from_lengths([1, 2]),
+]
+biases: list[BiasLike] = [1.0, x, lambda i, j: -abs(i - j)]
+scorers: list[ScorerLike] = ["dot", {"name": "scaled_dot", "scale": 1}, ac.make_scorer("dot")]
+for mask, bias, scorer in zip(masks, [*biases, *biases], [*scorers, *scorers], strict=True):
+    ac.attend(x, x, x, scorer=scorer, mask=mask, bias=bias)
+    attention = ac.Attention(scorer, softcap=30)
+    assert_type(attention(x, x, x, mask=mask), ac.AttentionResult)
+
+assert_type(attention.memory(x, x), ac.Memory)
+assert_type(attention.to_config(), dict[str, Any])
+assert_type(ac.Attention.from_config({"scorer": "dot"}), ac.Attention)
+assert_type(ac.make_scorer("dot"), ac.Scorer)
+assert_type(ac.make_scorer("dot").parameters, dict[str, Array])
+assert_type(ac.scorers(), tuple[ac.ScorerInfo, ...])
+assert_type(ac.Registry.from_entry_points(), ac.Registry)
+
+layer = ac.MultiHeadAttention.initialize(4, heads=2, scorer=["dot", {"name": "dot"}], rng=0)
+assert_type(layer, ac.MultiHeadAttention)
+y = np.ones((2, 4))
+heads = layer(y, y, y, mask=lambda i, j: j <= i)
+assert_type(heads, ac.MultiHeadResult)
+assert_type(heads.output, Array)
+assert_type(heads.vjp(y), ac.Gradients)
+assert_type(layer.memory(y, y), ac.MultiHeadMemory)
+assert_type(layer.parameters, dict[str, Array])

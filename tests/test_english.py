@@ -1,0 +1,85 @@
+"""Wording: docstrings begin with a noun or a verb, and some phrases have better ones."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SHIPPED = ("attention_core", "plugins")
+CODE = sorted(
+    path
+    for folder in (*SHIPPED, "tests", "benchmarks", "docs")
+    for path in (ROOT / folder).rglob("*.py")
+    if "_build" not in path.parts and path != Path(__file__)
+)
+PAGES = sorted(
+    path
+    for path in [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "plugins").rglob("*.md"),
+    ]
+    if "_build" not in path.parts
+)
+REWRITTEN = {"engine", "estimators", "fitting", "masking"}  # they join when they have been
+
+OPENERS = {"What", "Who", "Whose", "Where", "How", "Into"}
+
+# a phrase, and its replacement
+PHRASES = {
+    r"mend(s|ed|ing)?": "fix",
+    r"endings?": "extension or suffix",
+    r"(made|make|makes|register|registered|registering) by hand": "directly",
+    r"first values": "initial values",
+    r"(?<!there)(?<!here) (is|are|was|were) no [a-z]\w*": "is not a",
+    r"such a one": "the noun",
+    r"so many": "this many, or n",
+    r"(be|is|are) as many": "have the same length",
+}
+# in code that is shipped: derivatives, but those of a line
+SLOPES = r"slopes"
+
+
+def docstrings(path):
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        body = getattr(node, "body", None)
+        for each in body if isinstance(body, list) else ():
+            if isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant):
+                yield str(each.value.value)
+
+
+def name_of(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def is_kept(path):
+    return not REWRITTEN & {*path.parent.parts}
+
+
+def found(pattern, text):
+    """The lines of a phrase; a phrase may be cut at the end of a line."""
+    joined = pattern.replace(" ", r"\s+(?:#\s+)?")
+    return [match[0] for match in re.finditer(rf"\b{joined}\b", text, re.IGNORECASE)]
+
+
+@pytest.mark.parametrize("path", list(filter(is_kept, CODE)), ids=name_of)
+def test_docstrings_begin_with_a_noun_or_a_verb(path):
+    firsts = [re.match(r"\W*(\w*)", text)[1] for text in docstrings(path)]
+    assert not OPENERS & {*firsts}
+
+
+@pytest.mark.parametrize("path", [*filter(is_kept, CODE), *PAGES], ids=name_of)
+def test_phrases_that_have_better_ones(path):
+    text = path.read_text("utf-8")
+    assert {phrase: hits for phrase in PHRASES if (hits := found(phrase, text))} == {}
+    if path.suffix == ".py" and path.is_relative_to(ROOT / "attention_core"):
+        assert not found(SLOPES, text)
+
+
+def test_the_tests_can_fail():
+    assert found(r"so many", "of so\n    # many rows") == ["so\n    # many"]
+    assert found(r"mend(s|ed|ing)?", "recommend amended") == []
+    is_no = next(phrase for phrase in PHRASES if " no " in phrase)
+    assert found(is_no, "It is no function, and there is no value.") == [" is no function"]
