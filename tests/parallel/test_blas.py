@@ -32,6 +32,7 @@ def others():
 @pytest.fixture
 def many():
     """BLAS has many threads before a test, and has them again after it."""
+    blas._libraries.cache_clear()  # other tests may have loaded libraries with a BLAS of their own
     controller = ThreadpoolController()
     with controller.limit(limits=2, user_api="blas"):
         before = blas_threads()
@@ -118,6 +119,7 @@ def test_an_interrupt_while_blas_is_set_is_repaired_by_the_next_call(many, monke
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork")  # of Python, or of JAX where another test imported it
 def test_a_forked_child_has_none_of_its_parents_calls(many):
     with another_inside():
         child = os.fork()
