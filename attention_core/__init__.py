@@ -113,11 +113,11 @@ _ON_DEMAND = {
     "ScorerInfo": "registry.infos",
     "ScorerSpec": "hookspecs",
     "hookimpl": "hookspecs",
-    "load": "parameter_files",
+    "load": "parameter_files.loading",
     "make_scorer": "registry.default",
     "refresh": "registry.default",
     "register_scorer": "registry.default",
-    "save": "parameter_files",
+    "save": "parameter_files.saving",
     "scorers": "registry.default",
 }
 """The modules of the names that are imported on first use: layers, and what handles plugins."""

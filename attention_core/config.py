@@ -44,15 +44,15 @@ IGNORED = "$schema"
 def read_config(
     source: str | Path | Mapping[str, Any], registry: Registry | None = None
 ) -> tuple[Scorer, dict[str, Any]]:
-    """The scorer and the attention options that a configuration describes.
+    """Read a configuration: make its scorer, and check its attention options.
 
     Parameters
     ----------
     source
-        The path of a ``.toml`` or ``.json`` file, or a mapping. A file of parameters that it
-        names is looked for beside it; one that a mapping names, in the working directory.
+        The path of a ``.toml`` or ``.json`` file, or a mapping. Paths of parameter files are
+        relative to the folder of the file, or to the working directory for a mapping.
     registry
-        Where names are looked up; left out, among what is installed.
+        The registry in which to look up names; the installed scorers by default.
 
     Returns
     -------
@@ -64,7 +64,7 @@ def read_config(
     Raises
     ------
     ConfigError
-        With every problem, one a line: ``attention.windw: unknown key; did you mean 'window'?``
+        Lists every problem: ``attention.windw: unknown key; did you mean 'window'?``
 
     Examples
     --------
@@ -91,7 +91,7 @@ def describes_layer(path: Path) -> bool:
 
 
 def config_files(path: Path) -> list[Path]:
-    """The files that reading a config file reads: itself, and the parameters that it names.
+    """List the files that a config refers to, including itself.
 
     Raises
     ------

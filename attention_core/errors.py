@@ -1,8 +1,8 @@
-"""Every error of the library, and the words they share.
+"""The errors of the library, and helpers for their texts.
 
-An error names its subject, says what is known, and shows the way out. All of them derive from
-`AttentionCoreError`; each also derives from the built-in class that callers already catch
-(`ValueError` for values, `TypeError` for types, `LookupError` for names).
+An error names its subject, says what is known, and how to fix it. All errors derive from
+`AttentionCoreError` and from a built-in class (`ValueError` for values, `TypeError` for types,
+`LookupError` for names).
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ class AttentionCoreError(Exception):
 
 
 class ShapeError(AttentionCoreError, ValueError):
-    """Arrays whose shapes do not fit together."""
+    """Arrays whose shapes do not fit each other."""
 
 
 class DTypeError(AttentionCoreError, TypeError):
-    """An array whose dtype cannot be attended with, such as complex numbers or objects."""
+    """An array of an unsupported dtype, such as complex numbers or objects."""
 
 
 class OptionError(AttentionCoreError, ValueError):
@@ -73,11 +73,11 @@ class ScorerLookupError(AttentionCoreError, LookupError):
 
 
 class UnknownScorerError(ScorerLookupError):
-    """No installed scorer has this name."""
+    """A name that no installed scorer has."""
 
 
 class AmbiguousScorerError(ScorerLookupError):
-    """Two third-party distributions claim the same scorer name."""
+    """A name that two distributions claim."""
 
 
 class ScorerConfigError(AttentionCoreError, ValueError):
@@ -85,7 +85,7 @@ class ScorerConfigError(AttentionCoreError, ValueError):
 
 
 class ConfigError(AttentionCoreError, ValueError):
-    """A configuration with problems; the message lists every one of them with its path."""
+    """A configuration with problems; the message lists all of them with their locations."""
 
 
 class ParameterFileError(AttentionCoreError, ValueError):
@@ -97,7 +97,7 @@ class ScorerContractError(AttentionCoreError):
 
 
 class NotDifferentiableError(AttentionCoreError, TypeError):
-    """Gradients were asked of a scorer that offers none."""
+    """A request for gradients of a scorer that has none."""
 
 
 class PluginError(AttentionCoreError):
@@ -105,7 +105,7 @@ class PluginError(AttentionCoreError):
 
 
 class PluginWarning(UserWarning):
-    """A plugin was left out; everything else works."""
+    """A plugin that was left out; everything else works."""
 
 
 class Stopped(SystemExit):
@@ -117,11 +117,11 @@ INTERRUPTS = (KeyboardInterrupt, Stopped)
 
 
 class MissingExtraError(AttentionCoreError, ImportError):
-    """An optional dependency is not installed; the message names the extra to install."""
+    """An optional dependency that is not installed; the message names the extra."""
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
-    """The clause that suggests a close name, or an empty string.
+    """Return a clause that suggests a similar name, or an empty string.
 
     >>> did_you_mean("scaled_dto", ["dot", "scaled_dot"])
     "; did you mean 'scaled_dot'?"
@@ -136,7 +136,7 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
 
 
 def shown(value: object, most: int = 80) -> str:
-    r"""`repr` of any value for a message: printable, on one line, and cut where it is long.
+    r"""Return the `repr` of a value for a message: printable, on one line, and cut if it is long.
 
     >>> print(shown("\x1b[2J"), shown("a" * 60_000, most=12))
     '\x1b[2J' 'aaaaaaaa...
@@ -176,7 +176,7 @@ def said(error: BaseException, most: int = 500) -> str:
 
 
 def listed(names: Iterable[object], most: int = 20) -> str:
-    r"""Names for a message, separated by commas; odd ones as `shown`, and not too many.
+    r"""Join at most `most` names for a message; unusual names appear as in `shown`.
 
     >>> print(listed(["weight", "a\nb"]))
     weight, 'a\nb'
@@ -190,7 +190,7 @@ def listed(names: Iterable[object], most: int = 20) -> str:
 
 
 def printable(text: str, most: int = 10_000) -> str:
-    r"""Text without control characters, which could change what a terminal shows; cut if long.
+    r"""Escape control characters, which could change what a terminal shows, and cut long texts.
 
     >>> print(printable("a\x1b[2Jb"))
     a\x1b[2Jb

@@ -1,14 +1,12 @@
 """Tools for authors of scorers: checked parameters, initial values, projections, reused memory.
 
-The bundled scorers are made of them. All of it is optional: a scorer may keep and check its
-arguments as it likes. Errors begin with the parameter: when a scorer is made by name, its name and
-distribution are put before them.
+The bundled scorers use them, and all of them are optional. Error texts begin with the parameter.
+When a scorer is made by name, its name and distribution are prepended.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from math import isfinite, prod
 from numbers import Integral, Real
 from typing import Any, NamedTuple
@@ -18,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from attention_core.arrays.buffers import buffer
 from attention_core.arrays.inputs import as_array
+from attention_core.arrays.seeds import random_generator
 from attention_core.errors import DTypeError, ScorerConfigError, ShapeError
 from attention_core.typing import Array
 
@@ -37,15 +36,15 @@ __all__ = [
 
 
 def parameter(name: str, value: ArrayLike, axes: str) -> Array:
-    """A parameter as a floating-point array with one axis for each name in `axes`: ``"Dq, Dk"``.
+    """Convert a parameter to a float array with one axis for each name in `axes`: ``"Dq, Dk"``.
 
-    It is a copy, as scorers are pure: whoever gave it may go on writing to it. Floats keep their
-    dtype, integers become float64.
+    The array is a copy, so that later writes of the caller do not change the scorer. Floats keep
+    their dtype, and integers become float64.
 
     Raises
     ------
     ScorerConfigError
-        For anything else.
+        For an array of another dtype or number of axes.
 
     Examples
     --------
@@ -77,12 +76,12 @@ def number(
     at_least: float | None = None,
     at_most: float | None = None,
 ) -> float:
-    """A scalar parameter: a finite number, as a Python float, within some bounds.
+    """Convert a scalar parameter to a finite Python float within some bounds.
 
     Raises
     ------
     ScorerConfigError
-        For anything else, also for booleans and strings.
+        For anything else, including booleans and strings.
 
     Examples
     --------
@@ -111,12 +110,12 @@ def number(
 
 
 def whole_number(name: str, value: Any, *, at_least: int) -> int:
-    """A scalar parameter that counts: an integer, as a Python int.
+    """Convert a scalar parameter to a Python int that is at least `at_least`.
 
     Raises
     ------
     ScorerConfigError
-        For anything else, also for booleans.
+        For anything else, including booleans.
 
     Examples
     --------
@@ -136,9 +135,9 @@ def _is_real(value: object) -> bool:
 
 
 def check_agreement(axis: str, /, **arrays: Array | None) -> None:
-    """Raise `ScorerConfigError` unless some parameters have a last axis of the same length.
+    """Raise `ScorerConfigError` unless the last axes of some parameters have the same length.
 
-    Those that are None are left out.
+    Parameters that are None are ignored.
 
     >>> check_agreement("H", query_weight=np.ones((2, 3)), bias=np.ones(4))
     Traceback (most recent call last):
@@ -155,9 +154,9 @@ query_weight with 3, bias with 4
 
 
 def check_dims(scorer: object, expected: tuple[int, int], query_dim: int, key_dim: int) -> None:
-    """Raise `ShapeError` unless queries and keys have the features that parameters are made for.
+    """Raise `ShapeError` unless queries and keys have the expected numbers of features, (Dq, Dk).
 
-    Call it in `Scorer.check_features` with the lengths (Dq, Dk) of the parameters.
+    Call it in `Scorer.check_features` with the lengths of the parameters' axes.
 
     >>> check_dims("scorer 'general'", (2, 3), query_dim=2, key_dim=4)
     Traceback (most recent call last):
@@ -172,16 +171,16 @@ query (..., L, 2) and key (..., S, 4)
 
 
 class Form(NamedTuple):
-    """One way to give a scorer its parameters.
+    """A set of arguments from which a scorer can be made.
 
     A form with ``rng`` draws initial values: its other arguments are counts, integers of at least
-    1. Settings of other kinds belong to no form; the factory hands them on by itself.
+    1. Other settings are not part of a form; the factory handles them itself.
     """
 
     required: tuple[str, ...]
-    """The names of what it needs."""
+    """The names of the required arguments."""
     optional: tuple[str, ...] = ()
-    """The names of what it also takes."""
+    """The names of the optional arguments."""
 
     def __str__(self) -> str:
         *first, last = self.required
@@ -190,19 +189,20 @@ class Form(NamedTuple):
 
 
 def choose_form(arguments: Mapping[str, Any], *forms: Form) -> dict[str, Any]:
-    """The arguments that were given, when they make up one of the forms; the first that fits.
+    """Return the given arguments if they match one of the forms.
 
     Parameters
     ----------
     arguments
-        Those of the factory; None for what was not given.
+        The arguments of the factory; None if not given.
     forms
-        The ways to give them. A seed comes back as a `numpy.random.Generator`.
+        The possible forms; the first that matches is taken. A seed is converted to a
+        `numpy.random.Generator`.
 
     Raises
     ------
     ScorerConfigError
-        For anything else, also for nothing: a learned scorer has no numbers of its own.
+        For arguments that match none of the forms, including no arguments at all.
 
     Examples
     --------
@@ -228,18 +228,12 @@ weight, or query_dim, key_dim and rng; got query_dim
 
 def _drawn_with(name: str, value: Any) -> Any:
     if name == "rng":
-        with suppress(TypeError, ValueError):
-            if not isinstance(value, bool):
-                return np.random.default_rng(value)
-        raise ScorerConfigError(
-            f"rng must be a seed, an integer of at least 0, or a numpy.random.Generator, "
-            f"got {value!r}"
-        )
+        return random_generator(value, error=ScorerConfigError, type_error=ScorerConfigError)
     return whole_number(name, value, at_least=1)
 
 
 def glorot_uniform(rng: np.random.Generator, fan_in: int, fan_out: int) -> NDArray[np.float64]:
-    """Uniform in ``+-sqrt(6 / (fan_in + fan_out))``, shape (fan_in, fan_out).
+    """Draw initial values (fan_in, fan_out), uniform in ``+-sqrt(6 / (fan_in + fan_out))``.
 
     Glorot and Bengio 2010, https://proceedings.mlr.press/v9/glorot10a.html
 
@@ -253,7 +247,7 @@ def glorot_uniform(rng: np.random.Generator, fan_in: int, fan_out: int) -> NDArr
 def project(array: Array, weight: Array) -> Array:
     """``array @ weight`` in the dtype of the array: (..., n, D), (D, H) -> (..., n, H).
 
-    One product of all rows, which many batch items of few rows each are not for NumPy.
+    All rows are one product, which is faster in NumPy than many batch items with few rows each.
 
     >>> project(np.ones((2, 3), np.float32), np.ones((3, 1)))
     array([[3.],

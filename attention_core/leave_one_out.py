@@ -1,9 +1,9 @@
-"""Losses for learning a scorer from labeled rows: each row is predicted from all the others.
+"""Losses for training a scorer on labeled rows: each row is predicted from all others.
 
     c_i = sum_{j != i} softmax_{j != i}(score(x_i, x_j)) v_j,    L = mean_i loss(c_i, v_i)
 
-The keys are the rows x_j, their values v_j the labels or targets. The row itself is left out, or
-else attending to itself alone would make every loss zero.
+The keys are the rows x_j, and their values v_j are the labels or targets. The row itself is left
+out; otherwise attending to itself alone would make every loss zero.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ def leave_one_out(
     Parameters
     ----------
     key : (n, D)
-        The rows; also the queries, unless these are given.
+        The rows, which are also the queries by default.
     value : (n, Dv)
         Their labels as one-hot vectors, or their targets.
     measure
         `log_loss`, `squared_error`, or a function like them.
     query : (n, D), optional
-        The rows as they are seen, such as noisy copies.
+        Other queries for the rows, such as noisy copies.
     rows : (m,), optional
         The rows to predict, such as those of a mini-batch; all by default. Integers, of which
         negative ones count from the end, or n booleans. All rows are keys in any case.
@@ -94,7 +94,7 @@ def leave_one_out(
 
     Examples
     --------
-    The first two rows are alike and share a label; so do the others.
+    The first two rows are similar and share a label; so do the others.
 
     >>> import numpy as np
     >>> import attention_core as ac
@@ -184,7 +184,7 @@ def log_loss(context: Array, expected: Array, weight: Array | None = None) -> tu
 
     Notes
     -----
-    A thousandth of p_i comes from a uniform guess, so that the loss of every row is finite.
+    A thousandth of p_i comes from a uniform distribution, so that the loss of every row is finite.
 
     Examples
     --------

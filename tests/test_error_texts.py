@@ -514,9 +514,7 @@ def saved(path):
 
 def rewritten(path, note, **arrays):
     """A file whose arrays are others than its note says."""
-    from attention_core.files.array_files import write_file
-
-    write_file(path, arrays, note)
+    write_arrays(path, arrays, note=note)
     return path
 
 
@@ -539,12 +537,12 @@ WEIGHT = np.ones((1, 2))
             NOTE,
             "array 'weight' has shape (2, 1), but was saved with shape (1, 2)",
         ),
-        ({"weight": WEIGHT}, "{", "cannot read what it says about its parameters: '{'"),
-        ({"weight": WEIGHT}, "{}", "cannot read what it says about its parameters: '{}'"),
+        ({"weight": WEIGHT}, "{", "cannot read its note about its parameters: '{'"),
+        ({"weight": WEIGHT}, "{}", "cannot read its note about its parameters: '{}'"),
         pytest.param(
             {"weight": WEIGHT},
             "[" * 200_000,
-            f"cannot read what it says about its parameters: {'[' * 80!r}",
+            f"cannot read its note about its parameters: {'[' * 80!r}",
             id="deep",
         ),
     ],
@@ -674,7 +672,7 @@ def test_what_a_layer_cannot_say_of_itself(tmp_path, old, new):
     path = rewritten(tmp_path / "w.npz", note, **LAYER)
     with pytest.raises(ac.ParameterFileError) as error:
         load_layer(path)
-    says(error, f"{str(path)!r}: cannot read what it says about its parameters: {note[:80]!r}")
+    says(error, f"{str(path)!r}: cannot read its note about its parameters: {note[:80]!r}")
 
 
 def test_a_file_of_a_layer_where_that_of_a_scorer_belongs(tmp_path):

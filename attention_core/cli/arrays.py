@@ -29,14 +29,14 @@ def split_reference(reference: str) -> tuple[Path, str | None]:
 
 
 def read_array(reference: str, role: str) -> NDArray[Any]:
-    """The array that `reference` means, for a role such as ``query``.
+    """Read the array that `reference` names, for a role such as ``query``.
 
-    An archive without ``:name`` gives the array called like the role, or its only one.
+    Without ``:name``, it is the array of an archive that has the name of the role, or its only one.
 
     Raises
     ------
     ParameterFileError
-        For a file that holds no arrays, or several of which none is named.
+        For a file without arrays, or with several of which none is named.
     """
     path, name = split_reference(reference)
     if path.suffix == ".npy":

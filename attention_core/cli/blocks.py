@@ -1,6 +1,6 @@
-"""Long work in blocks of query rows, so that it shows progress and needs little memory.
+"""Large calls in blocks of query rows, which show progress and need little memory.
 
-Rows are independent of each other: a block is the same attention with its queries' positions
+Rows are independent of each other: a block is the same attention, with the positions of its queries
 shifted by `query_offset`.
 """
 
@@ -25,7 +25,7 @@ __all__ = ["attend_in_blocks"]
 Extract = Callable[[AttentionResult], Mapping[str, Any]]
 Allocate = Callable[[str, tuple[int, ...], np.dtype[Any]], Array]
 
-# Pairs of a query and a key in a block: some tenths of a second, and 64 MiB of float32 weights.
+# Pairs of a query and a key in a block: less than a second, and 64 MiB of float32 weights.
 _PAIRS = 1 << 24
 _LEAST_ROWS = 64  # with fewer, matrix products are slow
 _ROW_STEP = 256  # blocks of a multiple of this are cut into tiles as the whole would be
@@ -51,14 +51,14 @@ def attend_in_blocks(
     Parameters
     ----------
     extract
-        From a result to named arrays shaped (..., L, n) like the context, or (..., L).
-        Sparse ones are gathered as `scipy.sparse.coo_array`.
+        A function from a result to named arrays (..., L, n), like the context, or (..., L). Sparse
+        arrays are joined as `scipy.sparse.coo_array`.
     allocate
         Makes the array for a name, shape and dtype.
     progress
-        Called with the rows done and the rows there are.
+        A function that takes the numbers of finished and of all rows.
     rows
-        Query rows in a block; None to choose.
+        The number of query rows in a block; chosen by default.
     """
     query, key, value = as_array("query", query), as_array("key", key), as_array("value", value)
     _, dtype = computing_dtype(query.dtype, key.dtype, value.dtype)  # a memory knows no query
@@ -99,7 +99,7 @@ def attend_in_blocks(
 
 
 class _Pieces:
-    """Arrays of (..., L, n) or (..., L) that come in blocks of rows."""
+    """Arrays (..., L, n) or (..., L) that are joined from blocks of rows."""
 
     def __init__(self, shape: tuple[int, ...], allocate: Allocate) -> None:
         self.shape = shape  # (..., L)
@@ -137,7 +137,7 @@ def _rows_per_block(pairs_per_row: int) -> int:
 
 
 def _rows_of(array: Any, block: slice, length: int) -> Any:
-    """The block's rows of a mask or bias; what broadcasts over the queries stays whole."""
+    """The rows of a block of a mask or bias, which may broadcast over the queries."""
     if array is None:
         return None
     if is_sparse(array):

@@ -27,9 +27,9 @@ def choose(
     parameters: Path | None,
     options: Mapping[str, Any],
 ) -> Attention:
-    """The attention that `scorer` with its parameters, or `config`, describes.
+    """Make the attention of a scorer with its parameters, or of a config.
 
-    Options given here win over those of the config.
+    `options` override those of the config.
     """
     if config is not None and scorer is None:
         if settings or parameters is not None:

@@ -71,7 +71,7 @@ def workspace(output: Path) -> Iterator[Workspace]:
 
 
 def check_output(output: Path, suffixes: Sequence[str], others: Iterable[Path] = ()) -> None:
-    """Find out before any work that the output can be written.
+    """Check before any work starts that the output can be written.
 
     Parameters
     ----------

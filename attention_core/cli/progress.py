@@ -13,9 +13,9 @@ __all__ = ["progress_bar"]
 
 @contextmanager
 def progress_bar(label: str = "attending") -> Iterator[Callable[[int, int], None]]:
-    """Yield a function to call with what is done and what there is; nothing shows for one step.
+    """Yield a function that takes the number of finished and of all steps.
 
-    Nothing is shown where stderr is not a terminal.
+    The bar appears if there is more than one step and stderr is a terminal.
     """
     console = Console(stderr=True)
     bar = Progress(

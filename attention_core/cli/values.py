@@ -13,7 +13,7 @@ __all__ = ["indices", "integers", "pair", "settings"]
 
 
 def settings(items: list[str]) -> dict[str, Any]:
-    """Each ``name=value`` with its value as in TOML; a word that is not a TOML value is a string.
+    """Parse ``name=value`` items, with values as in TOML; other words are strings.
 
     >>> settings(["hidden_dim=64", "scale=0.5", "weight=[[1, 2]]", "mode=fast"])
     {'hidden_dim': 64, 'scale': 0.5, 'weight': [[1, 2]], 'mode': 'fast'}
@@ -40,7 +40,7 @@ def settings(items: list[str]) -> dict[str, Any]:
 
 
 def integers(option: str, text: str | None) -> Any:
-    """An integer, or an array of them: ``7``, ``7,5,9``, or a file.
+    """Parse an integer, or an array of integers: ``7``, ``7,5,9``, or a file.
 
     >>> integers("--key-lengths", "7,5")
     array([7, 5])
@@ -53,14 +53,14 @@ def integers(option: str, text: str | None) -> Any:
         if split_reference(text)[0].suffix in SUFFIXES:
             return read_array(text, option.removeprefix("--").replace("-", "_"))
         raise OptionError(
-            f"{option}: {shown(text)} is neither an integer, nor integers with commas between "
-            f"them, nor a file of them"
+            f"{option}: {shown(text)} is neither an integer, nor integers separated by "
+            f"commas, nor a file of them"
         ) from None
     return as_integers(option, numbers) if "," in text else numbers[0]
 
 
 def indices(option: str, text: str | None) -> tuple[int, ...] | None:
-    """Integers with commas between them.
+    """Parse integers that are separated by commas.
 
     >>> indices("--batch", "0,3")
     (0, 3)
@@ -74,7 +74,7 @@ def indices(option: str, text: str | None) -> tuple[int, ...] | None:
 
 
 def pair(option: str, text: str | None) -> tuple[int | None, int | None] | None:
-    """Two counts separated by a comma; a side left empty is open.
+    """Parse two counts that are separated by a comma; an empty side is open.
 
     >>> pair("--window", "512,0"), pair("--window", ",0")
     ((512, 0), (None, 0))

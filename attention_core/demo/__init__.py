@@ -1,7 +1,7 @@
 """Attention reads handwritten digits: a demonstration on real data.
 
-Known images are the keys, their labels the values; a new image is a query, and its context is
-the label it is read as. Each scorer is chosen by name from a file in ``configs``.
+The keys are known images, and the values are their labels. A new image is a query, and its context
+is a weight for each label. Each file in ``configs`` chooses a scorer by name.
 """
 
 __all__: list[str] = []

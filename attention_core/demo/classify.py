@@ -1,4 +1,4 @@
-"""Reading digits by attention: every row of the table, and one query looked at closely."""
+"""Reading digits by attention: the rows of the table, and one query in detail."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["ROWS", "Look", "Outcome", "Row", "classify", "look"]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table: a file in ``configs``, and how the images are prepared for it."""
+    """A row of the table: a file in ``configs``, and the preparation of the images for it."""
 
     config: str
     centered: bool = False
@@ -34,7 +34,7 @@ ROWS = (
     Row("general_learned.toml", centered=True, learned=True),
     Row("additive_learned.toml", learned=True),
 )
-"""From the simplest idea of what alike means to those that were learned."""
+"""The rows, from the simplest measure of similarity to the trained ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Outcome:
     formula: str
     accuracy: float
     milliseconds: float
-    """One pass over all queries: the median of a few runs."""
+    """The median time of a pass over all queries."""
     result: AttentionResult
     learned: bool = False
 
@@ -57,28 +57,28 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One query, the keys it attends to most, and the context that comes of all of them."""
+    """A query, its strongest keys, and its context."""
 
     query: NDArray[np.uint8]
     """(8, 8)"""
     truth: int
     keys: NDArray[np.uint8]
-    """(n, 8, 8), by falling weight"""
+    """(n, 8, 8), by decreasing weight"""
     labels: NDArray[np.uint8]
     """(n,)"""
     weights: NDArray[Any]
     """(n,)"""
     context: NDArray[Any]
-    """(10,): the share of the weights that fell on each label"""
+    """(10,): the total weight of each label"""
 
     @property
     def answer(self) -> int:
-        """The label with the largest share."""
+        """The label with the largest weight."""
         return int(self.context.argmax())
 
 
 def classify(row: Row, digits: Digits, *, runs: int = 5) -> Outcome:
-    """Attend from the last 597 images to the first 1,200, and compare answers with labels."""
+    """Attend from the last 597 images to the first 1,200, and compare answers and labels."""
     with as_file(files("attention_core.demo") / "configs") as configs:
         attention = Attention.from_config(configs / row.config)
     query = digits.queries(centered=row.centered)  # (597, 64)

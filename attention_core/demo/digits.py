@@ -1,4 +1,4 @@
-"""The handwritten digits that the demonstration reads (see ``data/LICENSE-digits.md``)."""
+"""The handwritten digits of the demonstration (see ``data/LICENSE-digits.md``)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Digits:
     images: NDArray[np.uint8]
     """(1797, 8, 8): ink from 0 to 16."""
     labels: NDArray[np.uint8]
-    """(1797,): the digit that was written."""
+    """(1797,): the digits."""
     known: int = KEYS
     """The number of keys; they come first."""
 
@@ -40,7 +40,7 @@ class Digits:
         return self._pixels(centered)[: self.known]
 
     def queries(self, *, centered: bool = False) -> NDArray[Any]:
-        """The others, to be read, pixels scaled to [0, 1]: (1797 - known, 64) float32."""
+        """The other images, pixels scaled to [0, 1]: (1797 - known, 64) float32."""
         return self._pixels(centered)[self.known :]
 
     def values(self) -> NDArray[Any]:
@@ -53,7 +53,7 @@ class Digits:
 
 
 def load_digits() -> Digits:
-    """The 1,797 digits shipped with the package."""
+    """Load the 1,797 digits of the package."""
     with (files("attention_core.demo") / "data" / "digits.npz").open("rb") as file:
         arrays = np.load(file, allow_pickle=False)
         return Digits(images=arrays["images"], labels=arrays["labels"])

@@ -1,7 +1,7 @@
-"""The parameters in ``configs``, made again by ``python -m attention_core.demo.parameters``.
+"""Untrained parameters in ``configs``; ``python -m attention_core.demo.parameters`` writes them.
 
-Nothing here is learned from labels: `general` is told how pixels vary together, `additive` is
-random. The scorers show what they can do before any training.
+They do not depend on labels: those of `general` come from the covariance of the pixels, those of
+`additive` are random. They show how the scorers perform before any training.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from attention_core.demo.digits import Digits, load_digits
 from attention_core.parameter_files import write_arrays
 
-__all__ = ["additive_parameters", "general_parameters"]
+__all__ = ["additive_parameters", "bumps", "general_parameters"]
 
 
 def general_parameters(digits: Digits) -> dict[str, NDArray[Any]]:
     """Half the inverse covariance of the keys, so that scores compare whitened images.
 
-    The ridge of 0.05 keeps pixels that are always white from dividing by zero.
+    A ridge of 0.05 keeps the covariance invertible, since some pixels are always white.
     """
     keys = digits.keys(centered=True).astype(np.float64)  # (n, 64)
     covariance = np.cov(keys, rowvar=False) + 0.05 * np.eye(64)  # (64, 64)
@@ -30,14 +30,19 @@ def general_parameters(digits: Digits) -> dict[str, NDArray[Any]]:
 
 
 def additive_parameters(seed: int = 0) -> dict[str, NDArray[Any]]:
-    """Pairs of hidden units that together are a bump around q = k in a random direction.
-
-    With w a direction and d = w . (q - k), half of tanh(d + 1) - tanh(d - 1) is largest at d = 0:
-    the query and the key look alike along w. The score counts the directions along which they do.
-    """
+    """128 pairs of hidden units with random directions; see `bumps`."""
     directions = np.random.default_rng(seed).standard_normal((64, 128)).astype(np.float16)
-    weight = np.concatenate([directions, directions], axis=1)  # (64, 256)
-    sign = np.repeat(np.array([1, -1], np.float16), 128)  # (256,)
+    return bumps(directions)
+
+
+def bumps(directions: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """Pairs of hidden units, each a bump around q = k along a direction: (D, pairs).
+
+    With a direction w and d = w . (q - k), half of tanh(d + 1) - tanh(d - 1) is largest at d = 0,
+    where query and key agree along w. The score counts the directions along which they agree.
+    """
+    weight = np.concatenate([directions, directions], axis=1)  # (D, 2 pairs)
+    sign = np.repeat(np.array([1, -1], directions.dtype), directions.shape[1])  # (2 pairs,)
     return {
         "query_weight": weight,
         "key_weight": -weight,

@@ -19,7 +19,7 @@ __all__ = ["draw"]
 
 INK = "#222222"
 QUIET = "#8a8a8a"
-# the blue and vermilion of Okabe and Ito, told apart by every kind of color vision
+# the blue and vermilion of Okabe and Ito, which are safe for color blindness
 STRONG = "#0072b2"
 OTHER = "#d55e00"
 GROUND = "#e8e8e8"
@@ -27,7 +27,7 @@ WIDTH, HEIGHT = 10.0, 6.0  # inches
 
 
 def draw(outcomes: Sequence[Outcome], chosen: Outcome, look: Look) -> Figure:
-    """The query, the keys it attends to, the labels their weights add up to, and every scorer.
+    """Draw the query, its strongest keys, the weight of each label, and the accuracies.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def _heading(figure: Figure, x: float, y: float, text: str) -> None:
 def _weight_bar(
     figure: Figure, corner: tuple[float, float], width: float, weight: float, color: str
 ) -> None:
-    """A bar as long as the weight, on a ground as long as a weight of 1."""
+    """Draw a bar whose length is the weight, on a background whose length is 1."""
     from matplotlib.patches import Rectangle
 
     figure.add_artist(Rectangle(corner, width, 0.013, color=GROUND))

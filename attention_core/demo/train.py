@@ -1,9 +1,9 @@
-"""The learned parameters in ``configs``, made again by ``python -m attention_core.demo.train``.
+"""The trained parameters in ``configs``; ``python -m attention_core.demo.train`` writes them.
 
-Learned from the keys alone, the first 1,200 images: each is read by attending to the 1,199 others,
-and the log loss of these readings is minimized. Images to read are seen with noise, which with the
-penalty keeps a scorer from learning them by heart (Bishop 1995, doi:10.1162/neco.1995.7.1.108).
-The 597 queries have no part in that, nor in the choice of a recipe: see `choose`.
+Training uses the keys only, the first 1,200 images: each attends to the other 1,199, and the log
+loss of the predictions is minimized. Noise is added to the queries, which together with the penalty
+prevents overfitting (Bishop 1995, doi:10.1162/neco.1995.7.1.108). The 597 test images are used
+neither for training nor for the choice of a recipe: see `choose`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from attention_core import Scorer, make_scorer
 from attention_core.demo.digits import Digits, load_digits
-from attention_core.demo.parameters import general_parameters
+from attention_core.demo.parameters import bumps, general_parameters
 from attention_core.fitting import Fit, fit
 from attention_core.leave_one_out import leave_one_out, log_loss
 from attention_core.parameter_files import write_arrays
@@ -33,7 +33,7 @@ def learn_general(
     seed: int = 0,
     progress: bool = False,
 ) -> Fit[Scorer]:
-    """`general`, from half the inverse covariance of the keys; a few seconds."""
+    """Train `general`, from half the inverse covariance of the keys, in a few seconds."""
     random = np.random.default_rng(seed)
     start = make_scorer("general", **general_parameters(digits))
     keys = digits.keys(centered=True)
@@ -49,9 +49,9 @@ def learn_additive(
     seed: int = 0,
     progress: bool = False,
 ) -> Fit[Scorer]:
-    """`additive`, from pairs of hidden units along random directions; less than a minute."""
+    """Train `additive`, from hidden units with random directions, in less than a minute."""
     random = np.random.default_rng(seed)
-    start = make_scorer("additive", **_random_pairs(digits, length, random))
+    start = make_scorer("additive", **bumps(_directions(digits, length, random)))
     return _learn(start, digits.keys(), digits.values(), penalty, noise, random, progress)
 
 
@@ -64,34 +64,24 @@ def _learn(
     random: np.random.Generator,
     progress: bool,
 ) -> Fit[Scorer]:
-    """Ten iterations with noise of this deviation, on pixels from 0 to 1; ten more with other."""
+    """Make ten iterations with noise of this standard deviation, and ten more with other noise."""
     noisy = [keys + noise * random.standard_normal(keys.shape, np.float32) for _ in range(2)]
     losses = [leave_one_out(keys, values, log_loss, query=query) for query in noisy]
     return fit(start, losses, max_iter=10, penalty=penalty, progress=progress)
 
 
-def _random_pairs(
-    digits: Digits, length: float, random: np.random.Generator
-) -> dict[str, NDArray[Any]]:
-    """As `additive_parameters`, but half as many pairs, wider, and in whitened images.
+def _directions(digits: Digits, length: float, random: np.random.Generator) -> NDArray[Any]:
+    """Random directions of whitened images: (64, 64 pairs), float32.
 
-    Directions are random where pixels do not vary together, with a ridge of 0.2 for those that
-    hardly vary. With a length of 1 they are on average as long as those; the shorter they are, the
-    less near and far differ at first.
+    The covariance has a ridge of 0.2 for pixels that hardly vary. With a length of 1 the directions
+    are about as long as those of `additive_parameters`. Shorter ones give wider bumps.
     """
     covariance = np.cov(digits.keys().astype(np.float64), rowvar=False)  # (64, 64)
     variances, axes = np.linalg.eigh(covariance + 0.2 * np.eye(64))
     whitening = (axes * variances**-0.5) @ axes.T  # (64, 64)
     directions = whitening @ random.standard_normal((64, 64))  # (64, 64 pairs)
     directions *= length * 64 / np.linalg.norm(directions)
-    weight = np.concatenate([directions, directions], axis=1).astype(np.float32)  # (64, 128)
-    sign = np.repeat(np.array([1, -1], np.float32), 64)  # (128,)
-    return {
-        "query_weight": weight,
-        "key_weight": -weight,
-        "bias": sign,
-        "score_weight": sign / 2,
-    }
+    return directions.astype(np.float32)
 
 
 def _write(folder: Path) -> None:

@@ -1,7 +1,7 @@
-"""Arrays by name in ``.npz`` and ``.safetensors`` files, with a note; never pickled.
+"""Named arrays in ``.npz`` and ``.safetensors`` files, with a note; never pickled.
 
-Names and shapes are known before any array is read, so that whoever reads a file can refuse it
-first, and take only the arrays that are wanted.
+Names and shapes are known before any array is read, so that a reader can refuse the file, or read
+some of its arrays only.
 """
 
 from __future__ import annotations
@@ -25,14 +25,13 @@ from attention_core.files.atomic import replacing
 from attention_core.files.npy import checked_members, read_header
 from attention_core.typing import Array
 
-__all__ = ["ArrayFile", "open_file", "write_file"]
-
+__all__ = ["ArrayFile", "open_file", "write_arrays"]
 
 NOTE = "attention_core"
-"""The place of the note: the member ``attention_core.json`` of an .npz archive, or a key of the
+"""The name of the note: the member ``attention_core.json`` of an .npz archive, or a key of the
 metadata of a .safetensors file."""
 LONGEST_NOTE = 1 << 20
-"""Bytes of a note; that of a layer with a scorer for each of 128 heads has 20,000."""
+"""The largest size of a note in bytes; a layer with 128 different scorers needs 20,000."""
 
 
 class ArrayFile(Protocol):
@@ -49,7 +48,7 @@ class ArrayFile(Protocol):
 
 @contextmanager
 def open_file(path: Path) -> Iterator[ArrayFile]:
-    """A file whose arrays can be read while it is open.
+    """Open a file whose arrays can be read in the context.
 
     Raises
     ------
@@ -76,7 +75,7 @@ def open_file(path: Path) -> Iterator[ArrayFile]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise ParameterFileError(f"cannot read {subject}: {reason}") from error
-    except Exception as error:  # damaged bytes raise whatever the decoder stumbles over
+    except Exception as error:  # a decoder may raise anything for damaged bytes
         said = printable(str(error), 300)
         raise ParameterFileError(
             f"{subject} is damaged or not {_ARTICLED[path.suffix]} file: {said}"
@@ -86,17 +85,26 @@ def open_file(path: Path) -> Iterator[ArrayFile]:
 _ARTICLED = {".npz": "an .npz", ".safetensors": "a .safetensors"}
 
 
-def write_file(path: Path, arrays: Mapping[str, Array], note: str | None = None) -> None:
-    """Write arrays by name, and a note; the file appears whole, or stays as it was.
+def write_arrays(path: str | Path, arrays: Mapping[str, Array], *, note: str | None = None) -> None:
+    """Write named arrays to an ``.npz`` or ``.safetensors`` file, atomically.
+
+    Parameters
+    ----------
+    path
+        The file, which is replaced if it exists.
+    arrays
+        The arrays by name.
+    note
+        A text to store with them; `save` describes scorers and layers in it.
 
     Raises
     ------
     ParameterFileError
-        For another extension than ``.npz`` or ``.safetensors``, a dtype or a name that such a file
-        cannot hold, or a path that cannot be written.
+        For an extension, a dtype or a name that is not supported, or a path that cannot be written.
     MissingExtraError
         For a ``.safetensors`` file without the extra `safetensors`.
     """
+    path = Path(path)
     write_kind = {".npz": _write_npz, ".safetensors": _write_safetensors}[_kind(path)]
     subject = f"cannot write {shown(str(path), 300)}"
     if note is not None and len(note) > LONGEST_NOTE:
@@ -120,7 +128,7 @@ def write_file(path: Path, arrays: Mapping[str, Array], note: str | None = None)
             write_kind(temporary, arrays, note)
     except ParameterFileError:
         raise
-    except Exception as error:  # safetensors has its own for what the system and NumPy raise
+    except Exception as error:  # safetensors wraps the errors of the system and of NumPy
         reason = getattr(error, "strerror", None) or str(error)
         raise ParameterFileError(f"{subject}: {reason}") from error
 
@@ -215,14 +223,14 @@ def _opened_npz(path: Path) -> Iterator[_NpzFile]:
 def _opened_safetensors(path: Path) -> Iterator[_SafetensorsFile]:
     from safetensors import safe_open
 
-    with path.open("rb"):  # safe_open has its own, wordier exceptions for missing files
+    with path.open("rb"):  # safe_open has longer messages for missing files
         pass
     with safe_open(path, framework="np") as file:
         yield _SafetensorsFile(file)
 
 
 def _write_npz(path: Path, arrays: Mapping[str, Array], note: str | None) -> None:
-    # not numpy.savez, which cannot save an array called "file" and pickles where it must
+    # not numpy.savez, which cannot save an array named "file", and pickles objects
     with zipfile.ZipFile(path, "w") as archive:
         if note is not None:
             archive.writestr(zipfile.ZipInfo(f"{NOTE}.json"), note)
@@ -234,6 +242,6 @@ def _write_npz(path: Path, arrays: Mapping[str, Array], note: str | None) -> Non
 def _write_safetensors(path: Path, arrays: Mapping[str, Array], note: str | None) -> None:
     from safetensors.numpy import save_file
 
-    # its writer copies memory as it lies
+    # its writer ignores strides
     ordered = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     save_file(ordered, path, metadata=None if note is None else {NOTE: note})

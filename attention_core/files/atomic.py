@@ -1,4 +1,4 @@
-"""Files written whole or not at all: in a folder beside the target, then moved there."""
+"""Atomic writes: a file is written in a folder beside its target, then moved there."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _LEFTOVER = re.compile(rf"{re.escape(_PREFIX)}[0-9a-f]{{16}}")
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path to write to, which replaces `path` at the end or disappears.
+    """Yield a temporary path, which replaces `path` at the end, or is removed after an error.
 
-    The file keeps the mode of the one it replaces; a new file has that of the umask. A link stays
-    a link: the file it points to is replaced.
+    The file keeps the mode of the file that it replaces; the umask applies to a new one. If `path`
+    is a link, the file that it points to is replaced.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def replacing(path: Path) -> Iterator[Path]:
     target = writable(path)
     with workspace(target) as folder:
         temporary = folder / "new"  # short, whatever the name of the target
-        temporary.touch()  # before the writer, which may choose a mode of its own
+        temporary.touch()  # before the writer, which may choose another mode
         mode = stat.S_IMODE((target if target.exists() else temporary).stat().st_mode)
         yield temporary
         with temporary.open("r+b") as file:
@@ -50,12 +50,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def writable(path: Path) -> Path:
-    """The file that writing to `path` replaces, with links followed.
+    """Return the file that a write to `path` replaces, following links.
 
     Raises
     ------
     ParameterFileError
-        For a link to itself, a read-only file, and what is not a file.
+        For a link to itself, a read-only file, and anything but a regular file.
     """
     target = Path(os.path.realpath(path))
     if target.is_symlink():
@@ -73,16 +73,16 @@ def writable(path: Path) -> Path:
 
 @contextmanager
 def workspace(target: Path) -> Iterator[Path]:
-    """A temporary folder beside `target`, which leaves nothing behind, whenever an interrupt comes.
+    """Yield a temporary folder beside `target`, which is removed even after an interrupt.
 
-    A process that is killed cannot clean up. Each folder is locked while it is in use, so the next
-    workspace beside it recognizes those whose process is gone, and removes them.
+    A killed process cannot clean up. Each folder is locked while it is in use, so the next
+    workspace beside it recognizes and removes the folders of processes that are gone.
     """
     parent = Path(os.path.realpath(target)).parent
     _remove_leftovers(parent)
     lock = None
     while True:
-        # named before it exists (`tempfile` does both in one step), so that no moment is unguarded
+        # named before it is made, which `tempfile` does in one step, so that it is always removed
         folder = parent / f"{_PREFIX}{secrets.token_hex(8)}"
         try:
             folder.mkdir(0o700)
@@ -105,7 +105,7 @@ def _remove_leftovers(parent: Path) -> None:
         with os.scandir(parent) as entries:
             found = [Path(e.path) for e in entries if _LEFTOVER.fullmatch(e.name)]
     except OSError:
-        return  # what is wrong with the folder is said by whoever writes to it
+        return  # the write to the folder will report the error
     for folder in found:
         try:
             lock = _lock(folder)
@@ -117,7 +117,7 @@ def _remove_leftovers(parent: Path) -> None:
 
 
 def _lock(folder: Path) -> int | None:
-    """A descriptor that locks a folder until it is closed; None where folders have no locks.
+    """Lock a folder until the returned descriptor is closed; None if folders cannot be locked.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""Arrays in the format of NumPy, whose headers are checked before anything is allocated.
+"""Arrays in NumPy's format; headers are checked before memory is allocated.
 
-A header may claim any shape, and a zip archive any size: both are compared with the bytes that are
-there. Nothing is unpickled.
+A header may claim any shape, and a zip archive any size: both are compared with the size of the
+file. Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from attention_core.typing import Array
 
 __all__ = ["Header", "checked_members", "read_header", "read_npy"]
 
-_MOST_DEFLATED = 1032  # how many bytes one byte can stand for, in the worst case of deflate
+_MOST_DEFLATED = 1032  # the largest ratio of deflate
 
 
 class Header(NamedTuple):
@@ -34,7 +34,7 @@ def read_header(file: IO[bytes], size: int) -> Header:
     Raises
     ------
     ValueError
-        For a header that is damaged, describes Python objects, or more bytes than there are.
+        For a header that is damaged, describes Python objects, or needs more bytes than there are.
     """
     version = np.lib.format.read_magic(file)
     readers = {
@@ -61,7 +61,7 @@ def read_header(file: IO[bytes], size: int) -> Header:
 
 
 def read_npy(path: Path) -> Array:
-    """The array of an ``.npy`` file, mapped into memory.
+    """Map the array of an ``.npy`` file into memory.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def read_npy(path: Path) -> Array:
     except OSError as error:
         reason = error.strerror or str(error)
         raise ParameterFileError(f"cannot read {shown(str(path), 300)}: {reason}") from error
-    except Exception as error:  # damaged headers raise whatever the parser stumbles over
+    except Exception as error:  # the parser may raise anything for damaged headers
         raise ParameterFileError(
             f"{shown(str(path), 300)} is not an .npy file that can be read safely: {error}"
         ) from error
@@ -85,12 +85,12 @@ def read_npy(path: Path) -> Array:
 
 
 def checked_members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
-    """The members of an archive of `size` bytes, by name, once their claims are found possible.
+    """Return the members of an archive of `size` bytes by name, after checking their sizes.
 
     Raises
     ------
     ValueError
-        For a name given twice, another compression than NumPy's, or an impossible size.
+        For a duplicate name, a compression that NumPy does not use, or an impossible size.
     """
     members: dict[str, zipfile.ZipInfo] = {}
     for member in archive.infolist():

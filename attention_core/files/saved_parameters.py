@@ -1,9 +1,9 @@
-"""Files of parameters: arrays by name, and the scorer or layer that they belong to, if known."""
+"""Parameter files: named arrays, and the scorer or layer that they belong to, if it is known."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +13,14 @@ from attention_core.files.array_files import open_file
 from attention_core.options import OPTIONS
 from attention_core.typing import Array
 
-__all__ = ["Description", "Parameters", "describe", "read_named", "read_parameters"]
+__all__ = [
+    "Description",
+    "Parameters",
+    "describe",
+    "read_arrays",
+    "read_named",
+    "read_parameters",
+]
 
 
 class Parameters(NamedTuple):
@@ -40,12 +47,12 @@ class Description:
 
 
 def describe(path: str | Path) -> Description:
-    """Read which arrays a file holds, and what it says of them.
+    """Read the names and shapes of the arrays in a file, and its note.
 
     Raises
     ------
     ParameterFileError
-        For a file that cannot be read, or whose arrays are not those that were saved.
+        For a file that cannot be read, or whose arrays are not the saved ones.
     MissingExtraError
         For a ``.safetensors`` file without the extra `safetensors`.
     """
@@ -62,7 +69,7 @@ def describe(path: str | Path) -> Description:
         versions = {str(name): str(v) for name, v in dict(content.get("versions", {})).items()}
     except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise ParameterFileError(
-            f"{shown(str(path), 300)}: cannot read what it says about its parameters: {note[:80]!r}"
+            f"{shown(str(path), 300)}: cannot read its note about its parameters: {note[:80]!r}"
         ) from error
     owner = "multi-head attention" if scorer is None else f"scorer {shown(scorer['name'])}"
     _check(path, shapes, saved, owner)
@@ -75,8 +82,8 @@ def describe(path: str | Path) -> Description:
     return Description(shapes, scorer, layer, versions)
 
 
-def read_named(path: str | Path, names: list[str] | None = None) -> dict[str, Array]:
-    """Read some arrays of a file, or all; the others stay unread.
+def read_named(path: str | Path, names: Collection[str] | None = None) -> dict[str, Array]:
+    """Read some arrays of a file, or all of them, without checking its note.
 
     Raises
     ------
@@ -96,13 +103,45 @@ def read_named(path: str | Path, names: list[str] | None = None) -> dict[str, Ar
         return {name: file.read(name) for name in (file.shapes if names is None else names)}
 
 
+def read_arrays(path: str | Path, names: Collection[str] | None = None) -> dict[str, Array]:
+    """Read named arrays from an ``.npz`` or ``.safetensors`` file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    names
+        The arrays to read; all of them by default.
+
+    Raises
+    ------
+    ParameterFileError
+        For a file that is missing, damaged, of another kind, or holds Python objects, and for an
+        array that it does not hold.
+    MissingExtraError
+        For a ``.safetensors`` file without the extra `safetensors`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.savez(f"{folder}/weights.npz", weight=np.eye(2))
+    ...     read_arrays(f"{folder}/weights.npz")
+    {'weight': array([[1., 0.],
+           [0., 1.]])}
+    """
+    describe(path)  # checks that the arrays are the saved ones
+    return read_named(path, names)
+
+
 def read_parameters(path: str | Path) -> Parameters:
     """Read the arrays of a file and the scorer or layer they belong to, if the file says so.
 
     Raises
     ------
     ParameterFileError
-        As `read_arrays`; also when the arrays are not those that were saved.
+        As `read_arrays`.
     MissingExtraError
         As `read_arrays`.
     """
@@ -118,7 +157,7 @@ def _scorer(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _layer(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Check what a file says about a layer: each head has one scorer, and the options are known.
+    """Check the note of a layer: each head has one scorer, and the options are known.
 
     Raises
     ------
@@ -152,7 +191,7 @@ def _check(
     saved: Mapping[str, tuple[int, ...]],
     owner: str,
 ) -> None:
-    """Refuse other arrays than the file says were saved."""
+    """Refuse arrays that are not the saved ones."""
     subject = shown(str(path), 300)
     for name in {**saved, **shapes}:
         if name not in shapes:

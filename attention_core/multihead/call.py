@@ -1,4 +1,4 @@
-"""One call of multi-head attention: into the heads, and one attention for each group of heads."""
+"""A call of multi-head attention: projections, and one attention for each group of heads."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def attend_heads(
     pairs: Mapping[str, Any],
     numbers: Mapping[str, ArrayLike | None],
 ) -> MultiHeadResult:
-    """Check the arguments, project them, and attend with the heads of each scorer.
+    """Check the arguments, project them, and attend with each group of heads.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def attend_heads(
 
 
 def _copied(arrays: tuple[Array, ...], dtype: np.dtype[Any]) -> tuple[Array, ...]:
-    """Copies, one of each array: gradients need the arrays as they were in this call."""
+    """Copy each array once, since gradients need the arrays as they are now."""
     query, key, value = arrays
     queries = query.astype(dtype)
     keys = queries if key is query else key.astype(dtype)
@@ -108,7 +108,7 @@ def _checked(
     key: ArrayLike | MultiHeadMemory,
     value: ArrayLike | None,
 ) -> tuple[Array, Array, Array, Dtypes]:
-    """Query, key and value as arrays that fit together, and the dtypes they came in."""
+    """Check query, key and value, and return them with their original dtypes."""
     asking = checked_input(layer.arrays, "query", query)
     if isinstance(key, MultiHeadMemory):
         if value is not None:

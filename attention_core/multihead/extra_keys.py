@@ -1,7 +1,7 @@
-"""Keys and values that belong to the layer: every query may attend to them, whatever is masked.
+"""Keys and values that a layer appends to those of every call, and that are never masked.
 
-They follow the keys of the call. Masks, causal order and lengths are about the latter alone, so
-they are worked out for these, as an array, and opened for the keys of the layer.
+Masks, causal order and lengths apply to the keys of the call only. They are evaluated as an array,
+to which columns for the keys of the layer are appended.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Shape = tuple[int, ...]
 
 
 def with_extra_keys(layer: LayerParameters, group: HeadGroup, seen: tuple[Any, ...]) -> Any:
-    """Append the layer's keys and values to those that a group sees: two arrays, or a memory."""
+    """Append the layer's keys and values to those of a group: two arrays, or a memory."""
     dtype = seen[0].computing_dtype if isinstance(seen[0], Memory) else seen[0].dtype
     extra = [
         pick_heads(layer.extra_rows(name, dtype), group.seen_heads) for name in ("key", "value")
@@ -49,7 +49,7 @@ def opened(
     pairs: Mapping[str, Any],
     numbers: Mapping[str, Any],
 ) -> tuple[Arguments, Arguments]:
-    """Masks, biases and numbers for keys of a call that are followed by those of the layer.
+    """Extend masks, biases, lengths and offsets by the keys of the layer.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def opened(
 
 
 def without_order(attention: Attention) -> Attention:
-    """The same attention, for positions that `opened` has taken care of."""
+    """The same attention without causal order and window, which are in the mask of `opened`."""
     return Attention(
         attention.scorer,
         softcap=attention.softcap,
@@ -98,7 +98,7 @@ def without_order(attention: Attention) -> Attention:
 
 
 def _is_same_for_all(mask: Any) -> bool:
-    """Whether a mask is that of every batch item and head."""
+    """Whether a mask is the same for all batch items and heads."""
     return mask is None or is_sparse(mask) or (not callable(mask) and np.ndim(mask) <= 2)
 
 

@@ -1,4 +1,4 @@
-"""Heads in groups that share a scorer, and the part of an argument that belongs to a group."""
+"""Groups of heads that share a scorer, and the parts of arguments for a group."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ class AttentionOptions(TypedDict, total=False):
 
 
 class HeadGroup(NamedTuple):
-    """The heads that attend together, with the same `Attention`."""
+    """Heads with the same `Attention`, which are computed together."""
 
     attention: Attention
     heads: tuple[int, ...]
     key_heads: tuple[int, ...]
-    """The head of keys and values that each of them sees."""
+    """The head of keys and values for each of them."""
 
     @property
     def prefix(self) -> str:
-        """The first part of the names of the scorer's parameters."""
+        """The prefix of the names of the scorer's parameters in the layer."""
         return f"heads.{self.heads[0]}."
 
     @property
     def seen_heads(self) -> tuple[int, ...]:
-        """The same, or one for all, which broadcasts."""
+        """The `key_heads`, or a single one that broadcasts if all are the same."""
         return self.key_heads[:1] if len(set(self.key_heads)) == 1 else self.key_heads
 
 
@@ -68,7 +68,7 @@ def group_heads(
     Raises
     ------
     OptionError, OptionTypeError
-        For another number of scorers than heads, or anything but scorers.
+        For a sequence of another length than the number of heads, or anything but scorers.
 
     Examples
     --------
@@ -100,14 +100,14 @@ def group_heads(
 
 
 def pick_heads(array: Array, heads: Sequence[int]) -> Array:
-    """Some heads, or the array itself for all in order: (..., N, n, D) -> (..., len, n, D)."""
+    """Select heads: (..., N, n, D) -> (..., heads, n, D); the array itself for all of them."""
     if list(heads) == list(range(array.shape[-3])):
         return array
     return array[..., list(heads), :, :]
 
 
 def add_heads(total: Array, heads: Sequence[int], part: Array) -> None:
-    """Add the part of some heads, of which one may occur more than once."""
+    """Add arrays of some heads to a total; a head may occur more than once."""
     for position, head in enumerate(heads):
         total[..., head, :, :] += part[..., position, :, :]
 
@@ -131,7 +131,7 @@ def add_bias(total: Array, heads: Sequence[int], part: Array) -> None:
 
 
 class HeadAxes(NamedTuple):
-    """The axes of one call, (batch, N), along which arguments are checked and picked."""
+    """The batch axes and the axis of heads of a call, for checking and selecting arguments."""
 
     batch: int
     """The number of batch axes."""
@@ -141,9 +141,9 @@ class HeadAxes(NamedTuple):
     def checked(self, name: str, pairs: Any) -> Any:
         """Check a mask or bias that broadcasts to (..., N, L, S).
 
-        Where rows are batched, an array of more than two axes has all of them, unless its axis of
-        heads has length 1: (8, L, S) could be meant for heads or for batch items. Axes of length 1
-        before those of the batch are dropped, so that (1, N, L, S) serves rows without a batch.
+        With batched rows, an array of more than two axes must have all axes, unless its axis of
+        heads has length 1: (8, L, S) could mean heads or batch items. Axes of length 1 before those
+        of the batch are dropped, so that (1, N, L, S) fits rows without a batch.
 
         Raises
         ------
@@ -176,9 +176,9 @@ class HeadAxes(NamedTuple):
         return array
 
     def pairs(self, name: str, pairs: Any, heads: Sequence[int], offset: ArrayLike | None) -> Any:
-        """Pick the part of some heads from a checked mask or bias.
+        """Select the part of some heads from a checked mask or bias.
 
-        A function is evaluated at the positions of all heads, which differ where `offset` does.
+        A function is evaluated at the positions of all heads, which differ if `offset` does.
 
         Raises
         ------
@@ -192,7 +192,7 @@ class HeadAxes(NamedTuple):
         return pairs if pairs.ndim < 3 or pairs.shape[-3] == 1 else pick_heads(pairs, heads)
 
     def numbers(self, name: str, numbers: ArrayLike | None, heads: Sequence[int]) -> Any:
-        """Pick the part of some heads from lengths or offsets.
+        """Select the part of some heads from lengths or offsets.
 
         Raises
         ------
@@ -210,7 +210,7 @@ class HeadAxes(NamedTuple):
         return array.take(heads, self.batch)
 
     def _differs(self, numbers: ArrayLike | None) -> bool:
-        """Whether lengths or offsets have an axis for the heads."""
+        """Whether lengths or offsets differ between heads."""
         shape = () if numbers is None else np.shape(numbers)
         return len(shape) > self.batch and shape[self.batch] != 1
 

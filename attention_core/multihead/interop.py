@@ -1,4 +1,4 @@
-"""The arrays of layers of torch and Keras, in our layout."""
+"""Arrays of torch and Keras layers, converted to our layout."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ _SEPARATE_NAMES = (
 
 
 class TorchLayer(NamedTuple):
-    """A ``torch.nn.MultiheadAttention`` in our terms."""
+    """A converted ``torch.nn.MultiheadAttention``."""
 
     arrays: Arrays
     zero_key: bool
 
 
 def from_torch_module(module: Any, heads: int | None, add_zero_attn: bool | None) -> TorchLayer:
-    """Read a ``torch.nn.MultiheadAttention``, which knows its heads and its zero key.
+    """Convert a ``torch.nn.MultiheadAttention``.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def from_torch_module(module: Any, heads: int | None, add_zero_attn: bool | None
 def from_torch_state(
     state: Mapping[str, ArrayLike], heads: int | None, add_zero_attn: bool | None
 ) -> TorchLayer:
-    """Read the state of a ``torch.nn.MultiheadAttention``, whose weights are (out, in).
+    """Convert the state of a ``torch.nn.MultiheadAttention``, whose weights are (out, in).
 
     Raises
     ------
@@ -136,7 +136,7 @@ def from_torch_state(
 
 
 def keras_arrays(weights: Sequence[ArrayLike]) -> Arrays:
-    """Name the arrays of ``get_weights()`` of a Keras attention layer; the layout is the same.
+    """Name the arrays of ``get_weights()`` of a Keras attention layer, which has our layout.
 
     Raises
     ------
@@ -230,8 +230,8 @@ def _weights(given: Arrays, heads: int) -> tuple[list[Array], Array, int]:
 
 
 def _array_of_torch(name: str, given: Any) -> Array:
-    """The array of a tensor, which may be in training, on a GPU, or of bfloat16; or an array."""
-    if hasattr(given, "detach"):  # torch itself need not be there
+    """Convert an array or a tensor, which may require gradients, be on a GPU, or be bfloat16."""
+    if hasattr(given, "detach"):  # torch need not be installed
         try:
             tensor = given.detach().cpu()
             # float32 holds exactly what torch cannot give to NumPy
@@ -243,7 +243,7 @@ def _array_of_torch(name: str, given: Any) -> Array:
 
 
 def _thirds(name: str, array: Array, shape: tuple[int, ...]) -> list[Array]:
-    """The parts of query, key and value, which torch stacks."""
+    """Split an array that torch stacks into the parts of query, key and value."""
     if array.shape != shape:
         raise ShapeError(f"{name} must have shape {shape}, got {array.shape}")
     return np.split(array, 3)

@@ -31,7 +31,7 @@ __all__ = ["MultiHeadAttention"]
 
 
 class MultiHeadAttention(Parameterized):
-    """Several heads attend, each to its own projection, and their contexts are projected back.
+    """Multi-head attention with any scorer, or a different scorer for each head.
 
     ``output = sum_h context_h W^O_h + b^O``, where
     ``context_h = attend(query W^Q_h + b^Q_h, key W^K_g + b^K_g, value W^V_g + b^V_g)`` with the
@@ -42,47 +42,46 @@ class MultiHeadAttention(Parameterized):
     query_weight : (Eq, N, Dq)
         W^Q, for N heads.
     key_weight : (Ek, M, Dk)
-        W^K. With M < N, a divisor of N, heads are grouped: N / M neighbors share keys and values.
+        W^K, for M heads, where M divides N. With M < N, N / M neighboring heads share keys and
+        values.
     value_weight : (Ev, M, Dv)
         W^V.
     output_weight : (N, Dv, Eo)
         W^O.
     query_bias, key_bias, value_bias, output_bias : (N, Dq), (M, Dk), (M, Dv), (Eo,), optional
-        b^Q, b^K, b^V and b^O, where there are any.
+        b^Q, b^K, b^V and b^O.
     extra_key, extra_value : (M, Dk), (M, Dv), optional
-        A key, already projected, and its value, which follow those of every call and are never
-        masked.
+        A projected key and its value, which are appended to those of every call and never masked.
     zero_key
-        Whether another such key follows, of zeros like its value.
+        Whether to append a key of zeros with a value of zeros, too.
     scorer
-        A name, a mapping or a `Scorer`, as for `attend`, for all heads; or a sequence of N of them,
-        one for each head. It scores the projected query (Dq) and key (Dk). A name, or one `Scorer`
-        object, given to several heads is one scorer for them, whose parameters they share.
+        A name, a mapping or a `Scorer`, as for `attend`, for all heads; or a sequence of N of them.
+        It scores the projected query (Dq) and key (Dk). Heads with the same name, or the same
+        `Scorer` object, share its parameters.
     **options
-        Those of `Attention`: is_causal, query_offset, window, softcap, tile and workers.
+        The options of `Attention`: is_causal, query_offset, window, softcap, tile and workers.
 
     Raises
     ------
     ShapeError, DTypeError
-        For arrays that do not fit together, or that the scorers cannot score.
+        For arrays that do not fit each other or the scorers.
     OptionError, OptionTypeError
-        For another number of scorers than heads, an extra key without a value, and impossible
-        options.
+        For a sequence of scorers whose length is not N, an extra key without a value, and
+        impossible options.
     UnknownScorerError, AmbiguousScorerError, ScorerConfigError
         For scorers that cannot be made.
 
     Notes
     -----
-    Heads with the same scorer are one call with an axis for the heads; each further scorer is one
-    call more. A query that may attend to nothing gets the output bias. Half precision computes in
-    float32; parameters are cast to the dtype of the inputs, whatever they are kept in. With an
-    extra or a zero key, masks become arrays of all pairs, and a sparse mask saves no work.
+    Heads with the same scorer are computed in one call. The output of a fully masked query is the
+    output bias. Half precision computes in float32; parameters are cast to the dtype of the inputs.
+    With an extra key or a zero key, masks are expanded to arrays of all pairs, so a sparse mask
+    saves no work.
 
-    Layers are values: they are equal when their arrays, scorers and options are, and can be copied
-    and pickled.
+    Layers are equal if their arrays, scorers and options are. They can be copied and pickled.
 
-    `parameters` holds copies of the arrays given here, and those of the scorers as
-    ``heads.0.weight``, under the first head that has the scorer.
+    `parameters` has copies of these arrays, and those of the scorers as ``heads.0.weight``, where
+    0 is the first head with that scorer.
 
     References
     ----------
@@ -125,7 +124,7 @@ class MultiHeadAttention(Parameterized):
         weights = query_weight, key_weight, value_weight, output_weight
         biases = query_bias, key_bias, value_bias, output_bias
         arrays = {
-            name: as_array(name, array).copy()  # whoever gave it may go on writing to it
+            name: as_array(name, array).copy()  # the caller may write to it later
             for name, array in zip(LAYOUT, (*weights, *biases, extra_key, extra_value), strict=True)
             if array is not None
         }
@@ -159,24 +158,24 @@ class MultiHeadAttention(Parameterized):
         rng: int | np.random.Generator,
         **options: Unpack[AttentionOptions],
     ) -> Self:
-        """A layer with Glorot-uniform initial weights, and biases of 0 if it has any.
+        """Make a layer with Glorot-uniform weights, and biases of 0 if `biases` is true.
 
         Parameters
         ----------
         query_dim, key_dim, value_dim, output_dim
-            Eq, Ek, Ev and Eo. Keys are as queries when left out, values as keys, and the output as
-            the queries.
+            Eq, Ek, Ev and Eo. Ek and Eo are Eq by default, and Ev is Ek.
         heads, key_heads
-            N and M; M is N when left out.
+            N and M. M is N by default.
         head_dim
-            Dq = Dk = Dv; when left out Eq / N, which must be whole.
+            Dq = Dk = Dv, by default Eq / N.
         rng
             A seed or a generator.
 
         Raises
         ------
         OptionError, OptionTypeError
-            For numbers that are not positive integers, or do not divide, and impossible seeds.
+            For counts that are not positive integers or do not divide each other, and impossible
+            seeds.
 
         Examples
         --------
@@ -207,37 +206,35 @@ class MultiHeadAttention(Parameterized):
         scorer: ScorerLike | Sequence[ScorerLike] = "scaled_dot",
         **options: Unpack[AttentionOptions],
     ) -> Self:
-        """The layer that computes what a ``torch.nn.MultiheadAttention`` does.
+        """Make the layer that computes the same as a ``torch.nn.MultiheadAttention``.
 
         Parameters
         ----------
         module
-            The module itself, with any of its arguments (``bias``, ``add_bias_kv``,
-            ``add_zero_attn``, ``kdim``, ``vdim``), or its ``state_dict()``, or arrays of the same
+            The module, with any of its arguments; or its ``state_dict()``; or arrays of the same
             names: ``in_proj_weight`` (3 E, E), or ``q_proj_weight`` (E, E), ``k_proj_weight``
-            (E, Ek) and ``v_proj_weight`` (E, Ev); ``out_proj.weight`` (E, E); ``in_proj_bias``
-            (3 E), ``out_proj.bias`` (E), ``bias_k`` and ``bias_v`` (1, 1, E) if it has them.
-            They are copied; bfloat16 becomes float32.
+            (E, Ek) and ``v_proj_weight`` (E, Ev); ``out_proj.weight`` (E, E); and optionally
+            ``in_proj_bias`` (3 E), ``out_proj.bias`` (E), ``bias_k`` and ``bias_v`` (1, 1, E).
+            Arrays are copied; bfloat16 becomes float32.
         heads, add_zero_attn
-            Those of the module, when only its state is given. A state does not tell them: another
-            divisor of E as ``heads``, or ``add_zero_attn`` left out, gives a layer that computes
-            other numbers, without an error.
+            Arguments of the module, which its state does not contain. Wrong values give a layer
+            that computes other numbers, without an error.
 
         Raises
         ------
         OptionError, OptionTypeError, ShapeError
-            For names that are missing, given in both ways, or unexpected, such as those of a whole
-            encoder, and arrays that do not fit.
+            For names that are missing or unexpected, such as those of a whole encoder, and arrays
+            that do not fit.
         DTypeError
-            For tensors that are not dense arrays of real numbers, such as sparse ones.
+            For tensors that are not dense arrays of real numbers.
 
         Notes
         -----
         In torch, a boolean mask is **True where a query may not attend**: pass
-        ``mask=~attn_mask``, or ``mask=~key_padding_mask[:, None, None, :]``. A mask of floats is
-        added to the scores: pass it as ``bias``. Its inputs are (L, B, E) unless ``batch_first``;
-        ours are (B, L, E), whatever the module says. Its weights are averaged over the heads:
-        ``weights.mean(axis=-3)``. Dropout is that of ``module.eval()``: none.
+        ``mask=~attn_mask``, or ``mask=~key_padding_mask[:, None, None, :]``, and a float mask as
+        ``bias``. Inputs of the layer are always (B, L, E), as with ``batch_first``. Torch returns
+        the mean of the weights, ``weights.mean(axis=-3)``. There is no dropout, as in
+        ``module.eval()``.
 
         Examples
         --------
@@ -259,26 +256,26 @@ class MultiHeadAttention(Parameterized):
         scorer: ScorerLike | Sequence[ScorerLike] = "scaled_dot",
         **options: Unpack[AttentionOptions],
     ) -> Self:
-        """The layer that has the weights of a Keras ``MultiHeadAttention``.
+        """Make a layer from the weights of a Keras ``MultiHeadAttention``.
 
-        Or of a ``GroupQueryAttention``, whose key and value kernels have fewer heads.
+        The weights of a ``GroupQueryAttention``, with fewer key heads, are accepted too.
 
         Parameters
         ----------
         weights
-            What ``layer.get_weights()`` returns: the kernels of query (Eq, N, Dk), key, value and
+            The list ``layer.get_weights()``: the kernels of query (Eq, N, Dk), key, value and
             output (N, Dv, Eo), each followed by its bias if the layer has biases.
 
         Raises
         ------
         OptionError, OptionTypeError, ShapeError
-            For another number of arrays, and arrays that do not fit.
+            For a wrong number of arrays, and arrays that do not fit.
 
         Notes
         -----
         A Keras layer is called with (query, **value**, key); this one with (query, key, value).
-        Masks mean the same, True where a query may attend, but an ``attention_mask`` (B, L, S)
-        needs an axis for the heads here: ``mask=attention_mask[:, None]``.
+        True means "may attend" in both, but an ``attention_mask`` (B, L, S) needs an axis for the
+        heads: ``mask=attention_mask[:, None]``.
 
         Examples
         --------
@@ -335,7 +332,7 @@ class MultiHeadAttention(Parameterized):
 
     @property
     def arrays(self) -> dict[str, Array]:
-        """Copies of the arrays given, by name."""
+        """Copies of the weights and biases by name."""
         return self._own.arrays
 
     @property
@@ -345,41 +342,36 @@ class MultiHeadAttention(Parameterized):
 
     @property
     def key_heads(self) -> int:
-        """M, the number of heads that keys and values have."""
+        """M, the number of heads of keys and values."""
         return self._own.key_heads
 
     @property
     def zero_key(self) -> bool:
-        """Whether a key of zeros follows those of every call."""
+        """Whether a key of zeros is appended in every call."""
         return self._own.zero_key
 
     @property
     def groups(self) -> tuple[HeadGroup, ...]:
-        """The heads of each scorer."""
+        """The groups of heads with the same scorer."""
         return self._own.groups
 
     @property
     def scorers(self) -> tuple[Scorer, ...]:
         """The scorer of each head."""
-        of_head = {head: group.attention.scorer for group in self.groups for head in group.heads}
-        return tuple(of_head[head] for head in range(self.heads))
+        return self._own.scorers
 
     @property
     def parameters(self) -> dict[str, Array]:
-        """Every array that can be learned: those given, then those of the scorers."""
-        return self.arrays | {
-            f"{group.prefix}{name}": array
-            for group in self.groups
-            for name, array in group.attention.scorer.parameters.items()
-        }
+        """The arrays of the layer, then those of the scorers."""
+        return self._own.parameters
 
     def memory(self, key: ArrayLike, value: ArrayLike) -> MultiHeadMemory:
-        """Keys (..., S, Ek) and values (..., S, Ev), projected into the heads once, for many calls.
+        """Project keys (..., S, Ek) and values (..., S, Ev) once, for many calls.
 
         Raises
         ------
         ShapeError, DTypeError
-            For arrays that do not fit the layer, or each other.
+            For arrays that do not fit the layer or each other.
         """
         return MultiHeadMemory(self._own, key, value)
 
@@ -401,14 +393,14 @@ class MultiHeadAttention(Parameterized):
         ----------
         query : (..., L, Eq)
         key : (..., S, Ek)
-            Or a `MultiHeadMemory` of prepared keys and values, made by this layer or an equal one.
+            Or a `MultiHeadMemory` of projected keys and values, made by this layer or an equal one.
         value : (..., S, Ev)
             Batch axes broadcast.
         mask, bias
             As for `attend`, where the heads are the last batch axis: arrays, and results of
-            functions, broadcast to (..., N, L, S). Where rows are batched, give (1, N, L, S) for
-            one matrix per head and (B, 1, L, S), ``mask[:, None]``, for one per batch item: three
-            axes could mean either, and are refused.
+            functions, broadcast to (..., N, L, S). With batched rows, pass (1, N, L, S) for one
+            matrix per head, or (B, 1, L, S), ``mask[:, None]``, for one per batch item. Three
+            axes are ambiguous and an error.
         key_lengths, query_lengths, query_offset
             As for `attend`: one per batch item, or one per batch item and head. With a `Packing`
             as mask, the offset is one integer, or one for each sequence.
@@ -459,15 +451,5 @@ class MultiHeadAttention(Parameterized):
         arrays: dict[str, Any] = {
             name: parameters.get(name, array) for name, array in self.arrays.items()
         }
-        scorers = list(self.scorers)
-        for group in self.groups:
-            own = {
-                name.removeprefix(group.prefix): array
-                for name, array in parameters.items()
-                if name.startswith(group.prefix)
-            }
-            if own:
-                changed = group.attention.scorer.with_parameters(own)
-                for head in group.heads:
-                    scorers[head] = changed
+        scorers = self._own.scorers_with(parameters)
         return type(self)(**arrays, zero_key=self.zero_key, scorer=scorers, **self._options)

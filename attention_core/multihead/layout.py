@@ -1,7 +1,7 @@
-"""The arrays of multi-head attention, and the axes on which they agree.
+"""The arrays of multi-head attention and their axes.
 
-Weights have an axis for the heads, so that their shapes tell everything: (E, N, D) into the heads,
-and (N, D, E) out of them, for N heads of D features.
+Weights have an axis for the heads: (E, N, D) into the heads, and (N, D, E) back, for N heads of D
+features.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ LAYOUT = {
     "extra_key": ("M", "Dk"),
     "extra_value": ("M", "Dv"),
 }
-"""The axes of each array: N heads, M heads of keys and values, and features E outside, D inside."""
+"""The axes of each array: N heads, M heads of keys and values, E features outside, D inside."""
 
 
 def checked_sizes(arrays: Mapping[str, Array]) -> dict[str, int]:
-    """The length of each axis of the layout, by its letters.
+    """Return the length of each axis of the layout, by its letters.
 
     Raises
     ------
     ShapeError
-        For arrays that do not agree on one, or heads that do not come in equal groups.
+        For arrays that disagree on the length of an axis, or N that is not a multiple of M.
     OptionError
         For an extra key without a value, or a value without a key.
     """

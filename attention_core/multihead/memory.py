@@ -1,4 +1,4 @@
-"""Keys and values projected once for every head, for a decoder that asks them step after step."""
+"""Keys and values that are projected once for every head, for the steps of a decoder."""
 
 from __future__ import annotations
 
@@ -20,17 +20,16 @@ __all__ = ["MultiHeadMemory", "seen_by_groups"]
 
 
 class MultiHeadMemory:
-    """Prepared keys and values of every head of a layer; grows at the end.
+    """Projected keys and values of every head of a layer, to which more can be appended.
 
-    Made by `MultiHeadAttention.memory`: the `Memory` of a layer, which serves this layer and equal
-    ones. Keys and values are projected into the heads when they come in, never again, and so are
-    keys by the scorers of the heads. Results keep what they saw. Copies are independent and take
-    constant time; memories can be pickled.
+    `MultiHeadAttention.memory` makes it. It serves that layer and equal layers. Keys and values are
+    projected once, into the heads and by the scorers of the heads. Results do not change when the
+    memory does. Copies are independent and take constant time; memories can be pickled.
 
     Notes
     -----
-    Keys and values are also kept as they came, so that gradients are those of what was given. The
-    dtype of key and value decides what they are projected in, as with `Memory`.
+    The original keys and values are kept for gradients. Keys and values are projected in their own
+    dtype, as in `Memory`.
 
     Examples
     --------
@@ -65,36 +64,36 @@ class MultiHeadMemory:
 
     @property
     def groups(self) -> tuple[HeadGroup, ...]:
-        """The heads of each scorer, as the layer has them."""
+        """The groups of heads with the same scorer."""
         return self._layer.groups
 
     @property
     def key(self) -> Array:
-        """The keys that were given, in the dtype computed in: (..., S, Ek)."""
+        """The original keys, in the dtype of the computation: (..., S, Ek)."""
         return self._kept[0].key
 
     @property
     def value(self) -> Array:
-        """The values that were given, in the dtype computed in: (..., S, Ev)."""
+        """The original values, in the dtype of the computation: (..., S, Ev)."""
         return self._kept[0].value
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The dtype of what was given, in which a call returns."""
+        """The dtype of the original keys and values, and of results."""
         return self._kept[0].dtype
 
     @property
     def nbytes(self) -> int:
-        """The bytes of keys and values, given and projected, with the room for more."""
+        """The size of original and projected keys and values in bytes, including reserved rows."""
         return sum(memory.nbytes for memory in self._kept)
 
     @property
     def memories(self) -> tuple[Memory, ...]:
-        """The keys (..., heads, S, Dk) and values that the heads of each of the groups see."""
+        """The keys (..., heads, S, Dk) and values of the heads of each group."""
         return self._kept[1:]
 
     def serves(self, layer: LayerParameters) -> bool:
-        """Whether keys and values are prepared for this layer, or one equal to it."""
+        """Whether the memory was made by this layer or an equal one."""
         if layer is not self._layer:
             if layer != self._layer:
                 return False
@@ -107,7 +106,7 @@ class MultiHeadMemory:
         Raises
         ------
         ShapeError, DTypeError
-            For arrays that do not continue those of the memory, which then stays as it was.
+            For arrays that do not fit the memory, which then does not change.
         """
         key, value = self._checked(key, value)
         given, *heads = map(copy, self._kept)  # they replace all, or none
@@ -120,7 +119,7 @@ class MultiHeadMemory:
         self._kept = (given, *heads)
 
     def take(self, indices: ArrayLike, axis: int = 0) -> Self:
-        """Make a memory of some batch items, in any order, also repeatedly: see `Memory.take`.
+        """Make a memory of some batch items, in any order and with repetitions: see `Memory.take`.
 
         Raises
         ------
@@ -144,7 +143,7 @@ class MultiHeadMemory:
         return memory
 
     def truncate(self, length: int) -> None:
-        """Keep the first keys and values only: see `Memory.truncate`.
+        """Keep the first `length` keys and values: see `Memory.truncate`.
 
         Raises
         ------
@@ -157,7 +156,7 @@ class MultiHeadMemory:
         self._kept = kept
 
     def clear(self) -> None:
-        """Drop all keys and values, and free what they occupy; batch axes stay."""
+        """Remove all keys and values, and free their memory; batch axes are kept."""
         kept = tuple(map(copy, self._kept))
         for memory in kept:
             memory.clear()
@@ -171,13 +170,13 @@ class MultiHeadMemory:
 
 
 _AS_GIVEN = InnerProductScorer()
-"""Projects nothing, so that a memory for it keeps what it is given."""
+"""A scorer without projections, for the memory of the original keys and values."""
 
 
 def seen_by_groups(
     layer: LayerParameters, key: Array, value: Array, workers: int | None
 ) -> list[tuple[Array, Array]]:
-    """The keys and values that the heads of each group see, (..., heads, S, D) of (..., S, E)."""
+    """The keys and values of the heads of each group: (..., S, E) -> (..., heads, S, D)."""
     with np.errstate(all="ignore"):  # NaN and Inf in the inputs are results, not accidents
         keys, values = (
             project_heads(layer.arrays, name, array, workers)

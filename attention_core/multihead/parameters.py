@@ -1,4 +1,4 @@
-"""The numbers a layer computes with, its initial ones, and when two layers have the same."""
+"""The arrays and scorers of a layer, their initial values, and their equality."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from math import prod
 
 import numpy as np
 
-from attention_core.errors import OptionError, OptionTypeError
+from attention_core.arrays.seeds import random_generator
+from attention_core.errors import OptionError
 from attention_core.learned import glorot_uniform
 from attention_core.multihead.heads import HeadGroup
 from attention_core.multihead.layout import LAYOUT
@@ -21,12 +22,12 @@ __all__ = ["LayerParameters", "initial_arrays"]
 
 @dataclass(frozen=True, eq=False)
 class LayerParameters:
-    """The arrays of a layer and the groups of its heads; equal when they compute the same."""
+    """The arrays of a layer and the groups of its heads; equal if they compute the same."""
 
     arrays: dict[str, Array]
     groups: tuple[HeadGroup, ...]
     zero_key: bool = False
-    """Whether every query may also attend to a key of zeros, whose value is zero."""
+    """Whether a key of zeros with a value of zeros is appended."""
 
     @property
     def heads(self) -> int:
@@ -35,21 +36,51 @@ class LayerParameters:
 
     @property
     def key_heads(self) -> int:
-        """M, the number of heads that keys and values have."""
+        """M, the number of heads of keys and values."""
         return int(self.arrays["key_weight"].shape[1])
 
     @property
     def extra_keys(self) -> int:
-        """The number of keys that belong to the layer."""
+        """The number of keys that the layer appends."""
         return ("extra_key" in self.arrays) + self.zero_key
 
     def extra_rows(self, name: str, dtype: np.dtype[np.generic]) -> Array:
-        """Keys or values that belong to the layer: (M, extra keys, D)."""
+        """The keys or values that the layer appends: (M, extra keys, D)."""
         weight, own = self.arrays[f"{name}_weight"], self.arrays.get(f"extra_{name}")
         rows = np.zeros((weight.shape[1], self.extra_keys, weight.shape[2]), dtype)
         if own is not None:
             rows[:, 0] = own
         return rows
+
+    @property
+    def scorers(self) -> tuple[Scorer, ...]:
+        """The scorer of each head."""
+        of_head = {head: group.attention.scorer for group in self.groups for head in group.heads}
+        return tuple(of_head[head] for head in range(self.heads))
+
+    @property
+    def parameters(self) -> dict[str, Array]:
+        """The arrays of the layer, then those of the scorers."""
+        return self.arrays | {
+            f"{group.prefix}{name}": array
+            for group in self.groups
+            for name, array in group.attention.scorer.parameters.items()
+        }
+
+    def scorers_with(self, parameters: Mapping[str, Array]) -> list[Scorer]:
+        """The scorer of each head, with some parameters replaced, by their names in the layer."""
+        scorers = list(self.scorers)
+        for group in self.groups:
+            own = {
+                name.removeprefix(group.prefix): array
+                for name, array in parameters.items()
+                if name.startswith(group.prefix)
+            }
+            if own:
+                changed = group.attention.scorer.with_parameters(own)
+                for head in group.heads:
+                    scorers[head] = changed
+        return scorers
 
     def __eq__(self, other: object) -> bool:
         """Compare arrays, the scorers of the heads, and the zero key."""
@@ -69,19 +100,19 @@ class LayerParameters:
         )
 
     def __hash__(self) -> int:
-        """Hash what is cheap to read: the shapes of the arrays."""
+        """Hash the shapes of the arrays, which are cheap to read."""
         return hash(tuple((name, array.shape) for name, array in self.arrays.items()))
 
 
 def initial_arrays(
     counts: Mapping[str, int | None], rng: int | np.random.Generator, *, biases: bool
 ) -> dict[str, Array]:
-    """Draw weights uniform in ``+-sqrt(6 / (fan_in + fan_out))``; biases are 0.
+    """Draw Glorot-uniform weights; biases are 0.
 
     Parameters
     ----------
     counts
-        The arguments of `MultiHeadAttention.initialize` that are counts; None for those left out.
+        The counts among the arguments of `MultiHeadAttention.initialize`; None if not given.
 
     Raises
     ------
@@ -109,7 +140,7 @@ def initial_arrays(
         "M": given.get("key_heads", heads),
         **dict.fromkeys(("Dq", "Dk", "Dv"), given.get("head_dim", query_dim // heads)),
     }
-    random = _generator(rng)
+    random = random_generator(rng)
     arrays: dict[str, Array] = {}
     for name, axes in LAYOUT.items():
         shape = tuple(sizes[axis] for axis in axes)
@@ -120,17 +151,3 @@ def initial_arrays(
         elif biases and name.endswith("_bias"):
             arrays[name] = np.zeros(shape)
     return arrays
-
-
-def _generator(rng: object) -> np.random.Generator:
-    message = (
-        f"rng must be a seed, an integer of at least 0, or a numpy.random.Generator, got {rng!r}"
-    )
-    if rng is None or isinstance(rng, bool):  # NumPy would draw a seed nobody can repeat
-        raise OptionTypeError(message)
-    try:
-        return np.random.default_rng(rng)  # type: ignore[arg-type]
-    except TypeError:
-        raise OptionTypeError(message) from None
-    except ValueError:
-        raise OptionError(message) from None

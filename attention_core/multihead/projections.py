@@ -1,4 +1,4 @@
-"""Projections into heads and out of them: linear maps, and their gradients."""
+"""Projections into heads and back: linear maps and their gradients."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def linear_vjp(array: Array, weight: Array, grad: Array, workers: int | None) ->
 
 
 def matrix(arrays: Arrays, name: str) -> tuple[Array, Array | None]:
-    """The weight and the bias of a projection, with the heads side by side: (E, F), (F,)."""
+    """The weight and the bias of a projection with its heads concatenated: (E, F), (F,)."""
     weight, bias = arrays[f"{name}_weight"], arrays.get(f"{name}_bias")
     split = 2 if name == "output" else 1
     flat = weight.reshape(prod(weight.shape[:split]), prod(weight.shape[split:]))
@@ -89,12 +89,12 @@ def matrix(arrays: Arrays, name: str) -> tuple[Array, Array | None]:
 
 
 def checked_input(arrays: Arrays, name: str, given: ArrayLike) -> Array:
-    """The query, key or value as an array (..., n, E) that the weights can project.
+    """Convert query, key or value to an array (..., n, E) that fits the weights.
 
     Raises
     ------
     ShapeError, DTypeError
-        For an array that does not fit them.
+        For an array that does not fit.
     """
     array = as_array(name, given)
     features = arrays[f"{name}_weight"].shape[0]
@@ -107,7 +107,7 @@ def checked_input(arrays: Arrays, name: str, given: ArrayLike) -> Array:
 
 
 def project_heads(arrays: Arrays, name: str, array: Array, workers: int | None) -> Array:
-    """Queries, keys or values of every head: (..., n, E) -> (..., N, n, D)."""
+    """Project queries, keys or values into every head: (..., n, E) -> (..., N, n, D)."""
     heads = arrays[f"{name}_weight"].shape[1]
     return split_heads(linear(array, *matrix(arrays, name), workers), heads)
 
@@ -119,7 +119,7 @@ def split_heads(array: Array, heads: int) -> Array:
 
 
 def join_heads(array: Array) -> Array:
-    """Heads side by side: (..., N, n, D) -> (..., n, N D)."""
+    """Concatenate heads: (..., N, n, D) -> (..., n, N D)."""
     *outer, heads, rows, size = array.shape
     return array.swapaxes(-2, -3).reshape(*outer, rows, heads * size)
 
@@ -129,7 +129,7 @@ def _rows(array: Array) -> Array:
 
 
 def _product(left: Array, right: Array, workers: int | None) -> Array:
-    """``left @ right``, on threads where it is worth it: (n, E), (E, F) -> (n, F)."""
+    """``left @ right``, on threads if it is large: (n, E), (E, F) -> (n, F)."""
     count = left.size * right.shape[1]
     if count <= (_SMALL if len(left) > 1 else _SMALL_ROW):
         small: Array = left @ right

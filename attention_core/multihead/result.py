@@ -1,4 +1,4 @@
-"""The result of a layer of heads: its output, the readouts of every head, and gradients."""
+"""The result of multi-head attention: its output, weights of every head, and gradients."""
 
 from __future__ import annotations
 
@@ -37,23 +37,23 @@ Shape = tuple[int, ...]
 
 
 class HeadInputs(NamedTuple):
-    """The arguments of one call that gradients go back to."""
+    """The arguments of a call that have gradients."""
 
     arrays: tuple[Array, Array, Array]
-    """query (..., L, Eq), key (..., S, Ek) and value (..., S, Ev), in the dtype to compute in."""
+    """query (..., L, Eq), key (..., S, Ek) and value (..., S, Ev), in the computing dtype."""
     dtypes: tuple[np.dtype[Any], np.dtype[Any], np.dtype[Any]]
-    """Those they came in."""
+    """The original dtypes of query, key and value."""
     result_dtype: np.dtype[Any]
     bias_shape: Shape | None
     """None for a bias that is not an array."""
 
 
 class MultiHeadResult:
-    """The output of one call of `MultiHeadAttention`, and everything that can be asked of it.
+    """The output of one call of `MultiHeadAttention`, and readouts that are computed on demand.
 
     `weights`, `scores`, `rows`, `top_k`, `entropy`, `key_mass` and `log_normalizer` are those of
-    `AttentionResult`, with an axis for the N heads; each is computed when it is first asked for.
-    `attention` has the results of each group of heads.
+    `AttentionResult`, with an axis for the N heads. `attention` has the result of each group of
+    heads.
 
     Examples
     --------
@@ -78,7 +78,7 @@ class MultiHeadResult:
         self._layer = layer
         self._given = given
         self.attention: tuple[AttentionResult, ...] = tuple(attention)
-        """The result of each of the groups: weights (..., heads, L, S) and more."""
+        """The result of each group: weights (..., heads, L, S) and more."""
         context = self._merged([result.context for result in self.attention], -3)
         self._context = join_heads(context)  # (..., L, N Dv)
         weight, bias = matrix(layer.arrays, "output")
@@ -301,14 +301,14 @@ class MultiHeadResult:
         return totals, total_bias
 
     def _readout(self, parts: Sequence[Any], axis: int) -> Any:
-        """Merge what the groups found, in the dtype of the result."""
+        """Merge the arrays of the groups, in the dtype of the result."""
         merged, dtype = self._merged(parts, axis), self._given.result_dtype
         if is_sparse(merged) and dtype.itemsize < 4:
             return merged  # SciPy's sparse arrays know no half precision
         return merged.astype(dtype, copy=False)
 
     def _merged(self, parts: Sequence[Any], axis: int) -> Any:
-        """Merge what the groups found in the order of the heads, whose axis is given."""
+        """Merge the arrays of the groups in the order of the heads, along the axis of heads."""
         if len(parts) == 1:
             return parts[0]
         heads = np.concatenate([group.heads for group in self.groups])

@@ -260,8 +260,8 @@ def test_files_that_do_not_work(fails, arguments, message):
         (["--top-k", "0"], "top_k must be asked for at least 1 key, got 0"),
         (
             ["--query-offset", "1.5,x"],
-            "--query-offset: '1.5,x' is neither an integer, nor integers with commas between "
-            "them, nor a file of them",
+            "--query-offset: '1.5,x' is neither an integer, nor integers separated by "
+            "commas, nor a file of them",
         ),
         (
             ["--query-offset", "99999999999999999999"],

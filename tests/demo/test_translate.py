@@ -327,7 +327,7 @@ def test_any_scorer_learns_by_its_name(name, tmp_path, monkeypatch, capsys):
     config = tmp_path / "config.toml"
     config.write_text(f'[scorer]\nname = "{name}"{dims}\n[attention]\nsoftcap = 50\n')
     main(["--config", str(config), "--steps", "2", "--output", str(tmp_path / "out")])
-    assert "strings of days never learned from" in capsys.readouterr().out
+    assert "strings of held-out days" in capsys.readouterr().out
     loaded = load(tmp_path / "out")
     assert loaded.attention.to_config()["scorer"]["name"] == name
     assert loaded.attention.softcap == 50

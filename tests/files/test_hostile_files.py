@@ -75,16 +75,14 @@ def test_a_scorer_must_have_the_arrays_of_its_file(tmp_path):
 @pytest.mark.parametrize("name", [3, None, ["dot"], {"a": 1}, True])
 def test_a_name_that_is_not_a_string(tmp_path, name):
     path = archive(tmp_path / "w.npz", {"scorer": {"name": name}, "shapes": {}})
-    with pytest.raises(ParameterFileError, match="cannot read what it says"):
+    with pytest.raises(ParameterFileError, match="cannot read its note"):
         load_scorer(path)
 
 
 @suffixes
 def test_a_note_that_is_too_long(tmp_path, suffix):
-    from attention_core.files.array_files import write_file
-
     with pytest.raises(ParameterFileError, match="its note would have"):
-        write_file(tmp_path / f"w{suffix}", {}, "x" * (1 << 21))
+        write_arrays(tmp_path / f"w{suffix}", {}, note="x" * (1 << 21))
     path = archive(tmp_path / "w.npz", "x" * (1 << 21))
     with pytest.raises(ParameterFileError, match="its note has 2097154 bytes"):
         read_arrays(path)

@@ -174,6 +174,34 @@ def test_a_scorer_without_a_name_cannot_be_saved(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+class Seeded(ac.InnerProductScorer):
+    """A scorer whose array is drawn from a seed and is not one of its parameters."""
+
+    name = "seeded"
+
+    def __init__(self, rng=0):
+        self.rng = rng
+        self._weight = np.random.default_rng(rng).normal(size=(2, 2))
+
+    def project_query(self, query):
+        return query @ self._weight.astype(query.dtype)
+
+
+@suffixes
+@pytest.mark.parametrize("is_layer", [False, True])
+def test_what_could_not_be_loaded_again_is_not_saved(tmp_path, suffix, is_layer):
+    owner = Seeded(3)
+    if is_layer:
+        owner = ac.MultiHeadAttention.initialize(4, heads=2, scorer=["dot", owner], rng=0)
+    with pytest.raises(ac.ScorerConfigError) as error:
+        ac.save(tmp_path / f"w{suffix}", owner)
+    assert str(error.value) == (
+        "scorer Seeded draws arrays from its setting 'rng', so a file could not hold them; make "
+        "the arrays arguments of Seeded, and draw them in a factory"
+    )
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_scorer_is_looked_up_where_one_says(tmp_path):
     save_parameters(tmp_path / "w.npz", make(SCORERS["scaled"]))
     with pytest.raises(ac.UnknownScorerError):

@@ -115,7 +115,7 @@ def attend(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="FILE", help=".npy, .npz or .safetensors; printed without."
+            "--output", "-o", metavar="FILE", help=".npy, .npz or .safetensors; printed by default."
         ),
     ] = None,
     weights: Annotated[
@@ -140,10 +140,10 @@ def attend(
     show: Annotated[bool, typer.Option("--show", help="Draw the weights here, as text.")] = False,
     query_labels: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="What to call the queries in a picture: one on a line."),
+        typer.Option(metavar="FILE", help="Labels of the queries in a picture, one per line."),
     ] = None,
     key_labels: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="What to call the keys.")
+        Path | None, typer.Option(metavar="FILE", help="Labels of the keys.")
     ] = None,
     batch: Annotated[
         str | None, typer.Option(metavar="N,...", help="The batch item to draw, such as 0,3.")

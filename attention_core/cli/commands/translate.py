@@ -46,9 +46,9 @@ def translate(
         typer.Option(metavar="FILE", help="A page to walk through the steps in a browser: .html."),
     ] = None,
 ) -> None:
-    """Read a date, write it in ISO form, and show which characters attention looked at.
+    """Translate a date into ISO form, and show the attention of each character.
 
-    Exit code 1 if what it wrote is a guess, or no day.
+    The exit code is 1 if the result is a guess, or not a day of the calendar.
 
     attention-core demo translate "mardi 3 juin 1997"
     """
@@ -81,7 +81,7 @@ def translate(
 
 
 def _certainty(found: Translation) -> str:
-    """Rounded down: nothing is certain."""
+    """The certainty in percent, rounded down to at most 99."""
     return f"{min(int(100 * found.certainty), 99)}% certain"
 
 

@@ -28,10 +28,11 @@ READ = "\0 ',-./0123456789abcdefghijklmnoprstuvwyzäéû"
 """The characters of the training texts; code 0 is padding."""
 WRITTEN = "0123456789-"
 START = len(WRITTEN)
-"""The code of what stands before the first character."""
+"""The code before the first character."""
 LENGTH = len("YYYY-MM-DD")
-SHORTEST, LONGEST = len("3.6.97"), 40
 """The number of characters in an ISO date."""
+SHORTEST, LONGEST = len("3.6.97"), 40
+"""The numbers of characters in a text."""
 APOSTROPHES = "\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}\N{ACUTE ACCENT}`"
 HYPHENS = "\N{HYPHEN}\N{NON-BREAKING HYPHEN}\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}"
 ALIKE = str.maketrans(dict.fromkeys(APOSTROPHES, "'") | dict.fromkeys(HYPHENS, "-"))
@@ -41,13 +42,13 @@ Codes = NDArray[np.intp]
 
 
 class UnreadableError(AttentionCoreError, ValueError):
-    """A text that is too long, empty, or has characters that were never learned."""
+    """A text that is empty, too long, or has characters that the network does not know."""
 
 
 def readable(text: str) -> str:
-    """The text as it is read: accents and letters are one character, blanks are single.
+    """Normalize a text: accents are part of their letters, and blanks are single.
 
-    Signs that look alike are one, such as the wide digits of Chinese and Japanese keyboards.
+    Compatible characters are replaced, such as the wide digits of Chinese and Japanese keyboards.
 
     Raises
     ------

@@ -1,8 +1,8 @@
-"""Dates as people write them, in English, French and German, and what they are in ISO form.
+"""Dates as people write them in English, French and German, and in ISO form.
 
-One day in ten is held out: no string that means it is ever learned from, in any form. Numbers are
-read day first, as in "03/06/1997" for the third of June, and two digits of a year mean 1950 to
-2049; so a string means one date.
+One day in ten is held out: none of its strings is used for training. The day comes before the month
+in numbers, as in "03/06/1997" for the third of June, and a year of two digits is between 1950 and
+2049, so that every string means one date.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SHORT_YEAR = datetime.date(1950, 1, 1), datetime.date(2049, 12, 31)
 
 
 class Example(NamedTuple):
-    """A date as someone wrote it, and in ISO form."""
+    """A date as text, and in ISO form."""
 
     text: str
     iso: str
@@ -42,7 +42,7 @@ class Language:
     short_weekdays: tuple[str, ...]
     ordinal: Callable[[int], str]
     forms: tuple[str, ...]
-    """With the fields of `write`; all of `NUMBERS` are dates in every language."""
+    """Templates with the fields of `write`; those of `NUMBERS` occur in every language."""
 
 
 NUMBERS = (

@@ -1,4 +1,4 @@
-"""The parts of the network besides attention, each with its vector-Jacobian product."""
+"""The layers of the network besides attention, with their vector-Jacobian products."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["cross_entropy", "lookup_vjp", "softmax", "windows", "windows_vjp"]
 
 
 def windows(rows: Array, radius: int) -> Array:
-    """Each row beside its neighbors, zeros beyond the ends: (B, S, D) -> (B, S, (2r + 1) D).
+    """Concatenate each row with its neighbors, padded with zeros: (B, S, D) -> (B, S, (2r + 1) D).
 
     Examples
     --------
@@ -43,7 +43,7 @@ def lookup_vjp(codes: NDArray[np.intp], grad: Array, size: int) -> Array:
 
 
 def softmax(logits: Array) -> Array:
-    """Numbers above 0 of sum 1 along the last axis."""
+    """The softmax along the last axis."""
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     shares: Array = powers / powers.sum(axis=-1, keepdims=True)
     return shares

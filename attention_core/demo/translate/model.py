@@ -6,8 +6,8 @@
     context_t = softmax(score(query_t, key)) @ value
     digit_t   = softmax(W4 tanh(W3 [context_t, query_t] + b3) + b4)
 
-A key knows the neighborhood of its character, a value only the character itself: to write a 7,
-the decoder has to look at a 7. That is what makes the weights an alignment.
+A key depends on the neighborhood of its character, a value on the character alone. To write a 7,
+the decoder has to attend to a 7, so the weights are an alignment.
 """
 
 from __future__ import annotations
@@ -77,10 +77,9 @@ class Decoded(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Translator:
-    """The parameters of the network, and attention with its own.
+    """The network: attention with its scorer, and the arrays of the other layers.
 
-    Attention is any that has as many features as `QUERY_DIM` and `KEY_DIM`; nothing else here
-    depends on the scorer.
+    The scorer must accept `QUERY_DIM` and `KEY_DIM` features. Nothing else depends on it.
     """
 
     attention: Attention
@@ -95,7 +94,7 @@ class Translator:
         sizes: Sizes = Sizes(),  # noqa: B008 - a tuple cannot change
         dtype: type[np.floating[Any]] = np.float32,
     ) -> Translator:
-        """A network that has learned nothing."""
+        """Make an untrained network."""
         character, near, key, hidden = sizes
         shapes = {
             "character": (len(READ), character),
@@ -111,8 +110,8 @@ class Translator:
             "digit": (hidden, len(WRITTEN)),
             "digit_bias": (len(WRITTEN),),
         }
-        # queries are short, so that any scorer looks everywhere at first: with long ones, an inner
-        # product looks at a few characters that it chose by chance, and learns little of others
+        # small queries give uniform weights at first; with large ones, an inner product attends to
+        # a few random characters, and learns little about others
         scale = {"character": 1.0, "position": 0.25, "last": 0.1}
         arrays = {
             name: scale.get(name, shape[0] ** -0.5) * rng.standard_normal(shape)
@@ -130,7 +129,7 @@ class Translator:
 
     @property
     def parameters(self) -> Arrays:
-        """All that is learned, by name; the scorer's own with ``scorer.`` before it."""
+        """All parameters by name; those of the scorer have the prefix ``scorer.``."""
         own = {f"scorer.{name}": a for name, a in self.attention.scorer.parameters.items()}
         return self.arrays | own
 
@@ -152,7 +151,7 @@ class Translator:
         return Encoded(inside, value, near, key)
 
     def queries(self, written: Codes) -> Array:
-        """The queries for all that is written so far, and for what comes next: (B, l) -> l + 1."""
+        """The queries of the characters written so far and of the next one: (B, l) -> l + 1."""
         before = _before(written)  # (B, l + 1, LOOK_BACK)
         query: Array = self.arrays["position"][: before.shape[1]] + sum(
             self.arrays["last"][n][before[..., n]] for n in range(LOOK_BACK)
@@ -168,8 +167,8 @@ class Translator:
     def loss(self, codes: Codes, lengths: Codes, target: Codes) -> tuple[float, Arrays]:
         """The cross-entropy of the dates (B, 10) given their texts (B, S), and its gradients.
 
-        The decoder is told what it should have written before (teacher forcing), so that all ten
-        steps are one call.
+        The queries use the correct previous characters (teacher forcing), so that all ten steps are
+        one call.
         """
         encoded = self.encode(codes)
         query = self.queries(target[:, :-1])
@@ -181,7 +180,7 @@ class Translator:
     def _gradients(
         self, codes: Codes, target: Codes, encoded: Encoded, decoded: Decoded, grad: Array
     ) -> Arrays:
-        """Backward through the decoder, attention and the encoder."""
+        """Backpropagate through the decoder, attention and the encoder."""
         own = self.arrays
         found: Arrays = {}
         found["digit"], found["digit_bias"] = _of_weights(decoded.hidden, grad)

@@ -50,7 +50,7 @@ def nonsense(date: str, rng: np.random.Generator) -> str:
     850
     mardi juin
     """
-    # parts of dates come twice: they are what people write, and look most like dates
+    # parts of dates come twice: people write them, and they look most like dates
     ways = (_part, _part, _with_other_words, _words, _number, _signs)
     text = ""
     while not text:
@@ -59,7 +59,7 @@ def nonsense(date: str, rng: np.random.Generator) -> str:
 
 
 def _part(date: str, rng: np.random.Generator) -> str:
-    """June 2024, 12 June, 6/2024, 2024: as people write what is less than a day."""
+    """Remove numbers from a date, as in June 2024, 12 June, 6/2024 or 2024."""
     for _ in range(rng.integers(1, 3)):
         numbers = list(re.finditer(r"\d+(st|nd|rd|th|er)?", date))
         if not numbers:
@@ -72,7 +72,7 @@ def _part(date: str, rng: np.random.Generator) -> str:
 
 
 def _with_other_words(date: str, rng: np.random.Generator) -> str:
-    """Nothing for a date in numbers."""
+    """Replace the words of a date; return nothing for a date in numbers."""
     found, changes = re.subn(r"[^\W\d]+", lambda _: _some(LETTERS, 2, 9, rng), date)
     return found if changes else ""
 
@@ -82,7 +82,7 @@ def _words(_: str, rng: np.random.Generator) -> str:
 
 
 def _number(_: str, rng: np.random.Generator) -> str:
-    """Nothing where it takes counting to tell it from a date such as 19970603."""
+    """Draw a number, or nothing if it is about as long as a date such as 19970603."""
     digits = _some(DIGITS, 1, 14, rng)
     return "" if abs(len(digits) - len("19970603")) < 2 else digits
 

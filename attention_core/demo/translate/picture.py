@@ -1,4 +1,4 @@
-"""An alignment as a picture: what was written down, what was read across."""
+"""An alignment as a picture: output characters as rows, input characters as columns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["as_page", "as_text", "draw", "is_day"]
 
 
 def draw(found: Translation) -> Figure:
-    """The alignment as a heat map (extra ``plot``).
+    """Draw the alignment as a heat map (extra ``plot``).
 
     Raises
     ------
@@ -53,7 +53,7 @@ def _title(found: Translation) -> str:
 
 
 def as_text(found: Translation, *, width: int = 80, ascii_only: bool = False) -> str:
-    """The alignment in letters, for a terminal."""
+    """Draw the alignment as text, for a terminal."""
     return text(
         found.weights,
         query_labels=found.iso,
@@ -64,7 +64,7 @@ def as_text(found: Translation, *, width: int = 80, ascii_only: bool = False) ->
 
 
 def is_day(iso: str) -> bool:
-    """Whether there is such a day.
+    """Whether the calendar has this day.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Reading dates with a network: one context for each character that is written."""
+"""Translate dates with the network: one context for each character of the output."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["Translation", "accuracy", "translate"]
 TOGETHER = 500
 """The number of texts that are read together, which bounds memory."""
 SURE = 0.75
-"""The certainty from which on a text is taken for a date.
+"""The certainty above which a text is taken for a date.
 
-Of 20,000 held-out strings, not those it was chosen with, all are read right, and 21 are less
-certain. So are 1,000 rows of random letters, 1,000 of random signs, all years from 1000 to 2999,
-and 986 of 1,000 dates without a day, a month or a year. Other words than months are harder to tell
-apart: of 294 texts such as "12 table 2024", 81 are taken for dates.
+Of 20,000 held-out strings, which were not used to choose it, all are translated correctly, and 21
+are less certain. So are 1,000 texts of random letters, 1,000 of random signs, all years from 1000
+to 2999, and 986 of 1,000 dates without a day, a month or a year. Words other than months are harder
+to recognize: of 294 texts such as "12 table 2024", 81 are taken for dates.
 """
 
 
@@ -35,27 +35,26 @@ class Translation:
     text: str
     iso: str
     weights: Array
-    """The alignment (10, S): a row for each character written, a column for each one read."""
+    """The alignment (10, S): a row for each output character, a column for each input character."""
     certainty: float
-    """The probability that the network gives to what it wrote: the product of those of its
-    characters. It has learned to be unsure of texts that are not dates (see `nonsense`). It
-    does not know whether such a day exists."""
+    """The probability of the output: the product of the probabilities of its characters. It is low
+    for texts that are not dates (see `nonsense`), but not for days that do not exist."""
 
     @property
     def is_sure(self) -> bool:
         """Whether the text looks like a date in a form that the network knows.
 
-        One character, such as "1", is too little to tell: with nothing else to look at, attention
-        reads it with all its weight, as it does in a date.
+        Very short texts, such as "1", do not: attention gives a single character all the weight, as
+        in a date.
         """
         return self.certainty >= SURE and len(self.text) >= SHORTEST
 
 
 def translate(translator: Translator, texts: Sequence[str]) -> list[Translation]:
-    """Write dates in ISO form, character by character.
+    """Translate dates into ISO form, character by character.
 
-    The keys of each text are prepared once. Each step asks them with one query, made of the
-    characters written before.
+    The keys of each text are projected once. The query of each step depends on the characters
+    written before.
 
     Raises
     ------
@@ -92,7 +91,7 @@ def translate(translator: Translator, texts: Sequence[str]) -> list[Translation]
 
 
 def accuracy(translator: Translator, examples: Sequence[Example]) -> float:
-    """The share of texts that are translated without any mistake."""
+    """The share of texts that are translated without a mistake."""
     right = 0
     for start in range(0, len(examples), TOGETHER):
         some = examples[start : start + TOGETHER]

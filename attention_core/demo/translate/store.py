@@ -1,4 +1,4 @@
-"""Networks in folders: the config of attention, its parameters, and those of the rest."""
+"""Networks in folders: the config of attention, its parameters, and the other arrays."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CONFIG, SCORER, NETWORK = "attention.json", "scorer.npz", "network.npz"
 
 
 def save(translator: Translator, folder: Path) -> None:
-    """Write a network to a folder, which is made if need be."""
+    """Write a network to a folder, which is made if it does not exist."""
     folder.mkdir(parents=True, exist_ok=True)
     scorer = translator.attention.scorer
     config = translator.attention.to_config()
@@ -30,18 +30,18 @@ def save(translator: Translator, folder: Path) -> None:
 
 
 def load(folder: Path) -> Translator:
-    """The network that `save` wrote.
+    """Load the network that `save` wrote.
 
     Raises
     ------
     ConfigError, ParameterFileError
-        For a folder that holds none.
+        For a folder without a network.
     """
     attention = Attention.from_config(folder / CONFIG)
     return Translator(attention, read_arrays(folder / NETWORK))
 
 
 def load_trained() -> Translator:
-    """The network that is shipped: additive attention, 54,203 numbers."""
+    """Load the network of the package: additive attention, 54,203 parameters."""
     with as_file(files("attention_core.demo.translate") / "trained") as folder:
         return load(folder)

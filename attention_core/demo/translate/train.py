@@ -1,7 +1,7 @@
-"""Learning to read dates: ``python -m attention_core.demo.translate.train --config FILE``.
+"""Train the network: ``python -m attention_core.demo.translate.train --config FILE``.
 
-The config is that of any attention, so that the scorer is chosen by name. Everything else stays
-the same: the dates, the network, and Adam, which takes one step for each batch of new strings.
+The config chooses the scorer by name. The dates, the network and the optimizer (Adam, with one step
+for each batch of new strings) are always the same.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ HELD_OUT = 5_000
 
 
 class Adam:
-    """Steps against the gradient, each number at a pace of its own.
+    """The Adam optimizer.
 
     m = 0.9 m + 0.1 g,  v = 0.99 v + 0.01 g^2,  p = p - rate m' / (sqrt(v') + 1e-8), where m' and
-    v' make up for having started at 0.
+    v' correct the bias of initial values of 0.
 
     References
     ----------
@@ -50,7 +50,7 @@ class Adam:
         self._second: Arrays = {}
 
     def step(self, parameters: Arrays, gradients: Arrays, rate: float) -> Arrays:
-        """The parameters after one step; those given stay as they are."""
+        """Return the parameters after one step; the arguments are not changed."""
         self.steps += 1
         changed = {}
         for name, array in parameters.items():
@@ -69,12 +69,12 @@ def train(
     seed: int = 0,
     report: Callable[[int, float], None] = lambda _step, _loss: None,
 ) -> Translator:
-    """A network that has learned from `steps` batches of strings, none of a day held out.
+    """Train a network on `steps` batches of strings, none of a held-out day.
 
     Parameters
     ----------
     attention
-        With any scorer for queries and keys of 64 features that has gradients.
+        Attention with any differentiable scorer for queries and keys of 64 features.
     report
         Called after each step with its number and its loss.
     """
@@ -82,7 +82,7 @@ def train(
     translator = Translator.new(attention, for_network)
     stream = with_nonsense(examples(for_dates, held_out=False), for_nonsense)
     adam = Adam()
-    with blas_on_one_thread():  # small products, which only lose by being divided
+    with blas_on_one_thread():  # small products are slower on several threads
         for step in range(steps):
             texts, dates = zip(*islice(stream, BATCH), strict=True)
             loss, gradients = translator.loss(*padded(texts), written_codes(dates))
@@ -95,18 +95,20 @@ def train(
 
 
 def held_out_examples() -> list[Example]:
-    """The strings that the accuracy is measured on: always the same, of days never learned from."""
+    """The strings of held-out days that the accuracy is measured on, which are always the same."""
     return list(islice(examples(np.random.default_rng(0), held_out=True), HELD_OUT))
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Train, measure the accuracy, and save what was learned."""
+    """Train a network, measure its accuracy, and save it."""
     parser = argparse.ArgumentParser(
         prog="python -m attention_core.demo.translate.train",
-        description="Learn to read dates with any attention, and measure how well.",
+        description="Train the translation of dates with any scorer, and measure its accuracy.",
     )
-    parser.add_argument("--config", type=Path, help="of the attention; the shipped one without")
-    parser.add_argument("--output", type=Path, help="a folder for what was learned")
+    parser.add_argument(
+        "--config", type=Path, help="config of the attention; by default that of the package"
+    )
+    parser.add_argument("--output", type=Path, help="folder for the trained network")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
@@ -120,7 +122,7 @@ def main(arguments: list[str] | None = None) -> None:
         attention = Attention.from_config(options.config or configs / "additive.toml")
     translator = train(attention, steps=options.steps, seed=options.seed, report=report)
     found = accuracy(translator, held_out_examples())
-    sys.stdout.write(f"accuracy {found:.4f} on {HELD_OUT} strings of days never learned from\n")
+    sys.stdout.write(f"accuracy {found:.4f} on {HELD_OUT} strings of held-out days\n")
     if options.output is not None:
         save(translator, options.output)
         record = {

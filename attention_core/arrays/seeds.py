@@ -1,0 +1,43 @@
+"""Random generators from seeds."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from attention_core.errors import OptionError, OptionTypeError, shown
+
+__all__ = ["random_generator"]
+
+
+def random_generator(
+    rng: object,
+    *,
+    error: type[Exception] = OptionError,
+    type_error: type[Exception] = OptionTypeError,
+) -> np.random.Generator:
+    """Return the generator of a seed, or the generator itself.
+
+    None is refused: NumPy would choose a seed that nobody could repeat.
+
+    Raises
+    ------
+    error, type_error
+        For an impossible seed, and anything that is not a seed.
+
+    Examples
+    --------
+    >>> random_generator(0).integers(10)
+    np.int64(8)
+    """
+    message = (
+        f"rng must be a seed, an integer of at least 0, or a numpy.random.Generator, "
+        f"got {shown(rng)}"
+    )
+    if rng is None or isinstance(rng, bool):
+        raise type_error(message)
+    try:
+        return np.random.default_rng(rng)  # type: ignore[arg-type]
+    except TypeError:
+        raise type_error(message) from None
+    except ValueError:
+        raise error(message) from None

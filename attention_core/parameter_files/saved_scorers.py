@@ -1,0 +1,120 @@
+"""Make the scorers of a file, which must have the arrays that the file holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attention_core.errors import (
+    AttentionCoreError,
+    DTypeError,
+    OptionError,
+    OptionTypeError,
+    ParameterFileError,
+    ScorerConfigError,
+    ScorerLookupError,
+    ShapeError,
+    listed,
+    printable,
+    shown,
+)
+from attention_core.scoring.scorer import Scorer
+from attention_core.typing import Array
+
+if TYPE_CHECKING:
+    from attention_core.registry.registry import Registry
+
+__all__ = ["SavedScorers", "ScorerMaker"]
+
+ScorerMaker = str | Callable[..., Scorer]
+"""A registered name, or a class or function that makes a scorer from its arrays and settings."""
+
+
+class SavedScorers:
+    """The scorers of one file, or of the layer in it."""
+
+    def __init__(
+        self,
+        path: str | Path,
+        registry: Registry | None,
+        versions: Mapping[str, str],
+        owner: str = "scorer",
+    ) -> None:
+        self.path = path
+        self.subject = shown(str(path), 300)
+        self.registry = _names(registry)
+        self.versions = versions
+        self.owner = owner
+
+    def make(
+        self,
+        saved: Mapping[str, Any],
+        shapes: Mapping[str, tuple[int, ...]],
+        read: Callable[[], dict[str, Array]],
+        chosen: ScorerMaker | None,
+    ) -> Scorer:
+        """Make a saved scorer, or the chosen one; arrays are read once their names fit.
+
+        Raises
+        ------
+        ParameterFileError
+            For settings or arrays that do not fit the scorer.
+        ScorerLookupError
+            For a scorer that is not installed.
+        OptionTypeError
+            For a function that returns something else than a scorer.
+        """
+        settings = {name: value for name, value in saved.items() if name != "name"}
+        try:
+            if callable(chosen):
+                made = chosen(**settings, **read())
+            else:
+                name = self._name(saved["name"] if chosen is None else chosen)
+                given = {**settings, **shapes}
+                problems = self.registry.problems(name, given)
+                if problems:
+                    raise ScorerConfigError("\n".join(problems.values()))
+                made = self.registry.make(name, **settings, **read())
+        except (ScorerConfigError, DTypeError, OptionError, ShapeError) as error:
+            raise ParameterFileError(
+                f"{self.subject} does not fit its {self.owner}: {error}"
+            ) from error
+        except AttentionCoreError:
+            raise
+        except Exception as error:  # a factory may raise anything
+            raise ParameterFileError(
+                f"{self.subject} does not fit its {self.owner}: {type(error).__name__}: "
+                f"{printable(str(error), 300)}"
+            ) from error
+        if not isinstance(made, Scorer):
+            raise OptionTypeError(f"scorer must make an attention_core.Scorer, got {shown(made)}")
+        found = {name: array.shape for name, array in made.parameters.items()}
+        if found != dict(shapes):
+            raise ParameterFileError(
+                f"{self.subject} does not fit its {self.owner}: {made} has the arrays "
+                f"{listed(found) or 'none'}, the file {listed(shapes) or 'none'}, or other shapes"
+            )
+        return made
+
+    def _name(self, saved: str) -> str:
+        """The current name of a saved scorer: the plain name, if it is unambiguous."""
+        try:
+            return self.registry.info(saved).name
+        except ScorerLookupError as error:
+            distribution = saved.partition("/")[0]
+            version = self.versions.get(distribution)
+            if version is None:
+                raise
+            raise type(error)(
+                f"{error}\n  {self.subject} was saved with {shown(distribution)} "
+                f"{printable(version)}; install it, or choose another with scorer="
+            ) from error
+
+
+def _names(registry: Registry | None) -> Registry:
+    if registry is not None:
+        return registry
+    from attention_core.registry.default import default_registry  # reading arrays needs no names
+
+    return default_registry()

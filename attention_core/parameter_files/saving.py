@@ -1,0 +1,99 @@
+"""Save a scorer or a layer: its arrays, and a note from which the rest is made again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attention_core.errors import OptionTypeError, ScorerConfigError, shown
+from attention_core.files.array_files import write_arrays
+from attention_core.scoring.scorer import Scorer
+
+if TYPE_CHECKING:
+    from attention_core.multihead.layer import MultiHeadAttention
+
+__all__ = ["save"]
+
+
+def save(path: str | Path, owner: Scorer | MultiHeadAttention) -> None:
+    """Save a scorer or a layer to an ``.npz`` or ``.safetensors`` file.
+
+    The file holds the arrays and a note: the names and settings of the scorers, and the options of
+    a layer. It names each scorer with its distribution, so that a package that is installed later
+    cannot change its meaning. The file is written atomically.
+
+    Parameters
+    ----------
+    path
+        The file, which is replaced if it exists.
+    owner
+        The scorer or the layer.
+
+    Raises
+    ------
+    ParameterFileError
+        For an extension, a dtype or a name that is not supported, or a path that cannot be written.
+    MissingExtraError
+        For a ``.safetensors`` file without the extra `safetensors`.
+    ScorerConfigError
+        For a scorer that was constructed directly and has no registered name, or one whose
+        settings draw its arrays from a seed.
+    OptionTypeError
+        For anything but a scorer or a layer.
+
+    See Also
+    --------
+    load : Load the scorer or the layer.
+
+    Examples
+    --------
+    >>> import tempfile, attention_core as ac
+    >>> layer = ac.MultiHeadAttention.initialize(4, heads=2, rng=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ac.save(f"{folder}/layer.npz", layer)
+    ...     ac.load(f"{folder}/layer.npz").heads
+    2
+    """
+    scorers = [owner] if isinstance(owner, Scorer) else getattr(owner, "scorers", ())
+    origins = [scorer.origin for scorer in scorers if scorer.origin is not None]
+    note = {
+        **_described(owner),
+        "shapes": {name: array.shape for name, array in owner.parameters.items()},
+        "versions": {o.distribution: o.version for o in origins if o.distribution is not None},
+    }
+    write_arrays(path, owner.parameters, note=json.dumps(note))
+
+
+def _described(owner: Scorer | MultiHeadAttention) -> dict[str, Any]:
+    """Describe the scorer or the layer, as `Parameters` has it."""
+    if isinstance(owner, Scorer):
+        return {"scorer": _config_without_arrays(owner)}
+    from attention_core.multihead.layer import MultiHeadAttention  # scorers need no layers
+
+    if not isinstance(owner, MultiHeadAttention):
+        raise OptionTypeError(
+            f"a file of parameters is that of a Scorer or a MultiHeadAttention, "
+            f"got {shown(owner)}; write_arrays(path, arrays) writes arrays by name"
+        )
+    groups = [
+        {"heads": group.heads, "scorer": _config_without_arrays(group.attention.scorer)}
+        for group in owner.groups
+    ]
+    options = owner.groups[0].attention.to_config().get("attention", {})
+    return {"layer": {"groups": groups, "attention": options, "zero_key": owner.zero_key}}
+
+
+def _config_without_arrays(scorer: Scorer) -> dict[str, Any]:
+    arrays = scorer.parameters
+    # with_parameters forgets dimensions and seeds, which the arrays replace
+    config = scorer.with_parameters(arrays).to_config()
+    if "rng" in config:  # a file that asks for random arrays is refused by `load`
+        raise ScorerConfigError(
+            f"{scorer} draws arrays from its setting 'rng', so a file could not hold them; make "
+            f"the arrays arguments of {type(scorer).__name__}, and draw them in a factory"
+        )
+    origin = scorer.origin
+    if origin is not None and origin.distribution is not None and "/" not in config["name"]:
+        config["name"] = f"{origin.distribution}/{config['name']}"
+    return {name: value for name, value in config.items() if name not in arrays}
