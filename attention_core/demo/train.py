@@ -81,7 +81,8 @@ def _directions(digits: Digits, length: float, random: np.random.Generator) -> N
     whitening = (axes * variances**-0.5) @ axes.T  # (64, 64)
     directions = whitening @ random.standard_normal((64, 64))  # (64, 64 pairs)
     directions *= length * 64 / np.linalg.norm(directions)
-    return directions.astype(np.float32)
+    drawn: NDArray[Any] = directions.astype(np.float32)
+    return drawn
 
 
 def _write(folder: Path) -> None:
