@@ -56,7 +56,8 @@ if TYPE_CHECKING:
     from attention_core.multihead.layer import MultiHeadAttention
     from attention_core.multihead.memory import MultiHeadMemory
     from attention_core.multihead.result import MultiHeadResult
-    from attention_core.parameter_files import load, save
+    from attention_core.parameter_files.loading import load
+    from attention_core.parameter_files.saving import save
     from attention_core.registry.default import make_scorer, refresh, register_scorer, scorers
     from attention_core.registry.infos import ScorerInfo
     from attention_core.registry.registry import Registry
@@ -137,9 +138,9 @@ _SUBMODULES = (
 
 
 def __getattr__(name: str) -> Any:
-    """What is imported when asked for."""
-    if name == "plot":
-        return import_module("attention_core.plot")
+    """Import a name or a submodule on first use."""
+    if name in _SUBMODULES:
+        return import_module(f"attention_core.{name}")
     if name in _ON_DEMAND:
         found = getattr(import_module(f"attention_core.{_ON_DEMAND[name]}"), name)
         globals()[name] = found  # later look-ups skip this function

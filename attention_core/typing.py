@@ -6,15 +6,31 @@ imports neither SciPy nor the scorers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Array", "PairFunction"]
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from scipy.sparse import coo_array, csr_array, sparray, spmatrix
+
+    from attention_core.masking.packing import Packing
+    from attention_core.scoring.scorer import Scorer
+
+__all__ = ["Array", "BiasLike", "MaskLike", "PairFunction", "ScorerLike", "Weights"]
 
 Array = NDArray[Any]
 """A NumPy array of any dtype and shape."""
 
 PairFunction = Callable[[Array, Array], ArrayLike]
 """A mask or bias as an elementwise function of (query_positions, key_positions)."""
+
+if TYPE_CHECKING:
+    MaskLike: TypeAlias = ArrayLike | sparray | spmatrix | PairFunction | Packing
+    BiasLike: TypeAlias = ArrayLike | PairFunction
+    ScorerLike: TypeAlias = str | Mapping[str, Any] | Scorer
+    Weights: TypeAlias = Array | csr_array[Any, Any] | coo_array[Any, Any]
+else:
+    MaskLike = BiasLike = ScorerLike = Weights = Any

@@ -20,7 +20,7 @@ from attention_core.multihead.parameters import LayerParameters, initial_arrays
 from attention_core.multihead.result import MultiHeadResult
 from attention_core.options import OPTIONS, check_option
 from attention_core.scoring.scorer import Scorer
-from attention_core.typing import Array, PairFunction
+from attention_core.typing import Array, BiasLike, MaskLike, ScorerLike
 
 if TYPE_CHECKING:
     from pathlib import Path
