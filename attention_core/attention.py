@@ -314,7 +314,7 @@ def resolve(scorer: str | Mapping[str, Any] | Scorer) -> Scorer:
 
 @cache  # an import statement costs the smallest calls a microsecond
 def _names() -> Callable[[Any], Any]:
-    """What looks names up; scorers that are given need none."""
+    """Look up names; scorers that are given need no registry."""
     from attention_core.registry.default import resolve
 
     return resolve

@@ -113,7 +113,7 @@ class Stopped(SystemExit):
 
 
 INTERRUPTS = (KeyboardInterrupt, Stopped)
-"""What is raised by whoever waits, and never the fault of the code that is running."""
+"""Exceptions that a user or a supervisor raises, never a fault of the code that is running."""
 
 
 class MissingExtraError(AttentionCoreError, ImportError):

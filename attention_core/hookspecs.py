@@ -36,7 +36,7 @@ class Spec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScorerSpec(Spec):
-    """What a plugin says about one scorer, before any of its mathematics is imported.
+    """Description of one scorer, given before any of its mathematics is imported.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ def table(title: object, rows: Iterable[Sequence[object]], header: Sequence[str]
     """A title and a table under it; all text is escaped.
 
     >>> table("scorer 'dot'", [("scale", 0.5)])
-    "<b>scorer &#x27;dot&#x27;</b><table><tr><td>scale</td><td>0.5</td></tr></table>"
+    '<b>scorer &#x27;dot&#x27;</b><table><tr><td>scale</td><td>0.5</td></tr></table>'
     """
     lines = [_row("td", row) for row in rows]
     if header:

@@ -76,7 +76,7 @@ LAZY = {
     "pytest": {"testing"},
     "rich": {"cli", "fitting"},
     "safetensors": {"files"},
-    "scipy": {"cli", "engine", "fitting", "masking", "plot"},
+    "scipy": {"cli", "engine", "fitting", "masking", "plot", "typing"},
     "threadpoolctl": {"parallel"},
 }
 

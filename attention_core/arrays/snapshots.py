@@ -13,7 +13,7 @@ from attention_core.typing import Array
 __all__ = ["SMALL", "Snapshot", "fingerprint", "owned"]
 
 SMALL = 1 << 14
-"""Arrays of at most so many bytes are copied: that is cheaper than looking for changes."""
+"""Bytes up to which arrays are copied: that is cheaper than looking for changes."""
 
 # A checksum by sums of 64-bit words reads memory at full speed, but does not see words that change
 # places. Words a prime number apart are summed together, in a few groups, so that rows of common

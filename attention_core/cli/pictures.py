@@ -27,7 +27,7 @@ LEAST_WIDTH = 40
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """Where a result is to be drawn: in a file, on a page, in the terminal, or in several."""
+    """Destinations of a picture: in a file, on a page, in the terminal, or in several."""
 
     path: Path | None
     page: Path | None

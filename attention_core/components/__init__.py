@@ -1,1 +1,1 @@
-"""What scorers, normalizers and biases share: parameters, configs, equality, origin."""
+"""The shared base of scorers, normalizers and biases: parameters, configs, equality, origin."""

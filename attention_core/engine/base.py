@@ -55,7 +55,7 @@ class Engine(Protocol):
 
 
 class Readout(Protocol):
-    """What a result can be asked; all but `weights` and `scores` stay within tile memory."""
+    """Answers about a computed problem; all but `weights` and `scores` need tile memory only."""
 
     def weights(self, rows: range | None = None) -> Any:
         """Finished weights of all queries, or of some of them: (..., l, S)."""

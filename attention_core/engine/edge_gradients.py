@@ -19,7 +19,7 @@ __all__ = ["edge_gradients"]
 
 
 class _Piece(NamedTuple):
-    """What a run of edges contributes, summed by query and by key."""
+    """Contribution of a run of edges, summed by query and by key."""
 
     queries: Array
     query: Array
@@ -46,7 +46,7 @@ def edge_gradients(
 
 
 class _EdgeLoop:
-    """What is the same for every edge, and the sums over edges."""
+    """Arrays shared by all edges, and the sums over edges."""
 
     def __init__(self, engine: EdgeEngine, context: Array, grad: Array) -> None:
         self.engine = engine

@@ -1,4 +1,4 @@
-"""What can be read out of the edges of a sparse mask once the statistics of every row are known."""
+"""Questions about the edges of a sparse mask, once the statistics of every row are known."""
 
 from __future__ import annotations
 

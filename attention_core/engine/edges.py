@@ -172,7 +172,7 @@ class EdgeEngine:
         return edges, self.problem.normalizer.weights(scores, edges.spread(own))
 
     def bare_scores(self, edges: Edges) -> Array:
-        """What the scorer says of the edges, before softcap and bias: (e,)."""
+        """Scores of the edges before softcap and bias: (e,)."""
         query = of_item(self.problem.query, edges.item)
         key = of_item(self.problem.key, edges.item)
         queries = edges.rows[edges.places]  # (e,)

@@ -18,7 +18,7 @@ __all__ = ["attend_single_tile"]
 def attend_single_tile(
     problem: Problem, kept: Array | None = None
 ) -> tuple[Array, Statistics] | None:
-    """What `TileEngine.attend` returns, where one tile is all there is.
+    """Compute the result of `TileEngine.attend` for a problem that is one tile.
 
     Every guard of the loop serves rows that come out as NaN or Inf here: then it is None, and the
     loop has to do it. Masked scores are also written to `kept`.

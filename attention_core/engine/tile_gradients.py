@@ -60,7 +60,7 @@ def tile_gradients(
 
 
 class _TileLoop:
-    """What is the same for every tile, and the sums over tiles."""
+    """Arrays shared by all tiles, and the sums over tiles."""
 
     def __init__(self, engine: TileEngine, context: Array, grad: Array) -> None:
         self.engine = engine
@@ -75,7 +75,7 @@ class _TileLoop:
         self.shapes = {name: array.shape for name, array in self.found.parameters.items()}
 
     def tile_gradients(self, block: Block, tile: Tile) -> PreparedGradients:
-        """What the weights (..., l, s) of a tile contribute."""
+        """Contribution of the weights (..., l, s) of a tile."""
         problem, (batch, rows, _), (keys, weights, allowed) = self.engine.problem, block, tile
         query, key = take(self.query, batch, rows), take(self.key, batch, keys)
         value = take(problem.value, batch, keys)  # (..., s, Dv)

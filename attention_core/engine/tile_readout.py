@@ -1,4 +1,4 @@
-"""What can be read out of the tiles once the statistics of every row are known."""
+"""Questions about the tiles, once the statistics of every row are known."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Tile(NamedTuple):
     scores: Array
     """(..., l, s), -inf where masked."""
     allowed: Array | None
-    """What broadcasts to (..., l, s); None where every key may be attended to."""
+    """Booleans that broadcast to (..., l, s); None where every key may be attended to."""
 
 
 class TileEngine:

@@ -1,4 +1,4 @@
-"""What the classifier and the regressor share."""
+"""The shared base of the classifier and the regressor."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _PATIENCE = 2
 
 @dataclass(frozen=True)
 class Settings:
-    """How to learn; named as the parameters of the estimators."""
+    """Settings of learning; named as the parameters of the estimators."""
 
     max_iter: int
     tol: float

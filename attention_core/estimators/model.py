@@ -1,4 +1,4 @@
-"""What the estimators learn: a scorer, and with it a trend that is linear in the features.
+"""The model of the estimators: a scorer, and a trend that is linear in the features.
 
     regression       y(x) = b . x + sum_j w_j(x) (y_j - b . x_j)
     classification   p(c | x) ~ exp(b_c . x) sum_j w_j(x) [y_j = c]
@@ -63,7 +63,7 @@ class Model(ABC):
 
     @property
     def _unit(self) -> float:
-        """What slopes are measured in among the parameters."""
+        """Units of the trend's coefficients among the parameters."""
         return 1.0
 
     def loss(self, rows: Rows, chosen: Array, workers: int | None) -> tuple[float, Array]:
@@ -94,11 +94,11 @@ class Model(ABC):
 
     @abstractmethod
     def values(self, rows: Rows) -> Array:
-        """What the rows are attended to for: (n, Dv)."""
+        """Values of the rows: (n, Dv)."""
 
     @abstractmethod
     def measure(self, query: Array) -> Measured:
-        """How well contexts of rows (m, D) predict."""
+        """Loss of the contexts of rows (m, D)."""
 
     @abstractmethod
     def slopes_vjp(

@@ -38,7 +38,7 @@ class Rows:
 
     @property
     def bias(self) -> Array | None:
-        """What weights add to scores: their logarithms, (1, n)."""
+        """Logarithms of the sample weights, which are added to scores: (1, n)."""
         if self.weight is None:
             return None
         bias: Array = np.log(self.weight)[None].astype(self.value.dtype)
@@ -59,7 +59,7 @@ class Rows:
         )
 
     def contexts(self, scorer: Scorer, chosen: Array, workers: int | None) -> Array:
-        """What all others give some of the rows: (m, Dv)."""
+        """Contexts of some rows, given by all others: (m, Dv)."""
         found: list[Array] = []
 
         def keep(context: Array, *_: Array) -> tuple[float, Array]:

@@ -29,7 +29,7 @@ _MAX_ITER = 1  # the status of `OptimizeResult` of L-BFGS-B when iterations ran 
 
 
 class Learnable(Protocol):
-    """What `fit` learns: a `Scorer`, a `MultiHeadAttention`, or all that has such a vector (n,)."""
+    """A model for `fit`: a `Scorer`, a `MultiHeadAttention`, or what has such a vector (n,)."""
 
     @property
     def parameter_vector(self) -> Vector:
@@ -55,7 +55,7 @@ Loss = Callable[[S], tuple[float, HasVector | ArrayLike]]
 
 @dataclass(frozen=True, slots=True)
 class Fit(Generic[S]):
-    """What `fit` found."""
+    """Result of `fit`."""
 
     scorer: S
     """With the parameters of the best iteration: the least validation loss, or else loss."""
@@ -70,7 +70,7 @@ class Fit(Generic[S]):
 
     @property
     def n_iter(self) -> int:
-        """How many iterations were made."""
+        """Number of iterations."""
         return len(self.losses) - 1
 
 
@@ -260,7 +260,7 @@ class _Objective(Generic[S]):
 
 
 class _Run(Generic[S]):
-    """What has been tried so far, and the best of it."""
+    """Parameters tried so far, and the best of them."""
 
     def __init__(
         self, scorer: S, start: Vector, validation: Callable[[S], float] | None, patience: int
@@ -283,7 +283,7 @@ class _Run(Generic[S]):
             self.note(self.vector, objective.value)
 
     def note(self, vector: Vector, loss: float) -> None:
-        """Where an iteration went, and the loss there."""
+        """Parameters that an iteration reached, and their loss."""
         self.vector = vector.copy()  # SciPy goes on working in it
         scorer = self.scorer.with_parameter_vector(self.vector)
         self.losses.append(loss)

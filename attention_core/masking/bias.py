@@ -15,16 +15,16 @@ __all__ = ["ArrayBias", "Bias", "FunctionBias"]
 
 
 class Bias(Protocol):
-    """What is added to the scores."""
+    """Numbers added to the scores."""
 
     in_whole_batches: bool
     """Whether tiles must hold all batch items, as for a user's function."""
 
     def tile(self, batch: Batch, rows: slice, keys: slice, dtype: np.dtype[Any]) -> Array:
-        """What broadcasts to the scores of these rows and keys, (..., l, s)."""
+        """Numbers that broadcast to the scores of these rows and keys, (..., l, s)."""
 
     def pairs(self, item: Item, queries: Array, keys: Array, dtype: np.dtype[Any]) -> Array:
-        """What is added to the scores of these pairs (e,) of a batch item."""
+        """Numbers added to the scores of these pairs (e,) of a batch item."""
 
 
 class ArrayBias:

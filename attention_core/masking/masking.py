@@ -62,7 +62,7 @@ class Masking:
         return spans
 
     def allowed(self, batch: Batch, rows: slice, keys: slice) -> Array | None:
-        """Where these rows may attend to these keys, (..., l, s); None where they all may."""
+        """Booleans for these rows and keys, (..., l, s); None where all pairs are allowed."""
         allowed: Array | None = None
         for condition in self.conditions:
             tile = condition.tile(batch, rows, keys)
@@ -79,7 +79,7 @@ class Masking:
         return ceiling(allowed, dtype)
 
     def keeps(self, item: Item, queries: Array, keys: Array) -> Array | None:
-        """Where pairs (e,) of a batch item are allowed; None where all are."""
+        """Booleans for pairs (e,) of a batch item; None where all are allowed."""
         found = [condition.pairs(item, queries, keys) for condition in self.conditions]
         parts = [part for part in found if part is not None]
         return reduce(np.logical_and, parts) if parts else None

@@ -18,7 +18,7 @@ __all__ = ["Packed", "Packing"]
 
 
 class Packing:
-    """Where packed sequences start: a mask by which each attends to itself alone.
+    """Starts of packed sequences: a mask by which each attends to itself alone.
 
     Given as ``mask=``, it makes one call attend within many sequences whose rows follow each
     other, (..., total L, Dq) and (..., total S, Dk), without padding. Positions - for causal order,

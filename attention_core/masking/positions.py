@@ -14,7 +14,7 @@ from attention_core.typing import Array, PairFunction
 __all__ = ["ADVICE", "Positions", "broadcasts", "check_offsets", "end_offset", "evaluated"]
 
 ADVICE = "to add numbers to the scores use bias=, to keep the non-zero places use mask != 0"
-"""What to do with a mask that is not boolean."""
+"""Advice about a mask that is not boolean."""
 
 
 class Positions(NamedTuple):

@@ -60,7 +60,7 @@ class LayerConfig(NamedTuple):
 def read_layer_config(
     source: str | Path | Mapping[str, Any], registry: Registry | None
 ) -> LayerConfig:
-    """What a configuration with a section ``multi_head`` describes.
+    """Layer that a configuration with a section ``multi_head`` describes.
 
     Raises
     ------

@@ -17,7 +17,7 @@ Statistics = tuple[Array, ...]
 
 
 class State(NamedTuple):
-    """What is known of some query rows after some of their keys."""
+    """Statistics and context of some query rows after some of their keys."""
 
     statistics: Statistics
     context: Array

@@ -47,7 +47,7 @@ class Choice:
         return self.allow is None or plugin is BUNDLED or plugin.is_named_in(self.allow)
 
     def misspelt(self, plugins: Iterable[Plugin]) -> Iterator[str]:
-        """What to say of each name that is not a plugin's, but close to one."""
+        """Warnings about names that are not those of plugins, but close to one."""
         known = {name: None for plugin in plugins for name in (plugin.name, plugin.distribution)}
         spellings = set(map(canonical, known))
         for what, names in (("block", self.block), ("allow", self.allow or ())):

@@ -1,4 +1,4 @@
-"""Who has which name, among components of one kind.
+"""Names and their owners, among components of one kind.
 
 A name belongs to whoever claims it alone. The bundled names are reserved: a package installed
 later must never change the numbers of a program that works. A rival of a bundled name is reached
@@ -28,7 +28,7 @@ class NameConflict:
     kept_by: str | None
     """The distribution and version that keeps the name; None when it is nobody's."""
     claims: Mapping[str, str]
-    """What to ask for instead -> the distribution and version it comes from."""
+    """Names to ask for instead -> the distribution and version each comes from."""
     kind: str = "scorer"
 
     def __str__(self) -> str:
@@ -117,7 +117,7 @@ class Claims:
         return tuple(map(self._conflict, contested))
 
     def info(self, offer: Offer) -> Info:
-        """What is known of an offer."""
+        """Describe an offer."""
         spec = offer.spec
         return offer.kind.info(
             name=self.name_of(offer),

@@ -65,12 +65,12 @@ class PluginFailure:
 
 
 BUNDLED = Plugin("standard", "attention-core", __version__, "attention_core_standard.hooks")
-"""What this package ships. It is known without metadata, which may be another package's."""
+"""The plugin that this package ships, known without metadata, which may be another package's."""
 
 
 @dataclass(slots=True)
 class Discovery:
-    """What was found: plugins in a fixed order, those that cannot be read, and what is odd."""
+    """Plugins in a fixed order, those that cannot be read, and oddities."""
 
     plugins: list[Plugin] = field(default_factory=list)
     unreadable: dict[Plugin, BaseException] = field(default_factory=dict)

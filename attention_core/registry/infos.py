@@ -1,4 +1,4 @@
-"""What is known of components before they are made."""
+"""Descriptions of components that are not made yet."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["Info", "ScorerInfo"]
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """What is known of a component of any kind before it is made."""
+    """Description of a component of any kind that is not made yet."""
 
     name: str
-    """What to ask for: its own name, or the qualified one where another has its name."""
+    """The name to ask for: its own, or the qualified one where another has its name."""
     aliases: tuple[str, ...]
     """Other names that mean this component."""
     summary: str
@@ -31,11 +31,11 @@ class Info:
     example: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """Parameters that make a small working one."""
     factory: str | Callable[..., Any] = field(default="", compare=False, repr=False)
-    """What makes it, or where that is imported from."""
+    """The factory, or its import string."""
 
     @property
     def parameters(self) -> Mapping[str, inspect.Parameter]:
-        """What it may be given, by name; imports its factory.
+        """Parameters that it accepts, by name; imports its factory.
 
         Raises
         ------
@@ -47,7 +47,7 @@ class Info:
 
 
 class ScorerInfo(Info):
-    """What is known of a scorer before it is made.
+    """Description of a scorer that is not made yet.
 
     Examples
     --------

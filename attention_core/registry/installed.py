@@ -1,4 +1,4 @@
-"""What installed plugins offer: collected first, then committed one plugin at a time."""
+"""Offers of installed plugins: collected first, then committed one plugin at a time."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ log.addHandler(logging.NullHandler())
 
 @dataclass(frozen=True)
 class Installed:
-    """What was found, and what could not be used."""
+    """Offers that were found, and plugins that could not be used."""
 
     claims: Mapping[Kind[Any], Claims]
     blocked: list[Plugin]
     failed: Mapping[Plugin, BaseException]
     notices: list[str]
-    """What is odd, but costs no name."""
+    """Oddities that cost no name."""
 
 
 def look(choice: Choice, registered: Iterable[Offer]) -> Installed:

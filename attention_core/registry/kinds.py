@@ -20,7 +20,7 @@ class Kind(Generic[T]):
     """A kind of component; each has a name space of its own."""
 
     name: str
-    """What errors call one."""
+    """The word for one in errors."""
     hook: str
     """The hook by which plugins offer some."""
     spec: type[Spec]

@@ -44,7 +44,7 @@ class Names(Generic[T]):
         """Components made without parameters, by the name asked for."""
 
     def info(self, name: str) -> Any:
-        """What is known of one component; raises as `make` for a name that is none."""
+        """Describe one component; raises as `make` for a name that is not one."""
         return self.claims.info(self._find(name))
 
     def make(self, name: str, parameters: Mapping[str, Any]) -> T:
@@ -65,7 +65,7 @@ class Names(Generic[T]):
         return made
 
     def problems(self, name: str, parameters: Mapping[str, Any]) -> dict[str, str]:
-        """What `make` would say of these parameters' names: wrong or missing name -> message."""
+        """Problems of parameters that `make` would report: wrong or missing name -> message."""
         return self._find(name).problems(parameters)
 
     def rejected(self, name: str, parameters: Mapping[str, Any]) -> dict[str, Exception]:

@@ -146,7 +146,7 @@ class Registry:
         log.info("%r", self)
 
     def _told(self, plugin: Plugin, error: BaseException) -> PluginFailure:
-        """What is remembered of a plugin that failed, once that was told."""
+        """Remember a plugin that failed, once the failure was reported."""
         failure = PluginFailure(plugin.name, plugin.distribution, plugin.version, said(error))
         self._notify(
             f"plugin not loaded: {failure}; "
@@ -237,7 +237,7 @@ class Registry:
         return infos
 
     def info(self, name: str) -> ScorerInfo:
-        """What is known of one scorer; raises as `make` for a name that is none."""
+        """Describe one scorer; raises as `make` for a name that is not one."""
         info: ScorerInfo = self.of(SCORER).info(name)
         return info
 
@@ -263,7 +263,7 @@ class Registry:
         return self.of(SCORER).make(name, parameters)
 
     def problems(self, name: str, parameters: Mapping[str, Any]) -> dict[str, str]:
-        """What `make` would say of these parameters' names: wrong or missing name -> message."""
+        """Problems of parameters that `make` would report: wrong or missing name -> message."""
         return self.of(SCORER).problems(name, parameters)
 
     def parameters(self, name: str) -> Mapping[str, inspect.Parameter]:

@@ -37,7 +37,7 @@ def imported(factory: str | Callable[..., Any], subject: str) -> Callable[..., A
 
 
 def import_object(reference: str) -> Any:
-    """What an entry point refers to: ``package.module``, or ``package.module:attribute``.
+    """The object of an entry point: ``package.module``, or ``package.module:attribute``.
 
     >>> import_object("math:tau.real")
     6.283185307179586

@@ -172,7 +172,7 @@ def test_cross_validation_counts_what_is_read_wrongly():
 
     def learn(part, **recipe):
         asked.append((len(part.keys()), recipe))
-        return Fit(make_scorer("dot"), (), (), "")
+        return Fit(make_scorer("dot"), (), (), "", True)
 
     # images that say which of three labels they have, but seven of them say the next one
     labels = (np.arange(1797) % 3).astype(np.uint8)

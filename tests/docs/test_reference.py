@@ -127,7 +127,7 @@ def test_numbers_per_item_belong_to_the_leading_batch_axes():
 
 
 def test_stored_zeros_of_a_sparse_mask_are_edges():
-    mask = scipy.sparse.coo_array(([False, True], ([0, 0], [0, 2])), shape=(1, 3))
+    mask = scipy.sparse.coo_array(([0.0, 1.0], ([0, 0], [0, 2])), shape=(1, 3))
     row = one_row([0.0, 0.0, 0.0], mask=mask)
     np.testing.assert_array_equal(row.allowed, [[True, False, True]])
 

@@ -1,4 +1,4 @@
-"""What a notebook shows of a result: its page in a frame, over a picture for where none runs."""
+"""Notebook output of a result: its page in a frame, or a picture where no scripts run."""
 
 from __future__ import annotations
 

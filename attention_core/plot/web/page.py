@@ -91,7 +91,7 @@ def page(
     OptionError, ShapeError, DTypeError
         As `heatmap`.
     ParameterFileError
-        For a path with another ending, or one that cannot be written.
+        For a path with another extension, or one that cannot be written.
 
     Notes
     -----
@@ -186,7 +186,7 @@ def write_page(html: str, path: str | os.PathLike[str]) -> None:
     Raises
     ------
     ParameterFileError
-        For a name with another ending, or a place that cannot be written.
+        For a name with another extension, or a path that cannot be written.
     """
     target = Path(path)
     _check_suffix(target)
@@ -227,7 +227,7 @@ def _panel(picture: Picture) -> str:
 
 
 def _count(axis: Axis) -> str:
-    """How many there are, in words.
+    """A count and its noun.
 
     >>> from attention_core.plot.axis import make_axis
     >>> _count(make_axis("query", 1, None, None, 9))
