@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from attention_core.arrays.batch import take
+from attention_core.arrays.largest import largest
 from attention_core.engine.plan import Block
 from attention_core.engine.tiles import Tile, TileEngine
 from attention_core.normalizing.normalizer import Statistics
@@ -66,20 +67,24 @@ class TileReadout:
         indices = np.full(shape, -1, np.intp)
         weights = np.zeros(shape, self.dtype)
 
+        lowest = np.finfo(self.dtype).min  # NaN: after all numbers, before what is missing
+
         def fill(block: Block) -> None:
             place = (*block.batch, block.rows)
-            best, where = weights[place], indices[place]  # (..., l, n)
-            best = np.full_like(best, -1)  # below every weight
+            where = indices[place]  # (..., l, n)
+            best = np.full_like(weights[place], -np.inf)
             for keys, tile, allowed in self._weight_tiles(block):
+                np.copyto(tile, lowest, where=np.isnan(tile))
                 if allowed is not None:
-                    np.copyto(tile, -1, where=~allowed)
-                positions = np.broadcast_to(np.arange(keys.start, keys.stop), tile.shape)
-                tile = np.concatenate([best, tile], axis=-1)
-                positions = np.concatenate([where, positions], axis=-1)
-                order = np.argsort(-tile, axis=-1, kind="stable")[..., :n]
-                best = np.take_along_axis(tile, order, axis=-1)
-                where = np.take_along_axis(positions, order, axis=-1)
-            missing = best == -1
+                    np.copyto(tile, -np.inf, where=~allowed)
+                numbers, columns = largest(tile, min(n, keys.stop - keys.start))
+                best = np.concatenate([best, numbers], axis=-1)
+                where = np.concatenate([where, columns + keys.start], axis=-1)
+                order = np.argsort(-best, axis=-1, kind="stable")[..., :n]
+                best = np.take_along_axis(best, order, axis=-1)
+                where = np.take_along_axis(where, order, axis=-1)
+            missing = best == -np.inf
+            best[best == lowest] = np.nan
             weights[place] = np.where(missing, 0, best)
             indices[place] = np.where(missing, -1, where)
 
@@ -101,7 +106,7 @@ class TileReadout:
                 whole[(*block.batch, place, keys)] = tile
 
         self.engine.map(fill, self.engine.row_blocks(slice(first, last)))
-        return whole if chosen.step == 1 else whole[..., np.array(chosen) - first, :]
+        return whole if chosen.step == 1 else whole[..., np.array(chosen, np.intp) - first, :]
 
     def _weight_tiles(self, block: Block) -> Iterator[Tile]:
         place = (*block.batch, block.rows)

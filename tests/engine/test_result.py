@@ -185,6 +185,16 @@ def test_rows_may_have_a_step(rng):
         np.testing.assert_allclose(result.rows(rows), result.weights[rows], rtol=1e-13)
 
 
+@pytest.mark.parametrize("rows", [slice(0, 0, 2), slice(0, 3, -1), slice(9, 9, 3)], ids=str)
+def test_rows_may_be_none(rng, rows):
+    case, mask = make_case("dot"), scipy.sparse.csr_array(np.ones((5, 7)))
+    assert case.attend(*case.arrays(rng), mask=mask).rows(rows).shape == (0, 7)
+    assert case.attend(*case.arrays(rng)).rows(rows).shape == (0, 7)
+    assert case.attend(*case.arrays(rng, (2,))).rows(rows).shape == (2, 0, 7)
+    layer = ac.MultiHeadAttention.initialize(4, heads=2, rng=0)
+    assert layer(*np.ones((3, 5, 4))).rows(rows).shape == (2, 0, 5)
+
+
 def test_rows_score_only_these_rows(rng):
     scorer = Counting()
     query, key, value = make_case("dot").arrays(rng, queries=10)
@@ -239,6 +249,35 @@ def test_top_k_keeps_an_allowed_key_of_weight_zero():
     top = one_row([0.0, -INF, -2000.0], mask=np.array([[True, True, True]])).top_k(3)
     np.testing.assert_array_equal(top.indices, [[0, 1, 2]])
     np.testing.assert_array_equal(top.weights, [[1.0, 0.0, 0.0]])
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 20])
+@any_tile
+def test_top_k_of_rows_of_nan_names_the_allowed_keys_in_order(tile, n):
+    keys = np.eye(3)
+    query = np.array([[np.nan, 0.0, 0.0], [0.0, 2.0, 1.0]])
+    allowed = np.array([[True, False, True], [True, True, True]])
+    for mask, first in ((None, [0, 1, 2]), (allowed, [0, 2])):
+        edges = scipy.sparse.csr_array(np.ones((2, 3)) if mask is None else mask)
+        results = [
+            ac.attend(query, keys, keys, scorer="dot", mask=m, tile=tile) for m in (mask, edges)
+        ]
+        for top in (result.top_k(n) for result in results):
+            count = min(n, len(first))
+            assert top.indices[0].tolist() == (first + 20 * [-1])[:n]
+            np.testing.assert_array_equal(top.weights[0], [np.nan] * count + [0] * (n - count))
+            assert top.indices[1].tolist() == ([1, 2, 0] + 20 * [-1])[:n]
+
+
+@pytest.mark.parametrize("n", [1, 5, 16, 17, 90, 200])
+def test_top_k_of_many_keys_in_several_tiles(rng, n):
+    query, key = rng.integers(-2, 3, (2, 4, 2)), rng.integers(-2, 3, (2, 200, 2))  # many equal
+    result = ac.attend(query, key, key, scorer="dot", tile=(3, 64), key_lengths=[200, 90])
+    top = result.top_k(n)
+    order = np.argsort(-result.weights, axis=-1, kind="stable")[..., :n]
+    weights = np.take_along_axis(result.weights, order, -1)
+    np.testing.assert_array_equal(top.weights, weights)
+    np.testing.assert_array_equal(top.indices, np.where(weights > 0, order, -1))
 
 
 # --------------------------------------------------------------------------- entropy and key mass
