@@ -126,15 +126,10 @@ def test_numbers_per_item_belong_to_the_leading_batch_axes():
     np.testing.assert_array_equal(result.allowed.sum(-1), [[[1]] * 3, [[3]] * 3])
 
 
-<<<<<<< HEAD
-def test_stored_zeros_of_a_sparse_mask_are_edges():
-    mask = scipy.sparse.coo_array(([0.0, 1.0], ([0, 0], [0, 2])), shape=(1, 3))
-=======
 @pytest.mark.parametrize(("dtype", "is_edge"), [(float, True), (np.int8, True), (bool, False)])
 def test_stored_zeros_of_a_sparse_mask_are_edges_unless_they_are_false(dtype, is_edge):
     stored = np.array([0, 1], dtype)
     mask = scipy.sparse.coo_array((stored, ([0, 0], [0, 2])), shape=(1, 3))
->>>>>>> 9aedd07 (tests: say of the reference that a stored False is no edge)
     row = one_row([0.0, 0.0, 0.0], mask=mask)
     np.testing.assert_array_equal(row.allowed, [[is_edge, False, True]])
 
