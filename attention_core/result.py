@@ -14,7 +14,7 @@ from attention_core.engine.base import Readout
 from attention_core.engine.dispatch import Answer
 from attention_core.engine.gradients import Gradients, vjp
 from attention_core.engine.readout import open_readout
-from attention_core.errors import OptionError, OptionTypeError
+from attention_core.errors import OptionError, OptionTypeError, shown
 from attention_core.typing import Array
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class AttentionResult:
         Raises
         ------
         OptionError
-            For n below 1.
+            For n below 1, or of 2**31 and more.
 
         Examples
         --------
@@ -175,6 +175,8 @@ class AttentionResult:
             raise OptionTypeError(f"top_k must be asked for an integer, got {n!r}")
         if n < 1:
             raise OptionError(f"top_k must be asked for at least 1 key, got {n!r}")
+        if n >= 1 << 31:
+            raise OptionError(f"top_k must be asked for fewer than 2**31 keys, got {shown(n)}")
         indices, weights = self._readout.top_k(int(n))
         return TopK(_without_queries(indices) if self._single else indices, self._finished(weights))
 

@@ -782,6 +782,19 @@ def test_an_array_of_python_objects(tmp_path):
     says(error, f"cannot write {str(path)!r}: array 'bad' holds Python objects")
 
 
+def test_a_masked_array_to_write(tmp_path):
+    path = tmp_path / "w.npz"
+    with pytest.raises(ac.ParameterFileError) as error:
+        write_arrays(path, {"bad": np.ma.masked_equal([1.0, 9.0], 9)})
+    says(
+        error,
+        f"cannot write {str(path)!r}: array 'bad' has masked entries, which would be written as "
+        f"numbers; fill them first",
+    )
+    write_arrays(path, {"good": np.ma.array([1.0, 9.0])})
+    assert read_arrays(path)["good"].tolist() == [1.0, 9.0]
+
+
 def test_safetensors_is_an_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors", None)
     path = tmp_path / "w.safetensors"

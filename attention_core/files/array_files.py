@@ -6,6 +6,7 @@ some of its arrays only.
 
 from __future__ import annotations
 
+import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -117,6 +118,8 @@ def write_arrays(path: str | Path, arrays: Mapping[str, Array], *, note: str | N
             reason = "has a name that files cannot hold"
         elif path.suffix == ".safetensors" and name == "__metadata__":
             reason = "has a name that .safetensors files use for something else"
+        elif "numpy.ma" in sys.modules and np.ma.is_masked(array):
+            reason = "has masked entries, which would be written as numbers; fill them first"
         elif array.dtype.hasobject:
             reason = "holds Python objects"
         elif path.suffix == ".npz" and array.dtype.isbuiltin == 2:  # of another package
