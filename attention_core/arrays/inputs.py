@@ -90,7 +90,7 @@ numbers: leave out keys by mask= (True = may attend), and fill the entries with 
         )
     try:
         result = np.asarray(array)
-    except Exception as error:  # tensors raise what their library likes
+    except (TypeError, ValueError, RuntimeError) as error:  # what tensors raise
         if isinstance(array, (list, tuple)) and isinstance(error, ValueError):
             raise ShapeError(
                 f"{name} must be an array, got nested lists of different lengths"

@@ -186,6 +186,16 @@ def test_other_things_are_named():
     assert text == expected
 
 
+@pytest.mark.parametrize("error", [MemoryError, TimeoutError, KeyboardInterrupt])
+def test_what_is_not_about_the_array_passes(error):
+    class Interrupted:
+        def __array__(self, dtype=None, copy=None):
+            raise error
+
+    with pytest.raises(error):
+        to_numpy("key", Interrupted())
+
+
 def test_saved_bfloat16_comes_back(tmp_path):
     np.savez(tmp_path / "a.npz", key=K.astype(ml_dtypes.bfloat16))
     key = np.load(tmp_path / "a.npz")["key"]
