@@ -8,7 +8,7 @@ from attention_core.typing import Array
 
 __all__ = ["largest"]
 
-_FEW = 16  # so many passes over a row take as long as one that parts it
+_FEW = 16  # passes over a row that take as long as one that parts it
 
 
 def largest(array: Array, n: int) -> tuple[Array, Array]:
