@@ -40,6 +40,7 @@ from attention_core.errors import (
 from attention_core.masking.packing import Packing
 from attention_core.result import AttentionResult, TopK
 from attention_core.scoring.inner_product import InnerProductScorer
+from attention_core.scoring.pair_scorer import PairScorer
 from attention_core.scoring.scorer import Scorer
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ __all__ = [
     "OptionError",
     "OptionTypeError",
     "Packing",
+    "PairScorer",
     "ParameterFileError",
     "PluginError",
     "PluginWarning",

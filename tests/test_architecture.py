@@ -24,7 +24,8 @@ NUMBERS = {
     "components": "arrays markup",
     "options": "arrays",
     "parallel": "",
-    "scoring": "arrays components",
+    "compiled": "",
+    "scoring": "arrays compiled components",
     "normalizing": "arrays",
     "masking": "arrays",
     "engine": "arrays components masking normalizing parallel scoring",
@@ -63,6 +64,7 @@ TABLE = {row: set(cell.split()) for row, cell in (NUMBERS | NAMES | REST).items(
 # Imported when the module is; all else waits in the function that needs it.
 THIRD_PARTY = {
     "matplotlib": {"plot"},  # in a file of its own, which a function imports
+    "numba": {"compiled"},  # likewise: in a file that generated modules import
     "numpy": set(TABLE) | WORDS,
     "pluggy": {"hookspecs", "registry"},
     "rich": {"cli"},

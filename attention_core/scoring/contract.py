@@ -11,6 +11,7 @@ import numpy as np
 
 from attention_core.arrays.batch import summed_to
 from attention_core.errors import AttentionCoreError, ScorerContractError
+from attention_core.scoring.compiled_forms import compiled_result
 from attention_core.scoring.scorer import ParameterGrads, Scorer
 from attention_core.typing import Array
 
@@ -137,10 +138,19 @@ def resolved(scorer: Scorer, method: str) -> Callable[..., Any]:
     return own
 
 
+def served(scorer: Scorer, method: str, *arrays: Array) -> Any:
+    """The result of a method, from compiled code where that is worth it."""
+    if method in scorer.traits.compiled:
+        found = compiled_result(scorer, method, arrays)
+        if found is not None:
+            return found
+    return resolved(scorer, method)(*arrays)
+
+
 def _returned(scorer: Scorer, method: str, *arrays: Array) -> Any:
     """The result of a method that sees read-only arrays; exceptions keep their type."""
     try:
-        return resolved(scorer, method)(*map(_read_only, arrays))
+        return served(scorer, method, *map(_read_only, arrays))
     except AttentionCoreError:
         raise
     except SystemExit as error:

@@ -21,6 +21,8 @@ class MissingVJP:
     @property
     def signature(self) -> str:
         """The product to write."""
+        if self.method == "pair":
+            return "pair_vjp(q, k, ..., grad, grad_q, grad_k, ...), a static method"
         if self.method == "score":
             return "score_vjp(self, query, key, grad) -> grad_query, grad_key, parameter_grads"
         array = self.method.removeprefix("project_")
@@ -42,6 +44,9 @@ class Traits:
     is used. It follows from `score`; a form inherited from a class with another score does not."""
     missing_vjps: tuple[MissingVJP, ...]
     """Methods whose vector-Jacobian product is missing, or belongs to another method's class."""
+    compiled: frozenset[str]
+    """Methods of pair scorers that compiled code may serve: `pair` and `pair_vjp` belong to the
+    class that defines the method, or to one derived from it."""
 
 
 def find_traits(cls: type, base: type) -> Traits:
@@ -55,11 +60,20 @@ def find_traits(cls: type, base: type) -> Traits:
         name: _owner(cls, name) for method in _SCORED for name in (method, f"{method}_vjp")
     } | {name: _owner(cls, name) for name in _FORMS}
     order = cls.__mro__.index
-    score_owner = owners["score"]
+    is_inner_product = vars(owners["score"]).get("_score_is_inner_product", False)
+    scored = list(_SCORED)
+    compiled = _compiled(cls, owners, base)
+    if "score" in compiled:  # another pair is another score
+        scored[-1] = "pair"
+        owners["pair"] = _owner(cls, "pair")
+        owners["pair_vjp"] = owners["score_vjp"]
+        if "score_vjp" in compiled:
+            owners["pair_vjp"] = _owner(cls, "pair_vjp")
+    score_owner = owners[scored[-1]]
     return Traits(
         projects_query=owners["project_query"] is not base,
         projects_key=owners["project_key"] is not base,
-        is_inner_product=vars(score_owner).get("_score_is_inner_product", False),
+        is_inner_product=is_inner_product,
         defaults=frozenset(
             name
             for name in _FORMS
@@ -67,10 +81,33 @@ def find_traits(cls: type, base: type) -> Traits:
         ),
         missing_vjps=tuple(
             MissingVJP(method, owners[method].__name__)
-            for method in _SCORED
+            for method in scored
             if order(owners[method]) < order(owners[f"{method}_vjp"])
         ),
+        compiled=compiled,
     )
+
+
+def _compiled(cls: type, owners: dict[str, type], base: type) -> frozenset[str]:
+    """The methods that functions of rows serve."""
+    order = cls.__mro__.index
+    pair, pair_vjp = (_real_owner(cls, name) for name in ("pair", "pair_vjp"))
+
+    def serves(function: type, method: str) -> bool:
+        return owners[method] is base or order(function) <= order(owners[method])
+
+    if pair is None or not serves(pair, "score"):
+        return frozenset()
+    found = {method for method in ("score", "score_pairs") if serves(pair, method)}
+    if pair_vjp is not None and order(pair_vjp) <= order(pair):
+        found |= {name for name in ("score_vjp", "score_pairs_vjp") if serves(pair_vjp, name)}
+    return frozenset(found)
+
+
+def _real_owner(cls: type, name: str) -> type | None:
+    """The class that defines a function of rows; None for the declaration of `PairScorer`."""
+    owners = [each for each in cls.__mro__ if name in vars(each)]
+    return owners[0] if len(owners) > 1 else None
 
 
 def _owner(cls: type, name: str) -> type:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from attention_core import Scorer
+from attention_core import PairScorer
 from attention_core.learned import (
     Form,
     check_agreement,
@@ -26,7 +26,7 @@ __all__ = ["AdditiveScorer", "make_additive"]
 Array = NDArray[Any]
 
 
-class AdditiveScorer(Scorer):
+class AdditiveScorer(PairScorer):
     """``score = v . tanh(W_q^T q + W_k^T k + b)``, the alignment model of Bahdanau et al.
 
     Parameters
@@ -97,6 +97,68 @@ class AdditiveScorer(Scorer):
         """``k W_k``: (..., S, Dk) -> (..., S, H)."""
         return project(key, self.key_weight)
 
+    @staticmethod
+    def pair(
+        q: Array, k: Array, score_weight: Array, weight_sum: float, are_exponentials: bool
+    ) -> Any:
+        """``v . tanh(q + k)`` of two rows, or of the logarithms of their squares.
+
+        Given ``e = exp(2 q)`` and ``f = exp(2 k)``, ``tanh(q + k) = 1 - 2 / (e f + 1)``, and two
+        hidden units share a division.
+        """
+        total = 0.0
+        if not are_exponentials:
+            for h in range(len(q)):
+                total += score_weight[h] * np.tanh(q[h] + k[h])
+            return total
+        half = len(q) // 2
+        for h in range(half):
+            one, other = q[h] * k[h] + 1, q[h + half] * k[h + half] + 1
+            total += (score_weight[h] * other + score_weight[h + half] * one) / (one * other)
+        if len(q) % 2 == 1:
+            total += score_weight[len(q) - 1] / (q[len(q) - 1] * k[len(q) - 1] + 1)
+        return weight_sum - 2 * total
+
+    @staticmethod
+    def pair_vjp(
+        q: Array,
+        k: Array,
+        score_weight: Array,
+        weight_sum: float,
+        are_exponentials: bool,
+        grad: float,
+        grad_q: Array,
+        grad_k: Array,
+        grad_score_weight: Array,
+    ) -> None:
+        """Gradients of `pair`, for compiled code."""
+        for h in range(len(q)):
+            unit = 1 - 2 / (q[h] * k[h] + 1) if are_exponentials else np.tanh(q[h] + k[h])
+            slope = grad * score_weight[h] * (1 - unit * unit)
+            grad_q[h] += slope
+            grad_k[h] += slope
+            grad_score_weight[h] += grad * unit
+
+    def pair_inputs(self, query: Array, key: Array) -> tuple[Array, Array, dict[str, Any]]:
+        """Exponentials of the rows, where they stay in range and there are pairs to share them."""
+        weight = self.score_weight.astype(query.dtype, copy=False)
+        limit = _EXPONENT_LIMIT[query.dtype] / 2
+        are_exponentials = (
+            min(query.shape[-2], key.shape[-2]) >= _FEWEST_ROWS
+            and magnitude(query) + magnitude(key) <= limit
+        )
+        if are_exponentials:
+            query, key = np.exp(2 * query), np.exp(2 * key)
+        return (
+            query,
+            key,
+            {
+                "score_weight": weight,
+                "weight_sum": float(weight.sum()),
+                "are_exponentials": are_exponentials,
+            },
+        )
+
     def score(self, query: Array, key: Array) -> Array:
         """``tanh(query + key) v``: (..., L, H), (..., S, H) -> (..., L, S).
 
@@ -161,6 +223,7 @@ class AdditiveScorer(Scorer):
 
 # Beyond this the exponentials of twice the projections leave the range of normal numbers, and
 # with it the digits of the gradients found from them.
+_FEWEST_ROWS = 16  # for which finding exponentials pays
 _EXPONENT_LIMIT = {np.dtype(np.float32): 40.0, np.dtype(np.float64): 350.0}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from attention_core import Scorer
+from attention_core import PairScorer
 from attention_core.learned import (
     Form,
     check_agreement,
@@ -24,7 +24,7 @@ __all__ = ["GATv2Scorer", "make_gatv2"]
 Array = NDArray[Any]
 
 
-class GATv2Scorer(Scorer):
+class GATv2Scorer(PairScorer):
     """``score = a . LeakyReLU(W_q^T q + W_k^T k + b)``, the score of GATv2.
 
     Made for sparse masks: give the graph as a `scipy.sparse` array of edges, and work and memory
@@ -109,6 +109,34 @@ class GATv2Scorer(Scorer):
     def project_key(self, key: Array) -> Array:
         """``k W_k``: (..., S, Dk) -> (..., S, H)."""
         return project(key, self.key_weight)
+
+    @staticmethod
+    def pair(q: Array, k: Array, score_weight: Array, negative_slope: float) -> Any:
+        """``a . LeakyReLU(q + k)`` of two rows, for compiled code."""
+        total = 0.0
+        for h in range(len(q)):
+            hidden = q[h] + k[h]
+            total += score_weight[h] * max(hidden, negative_slope * hidden)
+        return total
+
+    @staticmethod
+    def pair_vjp(
+        q: Array,
+        k: Array,
+        score_weight: Array,
+        negative_slope: float,
+        grad: float,
+        grad_q: Array,
+        grad_k: Array,
+        grad_score_weight: Array,
+    ) -> None:
+        """Gradients of `pair`, for compiled code."""
+        for h in range(len(q)):
+            hidden = q[h] + k[h]
+            slope = (1 + negative_slope) / 2 + (1 - negative_slope) / 2 * np.sign(hidden)
+            grad_q[h] += grad * score_weight[h] * slope
+            grad_k[h] += grad * score_weight[h] * slope
+            grad_score_weight[h] += grad * hidden * slope
 
     def score(self, query: Array, key: Array) -> Array:
         """``LeakyReLU(query + key) a``: (..., L, H), (..., S, H) -> (..., L, S)."""

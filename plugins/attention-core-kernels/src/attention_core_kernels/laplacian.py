@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from attention_core import Scorer
+from attention_core import PairScorer
 from attention_core.learned import number
 from numpy.typing import NDArray
 
@@ -16,7 +16,7 @@ __all__ = ["LaplacianScorer"]
 Array = NDArray[Any]
 
 
-class LaplacianScorer(Scorer):
+class LaplacianScorer(PairScorer):
     """``score = -gamma |q - k|_1``: weights in proportion to a Laplace kernel.
 
     Next to the Gaussian of `rbf` it is more peaked at the query and falls more slowly far away.
@@ -51,6 +51,25 @@ class LaplacianScorer(Scorer):
     def check_features(self, query_dim: int, key_dim: int) -> None:
         """Query and key must have equally many features."""
         require_equal_features(self, query_dim, key_dim)
+
+    @staticmethod
+    def pair(q: Array, k: Array, gamma: float | None) -> Any:
+        """``-gamma sum_d |q_d - k_d|`` of two rows, for compiled code."""
+        total = 0.0
+        for d in range(len(q)):
+            total += abs(q[d] - k[d])
+        return -(1 / len(q) if gamma is None else gamma) * total
+
+    @staticmethod
+    def pair_vjp(
+        q: Array, k: Array, gamma: float | None, grad: float, grad_q: Array, grad_k: Array
+    ) -> None:
+        """Gradients of `pair`, for compiled code."""
+        factor = -(1 / len(q) if gamma is None else gamma) * grad
+        for d in range(len(q)):
+            slope = factor * np.sign(q[d] - k[d])
+            grad_q[d] += slope
+            grad_k[d] -= slope
 
     def score(self, query: Array, key: Array) -> Array:
         """``-gamma sum_d |q_d - k_d|``: (..., L, D), (..., S, D) -> (..., L, S)."""

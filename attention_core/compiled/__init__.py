@@ -1,0 +1,1 @@
+"""Scorers at compiled speed, with the optional extra ``numba``."""

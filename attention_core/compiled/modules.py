@@ -1,0 +1,95 @@
+"""Generated modules: written to the user's cache, and imported from there.
+
+numba keeps machine code beside the module it belongs to. A module is named by a hash of its text
+and of what it is compiled with, so that another process finds the machine code, and never that of
+another scorer or release.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import sys
+import tempfile
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+__all__ = ["generated_module"]
+
+_TIME = 1_000_000_000  # of every module: numba compiles again when it changes
+
+
+def generated_module(text: str, *, on_disk: bool = True) -> ModuleType:
+    """The module of this text, from the cache if it can be kept there."""
+    name = f"attention_core_{hashlib.sha256((_context() + text).encode()).hexdigest()[:32]}"
+    path = _written(name, text) if on_disk else None
+    spec = importlib.util.spec_from_loader(name, None, origin=str(path or f"<{name}>"))
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    module.__dict__["__cached_on_disk__"] = path is not None
+    module.__file__ = spec.origin
+    sys.modules[name] = module  # where numba looks for it
+    exec(compile(text, str(spec.origin), "exec"), module.__dict__)
+    return module
+
+
+def _written(name: str, text: str) -> Path | None:
+    """The file of a module; None where no folder is ours alone to write to."""
+    try:
+        folder = _folder()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not _is_private(folder):
+            return None
+        path = folder / f"{name}.py"
+        with suppress(FileNotFoundError):
+            if path.read_text("utf-8") == text:
+                return path
+        handle, temporary = tempfile.mkstemp(dir=folder)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+            os.utime(temporary, (_TIME, _TIME))
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except (OSError, RuntimeError):  # read-only, full, or no home
+        return None
+    return path
+
+
+def _folder() -> Path:
+    """``ATTENTION_CORE_CACHE``, or a folder where the system keeps what may be deleted."""
+    if chosen := os.environ.get("ATTENTION_CORE_CACHE"):
+        return Path(chosen)
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "attention-core"
+
+
+def _is_private(folder: Path) -> bool:
+    """Whether nobody else can write there: machine code is loaded from it."""
+    if not hasattr(os, "getuid"):
+        return True
+    status = folder.stat()
+    return (
+        status.st_uid == os.getuid() and not status.st_mode & 0o022 and os.access(folder, os.W_OK)
+    )
+
+
+@cache
+def _context() -> str:
+    """What machine code depends on beside its module, and numba does not ask about."""
+    import numba
+    import numpy
+
+    folder = Path(__file__).parent
+    sources = [(folder / f"{name}.py").read_text("utf-8") for name in ("polynomials", "runtime")]
+    return "\n".join([numba.__version__, numpy.__version__, *sources])

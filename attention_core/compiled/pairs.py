@@ -1,0 +1,246 @@
+"""A scorer's functions of rows, compiled when they are first needed and applied to whole arrays."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import lru_cache
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from attention_core.compiled.module_text import module_text
+from attention_core.compiled.modules import generated_module
+from attention_core.compiled.switch import LOCK
+from attention_core.compiled.typed import SourceError, TypedFunction, typed_functions
+from attention_core.typing import Array
+
+__all__ = ["CompilationError", "CompiledPairs", "compiled_pairs"]
+
+Arguments = Mapping[str, Any]
+"""The further arguments of ``pair`` by name: arrays in the dtype of the rows, numbers, None."""
+
+
+class CompilationError(Exception):
+    """Functions that cannot be compiled: the file and line, if known, and the cause."""
+
+
+class CompiledPairs:
+    """``pair`` and ``pair_vjp`` of a class of scorers, for rows of one dtype.
+
+    Parameters
+    ----------
+    pair, pair_vjp
+        Plain Python functions; `pair_vjp` is None for scorers without gradients.
+    dtype
+        Of rows and results.
+    kinds
+        The further arguments of `pair`, and the kind of each: ``"array"``, ``"number"`` for an
+        array without axes, ``"float"``, ``"int"``, ``"bool"`` or ``"NoneType"``.
+    trainable
+        Those of them that `pair_vjp` has gradients of, in its order.
+    """
+
+    def __init__(
+        self,
+        pair: Callable[..., Any],
+        pair_vjp: Callable[..., Any] | None,
+        dtype: str,
+        kinds: tuple[tuple[str, str], ...],
+        trainable: tuple[str, ...],
+    ) -> None:
+        self._functions = {"pair": pair} | ({"pair_vjp": pair_vjp} if pair_vjp else {})
+        self._dtype, self._kinds, self._trainable = np.dtype(dtype), dict(kinds), trainable
+        self._typed: list[TypedFunction] = []
+        self._text = ""
+        self._kernels: dict[str, Callable[..., None]] = {}
+        self._tried: set[Any] = set()
+        self.failure: CompilationError | None = None
+        """The reason that compiling failed, once it did."""
+
+    def score(self, query: Array, key: Array, arguments: Arguments) -> Array:
+        """Scores of tiles: (..., L, H), (..., S, H) -> (..., L, S)."""
+        batch = np.broadcast_shapes(query.shape[:-2], key.shape[:-2])
+        scores = np.empty((*batch, query.shape[-2], key.shape[-2]), self._dtype)
+        query, key = _items(query, batch), _items(key, batch)
+        self._try(query[0, 0], key[0, 0], arguments)
+        sizes = len(query), *scores.shape[-2:]
+        self._run("score", query, key, (scores,), sizes, *arguments.values())
+        return scores
+
+    def score_pairs(self, query: Array, key: Array, arguments: Arguments) -> Array:
+        """Scores of pairs: (..., E, H), (..., E, H) -> (..., E)."""
+        scores = np.empty(query.shape[:-1], self._dtype)
+        query, key = _rows(query), _rows(key)
+        self._try(query[0], key[0], arguments)
+        self._run("score_pairs", query, key, (scores,), (scores.size,), *arguments.values())
+        return scores
+
+    def score_vjp(
+        self, query: Array, key: Array, grad: Array, arguments: Arguments
+    ) -> tuple[Array, Array, dict[str, Array]]:
+        """Gradients of tiles; those of the rows have the batch axes of `grad`."""
+        batch, sizes = grad.shape[:-2], (prod(grad.shape[:-2]), *grad.shape[-2:])
+        grads = [np.zeros((*batch, *each.shape[-2:]), self._dtype) for each in (query, key)]
+        query, key = _items(query, batch), _items(key, batch)
+        self._try(query[0, 0], key[0, 0], arguments, grad.flat[0])
+        return self._gradients("score_vjp", query, key, grad, grads, sizes, arguments)
+
+    def score_pairs_vjp(
+        self, query: Array, key: Array, grad: Array, arguments: Arguments
+    ) -> tuple[Array, Array, dict[str, Array]]:
+        """Gradients of pairs."""
+        grads = [np.zeros(each.shape, self._dtype) for each in (query, key)]
+        query, key = _rows(query), _rows(key)
+        self._try(query[0], key[0], arguments, grad.flat[0])
+        return self._gradients("score_pairs_vjp", query, key, grad, grads, (grad.size,), arguments)
+
+    def _gradients(
+        self,
+        name: str,
+        query: Array,
+        key: Array,
+        grad: Array,
+        grads: list[Array],
+        sizes: tuple[int, ...],
+        arguments: Arguments,
+    ) -> tuple[Array, Array, dict[str, Array]]:
+        grad = np.ascontiguousarray(grad)
+        sums, totals = self._zeros(arguments), self._zeros(arguments)
+        given = *arguments.values(), *sums.values(), *totals.values()
+        self._run(name, query, key, (grad, *grads), sizes, *given)
+        parameters = {
+            name: total.reshape(() if self._kinds[name] == "number" else total.shape)
+            for name, total in totals.items()
+            if total is not None
+        }
+        return grads[0], grads[1], parameters
+
+    def _zeros(self, arguments: Arguments) -> dict[str, Any]:
+        """Sums of the gradients of parameters; None for what is no parameter."""
+        return {
+            name: np.zeros(np.shape(arguments[name]) or 1, self._dtype)
+            if self._kinds[name] in {"array", "number"}
+            else None
+            for name in self._trainable
+        }
+
+    def _try(self, query: Array, key: Array, arguments: Arguments, grad: Any = None) -> None:
+        """Run the Python function once for rows and arrays of these shapes.
+
+        Compiled code reads beyond the end of a row without noticing; Python raises IndexError.
+        """
+        shapes = (np.shape(value) for value in arguments.values())
+        tried = grad is None, query.shape, key.shape, *shapes
+        if tried in self._tried:
+            return
+        given = query, key, *arguments.values()
+        with np.errstate(all="ignore"), suppress(ArithmeticError, ValueError):
+            if grad is None:
+                self._functions["pair"](*given)
+            else:
+                sums = np.zeros_like(query), np.zeros_like(key), *self._zeros(arguments).values()
+                self._functions["pair_vjp"](*given, grad, *sums)
+        self._tried.add(tried)
+
+    def _run(
+        self,
+        name: str,
+        query: Array,
+        key: Array,
+        arrays: tuple[Array, ...],
+        sizes: tuple[int, ...],
+        *arguments: Any,
+    ) -> None:
+        """Run a loop, compiled when it is first needed."""
+        rows = (_address(query), *query.strides[:-1], query.shape[-1])
+        rows += (_address(key), *key.strides[:-1], key.shape[-1])
+        given = *rows, *map(_address, arrays), *sizes, *arguments
+        kernel = self._kernels.get(name) or self._compiled(name, given)
+        kernel(*given)
+
+    def _compiled(self, name: str, given: tuple[Any, ...]) -> Callable[..., None]:
+        """A loop that is ready for arguments of these types."""
+        with LOCK:
+            if self.failure is not None:
+                raise self.failure
+            try:
+                return self._compile(name, given)
+            except Exception as error:
+                self.failure = CompilationError(self._complaint(error))
+                raise self.failure from error
+
+    def _compile(self, name: str, given: tuple[Any, ...]) -> Callable[..., None]:
+        import numba
+
+        if not self._text:
+            integers = [name for name, kind in self._kinds.items() if kind in {"int", "bool"}]
+            self._typed = typed_functions(self._functions, integers)
+            self._text = module_text(self._typed, self._dtype.name, self._kinds, self._trainable)
+        types = tuple(map(numba.typeof, given))
+        try:
+            kernel = getattr(generated_module(self._text), name)
+            kernel.compile(types)
+        except numba.core.errors.NumbaError:
+            raise
+        except Exception:  # noqa: BLE001 - whatever is wrong with files, compiling needs none
+            kernel = getattr(generated_module(self._text, on_disk=False), name)
+            kernel.compile(types)
+        self._kernels[name] = kernel
+        return kernel  # type: ignore[no-any-return]  # numba has no types
+
+    def _complaint(self, error: Exception) -> str:
+        """The place and the cause of an error, in one line."""
+        if isinstance(error, SourceError):
+            line, cause = error.line, error.cause
+        else:
+            line, cause = self._line(str(error)), _cause(error)
+        place = inspect.getsourcefile(self._functions["pair"]) or "?"
+        return f"{place}{'' if line is None else f', line {line}'}: {cause}"
+
+    def _line(self, message: str) -> int | None:
+        """The author's line for the last line of our text that an error mentions."""
+        lines: dict[int, int] = {}
+        for function in self._typed:
+            first = self._text[: self._text.index(function.text)].count("\n") + 1
+            lines |= dict(enumerate(function.lines, first))
+        mentioned = [lines[n] for n in map(int, re.findall(r"line (\d+)", message)) if n in lines]
+        return mentioned[-1] if mentioned else None
+
+
+@lru_cache(maxsize=256)
+def compiled_pairs(*parameters: Any) -> CompiledPairs:
+    """The one `CompiledPairs` of these parameters."""
+    return CompiledPairs(*parameters)
+
+
+def _items(array: Array, batch: tuple[int, ...]) -> Array:
+    """Rows of every batch item, (N, n, H), in place where their numbers lie side by side."""
+    if array.shape[:-2] != batch:
+        array = np.broadcast_to(array, (*batch, *array.shape[-2:]))
+    return _side_by_side(array.reshape(prod(batch), *array.shape[-2:]))
+
+
+def _rows(array: Array) -> Array:
+    """Rows (E, H), likewise."""
+    return _side_by_side(array.reshape(prod(array.shape[:-1]), array.shape[-1]))
+
+
+def _side_by_side(array: Array) -> Array:
+    if array.strides[-1] == array.itemsize and array.flags.aligned:
+        return array
+    return np.ascontiguousarray(array)
+
+
+def _address(array: Array) -> int:
+    return array.ctypes.data
+
+
+def _cause(error: Exception) -> str:
+    """The part of numba's message that says most."""
+    said = [line.strip() for line in str(error).splitlines()]
+    told = [line for line in said if line and not line.startswith(("Failed in", "File", "During"))]
+    return told[0] if told else type(error).__name__

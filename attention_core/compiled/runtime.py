@@ -1,0 +1,57 @@
+"""Decorators and pointers of generated modules; the only file that imports numba."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from numba import njit, types
+from numba.core import cgutils
+from numba.core.compiler import Compiler
+from numba.extending import intrinsic
+
+__all__ = ["exactly", "inlined", "kernel", "pointer"]
+
+
+class _NoAlias(Compiler):  # type: ignore[misc]  # numba has no types
+    """A compiler told that the arrays a function writes overlap no others, or loops stay scalar."""
+
+    def __init__(self, *state: Any) -> None:
+        flags = state[5]
+        flags.noalias = True
+        super().__init__(*state)
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """A function of rows as part of the loop that calls it.
+
+    Sums may be reordered and products contracted with sums, or no sum would vectorise. Nothing is
+    assumed about NaN, Inf or the range of numbers.
+    """
+    return njit(
+        forceinline=True,
+        error_model="numpy",
+        fastmath={"reassoc", "contract", "nsz"},
+        pipeline_class=_NoAlias,
+    )(function)
+
+
+def exactly(function: Callable[..., Any]) -> Any:
+    """The same for functions of one number, whose sums must keep their order."""
+    return njit(forceinline=True, error_model="numpy", fastmath={"contract"})(function)
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """A function that Python calls: it lets other threads run, and starts none."""
+    is_cached = function.__globals__["__cached_on_disk__"]
+    return njit(nogil=True, error_model="numpy", cache=is_cached)(function)
+
+
+@intrinsic  # type: ignore[untyped-decorator]  # numba has no types
+def pointer(_: Any, __: Any) -> Any:
+    """An address as a pointer that `numba.carray` takes."""
+    return types.voidptr(types.int64), _generate_pointer
+
+
+def _generate_pointer(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
+    return builder.inttoptr(arguments[0], cgutils.voidptr_t)

@@ -1,0 +1,320 @@
+"""The source of a function of rows, rewritten so that compiled numbers keep the dtype of the rows.
+
+NumPy multiplies a float32 array by ``0.5`` in float32; compiled code, which sees two numbers, would
+do so in float64, twice as slow and with other digits. Constants and integers that meet
+floating-point numbers are therefore converted: ``0.5 * x`` becomes ``FLOAT(0.5) * x``.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import inspect
+import math
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+__all__ = ["SourceError", "TypedFunction", "typed_functions"]
+
+# What is computed by our polynomials.
+_POLYNOMIALS = {np.exp: "EXP", math.exp: "EXP", np.tanh: "TANH", math.tanh: "TANH"}
+_MODULES = {math: "math", np: "np"}
+_INTEGERS = {"len", "int", "range", "round"}
+
+
+class SourceError(Exception):
+    """A function that cannot be compiled: the line in its file, if known, and the cause."""
+
+    def __init__(self, line: int | None, cause: str) -> None:
+        super().__init__(cause)
+        self.line, self.cause = line, cause
+
+
+class TypedFunction(NamedTuple):
+    """The rewritten source of a function, and where its lines come from."""
+
+    name: str
+    text: str
+    lines: tuple[int, ...]
+    """The line in the author's file of each line of the text."""
+
+
+def typed_functions(
+    functions: Mapping[str, Callable[..., Any]], integers: Iterable[str] = ()
+) -> list[TypedFunction]:
+    """Functions under the names given, after the plain functions that they call.
+
+    Parameters
+    ----------
+    integers
+        Arguments that are integers; all others are floating-point numbers or arrays of them.
+
+    Raises
+    ------
+    SourceError
+        For a function whose source cannot be read, or which uses what cannot be compiled.
+    """
+    found: dict[str, TypedFunction] = {}
+    for name, function in functions.items():
+        _add(found, name, function, frozenset(integers))
+    return list(found.values())
+
+
+def _add(
+    found: dict[str, TypedFunction], name: str, function: Any, integers: frozenset[str]
+) -> None:
+    tree, first = _parsed(function)
+    resolver = _Resolver(function, tree, first)
+    resolver.visit(tree)
+    for helper_name, helper in resolver.helpers.items():
+        if helper_name not in found:
+            _add(found, helper_name, helper, frozenset())
+    tree.name, tree.decorator_list, tree.returns = name, [], None
+    for argument in tree.args.args:
+        argument.annotation = None
+    tree = ast.fix_missing_locations(_Typer(tree, integers).visit(tree))
+    text = ast.unparse(tree)
+    written = ast.parse(text).body[0]
+    lines = [first + tree.lineno - 1] * (text.count("\n") + 1)
+    for own, new in zip(_statements(tree), _statements(written), strict=True):
+        lines[new.lineno - 1 : new.end_lineno] = [first + own.lineno - 1] * (
+            (new.end_lineno or new.lineno) - new.lineno + 1
+        )
+    found[name] = TypedFunction(name, text, tuple(lines))
+
+
+def _parsed(function: Any) -> tuple[ast.FunctionDef, int]:
+    """The tree of a function, and the line of its file that is the tree's first."""
+    try:
+        lines, first = inspect.getsourcelines(function)
+    except (OSError, TypeError):
+        raise SourceError(None, "its source is not in a file") from None
+    try:
+        tree = ast.parse(textwrap.dedent("".join(lines))).body[0]
+    except SyntaxError:
+        tree = None
+    if not isinstance(tree, ast.FunctionDef):
+        raise SourceError(first, "it is not a function written with def")
+    names = tree.args
+    if names.vararg or names.kwarg or names.kwonlyargs or names.defaults:
+        raise SourceError(first, "its arguments must be plain names without defaults")
+    if ast.get_docstring(tree, clean=False) is not None:
+        tree.body = tree.body[1:] or [ast.Pass()]
+    return tree, first
+
+
+def _statements(node: ast.AST) -> Iterator[ast.stmt]:
+    """Statements in the order of their lines."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.stmt):
+            yield child
+            yield from _statements(child)
+
+
+class _Resolver(ast.NodeTransformer):
+    """Replaces the names that a function takes from its module by what they are."""
+
+    def __init__(self, function: Any, tree: ast.FunctionDef, first: int) -> None:
+        self.globals, self.first = function.__globals__, first
+        self.free = function.__code__.co_freevars
+        self.helpers: dict[str, Any] = {}
+        self.own = {argument.arg for argument in tree.args.args} | {
+            node.id
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+        }
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.body = [self.visit(each) for each in node.body]
+        return node
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        if isinstance(node.value, ast.Name) and node.value.id not in self.own:
+            module = self.globals.get(node.value.id)
+            if isinstance(module, ModuleType) and hasattr(module, node.attr):
+                return self._replaced(
+                    node, f"{node.value.id}.{node.attr}", getattr(module, node.attr)
+                )
+        self.generic_visit(node)
+        return node
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        if node.id in self.own:
+            return node
+        if node.id in self.free:
+            raise self._error(node, f"{node.id!r} belongs to an enclosing function")
+        if node.id in self.globals:
+            return self._replaced(node, node.id, self.globals[node.id])
+        if not hasattr(builtins, node.id):
+            raise self._error(node, f"there is no {node.id!r}")
+        return node
+
+    def _replaced(self, node: ast.expr, shown: str, value: Any) -> ast.AST:
+        if isinstance(value, (bool, int, float)):
+            is_nan = value != value
+            new: ast.expr = _expression("FLOAT(np.nan)") if is_nan else ast.Constant(value)
+        elif (name := _polynomial(value)) is not None:
+            new = ast.Name(name, ast.Load())
+        elif inspect.isfunction(value) and value.__module__.split(".")[0] not in {"numpy", "math"}:
+            name = f"{value.__name__}_of_{value.__module__.replace('.', '_')}"
+            self.helpers[name] = value
+            new = ast.Name(name, ast.Load())
+        elif (module := _owner(value, shown)) is not None:
+            new = _expression(f"{module}.{shown.rpartition('.')[2]}")
+        else:
+            raise self._error(
+                node, f"{shown!r} is a {type(value).__name__}, which only an argument may be"
+            )
+        return ast.copy_location(new, node)
+
+    def _error(self, node: ast.expr, cause: str) -> SourceError:
+        return SourceError(self.first + node.lineno - 1, cause)
+
+
+def _expression(text: str) -> ast.expr:
+    return ast.parse(text, mode="eval").body
+
+
+def _polynomial(value: Any) -> str | None:
+    try:
+        return _POLYNOMIALS.get(value)
+    except TypeError:  # not hashable
+        return None
+
+
+def _owner(value: Any, shown: str) -> str | None:
+    """The name of math or NumPy, if that is where a function of this name comes from."""
+    last = shown.rpartition(".")[2]
+    for module, name in _MODULES.items():
+        if callable(value) and getattr(module, last, None) is value:
+            return name
+    return None
+
+
+class _Typer(ast.NodeTransformer):
+    """Converts integers and constants where they meet floating-point numbers."""
+
+    def __init__(self, tree: ast.FunctionDef, integers: frozenset[str]) -> None:
+        arguments = {argument.arg for argument in tree.args.args}
+        self.floats = arguments - integers
+        values: list[tuple[str, ast.expr]] = []
+        for node in ast.walk(tree):
+            value = node.iter if isinstance(node, ast.For) else getattr(node, "value", None)
+            if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.For)) and value:
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                values += [
+                    (name.id, value)
+                    for target in targets
+                    for name in ast.walk(target)
+                    if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store)
+                ]
+        while more := {name for name, value in values if self.is_float(value)} - self.floats:
+            self.floats |= more
+
+    def is_float(self, node: ast.expr) -> bool:
+        """Whether an expression is a floating-point number, or an array of them."""
+        match node:
+            case ast.Constant(value=value):
+                return isinstance(value, float)
+            case ast.Name(id=name):
+                return name in self.floats
+            case ast.Attribute(attr=attribute):
+                return attribute not in {"shape", "size", "ndim"}
+            case ast.Subscript(value=value):
+                return self.is_float(value)
+            case ast.BinOp(op=op):
+                return (
+                    isinstance(op, ast.Div) or self.is_float(node.left) or self.is_float(node.right)
+                )
+            case ast.UnaryOp(op=op, operand=operand):
+                return not isinstance(op, ast.Not) and self.is_float(operand)
+            case ast.IfExp(body=body, orelse=orelse):
+                return self.is_float(body) or self.is_float(orelse)
+            case ast.Call(func=ast.Name(id=name), args=arguments):
+                if name in {"abs", "max", "min"}:
+                    return any(map(self.is_float, arguments))
+                return name not in _INTEGERS
+            case ast.Call(func=ast.Attribute(attr=attribute)):
+                return attribute not in {"floor", "ceil", "trunc"} or _is_numpy(node.func)
+            case ast.Tuple(elts=elements):
+                return any(map(self.is_float, elements))
+        return False
+
+    def converted(self, node: ast.expr) -> ast.expr:
+        """An expression as a number of the dtype of the rows, if it is not one already."""
+        is_other_constant = isinstance(node, ast.UnaryOp) and isinstance(node.operand, ast.Constant)
+        if self.is_float(node) and not (isinstance(node, ast.Constant) or is_other_constant):
+            return self.visit(node)  # type: ignore[no-any-return]  # visitors return Any
+        new = node if is_other_constant else self.visit(node)
+        if _is_conversion(new):
+            return new
+        call = ast.Call(ast.Name("FLOAT", ast.Load()), [new], [])
+        return ast.copy_location(call, node)
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        if isinstance(node.value, float):
+            return ast.copy_location(ast.Call(ast.Name("FLOAT", ast.Load()), [node], []), node)
+        return node
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        if not self.is_float(node):
+            return self.generic_visit(node)
+        node.left = self.converted(node.left)
+        is_power = isinstance(node.op, ast.Pow) and isinstance(node.right, ast.Constant)
+        if not (is_power and isinstance(node.right.value, int)):  # type: ignore[attr-defined]
+            node.right = self.converted(node.right)
+        return node
+
+    def visit_Compare(self, node: ast.Compare) -> ast.AST:
+        is_identity = isinstance(node.ops[0], (ast.Is, ast.IsNot))
+        if is_identity or not any(map(self.is_float, [node.left, *node.comparators])):
+            return self.generic_visit(node)
+        node.left = self.converted(node.left)
+        node.comparators = list(map(self.converted, node.comparators))
+        return node
+
+    def visit_IfExp(self, node: ast.IfExp) -> ast.AST:
+        node.test = self.visit(node.test)
+        convert = self.converted if self.is_float(node) else self.visit
+        node.body, node.orelse = convert(node.body), convert(node.orelse)
+        return node
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        if isinstance(node.func, ast.Name) and node.func.id == "float":
+            return self.converted(node.args[0]) if len(node.args) == 1 else node
+        convert = self.converted if self.is_float(node) else self.visit
+        node.args = list(map(convert, node.args))
+        return node
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST:
+        node.targets = [self.visit(target) for target in node.targets]
+        is_float = any(map(self.is_float, node.targets)) and not isinstance(node.value, ast.Tuple)
+        node.value = self.converted(node.value) if is_float else self.visit(node.value)
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        assign = ast.Assign([node.target], node.value or ast.Constant(0))
+        return self.visit_Assign(ast.copy_location(assign, node))
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
+        node.target = self.visit(node.target)
+        is_float = self.is_float(node.target)
+        node.value = self.converted(node.value) if is_float else self.visit(node.value)
+        return node
+
+    def visit_Return(self, node: ast.Return) -> ast.AST:
+        if node.value is not None:
+            node.value = self.converted(node.value)
+        return node
+
+
+def _is_numpy(node: ast.expr) -> bool:
+    return isinstance(node, ast.Attribute) and ast.unparse(node.value) == "np"
+
+
+def _is_conversion(node: Any) -> bool:
+    return isinstance(node, ast.Call) and ast.unparse(node.func) == "FLOAT"

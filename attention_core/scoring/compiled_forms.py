@@ -1,0 +1,84 @@
+"""Methods of pair scorers that compiled code serves, where that is worth it."""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+import numpy as np
+
+from attention_core.compiled.switch import LOCK, is_switched_on
+from attention_core.errors import PluginWarning
+from attention_core.typing import Array
+
+if TYPE_CHECKING:
+    from attention_core.compiled.pairs import CompiledPairs
+    from attention_core.scoring.scorer import Scorer
+
+__all__ = ["FEWEST_NUMBERS", "compiled_result", "is_compiled"]
+
+FEWEST_NUMBERS = 1 << 15
+"""With fewer numbers, pairs times features, a call of compiled code costs what it saves."""
+
+_FAILED: WeakSet[type] = WeakSet()  # classes of which the warning was given
+
+
+def is_compiled(scorer: Scorer) -> bool:
+    """Whether compiled code serves the scorer where that is worth it, as far as is known."""
+    traits = scorer.traits
+    return "score" in traits.compiled and is_switched_on() and type(scorer) not in _FAILED
+
+
+def compiled_result(scorer: Scorer, method: str, arrays: tuple[Array, ...]) -> Any:
+    """The result of a method, from compiled code; None where NumPy has to serve."""
+    query, key = arrays[:2]
+    numbers = query.size * (1 if "pairs" in method else key.shape[-2])
+    if query.ndim < key.ndim or query.shape[:-2] != key.shape[:-2]:
+        numbers = max(numbers, key.size * query.shape[-2])
+    if numbers < FEWEST_NUMBERS or not is_compiled(scorer):
+        return None
+    are_pairs = "pairs" in method  # no two of which share a row
+    if are_pairs:
+        query, key = query[..., None, :], key[..., None, :]
+    query, key, arguments = scorer.pair_inputs(query, key)  # type: ignore[attr-defined]
+    if are_pairs:
+        query, key = query[..., 0, :], key[..., 0, :]
+    try:
+        pairs = _pairs(scorer, arguments, query.dtype)
+        return getattr(pairs, method)(query, key, *arrays[2:], arguments)
+    except _module().CompilationError as error:
+        _FAILED.add(type(scorer))
+        warnings.warn(
+            f"{scorer} is not compiled, and NumPy serves: {error}", PluginWarning, stacklevel=2
+        )
+        return None
+
+
+def _pairs(scorer: Any, arguments: dict[str, Any], dtype: np.dtype[Any]) -> CompiledPairs:
+    kinds = tuple([(name, _kind(scorer, name, value)) for name, value in arguments.items()])
+    has_gradients = "score_vjp" in scorer.traits.compiled
+    pairs: CompiledPairs = _module().compiled_pairs(
+        scorer.pair,
+        scorer.pair_vjp if has_gradients else None,
+        dtype.name,
+        kinds,
+        scorer._signature.trainable if has_gradients else (),
+    )
+    return pairs
+
+
+@cache
+def _module() -> Any:
+    with LOCK:
+        return import_module("attention_core.compiled.pairs")
+
+
+def _kind(scorer: Scorer, name: str, value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return "array"
+    if isinstance(value, (float, np.floating)):
+        return "number" if name in scorer.parameters else "float"
+    return "int" if isinstance(value, np.integer) else type(value).__name__
