@@ -26,10 +26,10 @@ FEWEST_NUMBERS = 1 << 15
 _FAILED: WeakSet[type] = WeakSet()  # classes of which the warning was given
 
 
-def is_compiled(scorer: Scorer) -> bool:
+def is_compiled(scorer: Scorer | type[Scorer]) -> bool:
     """Whether compiled code serves the scorer where that is worth it, as far as is known."""
-    traits = scorer.traits
-    return "score" in traits.compiled and is_switched_on() and type(scorer) not in _FAILED
+    kind = scorer if isinstance(scorer, type) else type(scorer)
+    return "score" in kind.traits.compiled and is_switched_on() and kind not in _FAILED
 
 
 def compiled_result(scorer: Scorer, method: str, arrays: tuple[Array, ...]) -> Any:
