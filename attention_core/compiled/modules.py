@@ -86,7 +86,7 @@ def _is_private(folder: Path) -> bool:
 
 @cache
 def _context() -> str:
-    """What machine code depends on beside its module, and numba does not ask about."""
+    """Everything that machine code depends on beside its module, and numba does not check."""
     import numba
     import numpy
 

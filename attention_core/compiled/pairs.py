@@ -120,7 +120,7 @@ class CompiledPairs:
         return grads[0], grads[1], parameters
 
     def _zeros(self, arguments: Arguments) -> dict[str, Any]:
-        """Sums of the gradients of parameters; None for what is no parameter."""
+        """Sums of the gradients of parameters; None for other arguments."""
         return {
             name: np.zeros(np.shape(arguments[name]) or 1, self._dtype)
             if self._kinds[name] in {"array", "number"}
