@@ -59,12 +59,15 @@ class OptionTypeError(OptionError, TypeError):
 
 
 class ChangedInputError(AttentionCoreError):
-    """An array that was written to between a call and a question to its result."""
+    """An array that was written to after a call, and before its result used it again."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(
-            f"{name} was written to after the call, so its result can no longer be computed; "
-            f"ask for weights and gradients before, or attend to a copy"
+        super().__init__(name)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.args[0]} was written to after the call, so its result can no longer be "
+            f"computed; ask for weights and gradients before, or attend to a copy"
         )
 
 
@@ -113,7 +116,7 @@ class Stopped(SystemExit):
 
 
 INTERRUPTS = (KeyboardInterrupt, Stopped)
-"""Exceptions that a user or a supervisor raises, never a fault of the code that is running."""
+"""Exceptions that come from outside, and are never the fault of the code that is running."""
 
 
 class MissingExtraError(AttentionCoreError, ImportError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 import numpy as np
 
@@ -32,20 +33,20 @@ def scorer_checks(
     seed: int = 0,
     registry: Registry | None = None,
 ) -> Iterator[Check]:
-    """The checks of a scorer, to run one by one.
+    """Yield the checks of a scorer.
 
     Parameters
     ----------
     scorer
         An instance; a learned one with small parameters.
     query_dim, key_dim
-        How many features queries and keys have, Dq and Dk. Left out, what the other one is, 4,
-        and the lengths of the axes of its parameters are tried, and the first that the scorer
-        scores is taken.
+        The numbers of features of queries and keys, Dq and Dk. By default the other number, 4, and
+        the lengths of the axes of its parameters are tried, and the first that the scorer accepts
+        is used.
     seed
-        Of the arrays it is tried with.
+        The seed of the random arrays.
     registry
-        Where its name is known; by default what is installed.
+        The registry of its name; the installed scorers by default.
 
     Examples
     --------
@@ -65,10 +66,10 @@ def scorer_checks(
 def check_gradients(
     scorer: Scorer, *, query_dim: int | None = None, key_dim: int | None = None, seed: int = 0
 ) -> Report:
-    """Compare the gradients of a scorer with finite differences: only these checks of the kit.
+    """Compare the gradients of a scorer with finite differences.
 
-    With respect to queries, keys and every parameter, along random directions in float64; and the
-    gradients of pairs with those of tiles.
+    The gradients with respect to queries, keys and every parameter are compared along random
+    directions in float64, and the gradients of pairs with those of tiles.
 
     Parameters
     ----------
@@ -80,7 +81,7 @@ def check_gradients(
     NotDifferentiableError
         For a scorer that lacks a vector-Jacobian product; the message says which to write.
     CheckError
-        When gradients differ; the message is the report.
+        For gradients that differ; the message is the report.
 
     Examples
     --------
@@ -99,12 +100,17 @@ def check_gradients(
 def _check(
     rule: Rule, scorer: Scorer, dims: tuple[int, int], seed: int, registry: Registry | None
 ) -> Check:
-    def run() -> str | None:
-        known = registry or default_registry()
-        return rule.holds(Subject(scorer, *dims, known, np.random.default_rng(seed)))
-
     about = f"{scorer} with query_dim={dims[0]}, key_dim={dims[1]}"
+    run = partial(_run, rule.name, scorer, dims, seed, registry)  # can be pickled
     return Check(rule.name, about, rule.claim, rule.fix, run)
+
+
+def _run(
+    name: str, scorer: Scorer, dims: tuple[int, int], seed: int, registry: Registry | None
+) -> str | None:
+    (rule,) = (rule for rule in RULES if rule.name == name)
+    known = registry or default_registry()
+    return rule.holds(Subject(scorer, *dims, known, np.random.default_rng(seed)))
 
 
 def check_scorer(
@@ -123,18 +129,18 @@ def check_scorer(
     scorer, query_dim, key_dim, seed, registry
         As for `scorer_checks`.
     expected_failures
-        Names of checks that are known to fail, and the reason of each. One that passes after all
-        counts as a failure, so that reasons do not outlive what they explain.
+        The checks that are known to fail, and the reason of each. One that passes counts as a
+        failure, so that excuses do not outlive their reasons.
 
     Returns
     -------
     Report
-        What came of each check; print it.
+        The outcome of each check, readable when printed.
 
     Raises
     ------
     CheckError
-        When a check fails; the message is the report.
+        For a check that fails; the message is the report.
 
     Examples
     --------
@@ -159,7 +165,7 @@ def check_scorer(
 
 
 def passed(report: Report) -> Report:
-    """The report itself, when there are no failures."""
+    """Return the report, or raise it as an error if there are failures."""
     if not report.ok:
         raise CheckError(f"\n{report}")
     return report
