@@ -48,46 +48,46 @@ def attend(
 ) -> AttentionResult:
     """Attend: ``context = softmax(score(query, key)) @ value``, for any scorer.
 
-    In order: score, softcap ``c tanh(s / c)``, plus bias, mask, softmax, weighted sum of values.
+    The steps are, in order: score, softcap ``c tanh(s / c)``, bias, mask, softmax, weighted sum.
 
     Parameters
     ----------
     query : (..., L, Dq) or (Dq,)
-        Without the L axis it is one decoder step, and results come without it.
+        Without the L axis it is a single decoder step, and results have no L axis either.
     key : (..., S, Dk)
-        Or a `Memory` of prepared keys and values.
+        Or a `Memory` of projected keys and values.
     value : (..., S, Dv)
-        Leading axes of query, key and value are batch and heads; they broadcast.
+        The leading axes of query, key and value are batch and heads, and broadcast.
     scorer
         A name (``"scaled_dot"``), a mapping of a name and parameters
         (``{"name": "general", "weight": w}``), or a `Scorer`.
     mask
-        **True = may attend**: a boolean array that broadcasts to (..., L, S), a 2-D `scipy.sparse`
-        array whose stored entries (of booleans: True) are the edges, or a function of
-        (query_positions, key_positions) evaluated tile by tile; or a `Packing` of sequences whose
-        rows follow each other.
+        **True = may attend**: a boolean array that broadcasts to (..., L, S); a 2-D `scipy.sparse`
+        array, whose stored entries (if it is boolean, whose True entries) may attend; a function of
+        (query_positions, key_positions), which is evaluated tile by tile; or a `Packing` of
+        concatenated sequences.
     bias
-        Added to the scores: an array of real numbers that broadcasts to (..., L, S), or such a
-        function. Gradients aside it is the place for ALiBi and relative positions.
+        Added to the scores: an array of real numbers that broadcasts to (..., L, S), or a function
+        of positions, such as ALiBi. Functions have no gradients.
     key_lengths, query_lengths
-        Integers, one per batch item along the leading batch axes: keys (queries) at or beyond the
+        One integer per batch item, along the leading batch axes. Keys (queries) at or beyond the
         length are masked.
     is_causal
         Whether key j is allowed only if ``j <= i + query_offset``.
     query_offset
         The position of the first query among the keys; one integer, or one per batch item. 0 aligns
         the first query with the first key (top-left); ``"end"`` aligns the last query with the last
-        key, of each batch item where lengths are given, and so follows a growing `Memory`.
+        key, per batch item if there are lengths, and so follows a growing `Memory`.
     window
         (left, right): key j is allowed only if
         ``i + query_offset - left <= j <= i + query_offset + right``; None leaves a side open.
     softcap
-        A positive c that bounds scores to ``(-c, c)`` smoothly.
+        A positive number c, which bounds scores to ``(-c, c)`` smoothly.
     tile
-        How many (queries, keys) to score at once; chosen when left out.
+        The numbers of (queries, keys) that are scored together; chosen by default.
     workers
-        How many threads to use on large calls; every core when left out. The result does not
-        depend on it.
+        The number of threads for large calls, by default one per core. The result does not depend
+        on it.
 
     Returns
     -------
@@ -97,21 +97,21 @@ def attend(
     Raises
     ------
     ShapeError, DTypeError
-        For arrays that do not fit, before any work starts.
+        For arrays that do not fit each other, before any work starts.
     OptionError, OptionTypeError
         For impossible options.
     UnknownScorerError, AmbiguousScorerError, ScorerConfigError
         For scorers that cannot be made.
     ScorerContractError
-        When the scorer itself fails.
+        For a scorer that returns a wrong shape or dtype.
 
     Notes
     -----
-    Memory is that of a tile beyond inputs and outputs, except for scorers' projections.
-    float64 computes in float64; float32 in float32; half precision computes in float32 and is
-    returned as it came; integers become float64. A fully masked row gets weights and context of
-    exactly 0 and a log-normalizer of -inf. NaN and Inf at masked places reach nothing; at allowed
-    places they reach their own rows only.
+    In addition to inputs, outputs and projections, a call needs the memory of a few tiles. float64
+    computes in float64, and float32 in float32. Half precision computes in float32 and is returned
+    in its own dtype. Integers become float64. A fully masked row has weights and a context of
+    exactly 0, and a log-normalizer of -inf. NaN and Inf at masked positions do not affect the
+    result; at allowed positions they affect only their own rows.
 
     References
     ----------
@@ -314,7 +314,7 @@ def resolve(scorer: str | Mapping[str, Any] | Scorer) -> Scorer:
 
 @cache  # an import statement costs the smallest calls a microsecond
 def _names() -> Callable[[Any], Any]:
-    """Look up names; scorers that are given need no registry."""
+    """The registry for look-ups of names; given scorers need none."""
     from attention_core.registry.default import resolve
 
     return resolve

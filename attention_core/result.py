@@ -29,18 +29,18 @@ class TopK(NamedTuple):
     """The keys each query attends to most, strongest first; equal weights in order of the keys."""
 
     indices: NDArray[np.intp]
-    """(..., L, n); -1 where a query may attend to fewer than n keys."""
+    """(..., L, n); -1 if a query may attend to fewer than n keys."""
     weights: Array
-    """(..., L, n); 0 where there is no key."""
+    """(..., L, n); 0 for indices of -1."""
 
 
 class AttentionResult:
-    """The context of one call, and what can be asked of it.
+    """The context of a call, and readouts that are computed on demand.
 
-    The context is computed at once. Weights, scores, entropy, key mass and the strongest keys are
-    computed from the same tiles when they are first asked for, so they cost nothing until then,
-    and so are gradients. The result refers to the arrays of the call for that: small ones are
-    copied, and writing to a large one makes later questions raise `ChangedInputError`.
+    The context is computed by the call. Weights, scores, entropy, key mass, the strongest keys and
+    gradients are computed from the same tiles on first use, and cost nothing until then. For that
+    the result refers to the arrays of the call. Small arrays are copied; after a write to a large
+    one, readouts raise `ChangedInputError`.
 
     Results can be pickled and copied, unless a mask or bias is a function that cannot be.
 
@@ -90,9 +90,9 @@ class AttentionResult:
 
     @cached_property
     def log_normalizer(self) -> Array:
-        """``log sum_j exp(score_ij)`` over the allowed keys: (..., L); -inf where there are none.
+        """``log sum_j exp(score_ij)`` over the allowed keys: (..., L); -inf for fully masked rows.
 
-        In the dtype computed in, which is float32 for half precision.
+        It has the dtype of the computation, which is float32 for half precision.
         """
         answer = self._answer
         normalizer = answer.problem.normalizer.log_normalizer(answer.statistics)[..., 0]
@@ -100,10 +100,10 @@ class AttentionResult:
 
     @cached_property
     def weights(self) -> Any:
-        """The softmax of the scores: (..., L, S), rows of sum 1, or of 0 where all is masked.
+        """The softmax of the scores: (..., L, S). Rows add up to 1; fully masked rows are 0.
 
         With a sparse mask, a `scipy.sparse` array that stores the allowed edges: CSR, or
-        n-dimensional COO when there are batch axes.
+        n-dimensional COO with batch axes.
         """
         return self._finished(self._readout.weights())
 
@@ -119,7 +119,7 @@ class AttentionResult:
     def entropy(self) -> Array:
         """The entropy of each row of weights, ``-sum_j w_ij log w_ij`` in nats: (..., L).
 
-        0 when one key has all the weight, ``log n`` when n keys share it equally.
+        It is 0 if one key has all the weight, and ``log n`` if n keys share it equally.
         """
         entropy: Array = self._finished(self._readout.entropy(), axis=-1)
         return entropy
@@ -131,7 +131,7 @@ class AttentionResult:
         return mass
 
     def rows(self, rows: slice | int) -> Any:
-        """The weights of some queries only: (..., l, S), or (..., S) for one query.
+        """Return the weights of some queries: (..., l, S), or (..., S) for one query.
 
         Raises
         ------
@@ -157,7 +157,7 @@ class AttentionResult:
         return self._in_dtype(_without_queries(self._readout.weights(range(row, row + 1))))
 
     def top_k(self, n: int) -> TopK:
-        """The n keys each query attends to most, with their weights.
+        """Return the n keys with the largest weights for each query, and these weights.
 
         Raises
         ------
@@ -183,7 +183,7 @@ class AttentionResult:
     def plot(
         self, path: str | os.PathLike[str] | None = None, /, **options: Unpack[PlotOptions]
     ) -> Figure:
-        """A heat map of the weights or scores, with entropy and key mass in its margins.
+        """Draw a heat map of the weights or scores, with entropy and key mass in its margins.
 
         Parameters
         ----------
@@ -216,7 +216,7 @@ class AttentionResult:
         return figure
 
     def to_text(self, **options: Unpack[TextOptions]) -> str:
-        """A heat map in plain text, for terminals; the options are those of `plot.text`.
+        """Draw a heat map as text, for terminals; the options are those of `plot.text`.
 
         Examples
         --------
@@ -238,7 +238,7 @@ class AttentionResult:
     def to_html(
         self, path: str | os.PathLike[str] | None = None, /, **options: Unpack[PageOptions]
     ) -> str:
-        """A page to explore the weights or scores: one file, which opens without a network.
+        """Make a page to explore the weights or scores: one file, which needs no network.
 
         Parameters
         ----------
@@ -270,10 +270,10 @@ class AttentionResult:
         return in_notebook(self)
 
     def vjp(self, grad_context: ArrayLike) -> Gradients:
-        """Gradients of a loss with respect to what went in, from its gradient at the context.
+        """Compute gradients with respect to the inputs, from the gradient of the context.
 
-        The vector-Jacobian product of attention, for every scorer that has one: see `Scorer`.
-        Weights are computed again tile by tile, on threads, and nothing of size L x S is kept; the
+        This is the vector-Jacobian product of attention, for every scorer that defines its own: see
+        `Scorer`. Weights are computed again tile by tile, and nothing of size L x S is stored. The
         gradients do not depend on the number of workers.
 
         Parameters
@@ -284,22 +284,22 @@ class AttentionResult:
         Returns
         -------
         Gradients
-            With `query`, `key`, `value`, `bias` and `parameters`, shaped as what was given.
+            With `query`, `key`, `value`, `bias` and `parameters`, in the shapes of the inputs.
 
         Raises
         ------
         NotDifferentiableError
-            When the scorer offers no gradients.
+            For a scorer without gradients.
         ShapeError, DTypeError
             For a gradient that does not fit the context.
         ScorerContractError
-            When the scorer's own gradients fail.
+            For a scorer that returns wrong gradients.
 
         Notes
         -----
-        Rows that may attend to nothing get gradients of exactly 0, and so does what no row may
-        attend to, be it NaN. NaN at allowed places makes the gradients of its rows NaN, and of the
-        keys and parameters they share.
+        The gradients of fully masked rows, and of keys that no row may attend to, are exactly 0,
+        even if they are NaN. NaN at allowed positions makes the gradients of its rows NaN, and
+        those of the keys and parameters that they share.
 
         References
         ----------

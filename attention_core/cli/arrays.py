@@ -81,7 +81,7 @@ def _read_sparse(path: Path) -> Any:
         if matrix.ndim != 2 or min(matrix.shape) < 0:
             raise ValueError(f"its shape is {shown(matrix.shape)}")
         return checked_csr(matrix)
-    except Exception as error:  # damaged files raise whatever the decoder stumbles over
+    except Exception as error:  # the decoder may raise anything for damaged files
         raise ParameterFileError(
             f"{shown(str(path), 300)} does not hold a two-dimensional sparse mask: "
             f"{printable(str(error), 300)}"

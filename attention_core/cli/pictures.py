@@ -27,7 +27,7 @@ LEAST_WIDTH = 40
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """Destinations of a picture: in a file, on a page, in the terminal, or in several."""
+    """The pictures of a result that were requested: in a file, on a page, in the terminal."""
 
     path: Path | None
     page: Path | None

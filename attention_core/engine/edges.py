@@ -27,8 +27,7 @@ __all__ = ["EdgeEngine", "Edges", "prefers_edges"]
 
 Result = TypeVar("Result")
 
-# Pairs are scored in pieces of so many gathered elements, and rows are worked on in blocks of
-# about so many edges; both stay in cache.
+# Elements gathered for a piece of pairs, and edges in a block of rows; both stay in cache.
 _PIECE_ELEMENTS = 1 << 17
 _BLOCK_EDGES = 1 << 15
 

@@ -24,7 +24,7 @@ __all__ = ["Gradients", "vjp"]
 
 
 class Gradients(NamedTuple):
-    """Gradients of a loss with respect to what attention was given, in its shapes and dtypes.
+    """Gradients of a loss with respect to the inputs of attention, in their shapes and dtypes.
 
     Integers have gradients in float64.
     """
@@ -32,11 +32,11 @@ class Gradients(NamedTuple):
     query: Array
     """(..., L, Dq), or (Dq,)"""
     key: Array
-    """(..., S, Dk): of the keys before projection, also those that a `Memory` prepared."""
+    """(..., S, Dk): of the keys before projection, also for a `Memory`."""
     value: Array
     """(..., S, Dv)"""
     bias: Array | None
-    """In the shape of the bias; None without one, or where it is a function."""
+    """In the shape of the bias; None if there is none, or if it is a function."""
     parameters: dict[str, Array]
     """The scorer's parameters by name."""
 

@@ -1,4 +1,4 @@
-"""Keys projected once, for a decoder that asks them step after step."""
+"""Keys that are projected once, for the steps of a decoder."""
 
 from __future__ import annotations
 
@@ -29,21 +29,19 @@ __all__ = ["Memory"]
 
 
 class Memory:
-    """Prepared keys and their values; grows at the end.
+    """Projected keys and their values, to which more can be appended.
 
-    Made by `Attention.memory`. The keys are projected when they come in, never again. Appending
-    copies the new keys and values only, in amortised constant time per key. Later writes to the
-    arrays given change nothing. Keys that the scorer projects are also kept as they came, so that
-    gradients are those of what was given.
+    `Attention.memory` makes it. Each key is projected once. Appending copies only the new keys and
+    values, in amortized constant time per key. Later writes to the original arrays have no effect.
+    If the scorer projects keys, the original keys are kept too, for gradients.
 
-    Results keep what they saw, whatever happens to the memory afterwards. `copy.copy` takes
-    constant time: the copy shares the keys so far, and what one of the two appends the other never
-    sees. Memories can be pickled and deep-copied too.
+    Results do not change when the memory does. `copy.copy` takes constant time: copies share the
+    present keys, and are independent of each other. Memories can be pickled and deep-copied too.
 
     Parameters
     ----------
     scorer
-        The scorer the keys are prepared for. The memory serves this scorer and equal ones.
+        The scorer that projects the keys. The memory serves this scorer and equal ones.
     key : (..., S, Dk)
     value : (..., S, Dv)
         S may be 0.
@@ -51,14 +49,13 @@ class Memory:
     Raises
     ------
     ShapeError, DTypeError
-        For keys and values that do not fit together.
+        For keys and values that do not fit each other.
 
     Notes
     -----
-    The dtype of key and value decides what the projection is computed in: float64 for float64 and
-    integers, float32 for float32 and half precision. A float64 query gets a float64 result from
-    any memory, but where the scorer projects keys, as `additive` does, and they came in float32,
-    the result has the accuracy of float32. Make the memory of float64 keys to have all digits.
+    Keys are projected in their own precision: float64 for float64 and integers, float32 for float32
+    and half precision. The result for a float64 query is float64, but if the scorer projects keys,
+    as `additive` does, float32 keys limit its accuracy to float32.
 
     Examples
     --------
@@ -100,22 +97,22 @@ class Memory:
 
     @property
     def given_key(self) -> Array:
-        """The keys before projection, in the dtype computed in: (..., S, Dk)."""
+        """The keys before projection, in the dtype of the computation: (..., S, Dk)."""
         return self._keys.array if self._given is None else self._given.array
 
     @property
     def value(self) -> Array:
-        """The values, in the dtype computed in: (..., S, Dv)."""
+        """The values, in the dtype of the computation: (..., S, Dv)."""
         return self._values.array
 
     @property
     def nbytes(self) -> int:
-        """The bytes of keys and values, with the room for more; copies share them."""
+        """The size of keys and values in bytes, including reserved rows; copies share them."""
         parts = (self._keys, self._given, self._values)
         return sum(rows.nbytes for rows in parts if rows is not None)
 
     def serves(self, scorer: Scorer) -> bool:
-        """Whether the keys are prepared for this scorer, or one equal to it."""
+        """Whether the memory was made for this scorer or an equal one."""
         if scorer is not self.scorer:
             # not ==, with which a dataclass would compare arrays
             if Scorer.__eq__(scorer, self.scorer) is not True:
@@ -124,12 +121,12 @@ class Memory:
         return True
 
     def append(self, key: ArrayLike, value: ArrayLike) -> None:
-        """Add keys (..., n, Dk) and their values (..., n, Dv); 1-D arrays are one key and value.
+        """Append keys (..., n, Dk) and their values (..., n, Dv); 1-D arrays are one key and value.
 
         Raises
         ------
         ShapeError, DTypeError
-            For arrays that do not continue those of the memory, which then stays as it was.
+            For arrays that do not fit the memory, which then does not change.
 
         Examples
         --------
@@ -169,19 +166,19 @@ class Memory:
         )
 
     def take(self, indices: ArrayLike, axis: int = 0) -> Self:
-        """Make a memory of some batch items, in any order, also repeatedly, as beam search does.
+        """Make a memory of some batch items, in any order and with repetitions, as for beam search.
 
         Parameters
         ----------
         indices : (n,) integers
-            The batch items; negative ones count from the end.
+            The batch items; negative indices count from the end.
         axis
-            Which of the batch axes; negative ones count from the last.
+            The batch axis; negative axes count from the last.
 
         Returns
         -------
         Memory
-            An independent one. Keys or values that broadcast along the axis still do.
+            An independent memory. Keys or values that broadcast along the axis still do.
 
         Raises
         ------
@@ -218,9 +215,9 @@ class Memory:
         return memory
 
     def truncate(self, length: int) -> None:
-        """Keep the first keys and values only: rejected guesses of speculative decoding go.
+        """Keep the first `length` keys and values, as for rejected guesses of speculative decoding.
 
-        It takes constant time; the next `append` copies what is kept, once.
+        It takes constant time; the next `append` copies the remaining keys once.
 
         Raises
         ------
@@ -251,7 +248,7 @@ class Memory:
         )
 
     def clear(self) -> None:
-        """Drop all keys and values, and free what they occupy; batch axes stay.
+        """Remove all keys and values, and free their memory; batch axes are kept.
 
         Examples
         --------

@@ -29,7 +29,7 @@ from attention_core.typing import Array
 __all__ = ["tile_gradients"]
 
 
-# What the tiles of a block contribute is kept until all of them are done: so many elements.
+# The largest number of elements of contributions that are kept until a block is finished.
 _BLOCK_ELEMENTS = 1 << 19
 
 

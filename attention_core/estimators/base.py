@@ -95,7 +95,7 @@ class AttentionEstimator(BaseEstimator):  # type: ignore[misc]
     def attend(self, X: ArrayLike) -> AttentionResult:
         """Attend to the training rows: a result whose keys are these, in their order.
 
-        Rows whose sample weight was 0 are no keys.
+        Rows with a sample weight of 0 are not keys.
 
         Parameters
         ----------

@@ -55,7 +55,7 @@ class AttentionClassifier(ClassifierMixin, AttentionEstimator):  # type: ignore[
     tol
         Stop when an iteration improves the loss by less than this fraction.
     batch_size
-        With more rows than this, up to ten iterations at a time are made on so many rows drawn at
+        With more rows than this, up to ten iterations at a time are made on that many rows drawn at
         random, predicted from all rows, until new batches begin no better; time is then linear in
         the rows.
     early_stopping

@@ -29,7 +29,7 @@ _MAX_ITER = 1  # the status of `OptimizeResult` of L-BFGS-B when iterations ran 
 
 
 class Learnable(Protocol):
-    """A model for `fit`: a `Scorer`, a `MultiHeadAttention`, or what has such a vector (n,)."""
+    """An object that `fit` can train: a `Scorer`, a layer, or anything with such a vector (n,)."""
 
     @property
     def parameter_vector(self) -> Vector:
@@ -40,7 +40,7 @@ class Learnable(Protocol):
 
 
 class HasVector(Protocol):
-    """Gradients that know their order, as those of `AttentionResult.vjp` do."""
+    """Gradients with a defined order, such as those of `AttentionResult.vjp`."""
 
     @property
     def parameter_vector(self) -> Vector:
@@ -55,22 +55,22 @@ Loss = Callable[[S], tuple[float, HasVector | ArrayLike]]
 
 @dataclass(frozen=True, slots=True)
 class Fit(Generic[S]):
-    """Result of `fit`."""
+    """The result of `fit`."""
 
     scorer: S
-    """With the parameters of the best iteration: the least validation loss, or else loss."""
+    """The scorer of the iteration with the lowest validation loss, or else loss."""
     losses: tuple[float, ...]
-    """At the start and after every iteration, with the penalty."""
+    """The loss with the penalty, at the start and after every iteration."""
     validation_losses: tuple[float, ...]
-    """The same of the validation loss, without it; empty if there is none."""
+    """The validation loss at the start and after every iteration; empty if there is none."""
     message: str
-    """Why it ended, in words."""
+    """The reason for the end, in words."""
     is_converged: bool
     """Whether it ended before it had made `max_iter` iterations, or is stale by validation."""
 
     @property
     def n_iter(self) -> int:
-        """Number of iterations."""
+        """The number of iterations."""
         return len(self.losses) - 1
 
 
@@ -99,14 +99,14 @@ def fit(
         Iterations for each loss, at most. Most need one call of the loss, some more.
     tol
         A loss is done when an iteration improves it by less than this fraction of it (of 1, for
-        losses below 1), or when no slope exceeds it.
+        losses below 1), or when no gradient exceeds it.
     penalty
         Adds ``penalty * |p - start|^2`` for the vector p of parameters, so that they go no
         farther from their start than the data ask for.
     validation
         The loss of a scorer on other data; the scorer with the least is returned.
     patience
-        With `validation`: stop after so many iterations without a new least one.
+        With `validation`: stop after this many iterations without improvement.
     progress
         Whether to show a progress bar on stderr, with rich if it is installed.
 
@@ -120,8 +120,8 @@ def fit(
         For impossible options, and no loss at all; for a loss that is not finite where it starts,
         or whose gradients are not; for a validation loss that is NaN there.
     OptionTypeError
-        For options of the wrong type, a loss that is no function, and a scorer without a vector of
-        parameters, such as a name.
+        For options of the wrong type, a loss that is not a function, and a scorer without a
+        `parameter_vector`, such as a name.
     ScorerConfigError
         For a scorer without parameters.
     ShapeError
@@ -219,48 +219,48 @@ class _Objective(Generic[S]):
         self._start = start
         self._penalty = penalty
         self._vector = vector
-        self.value, self._slopes = self._evaluated(vector)
+        self.value, self._gradient = self._evaluated(vector)
         if not np.isfinite(self.value):
             raise OptionError(
                 f"loss must be finite at its start, got {self.value}: the arrays hold NaN or Inf, "
                 f"or {scorer} scores them so"
             )
-        bad = np.count_nonzero(~np.isfinite(self._slopes))
+        bad = np.count_nonzero(~np.isfinite(self._gradient))
         if bad:
             raise OptionError(
                 f"loss must have finite gradients at its start, got {bad} of {len(vector)} that "
-                f"are NaN or Inf: mend those of the loss, or of {scorer}"
+                f"are NaN or Inf: fix those of the loss, or of {scorer}"
             )
 
     def __call__(self, vector: Vector) -> tuple[float, Vector]:
-        """The value at a vector, and its slopes (n,)."""
+        """The value at a vector, and its gradient (n,)."""
         if np.array_equal(vector, self._vector):  # SciPy begins with it
-            value, slopes = self.value, self._slopes
+            value, gradient = self.value, self._gradient
         else:
-            value, slopes = self._evaluated(vector)
-        if not (np.isfinite(value) and np.isfinite(slopes).all()):
+            value, gradient = self._evaluated(vector)
+        if not (np.isfinite(value) and np.isfinite(gradient).all()):
             # SciPy interpolates what it is told: infinity makes NaN of that, and a number too large
             # for this loss makes steps so short that they pass for convergence. So the loss is said
-            # to be as far above the value where the iteration began as the slopes there promised to
-            # go below, and to rise as they fall: a seventh of the step is tried next. No iteration
-            # ends above its beginning, so none ends here; nor where rounding has lost the rise.
-            rise = abs(float(self._slopes @ (vector - self._vector)))
-            return max(self.value + rise, float(np.nextafter(self.value, np.inf))), -self._slopes
-        self._latest = slopes
-        return value, slopes
+            # to be as far above the start of the iteration as its gradient there promised to go
+            # below, and to rise as that falls: a seventh of the step is tried next. No iteration
+            # ends above its start, so none ends here; nor where rounding has lost the rise.
+            rise = abs(float(self._gradient @ (vector - self._vector)))
+            return max(self.value + rise, float(np.nextafter(self.value, np.inf))), -self._gradient
+        self._latest = gradient
+        return value, gradient
 
     def begin_iteration(self, vector: Vector, value: float) -> None:
         """Go on from a vector with this value, the last that was asked for."""
-        self._vector, self.value, self._slopes = vector, value, self._latest
+        self._vector, self.value, self._gradient = vector, value, self._latest
 
     def _evaluated(self, vector: Vector) -> tuple[float, Vector]:
-        value, slopes = _evaluated(self._loss, self._scorer.with_parameter_vector(vector))
+        value, gradient = _evaluated(self._loss, self._scorer.with_parameter_vector(vector))
         away = vector - self._start
-        return value + self._penalty * float(away @ away), slopes + 2 * self._penalty * away
+        return value + self._penalty * float(away @ away), gradient + 2 * self._penalty * away
 
 
 class _Run(Generic[S]):
-    """Parameters tried so far, and the best of them."""
+    """The points tried so far, and the best of them."""
 
     def __init__(
         self, scorer: S, start: Vector, validation: Callable[[S], float] | None, patience: int
@@ -283,7 +283,7 @@ class _Run(Generic[S]):
             self.note(self.vector, objective.value)
 
     def note(self, vector: Vector, loss: float) -> None:
-        """Parameters that an iteration reached, and their loss."""
+        """Record the point of an iteration and its loss."""
         self.vector = vector.copy()  # SciPy goes on working in it
         scorer = self.scorer.with_parameter_vector(self.vector)
         self.losses.append(loss)
@@ -309,13 +309,13 @@ def _evaluated(loss: Loss[S], scorer: S) -> tuple[float, Vector]:
     value, gradients = loss(scorer)
     given: Any = getattr(gradients, "parameter_vector", gradients)
     vector = to_numpy("the gradients", given)
-    slopes = vector.astype(np.float64, copy=False)
-    if slopes.shape != scorer.parameter_vector.shape:
+    gradient = vector.astype(np.float64, copy=False)
+    if gradient.shape != scorer.parameter_vector.shape:
         raise ShapeError(
             f"loss must return the gradients of all parameters in one vector of shape "
-            f"{scorer.parameter_vector.shape}, got {slopes.shape}"
+            f"{scorer.parameter_vector.shape}, got {gradient.shape}"
         )
-    return float(value), slopes
+    return float(value), gradient
 
 
 def _check_scorer(scorer: Any) -> None:

@@ -15,7 +15,7 @@ Report = Callable[[int, float], None]
 def iterations(label: str, total: int | None) -> Iterator[Report]:
     """Yield a function to call with the number of an iteration and the loss after it.
 
-    Where stderr is no terminal (and no notebook), nothing shows.
+    Nothing is shown where stderr is neither a terminal nor a notebook.
     """
     try:
         from rich.console import Console

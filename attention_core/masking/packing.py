@@ -18,20 +18,20 @@ __all__ = ["Packed", "Packing"]
 
 
 class Packing:
-    """Starts of packed sequences: a mask by which each attends to itself alone.
+    """The starts of packed sequences: a mask by which each sequence attends to itself only.
 
-    Given as ``mask=``, it makes one call attend within many sequences whose rows follow each
-    other, (..., total L, Dq) and (..., total S, Dk), without padding. Positions - for causal order,
-    windows and functions - count from the start of each sequence; `query_offset` is one integer,
-    or one for each sequence. Work and memory are those of the sequences alone.
+    As ``mask=`` it makes a call attend within each of many concatenated sequences,
+    (..., total L, Dq) and (..., total S, Dk), without padding. Positions, for causal order, windows
+    and functions, count from the start of each sequence; `query_offset` is one integer, or one for
+    each sequence. Work and memory are those of the single sequences.
 
     Parameters
     ----------
     query_starts : (n + 1,) integers
-        Where the queries of each of the n sequences start, from 0, and where the last one's end:
-        the running sum of the lengths, called ``cu_seqlens`` elsewhere.
+        The first query of each of the n sequences, beginning with 0, and the total length: the
+        cumulative sum of the lengths, also called ``cu_seqlens``.
     key_starts : (n + 1,) integers
-        The same for keys and values; those of the queries when left out.
+        The same for keys and values; that of the queries by default.
 
     Raises
     ------
@@ -61,7 +61,8 @@ class Packing:
         )
         if self.query_starts.shape != self.key_starts.shape:
             raise ShapeError(
-                f"query_starts and key_starts must be as many, got {self.query_starts.shape} "
+                f"query_starts and key_starts must have the same length, "
+                f"got {self.query_starts.shape} "
                 f"and {self.key_starts.shape}"
             )
 

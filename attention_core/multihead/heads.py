@@ -19,7 +19,6 @@ __all__ = [
     "AttentionOptions",
     "HeadAxes",
     "HeadGroup",
-    "ScorerLike",
     "add_bias",
     "add_heads",
     "group_heads",

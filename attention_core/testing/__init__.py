@@ -1,4 +1,4 @@
-"""The kit for authors of scorers: finds out whether a scorer keeps the contract.
+"""The kit for authors of scorers: checks whether a scorer keeps the contract.
 
 >>> import attention_core as ac
 >>> from attention_core.testing import check_scorer
@@ -10,10 +10,10 @@ scorer 'scaled_dot' (attention-core ...) with query_dim=4, key_dim=4
 <BLANKLINE>
 ... passed
 
-`check_scorer` and `check_plugin` raise an error that is the whole report, `check_gradients` that of
-the gradients alone; `scorer_checks` and
-`plugin_checks` yield checks to run one by one; `parametrize_scorers` makes a test of each. On the
-command line it is ``attention-core check NAME`` or ``attention-core check MODULE``.
+`check_scorer` and `check_plugin` raise an error with the report if a check fails; `check_gradients`
+checks gradients only. `scorer_checks` and `plugin_checks` yield single checks, and
+`parametrize_scorers` makes a test of each. On the command line, use
+``attention-core check NAME`` or ``attention-core check MODULE``.
 """
 
 from attention_core.testing.kit import check_gradients, check_scorer, scorer_checks

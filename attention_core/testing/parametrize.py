@@ -1,4 +1,4 @@
-"""The checks as tests of pytest, each with a name of its own."""
+"""The checks as tests of pytest."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def parametrize_scorers(
     registry: Registry | None = None,
     expected_failures: Mapping[str, str] | None = None,
 ) -> Any:
-    """Decorate a test that takes a `check`, to run it for every check of every scorer.
+    """Decorate a test that takes a `check`, to run it for each check of each scorer.
 
     Parameters
     ----------
@@ -30,8 +30,8 @@ def parametrize_scorers(
     query_dim, key_dim, seed, registry
         As for `scorer_checks`; for every scorer.
     expected_failures
-        Names of checks that are known to fail, and the reason of each; for every scorer. They
-        are marked ``xfail(strict=True)``.
+        The checks that are known to fail, and the reason of each, for all scorers. They are marked
+        ``xfail(strict=True)``.
 
     Examples
     --------

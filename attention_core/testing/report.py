@@ -1,4 +1,4 @@
-"""Checks that have a name, and the report of what came of them."""
+"""Checks, and the report of their outcomes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Check", "CheckError", "Outcome", "Report", "Status", "Violation", "r
 
 
 class Violation(Exception):
-    """Evidence that a rule is broken, and the fix where it differs from the check's own."""
+    """Evidence that a rule is broken, and the fix if it differs from that of the check."""
 
     def __init__(self, seen: str, fix: str | None = None) -> None:
         super().__init__(seen)
@@ -27,12 +27,12 @@ class CheckError(AttentionCoreError, AssertionError):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One claim about a scorer or a plugin; calling it finds out whether it is true.
+    """A claim about a scorer or a plugin; calling it checks the claim.
 
     Raises
     ------
     CheckError
-        When it is not: with the name of the check, what was seen, and the fix.
+        For a claim that is not true: with the name of the check, what was seen, and the fix.
 
     Examples
     --------
@@ -52,12 +52,12 @@ class Check:
     claim: str
     """The rule, in one line."""
     fix: str
-    """The fix where it is broken."""
+    """The fix for a violation."""
     run: Callable[[], str | None] = field(repr=False)
-    """Raises when the claim is not true; may return a note."""
+    """A function that raises if the claim is not true, and may return a note."""
 
     def __call__(self) -> str:
-        """Check, and return a note on what there was to see, mostly an empty one."""
+        """Check the claim, and return a note, which is usually empty."""
         try:
             return self.run() or ""
         except Violation as violation:
@@ -76,14 +76,14 @@ class Check:
 
 
 class Status(StrEnum):
-    """The end of a check, in the words of pytest."""
+    """The status of a check, with the names that pytest uses."""
 
     PASSED = "passed"
     FAILED = "failed"
     XFAILED = "xfailed"
-    """As was expected."""
+    """Failed, as expected."""
     XPASSED = "xpassed"
-    """Though it was expected to fail: the reason has gone."""
+    """Passed, but was expected to fail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +93,11 @@ class Outcome:
     check: Check
     status: Status
     detail: str = ""
-    """A note, or the evidence and the fix, or the reason it was expected."""
+    """A note, or the evidence and the fix, or the reason of an expected failure."""
 
     @property
     def is_failure(self) -> bool:
-        """Whether somebody has to do something about it."""
+        """Whether the check failed, or passed unexpectedly."""
         return self.status in (Status.FAILED, Status.XPASSED)
 
     def line(self, width: int) -> str:
@@ -126,7 +126,7 @@ class Report:
 
     @property
     def failures(self) -> tuple[Outcome, ...]:
-        """The outcomes that need somebody: failures, and passes that were to be failures."""
+        """The failures, and the unexpected passes."""
         return tuple(outcome for outcome in self.outcomes if outcome.is_failure)
 
     @property
@@ -151,19 +151,19 @@ class Report:
 def run_checks(
     checks: Iterable[Check], *, expected_failures: Mapping[str, str] | None = None
 ) -> Report:
-    """Run every check, also after one has failed.
+    """Run all checks, even if some fail.
 
     Parameters
     ----------
     checks
         From `scorer_checks` or `plugin_checks`.
     expected_failures
-        Names of checks that are known to fail, and the reason of each.
+        The checks that are known to fail, and the reason of each.
 
     Raises
     ------
     OptionError
-        For an expected failure of no check, or without a reason.
+        For an expected failure without a reason, or of an unknown check.
 
     Examples
     --------
@@ -179,7 +179,7 @@ def run_checks(
 
 
 def check_reasons(reasons: Mapping[str, object], names: Iterable[str]) -> None:
-    """Refuse expected failures that name no check, or give no reason."""
+    """Refuse expected failures of unknown checks, or without a reason."""
     known = list(names)
     for name, reason in reasons.items():
         if name not in known:

@@ -1,1 +1,1 @@
-"""The scorers that come with attention-core, registered the way everybody's are."""
+"""The bundled scorers, registered as a plugin like any other."""

@@ -219,7 +219,7 @@ def test_gradients_that_are_not_finite_at_the_start():
         fit(START, lambda scorer: (1.0, np.array([np.nan, 0.0])))
     assert str(error.value) == (
         "loss must have finite gradients at its start, got 1 of 2 that are NaN or Inf: "
-        "mend those of the loss, or of scorer Bowl"
+        "fix those of the loss, or of scorer Bowl"
     )
 
 

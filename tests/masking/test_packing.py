@@ -103,7 +103,7 @@ def test_a_packing_knows_its_size_and_shows_its_starts():
         (
             ([0, 2], [0, 1, 2]),
             ac.ShapeError,
-            "query_starts and key_starts must be as many, got (2,) and (3,)",
+            "query_starts and key_starts must have the same length, got (2,) and (3,)",
         ),
     ],
 )
