@@ -17,6 +17,7 @@ from attention_core.arrays.inputs import to_numpy
 from attention_core.attention import Attention
 from attention_core.engine.gradients import Gradients
 from attention_core.errors import OptionError, OptionTypeError, ShapeError
+from attention_core.result import AttentionResult
 from attention_core.scoring.scorer import Scorer
 from attention_core.typing import Array
 
@@ -107,40 +108,66 @@ def leave_one_out(
     1.098
     0.006
     """
-    keys, values = to_numpy("key", key), to_numpy("value", value)
-    queries = keys if query is None else to_numpy("query", query)
-    shapes = [array.shape for array in (queries, keys, values)]
-    if any(len(shape) != 2 or shape[0] != len(keys) for shape in shapes):
-        raise ShapeError(
-            f"query (n, D), key (n, D) and value (n, Dv) must have two axes and the same n, "
-            f"got {', '.join(map(str, shapes))}"
-        )
-    chosen, expected = np.arange(len(keys)), values
-    if rows is not None:
-        chosen = _chosen(rows, len(keys))
-        queries, expected = queries[chosen], values[chosen]
-
-    group = np.arange(len(keys)) if groups is None else _per_row("groups", groups, len(keys))
-    query_group = group[chosen]
-
-    def is_another(query_positions: Array, key_positions: Array) -> Array:
-        others: Array = query_group[query_positions] != group[key_positions]
-        return others
-
-    bias, counts = None, tuple[Array, ...]()
-    if weight is not None:
-        weights = _per_row("weight", weight, len(keys))
-        if not ((weights > 0) & np.isfinite(weights)).all():
-            raise OptionError("weight must hold positive, finite numbers")
-        bias, counts = np.log(weights)[None].astype(values.dtype), (weights[chosen],)  # (1, n)
+    others = Others(key, value, query, rows, groups, weight, workers)
 
     def loss(scorer: Scorer) -> tuple[float, Gradients]:
-        attention = Attention(scorer, workers=workers)
-        result = attention(queries, keys, values, mask=is_another, bias=bias)
-        found, grad = measure(result.context, expected, *counts)
+        result = others.attend(scorer)
+        found, grad = measure(result.context, *others.expected)
         return found, result.vjp(grad)
 
     return loss
+
+
+class Others:
+    """Rows that attend to all others; the parameters are those of `leave_one_out`."""
+
+    expected: tuple[Array, ...]
+    """Further arguments of a measure: the values (m, Dv), and weights (m,) if there are any."""
+
+    def __init__(
+        self,
+        key: ArrayLike,
+        value: ArrayLike,
+        query: ArrayLike | None,
+        rows: ArrayLike | None,
+        groups: ArrayLike | None,
+        weight: ArrayLike | None,
+        workers: int | None,
+    ) -> None:
+        keys, values = to_numpy("key", key), to_numpy("value", value)
+        queries = keys if query is None else to_numpy("query", query)
+        shapes = [array.shape for array in (queries, keys, values)]
+        if any(len(shape) != 2 or shape[0] != len(keys) for shape in shapes):
+            raise ShapeError(
+                f"query (n, D), key (n, D) and value (n, Dv) must have two axes and the same n, "
+                f"got {', '.join(map(str, shapes))}"
+            )
+        chosen, self.expected = np.arange(len(keys)), (values,)
+        if rows is not None:
+            chosen = _chosen(rows, len(keys))
+            queries, self.expected = queries[chosen], (values[chosen],)
+        self._arrays = queries, keys, values
+        self._group = np.arange(len(keys))  # (n,)
+        if groups is not None:
+            self._group = _per_row("groups", groups, len(keys))
+        self._query_group = self._group[chosen]  # (m,)
+        self._bias = None
+        if weight is not None:
+            weights = _per_row("weight", weight, len(keys))
+            if not ((weights > 0) & np.isfinite(weights)).all():
+                raise OptionError("weight must hold positive, finite numbers")
+            self._bias = np.log(weights)[None].astype(values.dtype)  # (1, n)
+            self.expected = *self.expected, weights[chosen]
+        self._workers = workers
+
+    def attend(self, scorer: Scorer) -> AttentionResult:
+        """Attend to all rows of other groups: a context (m, Dv)."""
+        attention = Attention(scorer, workers=self._workers)
+        return attention(*self._arrays, mask=self._is_another, bias=self._bias)
+
+    def _is_another(self, query_positions: Array, key_positions: Array) -> Array:
+        others: Array = self._query_group[query_positions] != self._group[key_positions]
+        return others
 
 
 def _per_row(name: str, numbers: ArrayLike, count: int) -> Array:

@@ -45,7 +45,7 @@ REST = {
     # learning and layers
     "learned": "arrays",
     "fitting": "arrays options",
-    "leave_one_out": "arrays attention engine scoring",
+    "leave_one_out": "arrays attention engine result scoring",
     "multihead": (
         "arrays attention components config engine files learned masking options parallel plot "
         "registry result scoring"
@@ -56,7 +56,9 @@ REST = {
     "demo": f"{PUBLIC} fitting leave_one_out options parallel parameter_files plot",
     "estimators": f"{PUBLIC} fitting leave_one_out options registry",
     "testing": f"{PUBLIC} hookspecs registry scoring",
-    "cli": (f"{PUBLIC} arrays config demo files masking parameter_files plot registry testing"),
+    "cli": (
+        f"{PUBLIC} arrays config demo files fitting masking parameter_files plot registry testing"
+    ),
     "__main__": "cli",
 }
 TABLE = {row: set(cell.split()) for row, cell in (NUMBERS | NAMES | REST).items()}
@@ -76,7 +78,6 @@ LAZY = {
     "matplotlib": {"demo", "multihead", "plot", "result"},
     "ml_dtypes": {"files"},
     "pytest": {"testing"},
-    "rich": {"cli", "fitting"},
     "safetensors": {"files"},
     "scipy": {"cli", "engine", "fitting", "masking", "plot", "typing"},
     "threadpoolctl": {"parallel"},

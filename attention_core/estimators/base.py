@@ -1,4 +1,4 @@
-"""The shared base of the classifier and the regressor."""
+"""The base of the classifier and the regressor."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from attention_core import Attention, AttentionResult, OptionError, OptionTypeError, Scorer
 from attention_core.estimators.initial import initial_scorer
-from attention_core.estimators.learning import Settings, begin, learn
+from attention_core.estimators.learning import Learned, Settings, learn
 from attention_core.estimators.model import Model
 from attention_core.estimators.rows import Rows, Units, equal_rows
 from attention_core.options import check_amount, check_count, check_fraction
@@ -128,53 +128,43 @@ class AttentionEstimator(BaseEstimator):  # type: ignore[misc]
         return weight
 
     def _relevance(self, rows: Rows) -> Array | float:
-        """By how much to lengthen each standardized feature."""
+        """Factors by which standardized features are lengthened."""
         return 1.0
 
     def _keep(self, rows: Rows) -> None:
-        """Learn what there is to learn; keep rows as keys and values."""
+        """Learn the model; keep rows as keys and values."""
         self._check_options()
         random_state = check_random_state(self.random_state)
         features = rows.key.shape[1]
         scorer, is_filled_in = initial_scorer(self.scorer, features, random_state)
-        slopes = np.zeros((features, rows.value.shape[1])) if self.trend else None
-        model = self._model(scorer, slopes if self.fit_scorer else None)
-        is_learned = self.fit_scorer and model.parameter_vector.size > 0
+        coefficients = np.zeros((features, rows.value.shape[1])) if self.trend else None
+        model = self._model(scorer, coefficients if self.fit_scorer else None)
         given, rows = rows.key, Rows(rows.key, rows.value, rows.weight, equal_rows(rows.key))
         units, lengths = Units.of(features), _LENGTHS[:1]
         if self.standardize:
             units = Units.standardizing(given, rows.weight)
             rows = rows.with_key(units.measured(given))
-            if is_learned and is_filled_in:
+            if self.fit_scorer and is_filled_in:
                 units, lengths = units.times(self._relevance(rows)), _LENGTHS
                 rows = rows.with_key(units.measured(given))
-        if is_learned:
-            model, length = begin(model, rows, lengths, self._settings(), random_state)
-            units = units.times(length)
-            rows = rows.with_key(units.measured(given))
-        self.n_iter_ = 1  # also where nothing is learned: scikit-learn allows no 0
-        self.loss_curve_: list[float] = []
-        self.validation_losses_: list[float] = []
-        if is_learned:
-            model = self._learned(model, rows, random_state)
-        self.scorer_ = model.scorer
-        self.slopes_ = model.slopes
-        self.memory_ = Attention(model.scorer).memory(rows.key, model.values(rows))
-        self._units, self._weight, self._bias = units, rows.weight, rows.bias
-
-    def _learned(self, model: Model, rows: Rows, random_state: np.random.RandomState) -> Model:
-        found = learn(model, rows, self._settings(), random_state)
-        self.n_iter_ = max(1, found.n_iter)
+        found = Learned(model, 1.0)
+        if self.fit_scorer:
+            found = learn(model, rows, lengths, self._settings(), random_state)
+        self.scorer_, self.trend_ = found.model.scorer, found.model.coefficients
+        self.n_iter_ = found.n_iter
         self.loss_curve_ = list(found.losses)
         self.validation_losses_ = list(found.validation_losses)
+        self._units = units.times(found.length)
+        self._weight, self._bias = rows.weight, rows.bias
+        rows = rows.with_key(self._units.measured(given))
+        self.memory_ = Attention(self.scorer_).memory(rows.key, found.model.values(rows))
         if not found.is_converged:
             warnings.warn(
                 f"learning did not converge in max_iter={self.max_iter} iterations; raise "
                 f"max_iter, or raise tol={self.tol} or alpha={self.alpha}",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=3,
             )
-        return found.scorer
 
     def _settings(self) -> Settings:
         return Settings(

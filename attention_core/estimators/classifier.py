@@ -39,7 +39,7 @@ class AttentionClassifier(ClassifierMixin, AttentionEstimator):  # type: ignore[
         Whether to learn; if not, the scorer is used as it is, without a trend.
     trend
         Whether to learn a trend that is linear in the features. Attention alone averages: it
-        flattens slopes and cannot go beyond the training rows.
+        flattens every rise and cannot go beyond the training rows.
     standardize
         Whether to measure features in units of their deviation, so that their scale does not
         matter. Where the scorer's parameters are filled in, features that tell the classes apart
@@ -79,7 +79,7 @@ class AttentionClassifier(ClassifierMixin, AttentionEstimator):  # type: ignore[
         The labels.
     scorer_
         The scorer, learned. It is given rows as the keys of `memory_` are: standardized.
-    slopes_ : (D, classes)
+    trend_ : (D, classes)
         The trend b for standardized rows; None without one.
     memory_
         Keys and values: the training rows and their labels, one-hot.
@@ -175,7 +175,7 @@ class AttentionClassifier(ClassifierMixin, AttentionEstimator):  # type: ignore[
     def predict_log_proba(self, X: ArrayLike) -> Array:
         """The logarithms of `predict_proba`: (n, classes)."""
         queries = self._queries(X)
-        model = Classification(self.scorer_, self.slopes_)
+        model = Classification(self.scorer_, self.trend_)
         return model.log_proba(queries, self._attend(queries).context)
 
     def predict_proba(self, X: ArrayLike) -> Array:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,10 @@ import numpy as np
 from attention_core.errors import OptionError
 from attention_core.estimators.model import Model
 from attention_core.estimators.rows import Rows
-from attention_core.fitting import Fit, Loss, fit
+from attention_core.fitting import Loss, fit
 from attention_core.typing import Array
 
-__all__ = ["Batches", "Settings", "begin", "learn"]
+__all__ = ["Batches", "Learned", "Settings", "learn"]
 
 
 # Iterations on a batch: enough for L-BFGS to learn how its loss is curved.
@@ -25,7 +26,7 @@ _PATIENCE = 2
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of learning; named as the parameters of the estimators."""
+    """Options of learning, named as the parameters of the estimators."""
 
     max_iter: int
     tol: float
@@ -97,51 +98,50 @@ class _Batch:
         return found
 
 
-def begin(
+@dataclass(frozen=True)
+class Learned:
+    """The result of `learn`."""
+
+    model: Model
+    length: float
+    """The factor by which rows are lengthened."""
+    losses: tuple[float, ...] = ()
+    validation_losses: tuple[float, ...] = ()
+    is_converged: bool = True
+
+    @property
+    def n_iter(self) -> int:
+        """The number of iterations; 1 where there were none, since scikit-learn allows no 0."""
+        return max(1, len(self.losses) - 1)
+
+
+def learn(
     model: Model,
     rows: Rows,
     lengths: tuple[float, ...],
     settings: Settings,
     random_state: np.random.RandomState,
-) -> tuple[Model, float]:
-    """Return the model to begin with, and by which of some numbers to lengthen all rows.
-
-    The longer rows are, the sharper attention is; the least loss decides.
-    """
-    chosen = _some(len(rows), settings.batch_size, random_state)
-    best: tuple[float, float, Model] | None = None
-    for length in lengths:
-        longer = rows.with_key(rows.key * rows.key.dtype.type(length))
-        begun = model.begun(longer, chosen, settings.alpha, settings.workers)
-        loss = begun.loss(longer, chosen, settings.workers)[0]
-        if best is None or loss < best[0]:
-            best = loss, length, begun
-    assert best is not None
-    return best[2], best[1]
-
-
-def _some(count: int, size: int, random_state: np.random.RandomState) -> Array:
-    """Return all rows, or as many as a batch has, drawn at random."""
-    if count <= size:
-        return np.arange(count)
-    return np.sort(random_state.permutation(count)[:size])
-
-
-def learn(
-    model: Model, rows: Rows, settings: Settings, random_state: np.random.RandomState
-) -> Fit[Model]:
+) -> Learned:
     """Learn the parameters of a model from rows.
 
-    With a `validation_fraction` this share of the rows is left out of learning altogether: they
-    are predicted from the others after every iteration.
+    Rows are first lengthened by the number of `lengths` that has the least loss: the longer they
+    are, the sharper attention is. With a `validation_fraction` this share of the rows is left out
+    of learning altogether: they are predicted from the others after every iteration.
     """
-    validation = None
     penalty = settings.alpha / rows.total
+    held = None
     if settings.validation_fraction is not None:
         rows, held = _split(rows, settings.validation_fraction, random_state)
+    model, length = _begin(model, rows, lengths, settings, random_state)
+    if not model.is_learnable:
+        return Learned(model, length)
+    rows = rows.lengthened(length)
+    validation = None
+    if held is not None:
+        left_out = held.lengthened(length)
 
         def validation(model: Model) -> float:
-            return model.loss_on(held, rows, settings.workers)
+            return model.loss_on(left_out, rows, settings.workers)
 
     def loss(model: Model, chosen: Array) -> tuple[float, Array]:
         return model.loss(rows, chosen, settings.workers)
@@ -170,9 +170,30 @@ def learn(
         patience=settings.n_iter_no_change,
         progress=settings.progress,
     )
-    if batches is None:
-        return found
-    return replace(found, is_converged=not batches.is_exhausted)
+    is_converged = found.is_converged if batches is None else not batches.is_exhausted
+    return Learned(found.scorer, length, found.losses, found.validation_losses, is_converged)
+
+
+def _begin(
+    model: Model,
+    rows: Rows,
+    lengths: tuple[float, ...],
+    settings: Settings,
+    random_state: np.random.RandomState,
+) -> tuple[Model, float]:
+    """Return the model to begin with, and by how much to lengthen all rows."""
+    chosen = np.arange(len(rows))
+    if len(rows) > settings.batch_size:
+        chosen = np.sort(random_state.permutation(len(rows))[: settings.batch_size])
+    begun = []
+    for length in lengths:
+        longer = rows.lengthened(length)
+        start = model.begun(longer, chosen, settings.alpha, settings.workers)
+        if len(lengths) == 1:
+            return start, length
+        begun.append((start.loss_alone(longer, chosen, settings.workers), length, start))
+    _, length, start = min(begun, key=itemgetter(0))
+    return start, length
 
 
 def _split(rows: Rows, fraction: float, random_state: np.random.RandomState) -> tuple[Rows, Rows]:

@@ -1,10 +1,10 @@
-"""The model of the estimators: a scorer, and a trend that is linear in the features.
+"""Models that the estimators learn: a scorer, and a trend that is linear in the features.
 
     regression       y(x) = b . x + sum_j w_j(x) (y_j - b . x_j)
     classification   p(c | x) ~ exp(b_c . x) sum_j w_j(x) [y_j = c]
 
 where ``w(x)`` are the weights that x gives the training rows. Attention alone averages, so it
-flattens slopes and cannot go beyond the training rows; the trend alone knows no neighbors.
+flattens every rise and cannot go beyond the training rows; the trend alone knows no neighbors.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from attention_core import Attention, Gradients, Scorer
+from attention_core import Attention, AttentionResult, Scorer
 from attention_core.estimators.rows import Rows
 from attention_core.leave_one_out import DOUBT, log_loss, shares, squared_error
 from attention_core.typing import Array
 
 __all__ = ["Classification", "Model", "Regression"]
+
+_FLOOR = 1e-12  # of the ridge, relative to the sum of squares
 
 
 class Measured(ABC):
@@ -41,40 +43,70 @@ class Model(ABC):
     """A scorer and a trend, learned together."""
 
     scorer: Scorer
-    slopes: NDArray[np.float64] | None = None
+    coefficients: NDArray[np.float64] | None = None
     """(D, Dv); None without a trend."""
 
     @property
     def parameter_vector(self) -> NDArray[np.float64]:
-        """All parameters in one vector: those of the scorer, then the slopes."""
+        """All parameters in one vector: those of the scorer, then the coefficients."""
         vector = self.scorer.parameter_vector
-        return vector if self.slopes is None else np.append(vector, self.slopes / self._unit)
+        return (
+            vector
+            if self.coefficients is None
+            else np.append(vector, self.coefficients / self._unit)
+        )
 
     def with_parameter_vector(self, vector: ArrayLike, /) -> Self:
         """The same with other parameters."""
         numbers = np.asarray(vector)
         count = self.scorer.parameter_vector.size
-        slopes = self.slopes
-        if slopes is not None:
-            slopes = numbers[count:].reshape(slopes.shape) * self._unit
+        coefficients = self.coefficients
+        if coefficients is not None:
+            coefficients = numbers[count:].reshape(coefficients.shape) * self._unit
         return replace(
-            self, scorer=self.scorer.with_parameter_vector(numbers[:count]), slopes=slopes
+            self,
+            scorer=self.scorer.with_parameter_vector(numbers[:count]),
+            coefficients=coefficients,
         )
 
     @property
     def _unit(self) -> float:
-        """Units of the trend's coefficients among the parameters."""
+        """The unit of coefficients among the parameters."""
         return 1.0
+
+    @property
+    def is_learnable(self) -> bool:
+        """Whether `begun` leaves something to learn."""
+        return self.parameter_vector.size > 0
 
     def loss(self, rows: Rows, chosen: Array, workers: int | None) -> tuple[float, Array]:
         """The loss of predicting some rows from all others, and its gradient as a vector."""
+        measure, result, found, grad = self._predicted(rows, chosen, workers)
+        if not self.scorer.parameters:  # which then needs no gradients
+            return found, self._grad_coefficients(rows, chosen, measure, None)
+        gradients = result.vjp(grad)
+        grad_coefficients = self._grad_coefficients(rows, chosen, measure, gradients.value)
+        return found, np.append(gradients.parameter_vector, grad_coefficients)
+
+    def loss_alone(self, rows: Rows, chosen: Array, workers: int | None) -> float:
+        """The loss without its gradient."""
+        return self._predicted(rows, chosen, workers)[2]
+
+    def _predicted(
+        self, rows: Rows, chosen: Array, workers: int | None
+    ) -> tuple[Measured, AttentionResult, float, Array]:
         measure = self.measure(rows.key[chosen])
-        valued = replace(rows, value=self.values(rows))
-        found, gradients = valued.loss(measure, chosen, workers)(self.scorer)
-        if self.slopes is None:
-            return found, gradients.parameter_vector
-        grad_slopes = self.slopes_vjp(rows, chosen, measure, gradients)  # (D, Dv)
-        return found, np.append(gradients.parameter_vector, grad_slopes * self._unit)
+        others = replace(rows, value=self.values(rows)).others(chosen, workers)
+        result = others.attend(self.scorer)
+        return measure, result, *measure(result.context, *others.expected)
+
+    def _grad_coefficients(
+        self, rows: Rows, chosen: Array, measure: Measured, grad_value: Array | None
+    ) -> Array:
+        if self.coefficients is None:
+            return np.empty(0)
+        grad: Array = self.coefficients_vjp(rows, chosen, measure, grad_value) * self._unit
+        return grad.reshape(-1)
 
     def loss_on(self, held: Rows, rows: Rows, workers: int | None) -> float:
         """The loss of predicting rows that are not among the keys."""
@@ -84,69 +116,86 @@ class Model(ABC):
 
     def trend(self, key: Array) -> Array:
         """``b . x`` for rows (n, D): (n, Dv)."""
-        assert self.slopes is not None
-        trend: Array = key @ self.slopes.astype(key.dtype, copy=False)
+        assert self.coefficients is not None
+        trend: Array = key @ self.coefficients.astype(key.dtype, copy=False)
         return trend
 
     def begun(self, rows: Rows, chosen: Array, alpha: float, workers: int | None) -> Self:
-        """The same with the slopes to begin learning with."""
+        """The same with the coefficients to begin learning with."""
         return self
 
     @abstractmethod
     def values(self, rows: Rows) -> Array:
-        """Values of the rows: (n, Dv)."""
+        """The values of the rows: (n, Dv)."""
 
     @abstractmethod
     def measure(self, query: Array) -> Measured:
-        """Loss of the contexts of rows (m, D)."""
+        """The measure of contexts of rows (m, D)."""
 
     @abstractmethod
-    def slopes_vjp(
-        self, rows: Rows, chosen: Array, measure: Measured, gradients: Gradients
+    def coefficients_vjp(
+        self, rows: Rows, chosen: Array, measure: Measured, grad_value: Array | None
     ) -> Array:
-        """The gradient of the slopes (D, Dv) once `measure` was called."""
+        """The gradient of the coefficients (D, Dv) once `measure` was called.
+
+        `grad_value` (n, Dv) is that of the values; None where the scorer has no parameters.
+        """
 
 
 class Regression(Model):
     """The targets less their trend are attended to.
 
-    The first slopes are those of Speckman, 1988, doi:10.1111/j.2517-6161.1988.tb01738.x: the ridge
+    The initial trend is that of Speckman, 1988, doi:10.1111/j.2517-6161.1988.tb01738.x: the ridge
     regression of what attention leaves of the targets on what it leaves of the features.
     """
 
     @property
+    def is_learnable(self) -> bool:
+        """Whether the scorer has parameters: coefficients alone have a closed form."""
+        return self.scorer.parameter_vector.size > 0
+
+    @property
     def _unit(self) -> float:
         """The root of the number of targets: the penalty is then an average over them too."""
-        return 1.0 if self.slopes is None else float(np.sqrt(self.slopes.shape[1]))
+        return 1.0 if self.coefficients is None else float(np.sqrt(self.coefficients.shape[1]))
 
     def begun(self, rows: Rows, chosen: Array, alpha: float, workers: int | None) -> Self:
-        """The same with the best slopes for this scorer: they have a closed form."""
-        if self.slopes is None:
+        """The same with the best coefficients for this scorer: they have a closed form."""
+        if self.coefficients is None:
             return self
         both = replace(rows, value=np.hstack([rows.value, rows.key]))
-        left = both.value[chosen] - both.contexts(self.scorer, chosen, workers)  # (m, Dv + D)
+        context = both.others(chosen, workers).attend(self.scorer).context
+        left = (both.value[chosen] - context).astype(np.float64, copy=False)  # (m, Dv + D)
         weight = None if rows.weight is None else rows.weight[chosen]
         left = left * np.sqrt(shares(len(left), weight))[:, None]
         target, key = np.split(left, [rows.value.shape[1]], axis=1)  # (m, Dv), (m, D)
-        ridge = alpha / rows.total * np.eye(key.shape[1])
-        return replace(self, slopes=np.linalg.solve(key.T @ key + ridge, key.T @ target))
+        # the floor decides where features are constant, or copies of each other
+        ridge = alpha / rows.total + _FLOOR * float(np.vecdot(key, key).sum() or 1)
+        if len(key) < key.shape[1]:  # the smaller of two equal forms
+            coefficients = key.T @ np.linalg.solve(key @ key.T + ridge * np.eye(len(key)), target)
+        else:
+            coefficients = np.linalg.solve(
+                key.T @ key + ridge * np.eye(key.shape[1]), key.T @ target
+            )
+        return replace(self, coefficients=coefficients)
 
     def values(self, rows: Rows) -> Array:
         """The targets less their trend."""
-        return rows.value if self.slopes is None else rows.value - self.trend(rows.key)
+        return rows.value if self.coefficients is None else rows.value - self.trend(rows.key)
 
     def measure(self, query: Array) -> Measured:
         """The squared error; the trend at the query is in both of what is compared."""
         return _SquaredError()
 
-    def slopes_vjp(
-        self, rows: Rows, chosen: Array, measure: Measured, gradients: Gradients
+    def coefficients_vjp(
+        self, rows: Rows, chosen: Array, measure: Measured, grad_value: Array | None
     ) -> Array:
         """``-X^T`` times the gradient of the values, which are averaged and expected."""
-        grad = gradients.value.copy()  # (n, Dv)
+        assert grad_value is not None
+        grad = grad_value.copy()  # (n, Dv)
         grad[chosen] -= measure.grad
-        slopes: Array = -(rows.key.T @ grad)
-        return slopes
+        coefficients: Array = -(rows.key.T @ grad)
+        return coefficients
 
 
 class _SquaredError(Measured):
@@ -170,18 +219,18 @@ class Classification(Model):
 
     def measure(self, query: Array) -> Measured:
         """The log loss."""
-        return _LogLoss(None if self.slopes is None else self.trend(query))
+        return _LogLoss(None if self.coefficients is None else self.trend(query))
 
-    def slopes_vjp(
-        self, rows: Rows, chosen: Array, measure: Measured, gradients: Gradients
+    def coefficients_vjp(
+        self, rows: Rows, chosen: Array, measure: Measured, grad_value: Array | None
     ) -> Array:
         """``X^T (p - y)`` over the chosen rows."""
-        slopes: Array = rows.key[chosen].T @ measure.grad
-        return slopes
+        coefficients: Array = rows.key[chosen].T @ measure.grad
+        return coefficients
 
     def log_proba(self, query: Array, context: Array) -> Array:
         """``log p`` of each class, for rows (n, D) with their contexts: (n, classes)."""
-        if self.slopes is None:
+        if self.coefficients is None:
             with np.errstate(divide="ignore"):
                 return np.log(context)
         return _log_odds(context, self.trend(query))

@@ -38,7 +38,7 @@ validation_fraction, n_iter_no_change, workers, verbose, random_state
     ----------
     scorer_
         The scorer, learned. It is given rows as the keys of `memory_` are: standardized.
-    slopes_ : (D, targets)
+    trend_ : (D, targets)
         The trend b for standardized rows and targets; None without one.
     memory_
         Keys and values: the training rows, and their targets, in units of their deviation, less
@@ -54,7 +54,7 @@ validation_fraction, n_iter_no_change, workers, verbose, random_state
 
     Notes
     -----
-    Learning begins with the slopes of Speckman's partial linear regression, which have a closed
+    Learning begins with the trend of Speckman's partial linear regression, which has a closed
     form. See `AttentionClassifier` for scale, equal rows and memory.
 
     References
@@ -108,8 +108,8 @@ validation_fraction, n_iter_no_change, workers, verbose, random_state
         """
         queries = self._queries(X)
         mean = self._attend(queries).context  # (n, targets)
-        if self.slopes_ is not None:
-            mean = mean + queries @ self.slopes_.astype(queries.dtype, copy=False)
+        if self.trend_ is not None:
+            mean = mean + queries @ self.trend_.astype(queries.dtype, copy=False)
         predicted = (mean * self._deviation + self._targets.mean).astype(mean.dtype)
         if not return_std:
             return self._shaped(predicted)
@@ -125,8 +125,8 @@ validation_fraction, n_iter_no_change, workers, verbose, random_state
         """Squared errors of the training rows, each predicted from all others: (n, targets)."""
         key = self.memory_.given_key
         rows = Rows(key, self.memory_.value, self._weight, equal_rows(key))
-        found = rows.contexts(self.scorer_, np.arange(len(rows)), self.workers)
-        squares: Array = (found - rows.value) ** 2
+        others = rows.others(np.arange(len(rows)), self.workers)
+        squares: Array = (others.attend(self.scorer_).context - rows.value) ** 2
         return squares
 
     @property

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
 
-from attention_core import Gradients, Scorer
-from attention_core.leave_one_out import Measure, leave_one_out, shares
+from attention_core.leave_one_out import Others, shares
 from attention_core.typing import Array
 
 __all__ = ["Rows", "Units", "equal_rows", "relevance"]
@@ -17,7 +15,7 @@ __all__ = ["Rows", "Units", "equal_rows", "relevance"]
 
 @dataclass(frozen=True)
 class Rows:
-    """Training rows with what is known of them."""
+    """Training rows with their values, weights and groups."""
 
     key: Array
     """(n, D)"""
@@ -38,40 +36,23 @@ class Rows:
 
     @property
     def bias(self) -> Array | None:
-        """Logarithms of the sample weights, which are added to scores: (1, n)."""
+        """The bias that weights add to scores: their logarithms, (1, n)."""
         if self.weight is None:
             return None
         bias: Array = np.log(self.weight)[None].astype(self.value.dtype)
         return bias
 
-    def loss(
-        self, measure: Measure, chosen: Array, workers: int | None
-    ) -> Callable[[Scorer], tuple[float, Gradients]]:
-        """The loss of predicting some of the rows from all others."""
-        return leave_one_out(
-            self.key,
-            self.value,
-            measure,
-            rows=chosen,
-            groups=self.group,
-            weight=self.weight,
-            workers=workers,
-        )
-
-    def contexts(self, scorer: Scorer, chosen: Array, workers: int | None) -> Array:
-        """Contexts of some rows, given by all others: (m, Dv)."""
-        found: list[Array] = []
-
-        def keep(context: Array, *_: Array) -> tuple[float, Array]:
-            found.append(context)
-            return 0.0, np.zeros_like(context)
-
-        self.loss(keep, chosen, workers)(scorer)
-        return found[0]
+    def others(self, chosen: Array, workers: int | None) -> Others:
+        """Some of the rows, to be predicted from all others."""
+        return Others(self.key, self.value, None, chosen, self.group, self.weight, workers)
 
     def with_key(self, key: Array) -> Self:
         """The same rows measured otherwise."""
         return replace(self, key=key)
+
+    def lengthened(self, factor: float) -> Self:
+        """The same rows, longer."""
+        return self.with_key(self.key * self.key.dtype.type(factor))
 
     def take(self, index: Array) -> Self:
         """Some of the rows."""

@@ -11,46 +11,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sized
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-from attention_core.arrays.inputs import to_numpy
-from attention_core.errors import OptionError, OptionTypeError, ScorerConfigError, ShapeError
-from attention_core.fitting.progress import iterations
+from attention_core.errors import OptionError, OptionTypeError, ScorerConfigError
+from attention_core.fitting.objective import Learnable, Loss, Objective, S, Vector
+from attention_core.fitting.progress import progress_line
 from attention_core.options import check_amount, check_count
 
 __all__ = ["Fit", "Learnable", "Loss", "fit"]
 
-Vector = NDArray[np.float64]
-
 _MAX_ITER = 1  # the status of `OptimizeResult` of L-BFGS-B when iterations ran out
-
-
-class Learnable(Protocol):
-    """An object that `fit` can train: a `Scorer`, a layer, or anything with such a vector (n,)."""
-
-    @property
-    def parameter_vector(self) -> Vector:
-        """All parameters in one vector."""
-
-    def with_parameter_vector(self, vector: ArrayLike, /) -> Self:
-        """The same with other parameters."""
-
-
-class HasVector(Protocol):
-    """Gradients with a defined order, such as those of `AttentionResult.vjp`."""
-
-    @property
-    def parameter_vector(self) -> Vector:
-        """The gradients of all parameters in one vector."""
-
-
-S = TypeVar("S", bound=Learnable)
-Loss = Callable[[S], tuple[float, HasVector | ArrayLike]]
-"""The loss of a scorer, and its gradients: those of `vjp`, or in the order of
-`Scorer.parameter_vector`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +80,7 @@ def fit(
     patience
         With `validation`: stop after this many iterations without improvement.
     progress
-        Whether to show a progress bar on stderr, with rich if it is installed.
+        Whether to show progress on stderr: a bar in a terminal, elsewhere a line per iteration.
 
     Returns
     -------
@@ -171,7 +143,7 @@ def fit(
     if not isinstance(losses, Iterable):
         raise OptionTypeError(_no_loss(losses))
     total = max_iter * len(losses) if isinstance(losses, Sized) else None
-    shown = iterations("learning", total) if progress else nullcontext(lambda *_: None)
+    shown = progress_line("learning", in_lines=True) if progress else nullcontext(_say_nothing)
     start = scorer.parameter_vector
     run = _Run(scorer, start, validation, patience)
     message, is_converged = "", False
@@ -179,12 +151,12 @@ def fit(
         for each in losses:
             if not callable(each):
                 raise OptionTypeError(_no_loss(each))
-            run.begin(_Objective(each, scorer, run.vector, start, penalty))
+            run.begin(Objective(each, scorer, run.vector, start, penalty))
 
             def after(intermediate_result: Any) -> None:
                 run.note(intermediate_result.x, float(intermediate_result.fun))
                 run.objective.begin_iteration(run.vector, run.losses[-1])
-                report(len(run.losses) - 1, run.losses[-1])
+                report(len(run.losses) - 1, total, f"loss {run.losses[-1]:.4g}")
                 if run.is_stale:
                     raise StopIteration
 
@@ -208,57 +180,6 @@ def fit(
     )
 
 
-class _Objective(Generic[S]):
-    """A loss and the penalty as SciPy minimizes them: finite everywhere, though a loss is not."""
-
-    def __init__(
-        self, loss: Loss[S], scorer: S, vector: Vector, start: Vector, penalty: float
-    ) -> None:
-        self._loss = loss
-        self._scorer = scorer
-        self._start = start
-        self._penalty = penalty
-        self._vector = vector
-        self.value, self._gradient = self._evaluated(vector)
-        if not np.isfinite(self.value):
-            raise OptionError(
-                f"loss must be finite at its start, got {self.value}: the arrays hold NaN or Inf, "
-                f"or {scorer} scores them so"
-            )
-        bad = np.count_nonzero(~np.isfinite(self._gradient))
-        if bad:
-            raise OptionError(
-                f"loss must have finite gradients at its start, got {bad} of {len(vector)} that "
-                f"are NaN or Inf: fix those of the loss, or of {scorer}"
-            )
-
-    def __call__(self, vector: Vector) -> tuple[float, Vector]:
-        """The value at a vector, and its gradient (n,)."""
-        if np.array_equal(vector, self._vector):  # SciPy begins with it
-            value, gradient = self.value, self._gradient
-        else:
-            value, gradient = self._evaluated(vector)
-        if not (np.isfinite(value) and np.isfinite(gradient).all()):
-            # SciPy interpolates what it is told: infinity makes NaN of that, and a number too large
-            # for this loss makes steps so short that they pass for convergence. So the loss is said
-            # to be as far above the start of the iteration as its gradient there promised to go
-            # below, and to rise as that falls: a seventh of the step is tried next. No iteration
-            # ends above its start, so none ends here; nor where rounding has lost the rise.
-            rise = abs(float(self._gradient @ (vector - self._vector)))
-            return max(self.value + rise, float(np.nextafter(self.value, np.inf))), -self._gradient
-        self._latest = gradient
-        return value, gradient
-
-    def begin_iteration(self, vector: Vector, value: float) -> None:
-        """Go on from a vector with this value, the last that was asked for."""
-        self._vector, self.value, self._gradient = vector, value, self._latest
-
-    def _evaluated(self, vector: Vector) -> tuple[float, Vector]:
-        value, gradient = _evaluated(self._loss, self._scorer.with_parameter_vector(vector))
-        away = vector - self._start
-        return value + self._penalty * float(away @ away), gradient + 2 * self._penalty * away
-
-
 class _Run(Generic[S]):
     """The points tried so far, and the best of them."""
 
@@ -274,7 +195,7 @@ class _Run(Generic[S]):
         self._best = np.inf
         self._best_at = 0
 
-    def begin(self, objective: _Objective[S]) -> None:
+    def begin(self, objective: Objective[S]) -> None:
         """Start on a loss; without validation the one before has no say any more."""
         self.objective = objective
         if self.validation is None:
@@ -304,20 +225,6 @@ class _Run(Generic[S]):
         return self.validation is not None and len(self.losses) - self._best_at >= self.patience
 
 
-def _evaluated(loss: Loss[S], scorer: S) -> tuple[float, Vector]:
-    """The loss of a scorer, and its gradients as a vector (n,)."""
-    value, gradients = loss(scorer)
-    given: Any = getattr(gradients, "parameter_vector", gradients)
-    vector = to_numpy("the gradients", given)
-    gradient = vector.astype(np.float64, copy=False)
-    if gradient.shape != scorer.parameter_vector.shape:
-        raise ShapeError(
-            f"loss must return the gradients of all parameters in one vector of shape "
-            f"{scorer.parameter_vector.shape}, got {gradient.shape}"
-        )
-    return float(value), gradient
-
-
 def _check_scorer(scorer: Any) -> None:
     vector = getattr(scorer, "parameter_vector", None)
     if not isinstance(vector, np.ndarray):  # that of a class is a property
@@ -330,6 +237,10 @@ def _check_scorer(scorer: Any) -> None:
         )
     if not vector.size:
         raise ScorerConfigError(f"{scorer} has no parameters to learn")
+
+
+def _say_nothing(done: int, total: int | None = None, note: str = "") -> None:
+    """Report nothing."""
 
 
 def _no_loss(loss: Any) -> str:

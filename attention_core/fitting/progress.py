@@ -1,66 +1,64 @@
-"""A progress bar on stderr for what takes many iterations: with rich, or plainly without it."""
+"""A line on stderr that says how far work is, for learning and for the command line."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
-__all__ = ["iterations"]
+__all__ = ["Report", "progress_line"]
 
-Report = Callable[[int, float], None]
+_WIDTH = 30  # of the bar
+
+
+class Report(Protocol):
+    """A function of what is done, the total if it is known, and a note."""
+
+    def __call__(self, done: int, total: int | None = None, note: str = "") -> None:
+        """Show it."""
 
 
 @contextmanager
-def iterations(label: str, total: int | None) -> Iterator[Report]:
-    """Yield a function to call with the number of an iteration and the loss after it.
+def progress_line(label: str, *, in_lines: bool = False) -> Iterator[Report]:
+    """Yield a `Report`.
 
-    Nothing is shown where stderr is neither a terminal nor a notebook.
+    A terminal shows one line that is written over. Elsewhere, as in notebooks, pipes and log files,
+    each report is a line of its own with `in_lines`, and nothing without. Work that is done with
+    its first report shows nothing.
+
+    Examples
+    --------
+    >>> from contextlib import redirect_stderr
+    >>> with redirect_stderr(sys.stdout), progress_line("learning", in_lines=True) as report:
+    ...     report(1, 2, "loss 0.5")
+    ...     report(2, 2, "loss 0.25")
+    learning 1/2  loss 0.5
+    learning 2/2  loss 0.25
     """
-    try:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-        )
-    except ImportError:
-        with _plainly(label, total) as report:
-            yield report
-        return
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]}"),
-        TimeElapsedColumn(),
-    )
-    is_shown = console.is_terminal or console.is_jupyter
-    with Progress(*columns, console=console, disable=not is_shown) as bar:
-        task = bar.add_task(label, total=total, loss="-")
+    stream = sys.stderr
+    is_terminal = stream is not None and stream.isatty()  # None in windowed programs
+    began, longest = time.monotonic(), 0
 
-        def report_to_bar(done: int, loss: float) -> None:
-            bar.update(task, completed=done, loss=f"{loss:.4g}")
-
-        yield report_to_bar
-
-
-@contextmanager
-def _plainly(label: str, total: int | None) -> Iterator[Report]:
-    """One line that is written over."""
-    is_shown = sys.stderr.isatty()
-    of = "" if total is None else f"/{total}"
-
-    def report(done: int, loss: float) -> None:
-        if is_shown:
-            sys.stderr.write(f"\r{label} {done}{of}  loss {loss:<12.4g}")
-            sys.stderr.flush()
+    def report(done: int, total: int | None = None, note: str = "") -> None:
+        nonlocal longest
+        if done == total and not longest:
+            return
+        count = f"{done}" if total is None else f"{done}/{total}"
+        if not is_terminal:
+            longest = 1
+            if in_lines and stream is not None:
+                stream.write(f"{label} {count}  {note}".rstrip() + "\n")
+            return
+        bar = "" if total is None else f" [{'#' * (_WIDTH * done // total):<{_WIDTH}}]"
+        line = f"{label}{bar} {count}  {time.monotonic() - began:.0f} s  {note}".rstrip()
+        longest = max(longest, len(line))
+        stream.write(f"\r{line:<{longest}}")
+        stream.flush()
 
     try:
         yield report
     finally:
-        if is_shown:
-            sys.stderr.write("\n")
+        if is_terminal and longest:
+            stream.write("\n")

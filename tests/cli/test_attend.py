@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -333,10 +334,14 @@ def test_an_interrupt_leaves_nothing(folder, rng, signum, code):
     assert files(folder) == before
 
 
-def test_progress_shows_on_a_terminal(folder, monkeypatch):
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("stream", "shown"), [(Terminal, True), (io.StringIO, False)])
+def test_progress_shows_on_a_terminal(folder, monkeypatch, stream, shown):
     monkeypatch.setattr(blocks, "_rows_per_block", lambda _: 1)
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    result = CliRunner().invoke(app, ["attend", "qkv.npz", "--scorer", "dot", "-o", "out.npy"])
-    assert result.exit_code == 0
-    assert "attending" in result.stderr
-    assert "attending" not in result.stdout
+    monkeypatch.setattr(sys, "stderr", stream())
+    app(["attend", "qkv.npz", "--scorer", "dot", "-o", "out.npy"], standalone_mode=False)
+    assert ("attending [" in sys.stderr.getvalue()) is shown

@@ -211,7 +211,27 @@ def test_learning_begins_with_the_best_slopes(rng):
     begun = model.begun(Rows(X, y), np.arange(50), 2.0, None)
     # the mean of all others is 50/49 as far from a row as that of all
     ridge = Ridge(alpha=2 * (49 / 50) ** 2).fit(X, y)
-    np.testing.assert_allclose(begun.slopes, ridge.coef_.T)
+    np.testing.assert_allclose(begun.coefficients, ridge.coef_.T)
+
+
+def test_both_forms_of_the_first_trend_agree(rng):
+    X, y = rng.normal(size=(20, 30)), rng.normal(size=(20, 1))
+    even = ac.make_scorer("gaussian", scale=np.zeros(30))
+    begun = Regression(even, np.zeros((30, 1))).begun(Rows(X, y), np.arange(20), 2.0, None)
+    ridge = Ridge(alpha=2 * (19 / 20) ** 2).fit(X, y[:, 0])
+    np.testing.assert_allclose(begun.coefficients[:, 0], ridge.coef_)
+
+
+@capped
+@pytest.mark.parametrize("kind", [AttentionClassifier, AttentionRegressor])
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+def test_constant_and_repeated_features(blobs, kind, alpha):
+    X, y = blobs
+    targets = y if kind is AttentionClassifier else X[:, 0]
+    for dtype in (np.float64, np.float32):
+        more = np.hstack([X, X, np.full((200, 1), 0.1), np.zeros((200, 1))]).astype(dtype)
+        model = kind(alpha=alpha, max_iter=20).fit(more[::2], targets[::2])
+        assert model.score(more[1::2], targets[1::2]) > 0.85
 
 
 # --- weights ---
@@ -287,6 +307,29 @@ def test_a_target_without_spread():
     )
     np.testing.assert_array_equal(mean, np.full(4, 7.0))
     np.testing.assert_array_equal(std, np.zeros(4))
+
+
+def test_verbose_prints_each_iteration(blobs, capsys):
+    model = AttentionClassifier(verbose=1).fit(*blobs)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == model.n_iter_
+    assert lines[0] == f"learning 1/100  loss {model.loss_curve_[1]:.4g}"
+
+
+class Nearest(ac.Scorer):
+    """A scorer without gradients and parameters."""
+
+    def score(self, query, key):
+        return -np.abs(query[..., :, None, :] - key[..., None, :, :]).sum(axis=-1)
+
+
+@pytest.mark.parametrize("kind", [AttentionClassifier, AttentionRegressor])
+def test_a_trend_needs_no_gradients_of_a_scorer_without_parameters(blobs, kind):
+    X, y = blobs
+    targets = y if kind is AttentionClassifier else X[:, 0] + X[:, 1] ** 2
+    model = kind(Nearest()).fit(X[::2], targets[::2])
+    assert model.trend_.any()
+    assert model.score(X[1::2], targets[1::2]) > 0.9
 
 
 def test_learning_that_did_not_converge_warns(blobs):
@@ -523,6 +566,7 @@ def test_predicting_takes_bounded_memory(rng, rows, queries):
     assert peak < 32e6 < 4 * rows * queries / 10  # a tenth of the weights
 
 
+@capped
 @pytest.mark.slow
 def test_learning_from_100_000_rows_takes_bounded_memory(rng):
     X = rng.normal(size=(100_000, 8)).astype(np.float32)

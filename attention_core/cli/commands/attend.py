@@ -18,10 +18,10 @@ from attention_core.cli.blocks import attend_in_blocks
 from attention_core.cli.choice import choose
 from attention_core.cli.outputs import check_distinct, check_output, workspace
 from attention_core.cli.pictures import drawing
-from attention_core.cli.progress import progress_bar
 from attention_core.cli.values import integers, pair, settings
 from attention_core.config import config_files
 from attention_core.errors import printable
+from attention_core.fitting.progress import progress_line
 from attention_core.typing import Array
 
 __all__ = ["attend"]
@@ -193,7 +193,8 @@ def attend(
         "key_lengths": integers("--key-lengths", key_lengths),
         "query_lengths": integers("--query-lengths", query_lengths),
     }
-    with workspace(output) if output else nullcontext() as space, progress_bar() as progress:
+    held = workspace(output) if output else nullcontext()
+    with held as space, progress_line("attending") as progress:
         found = attend_in_blocks(
             attention,
             *inputs,
