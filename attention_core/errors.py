@@ -31,6 +31,7 @@ __all__ = [
     "UnknownScorerError",
     "did_you_mean",
     "listed",
+    "message_of",
     "one_line",
     "printable",
     "said",
@@ -164,18 +165,26 @@ def one_line(text: str, most: int = 200) -> str:
 
 
 def said(error: BaseException, most: int = 500) -> str:
-    """The type and the message of an exception on one line, even if its message cannot be had.
+    """The type and the message of an exception on one line, cut where it is long.
 
     >>> said(ValueError("gamma must be positive"))
     'ValueError: gamma must be positive'
     """
+    return one_line(": ".join(filter(None, [type(error).__name__, message_of(error)])), most)
+
+
+def message_of(error: BaseException) -> str:
+    """The message of an exception, whose class may be a stranger's.
+
+    >>> message_of(ValueError("gamma must be positive"))
+    'gamma must be positive'
+    """
     try:
-        message = str(error)
+        return str(error)
     except INTERRUPTS:
         raise
-    except BaseException:  # noqa: BLE001 - the class is a stranger's
-        message = "its message cannot be read"
-    return one_line(": ".join(filter(None, [type(error).__name__, message])), most)
+    except BaseException:  # noqa: BLE001
+        return "its message cannot be read"
 
 
 def listed(names: Iterable[object], most: int = 20) -> str:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from typer.core import TyperGroup
 
-from attention_core.errors import AttentionCoreError, Stopped, printable
+from attention_core.errors import INTERRUPTS, AttentionCoreError, Stopped, message_of, printable
 
 __all__ = ["Commands", "Stopped", "reported"]
 
@@ -57,10 +57,12 @@ def reported() -> Iterator[None]:
             )
         except (AttentionCoreError, MemoryError) as error:
             _fail(str(error) or type(error).__name__)
-        except Exception as error:
+        except (*INTERRUPTS, SystemExit):
+            raise
+        except BaseException as error:
             if not (notes := getattr(error, "__notes__", None)):
                 raise
-            _fail(f"{notes[0]}: {error}")  # raised by a scorer or factory, which it names
+            _fail(f"{notes[0]}: {message_of(error)}")  # raised by a scorer or factory
 
 
 def _fail(message: str) -> NoReturn:

@@ -47,8 +47,9 @@ def alone() -> Iterator[None]:
         In code of a plugin that is being loaded: at once in the thread that loads it, and in
         another one when that has made no progress for `PATIENCE`.
     """
+    lock = _lock  # that of a process that is forked meanwhile is another
     before: object = alone  # not a plugin: the first wait may come in the middle of one
-    while not _lock.acquire(timeout=PATIENCE):
+    while not lock.acquire(timeout=PATIENCE):
         if _loading is before:
             raise PluginError(
                 f"another thread is loading {_loading or 'plugins'} and makes no progress; "
@@ -60,7 +61,7 @@ def alone() -> Iterator[None]:
             raise PluginError("a plugin cannot look up scorers while it is being loaded")
         yield
     finally:
-        _lock.release()
+        lock.release()
 
 
 def _unlock() -> None:

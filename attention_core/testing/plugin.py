@@ -10,6 +10,7 @@ from dataclasses import replace
 from types import ModuleType
 
 from attention_core import Registry, scorers
+from attention_core.errors import INTERRUPTS
 from attention_core.hookspecs import Spec
 from attention_core.registry.discovery import BUNDLED, Plugin, discover
 from attention_core.registry.loading import load_specs
@@ -62,7 +63,9 @@ def plugin_checks(module: str | ModuleType, *, seed: int = 0) -> Iterator[Check]
     )
     try:
         specs = load_specs(plugin)
-    except Exception:  # noqa: BLE001 - whatever it is, the check above reports it
+    except INTERRUPTS:
+        raise
+    except BaseException:  # noqa: BLE001 - whatever it is, the check above reports it
         return
     yield Check(
         "light",
@@ -124,7 +127,9 @@ def _spec_checks(spec: Spec, plugin: Plugin, registry: Registry, seed: int) -> I
 
     try:
         scorer = registry.make(spec.name, **spec.example)
-    except Exception:  # noqa: BLE001 - the check of the example reports it
+    except INTERRUPTS:
+        raise
+    except BaseException:  # noqa: BLE001 - the check of the example reports it
         of_scorer = []
         about = f"scorer {spec.name!r} of plugin {plugin.value!r}"
     else:

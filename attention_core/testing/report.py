@@ -8,7 +8,13 @@ from enum import StrEnum
 from itertools import groupby
 from textwrap import dedent, indent
 
-from attention_core.errors import AttentionCoreError, OptionError, did_you_mean
+from attention_core.errors import (
+    INTERRUPTS,
+    AttentionCoreError,
+    OptionError,
+    did_you_mean,
+    message_of,
+)
 
 __all__ = ["Check", "CheckError", "Outcome", "Report", "Status", "Violation", "run_checks"]
 
@@ -62,11 +68,13 @@ class Check:
             return self.run() or ""
         except Violation as violation:
             raise self._error(str(violation), violation.fix) from None
-        except KeyboardInterrupt:
+        except INTERRUPTS:
             raise
         except BaseException as error:  # also SystemExit: a scorer may raise anything
             notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
-            raise self._error(f"{type(error).__name__}: {error}".strip() + notes) from error
+            raise self._error(
+                f"{type(error).__name__}: {message_of(error)}".strip() + notes
+            ) from error
 
     def _error(self, seen: str, fix: str | None = None) -> CheckError:
         seen = seen.replace("\n", "\n        ")

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from attention_core import Registry, Scorer
+from attention_core.errors import INTERRUPTS
 from attention_core.scoring.contract import resolved
 from attention_core.testing.report import Violation
 from attention_core.typing import Array
@@ -130,7 +131,7 @@ def _can_score(scorer: Scorer, query_dim: int, key_dim: int) -> bool:
     try:
         scorer.check_features(query_dim, key_dim)
         scores_of(scorer, np.ones((1, query_dim)), np.ones((1, key_dim)))
-    except KeyboardInterrupt:
+    except INTERRUPTS:
         raise
     except BaseException:  # noqa: BLE001 - a scorer may raise anything, SystemExit too
         return False

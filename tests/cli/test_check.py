@@ -71,6 +71,27 @@ def test_a_failed_check_is_exit_code_1(run, install):
     assert "rbf.projection" in run("acme_attention.hooks", code=1).stdout
 
 
+@pytest.mark.parametrize(
+    ("line", "seen"),
+    [
+        ("raise SystemExit(0)", "SystemExit: 0"),
+        ("return None", "its factory returned None; expected an attention_core.Scorer"),
+        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("raise Panic", "Panic"),
+    ],
+)
+def test_a_factory_that_makes_no_scorer_fails(run, install, line, seen):
+    module = f"class Panic(BaseException): pass\ndef RBF():\n    {line}\n"
+    install(hooks=hooks(DESCRIBED), rbf=module)
+    result = run("acme_attention.hooks", code=1)
+    assert "  FAILED   rbf.example " in result.stdout
+    assert seen in result.stdout
+    if line != "raise Panic":  # which ends the command as an error of whoever raised it
+        result = run("rbf", code=1)
+        assert result.stderr.startswith("error: scorer 'rbf' (acme-attention 0.3): ")
+        assert seen in result.stderr
+
+
 def test_a_module_that_is_no_plugin_fails(run):
     assert "  FAILED   hooks  the module describes its scorers" in run("json", code=1).stdout
 

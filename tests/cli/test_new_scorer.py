@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 import time
 import tomllib
 
 import fakes
+import numpy as np
 import pytest
 from fakes import SCORER, hooks
 from projects import ROOT, Environment, build
@@ -15,7 +17,9 @@ from typer.testing import CliRunner
 
 import attention_core as ac
 from attention_core.cli.app import app
+from attention_core.fitting import fit
 from attention_core.registry import default
+from attention_core.testing import check_gradients
 
 install = fakes.install
 FILES = [
@@ -108,10 +112,34 @@ def test_the_names_of_other_plugins_are_taken(run, install):
     )
 
 
+def test_a_trainable_scorer_passes_the_kit_and_learns(run, tmp_path, monkeypatch):
+    output = run("city_block", "--trainable").stdout
+    assert output.splitlines()[-1] == "  attention-core check attention_core_city_block.hooks"
+    project = tmp_path / "attention-core-city-block"
+    assert written(project) == FILES
+    assert not [p for p in FILES if re.search(r"\$\w", (project / p).read_text())]
+    assert all(len(line) <= 100 for p in FILES for line in (project / p).read_text().splitlines())
+    monkeypatch.syspath_prepend(project / "src")
+    scorer = importlib.import_module("attention_core_city_block.scorer").make_city_block(dim=3)
+    check_gradients(scorer)
+    rng = np.random.default_rng(0)
+    query, key = rng.normal(size=(2, 40, 3))
+    target = ac.attend(query, key, key, scorer=scorer.with_parameters({"scale": [2.0, 0.5, 0.0]}))
+
+    def loss(scorer):
+        result = ac.attend(query, key, key, scorer=scorer)
+        difference = result.context - target.context
+        return (difference**2).sum() / 2, result.vjp(difference)
+
+    fitted = fit(scorer, loss, tol=1e-9).scorer
+    np.testing.assert_allclose(abs(fitted.scale), [2.0, 0.5, 0.0], atol=0.05)
+
+
 @pytest.mark.slow
-def test_the_project_passes_untouched_in_a_fresh_environment(run, tmp_path):
+@pytest.mark.parametrize("options", [[], ["--trainable"]])
+def test_the_project_passes_untouched_in_a_fresh_environment(run, tmp_path, options):
     started = time.perf_counter()
-    run("city_block")
+    run("city_block", *options)
     project = tmp_path / "attention-core-city-block"
     for source in (ROOT, project):
         build(source, tmp_path / "wheels", "-t", "wheel")

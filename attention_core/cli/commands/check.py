@@ -10,8 +10,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from attention_core import OptionError, UnknownScorerError
+from attention_core import OptionError, PluginError, ScorerContractError, UnknownScorerError
 from attention_core.cli.values import settings
+from attention_core.errors import printable
 from attention_core.registry.default import default_registry
 from attention_core.testing import Check, Report, plugin_checks, run_checks, scorer_checks
 
@@ -60,7 +61,11 @@ def check(
             ) from None
         checks = plugin_checks(what, seed=seed)
     else:
-        scorer = registry.make(what, **(parameters or info.example))
+        try:
+            scorer = registry.make(what, **(parameters or info.example))
+        except (PluginError, ScorerContractError) as error:  # its fault, not that of --set
+            typer.echo(f"error: {printable(str(error))}", err=True)
+            raise typer.Exit(1) from error
         checks = scorer_checks(scorer, query_dim=query_dim, key_dim=key_dim, seed=seed)
     report = run_checks(checks)
     _print(report)

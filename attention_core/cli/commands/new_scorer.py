@@ -22,10 +22,22 @@ FILES = {
     "pyproject.toml.in": "pyproject.toml",
     "README.md.in": "README.md",
     "package.py.in": "src/$package/__init__.py",
-    "hooks.py.in": "src/$package/hooks.py",
-    "scorer.py.in": "src/$package/scorer.py",
+    "${kind}hooks.py.in": "src/$package/hooks.py",
+    "${kind}scorer.py.in": "src/$package/scorer.py",
     "py.typed.in": "src/$package/py.typed",
-    "test_scorer.py.in": "tests/test_$name.py",
+    "${kind}test.py.in": "tests/test_$name.py",
+}
+FIXED = {
+    "kind": "",
+    "formula": "-scale * sum_d |q_d - k_d|",
+    "scale": "0.5",
+    "setting": "scale=0.5",
+}
+TRAINABLE = {
+    "kind": "trainable_",
+    "formula": "-sum_d |scale_d (q_d - k_d)|",
+    "scale": "[0.5, 0.5]",
+    "setting": "dim=3",
 }
 
 
@@ -33,6 +45,9 @@ def new_scorer(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="What users will choose it by, such as taxicab.")
     ],
+    trainable: Annotated[
+        bool, typer.Option("--trainable", help="With parameters that are learned, and gradients.")
+    ] = False,
 ) -> None:
     """Write a project for a scorer of your own, which works and passes its tests as it is.
 
@@ -45,9 +60,12 @@ def new_scorer(
         "package": f"attention_core_{name}",
         "class_name": "".join(map(str.capitalize, name.split("_"))) + "Scorer",
         "version": ".".join(attention_core.__version__.split(".")[:2]),
+        **(TRAINABLE if trainable else FIXED),
     }
     project = {
-        Template(path).substitute(words): Template(_template(file)).substitute(words)
+        Template(path).substitute(words): Template(
+            _template(Template(file).substitute(words))
+        ).substitute(words)
         for file, path in FILES.items()
     }
     folder = Path(words["distribution"])
