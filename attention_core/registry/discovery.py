@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import Distribution, DistributionFinder
 from typing import Any
@@ -113,7 +113,9 @@ def discover() -> Discovery:
     for distribution in _distributions(found):
         source = _read(distribution, found)
         if source is not None:
-            sources.setdefault(canonical(source.name), []).append(source)
+            same_name = sources.setdefault(canonical(source.name), [])
+            if source.place not in [other.place for other in same_name]:
+                same_name.append(source)
     for name, (first, *others) in sorted(sources.items()):
         if name != BUNDLED.distribution:
             found.plugins += first.plugins
@@ -128,22 +130,19 @@ def discover() -> Discovery:
                 )
                 + "; the first of them is used"
             )
+    found.notices = list(dict.fromkeys(found.notices))  # a folder may be on the path twice
     return found
 
 
-def _distributions(found: Discovery) -> Iterator[Distribution]:
-    """Every distribution once, in the order in which Python finds them."""
+def _distributions(found: Discovery) -> list[Distribution]:
+    """Every distribution, in the order in which Python finds them."""
     places: list[Any] = [*sys.path]  # the import system skips what is not a string, too
+    every: list[Distribution] = []
     context = DistributionFinder.Context(path=[place for place in places if _is_place(place)])
-    seen = set()
     for finder in [*sys.meta_path]:
         try:
             find: Any = getattr(finder, "find_distributions", None)
-            for distribution in find(context) if find else ():
-                place = _place(distribution)
-                if place not in seen:
-                    yield distribution
-                seen.add(place)
+            every.extend(find(context) if find else ())  # keeps what came before a failure
         except INTERRUPTS:
             raise
         except BaseException as error:  # noqa: BLE001 - a finder may raise anything
@@ -152,6 +151,7 @@ def _distributions(found: Discovery) -> Iterator[Distribution]:
                 f"distributions of the import hook {one_line(kind.__name__)} cannot be listed - "
                 f"{said(error)}"
             )
+    return every
 
 
 def _is_place(place: object) -> bool:
@@ -187,7 +187,8 @@ def _read(distribution: Distribution, found: Discovery) -> _Source | None:
 
 def _named_by_folder(distribution: Distribution) -> tuple[str, str]:
     """The name and version of a distribution, from ``acme_attention-0.3.dist-info``."""
-    folder = os.path.basename(_place(distribution))  # noqa: PTH119 - it need not be a path
+    path = getattr(distribution, "_path", None)  # a folder, or one in an archive
+    folder = getattr(path, "name", "") or type(distribution).__name__
     stem = folder.removesuffix(".dist-info").removesuffix(".egg-info")
     parts = re.fullmatch(r"(.+?)-(\d[^-]*)(-py[\d.]+)?", stem)
     return (one_line(parts[1]), one_line(parts[2])) if parts else (one_line(stem), UNKNOWN)

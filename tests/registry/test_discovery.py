@@ -101,8 +101,10 @@ def test_an_import_hook_with_distributions_is_asked(install, tmp_path, monkeypat
     "error", [RuntimeError("no luck"), SystemExit(0), type("Panic", (BaseException,), {})("no")]
 )
 @pytest.mark.parametrize("first", [True, False])
-def test_an_import_hook_that_fails_costs_one_warning(install, monkeypatch, error, first):
+def test_an_import_hook_that_fails_costs_one_warning(install, tmp_path, monkeypatch, error, first):
     install(hooks=RBF, rbf=SCORER)
+    (folder,) = tmp_path.glob("acme_attention-*/*.dist-info")
+    hidden = folder.rename(tmp_path / "hidden.dist-info")
 
     class Hook:
         @staticmethod
@@ -111,6 +113,7 @@ def test_an_import_hook_that_fails_costs_one_warning(install, monkeypatch, error
 
         @staticmethod
         def find_distributions(context):
+            yield importlib.metadata.PathDistribution(hidden)
             raise error
 
     hooks = [Hook, *sys.meta_path] if first else [*sys.meta_path, Hook]
@@ -222,6 +225,7 @@ def test_metadata_that_cannot_be_read(install, tmp_path, damage):
         file.mkdir()
     elif damage is not None:
         file.write_bytes(damage)
+    sys.path.insert(0, str(file.parents[1]))  # once more, which is no news
     registry, messages = installed()
     assert len(messages) == 1
     assert registry.info("rbf").qualified_name == "acme_attention/rbf"
