@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from attention_core.errors import OptionTypeError, did_you_mean, shown
+from attention_core.errors import OptionTypeError, shown
 from attention_core.registry.discovery import BUNDLED, Plugin, canonical
 
 __all__ = ["Choice", "Chosen"]
@@ -47,14 +47,24 @@ class Choice:
         return self.allow is None or plugin is BUNDLED or plugin.is_named_in(self.allow)
 
     def misspelt(self, plugins: Iterable[Plugin]) -> Iterator[str]:
-        """Warnings about names that are not those of plugins, but close to one."""
-        known = {name: None for plugin in plugins for name in (plugin.name, plugin.distribution)}
-        spellings = set(map(canonical, known))
+        """What to say of each name that is not a plugin's, but close to one.
+
+        Other names may be of plugins that are not installed here.
+        """
+        from difflib import get_close_matches  # only these lists need it
+
+        known = {_topic(each): each for p in plugins for each in (p.name, p.distribution)}
         for what, names in (("block", self.block), ("allow", self.allow or ())):
             for name in names:
-                hint = did_you_mean(name, known)
-                if hint and canonical(name) not in spellings:
-                    yield f"{what}: no plugin is called {shown(name)}{hint}"
+                close = get_close_matches(_topic(name), known, n=1, cutoff=0.85)
+                if close and _topic(name) not in known:
+                    meant = known[close[0]]
+                    yield f"{what}: no plugin is called {shown(name)}; did you mean {meant!r}?"
+
+
+def _topic(name: str) -> str:
+    """What distinguishes a name: by convention, distributions are attention-core-<topic>."""
+    return canonical(name).removeprefix(f"{BUNDLED.distribution}-")
 
 
 def _names(what: str, names: Chosen) -> tuple[str, ...]:

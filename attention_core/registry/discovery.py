@@ -10,12 +10,15 @@ import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from importlib.metadata import Distribution, DistributionFinder
-from typing import Any
+from importlib.machinery import PathFinder
+from typing import TYPE_CHECKING, Any
 
 from attention_core._version import __version__
 from attention_core.errors import INTERRUPTS, one_line, said
 from attention_core.hookspecs import GROUP
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution
 
 __all__ = [
     "BUNDLED",
@@ -109,6 +112,8 @@ def discover() -> Discovery:
     scorers are those of the package that is imported, whatever else has its name.
     """
     found = Discovery([BUNDLED])
+    if not _is_worth_reading():
+        return found
     sources: dict[str, list[_Source]] = {}
     for distribution in _distributions(found):
         source = _read(distribution, found)
@@ -136,9 +141,10 @@ def discover() -> Discovery:
 
 def _distributions(found: Discovery) -> list[Distribution]:
     """Every distribution, in the order in which Python finds them."""
-    places: list[Any] = [*sys.path]  # the import system skips what is not a string, too
+    from importlib.metadata import DistributionFinder
+
     every: list[Distribution] = []
-    context = DistributionFinder.Context(path=[place for place in places if _is_place(place)])
+    context = DistributionFinder.Context(path=_places())
     for finder in [*sys.meta_path]:
         try:
             find: Any = getattr(finder, "find_distributions", None)
@@ -154,8 +160,48 @@ def _distributions(found: Discovery) -> list[Distribution]:
     return every
 
 
-def _is_place(place: object) -> bool:
-    return isinstance(place, str) and "\0" not in place
+def _places() -> list[str]:
+    places: list[Any] = [*sys.path]  # the import system skips what is not a string, too
+    return [place for place in places if isinstance(place, str) and "\0" not in place]
+
+
+def _is_worth_reading() -> bool:
+    """Whether any distribution may offer plugins; that is rare, and a first look finds out.
+
+    `importlib.metadata` imports email, sockets and archives, which takes longer than all else until
+    a first scorer is made.
+    """
+    finders = [finder for finder in sys.meta_path if hasattr(finder, "find_distributions")]
+    if finders != [PathFinder]:
+        return True
+    for place in _places():
+        if place.endswith(".egg") or os.path.isfile(place):  # noqa: PTH113 - needs no pathlib
+            return True
+        try:
+            with os.scandir(place or ".") as content:
+                folders = [e.path for e in content if e.name.endswith((".dist-info", ".egg-info"))]
+        except OSError:
+            continue
+        if any(map(_may_offer, folders)):
+            return True
+    return False
+
+
+def _may_offer(folder: str) -> bool:
+    """Whether a distribution may offer plugins, or has our name and is not what is imported."""
+    try:
+        with open(os.path.join(folder, "entry_points.txt"), encoding="utf-8") as file:  # noqa: PTH118, PTH123
+            text = file.read()
+    except UnicodeDecodeError:
+        return True  # and is told
+    except OSError:
+        text = ""
+    group = f"[{GROUP}]"
+    name, version = _named_by(os.path.basename(folder))  # noqa: PTH119
+    if canonical(name) != BUNDLED.distribution:
+        return group in text
+    rest = text.replace(f"{group}\n{BUNDLED.name} = {BUNDLED.value}\n", "", 1)
+    return version != BUNDLED.version or rest == text or group in rest
 
 
 def _read(distribution: Distribution, found: Discovery) -> _Source | None:
@@ -163,7 +209,7 @@ def _read(distribution: Distribution, found: Discovery) -> _Source | None:
     name, version = _named_by_folder(distribution)
     try:
         text = distribution.read_text("entry_points.txt") or ""
-        entries = distribution.entry_points.select(group=GROUP) if GROUP in text else ()
+        entries = distribution.entry_points.select(group=GROUP) if f"[{GROUP}]" in text else ()
         declared = tuple(sorted((entry.name, entry.value) for entry in entries))
     except INTERRUPTS:
         raise
@@ -188,7 +234,10 @@ def _read(distribution: Distribution, found: Discovery) -> _Source | None:
 def _named_by_folder(distribution: Distribution) -> tuple[str, str]:
     """The name and version of a distribution, from ``acme_attention-0.3.dist-info``."""
     path = getattr(distribution, "_path", None)  # a folder, or one in an archive
-    folder = getattr(path, "name", "") or type(distribution).__name__
+    return _named_by(getattr(path, "name", "") or type(distribution).__name__)
+
+
+def _named_by(folder: str) -> tuple[str, str]:
     stem = folder.removesuffix(".dist-info").removesuffix(".egg-info")
     parts = re.fullmatch(r"(.+?)-(\d[^-]*)(-py[\d.]+)?", stem)
     return (one_line(parts[1]), one_line(parts[2])) if parts else (one_line(stem), UNKNOWN)

@@ -35,6 +35,12 @@ def names(registry):
     return [info.name for info in registry.scorers()]
 
 
+def test_importlib_metadata_is_not_imported_where_no_package_offers_plugins():
+    code = "import sys, attention_core as ac; ac.scorers(); print('email' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "False\n"
+
+
 # --- the order ---
 
 

@@ -109,7 +109,8 @@ def test_a_misspelt_name_is_told(two, argument):
 
 
 def test_a_name_of_what_is_not_installed_is_not_told(two):
-    Registry.from_entry_points(block="torch_scorers_of_the_lab")
+    for name in ("torch_scorers_of_the_lab", "attention-core-ard", "lab-attention", "core"):
+        Registry.from_entry_points(block=name, allow=f"acme, {name}")
 
 
 def test_the_name_of_an_unreadable_distribution_is_not_misspelt(install, tmp_path):
