@@ -100,7 +100,7 @@ class _Source:
 OURS = _Source(
     BUNDLED.distribution,
     BUNDLED.version,
-    os.path.dirname(os.path.dirname(os.path.realpath(__file__))),  # noqa: PTH120
+    os.path.dirname(os.path.dirname(globals().get("__file__", ""))) or "this program",  # noqa: PTH120
     ((BUNDLED.name, BUNDLED.value),),
 )
 

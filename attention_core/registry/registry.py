@@ -28,8 +28,6 @@ __all__ = ["Registry"]
 
 T = TypeVar("T")
 
-PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep  # noqa: PTH120 - as frames have it
-
 
 class Registry:
     """Components of attention by name: scorers, and other kinds.
@@ -308,6 +306,7 @@ def _conflicts(claims: Mapping[Kind[Any], Claims]) -> list[NameConflict]:
 def _callers_level() -> int:
     """The `stacklevel` of a warning at the line of whoever called this package."""
     frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
+    package = __name__.partition(".")[0]
+    while frame.f_back and str(frame.f_globals.get("__name__")).partition(".")[0] == package:
         frame, level = frame.f_back, level + 1
     return level
