@@ -47,9 +47,9 @@ class Choice:
         return self.allow is None or plugin is BUNDLED or plugin.is_named_in(self.allow)
 
     def misspelt(self, plugins: Iterable[Plugin]) -> Iterator[str]:
-        """What to say of each name that is not a plugin's, but close to one.
+        """Warnings about names that are not those of plugins, but close to one.
 
-        Other names may be of plugins that are not installed here.
+        A name like no other may be that of a plugin that is not installed here.
         """
         from difflib import get_close_matches  # only these lists need it
 
@@ -63,7 +63,7 @@ class Choice:
 
 
 def _topic(name: str) -> str:
-    """What distinguishes a name: by convention, distributions are attention-core-<topic>."""
+    """The distinctive part of a name: by convention, distributions are attention-core-<topic>."""
     return canonical(name).removeprefix(f"{BUNDLED.distribution}-")
 
 
