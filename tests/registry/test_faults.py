@@ -218,15 +218,21 @@ def start(target):
 # --- what it prints ---
 
 
-def test_what_a_plugin_prints_is_not_in_the_json(install, tmp_path):
-    install(
-        hooks="import os, sys\nprint('hello')\nsys.stdout.write('again')\n" + hooks(RBF),
-        rbf="print('and again')\n" + textwrap.dedent(SCORER),
-    )
+NOISE = """
+import os, sys
+print('hello')
+sys.stdout.write('again')
+sys.__stdout__.write('past every redirection')
+os.write(1, b'not from Python')
+os.system('echo from a child')
+"""
+
+
+@pytest.mark.parametrize("command", [["scorers", "--json"], ["config", "schema"]])
+def test_what_a_plugin_prints_is_not_in_the_json(install, tmp_path, command):
+    install(hooks=NOISE + hooks(RBF), rbf=NOISE + textwrap.dedent(SCORER))
     code = f"import sys; sys.path[:0] = {sys.path[:1]!r}\nimport attention_core.cli as c; c.main()"
-    done = subprocess.run(
-        [sys.executable, "-c", code, "scorers", "--json"], capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    listed = json.loads(done.stdout)
-    assert "rbf" in [info["name"] for info in listed["scorers"]]
+    assert "rbf" in str(json.loads(done.stdout))
+    assert done.stderr.count("not from Python") == 2

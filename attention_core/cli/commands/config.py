@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from contextlib import redirect_stdout
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +12,7 @@ import typer
 from attention_core import Attention, MultiHeadAttention, PluginError, ScorerInfo
 from attention_core import scorers as installed
 from attention_core.cli.commands.scorers import plain
+from attention_core.cli.plugins import stdout_for_us
 from attention_core.config import describes_layer
 
 __all__ = ["app"]
@@ -30,7 +29,7 @@ def _group() -> None:
 def schema() -> None:
     """Print the JSON Schema of configuration files, with the scorers that are installed."""
     document = json.loads((files("attention_core") / "config.schema.json").read_text("utf-8"))
-    with redirect_stdout(sys.stderr):  # factories may print as they are imported
+    with stdout_for_us():
         scorers = [rule for info in installed() if (rule := _parameters_of(info))]
     document["properties"]["scorer"]["allOf"] = scorers
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False))

@@ -12,6 +12,7 @@ from rich.console import Console
 from attention_core.cli.commands.digits import show_look, show_table
 from attention_core.cli.commands.translate import translate
 from attention_core.cli.outputs import check_distinct, check_output
+from attention_core.cli.plugins import stdout_for_us
 from attention_core.demo.classify import ROWS, Look, Outcome, classify, look
 from attention_core.demo.digits import load_digits
 from attention_core.demo.page import digits_page
@@ -67,7 +68,8 @@ def demo(
         check_output(html, PAGE_SUFFIXES)
     check_distinct({"--save": save, "--html": html})
     digits = load_digits()
-    outcomes = [classify(row, digits) for row in ROWS]
+    with stdout_for_us():  # the first name loads the plugins
+        outcomes = [classify(row, digits) for row in ROWS]
     chosen = next(outcome for outcome in outcomes if outcome.scorer == SCORER)
     closer = look(chosen, digits, QUERY)
     if save is not None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 import warnings
 from collections.abc import Iterable
-from contextlib import redirect_stdout
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from attention_core import PluginError, PluginWarning, Registry, ScorerInfo
+from attention_core.cli.plugins import stdout_for_us
 from attention_core.errors import printable, shown
 from attention_core.registry.default import default_registry
 
@@ -37,8 +36,7 @@ def scorers(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the scorers that are installed, and the plugins that could not be loaded."""
-    # plugins may print as they are imported; their warnings are shown below
-    with warnings.catch_warnings(), redirect_stdout(sys.stderr):
+    with warnings.catch_warnings(), stdout_for_us():  # the warnings are shown below
         warnings.simplefilter("ignore", PluginWarning)
         registry = default_registry()
         listed = _as_json(registry) if as_json else {}
