@@ -14,7 +14,8 @@ release = version = attention_core.__version__
 
 extensions = [
     "architecture",
-    "myst_parser",
+    "figures",
+    "myst_nb",  # brings myst_parser
     "prose",
     "run_pages",
     "sphinx.ext.autodoc",
@@ -24,9 +25,15 @@ extensions = [
 ]
 # a table of contents names its pages in order, and takes up others where there are any
 suppress_warnings = ["toc.empty_glob"]
-exclude_patterns = ["_build", "data/*.md"]
+exclude_patterns = ["_build", "data/*.md", "jupyter_execute"]
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
+# the notebook runs each time the site is built, and an error in it is an error of the site
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_merge_streams = True
+nb_code_prompt_show, nb_code_prompt_hide = "Show the solution", "Hide the solution"
 # names in docstrings are parameters as often as objects, so none has to be found
 default_role = "py:obj"
 
@@ -47,3 +54,4 @@ html_show_copyright = False
 html_show_sphinx = False
 html_static_path = ["static"]
 html_css_files = ["site.css"]
+html_js_files = ["search.js"]

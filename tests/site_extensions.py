@@ -7,7 +7,7 @@ from types import ModuleType
 
 from projects import ROOT
 
-__all__ = ["DOCS", "architecture", "run_pages", "tables"]
+__all__ = ["DOCS", "architecture", "figures", "run_pages", "tables"]
 
 DOCS = ROOT / "docs"
 
@@ -21,5 +21,5 @@ def _extension(name: str) -> ModuleType:
     return module
 
 
-architecture = _extension("architecture")
+architecture, figures = _extension("architecture"), _extension("figures")
 run_pages, tables = _extension("run_pages"), _extension("tables")

@@ -35,7 +35,7 @@ __all__ = ["Block", "blocks", "pages", "pictures", "run_page", "setup"]
 DOCS = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^\$ (.*)$", flags=re.MULTILINE)
-PICTURE = re.compile(r"\]\(([\w-]+\.png)\)|<iframe [^>]*src=\"([\w-]+\.html)\"")
+PICTURE = re.compile(r"\]\(([\w-]+\.png)\)|<iframe class=\"page\" src=\"([\w-]+\.html)\"")
 
 
 class Block(NamedTuple):

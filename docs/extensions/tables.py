@@ -5,11 +5,13 @@ A line ``<!-- table: NAME -->`` in a page stands for what the function of that n
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.resources import files
+from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
@@ -22,7 +24,17 @@ from attention_core.testing.kit import RULES
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
-__all__ = ["TABLES", "checks", "commands", "config", "errors", "expand", "scorers", "setup"]
+__all__ = [
+    "TABLES",
+    "checks",
+    "commands",
+    "config",
+    "errors",
+    "expand",
+    "messages",
+    "scorers",
+    "setup",
+]
 
 PLACE = re.compile(r"^<!-- table: (\w+) -->$", flags=re.MULTILINE)
 
@@ -185,6 +197,34 @@ def errors() -> str:
     return table(["error", "is also a", "when"], rows)
 
 
+def messages() -> str:
+    """The texts of errors as they stand in the code, a list for each kind."""
+    texts: dict[str, set[str]] = {}
+    for package in ("attention_core", "attention_core_standard"):
+        for path in Path(str(files(package))).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                match node:
+                    case ast.Raise(exc=ast.Call(func=ast.Name(id=name), args=[text, *_])):
+                        texts.setdefault(name, set()).add(message(text))
+    sections = [
+        f"## {name}\n\n" + "\n".join(f"- {code(text)}" for text in sorted(found - {"…"}))
+        for name, found in sorted(texts.items())
+        if hasattr(ac, name) and found - {"…"}
+    ]
+    return "\n\n".join(sections)
+
+
+def message(text: ast.expr) -> str:
+    """The text of an error, on one line, with "…" for what is known only when it is raised."""
+    match text:
+        case ast.Constant(value=str(value)):
+            return " ".join(value.replace("`", "'").split())
+        case ast.JoinedStr(values=values):
+            parts = [part.value if isinstance(part, ast.Constant) else "…" for part in values]
+            return " ".join("".join(parts).replace("`", "'").split())
+    return "…"
+
+
 def checks() -> str:
     """The table of the kit's checks."""
     return table(["check", "what must be true"], [[code(r.name), r.claim] for r in RULES])
@@ -208,6 +248,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "commands": commands,
     "config": config,
     "errors": errors,
+    "messages": messages,
     "scorers": scorers,
 }
 

@@ -90,6 +90,17 @@ def test_every_error_is_in_the_table_and_says_when():
     assert "OptionTypeError` | `ValueError`, `TypeError` |" in tables.errors()
 
 
+def test_the_texts_of_errors_can_be_found():
+    text = tables.messages()
+    for said in (
+        "## ShapeError",
+        "`…_labels must have one label per …, …; got …`",
+        "`bias must hold real numbers, got dtype …`",
+    ):
+        assert said in text
+    assert text.count("\n- ") > 200
+
+
 def test_every_config_key_is_in_the_table_and_says_what_it_means():
     schema = json.loads((files("attention_core") / "config.schema.json").read_text("utf-8"))
     rows = dict(

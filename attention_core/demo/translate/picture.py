@@ -43,8 +43,8 @@ def as_page(found: Translation, path: str | os.PathLike[str] | None = None) -> s
         query_labels=found.iso,
         key_labels=found.text,
         title=_title(found),
-        xlabel="letter read",
-        ylabel="letter written",
+        xlabel="character read",
+        ylabel="character written",
     )
 
 

@@ -18,7 +18,7 @@ __all__ = ["in_notebook"]
 MOST = 128  # queries and keys
 MOST_CELLS = 30_000  # of all panels: a notebook keeps every page that it shows
 MOST_PAIRS = 1 << 24  # of them all weights are computed, which takes a second
-HEIGHT = 640  # pixels
+HEIGHT = 680  # pixels, at most
 
 
 def in_notebook(result: Any) -> str:
@@ -52,10 +52,12 @@ def in_notebook(result: Any) -> str:
     if batch is not None:
         title += f": item {list(batch)} of {items}"
     html = page_of(picture, (None, None), title)
+    rows, columns = picture.queries.cells, picture.keys.cells
+    height = min(HEIGHT, 300 + 40 * rows + 24 * max(rows, columns))
     static = static_picture(picture, title, (None, None))
     address = f"data:image/svg+xml;base64,{b64encode(static.encode()).decode()}"
     return (
-        f'<div style="position: relative; min-height: {HEIGHT}px">'
+        f'<div style="position: relative; min-height: {height}px">'
         f'<img alt="{escape(title)}" src="{address}" style="max-width: 100%">'
         f'<iframe title="{escape(title)}" sandbox="allow-scripts" srcdoc="{escape(html)}" '
         f'style="position: absolute; inset: 0; width: 100%; height: 100%; border: 0; '
