@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from html import escape
 
 __all__ = ["table"]
 
@@ -14,12 +13,14 @@ def table(title: object, rows: Iterable[Sequence[object]], header: Sequence[str]
     >>> table("scorer 'dot'", [("scale", 0.5)])
     '<b>scorer &#x27;dot&#x27;</b><table><tr><td>scale</td><td>0.5</td></tr></table>'
     """
-    lines = [_row("td", row) for row in rows]
+    from html import escape  # only notebooks need it
+
+    def line(kind: str, cells: Sequence[object]) -> str:
+        parts = (f"<{kind}>{escape(str(cell))}</{kind}>" for cell in cells)
+        return f"<tr>{''.join(parts)}</tr>"
+
+    lines = [line("td", row) for row in rows]
     if header:
-        lines.insert(0, _row("th", header))
+        lines.insert(0, line("th", header))
     body = f"<table>{''.join(lines)}</table>" if lines else ""
     return f"<b>{escape(str(title))}</b>{body}"
-
-
-def _row(kind: str, cells: Sequence[object]) -> str:
-    return "<tr>" + "".join(f"<{kind}>{escape(str(cell))}</{kind}>" for cell in cells) + "</tr>"
