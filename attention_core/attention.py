@@ -19,7 +19,7 @@ from attention_core.normalizing.softmax import SOFTMAX
 from attention_core.options import DEFAULTS, OPTIONS, Options, make_options
 from attention_core.result import AttentionResult
 from attention_core.scoring.scorer import Scorer
-from attention_core.typing import PairFunction
+from attention_core.typing import BiasLike, MaskLike, ScorerLike
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,9 +34,9 @@ def attend(
     key: ArrayLike | Memory,
     value: ArrayLike | None = None,
     *,
-    scorer: str | Mapping[str, Any] | Scorer,
-    mask: Any = None,
-    bias: ArrayLike | PairFunction | None = None,
+    scorer: ScorerLike,
+    mask: MaskLike | None = None,
+    bias: BiasLike | None = None,
     key_lengths: ArrayLike | None = None,
     query_lengths: ArrayLike | None = None,
     is_causal: bool = False,
@@ -214,7 +214,7 @@ class Attention(Options):
 
     def __init__(
         self,
-        scorer: str | Mapping[str, Any] | Scorer,
+        scorer: ScorerLike,
         *,
         is_causal: bool = False,
         query_offset: ArrayLike | Literal["end"] = 0,
@@ -293,8 +293,8 @@ class Attention(Options):
         key: ArrayLike | Memory,
         value: ArrayLike | None = None,
         *,
-        mask: Any = None,
-        bias: ArrayLike | PairFunction | None = None,
+        mask: MaskLike | None = None,
+        bias: BiasLike | None = None,
         key_lengths: ArrayLike | None = None,
         query_lengths: ArrayLike | None = None,
         query_offset: ArrayLike | Literal["end"] | None = None,
@@ -304,7 +304,7 @@ class Attention(Options):
         return _attend(self.scorer, self, query, key, value, terms, query_offset)
 
 
-def resolve(scorer: str | Mapping[str, Any] | Scorer) -> Scorer:
+def resolve(scorer: ScorerLike) -> Scorer:
     """The scorer itself, or the one that a name or a mapping stands for."""
     if isinstance(scorer, str) or not isinstance(scorer, Scorer):
         found: Scorer = _names()(scorer)

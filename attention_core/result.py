@@ -15,7 +15,7 @@ from attention_core.engine.dispatch import Answer
 from attention_core.engine.gradients import Gradients, vjp
 from attention_core.engine.readout import open_readout
 from attention_core.errors import OptionError, OptionTypeError, shown
-from attention_core.typing import Array
+from attention_core.typing import Array, Weights
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -99,21 +99,23 @@ class AttentionResult:
         return _without_queries(normalizer, -1) if self._single else normalizer
 
     @cached_property
-    def weights(self) -> Any:
+    def weights(self) -> Weights:
         """The softmax of the scores: (..., L, S). Rows add up to 1; fully masked rows are 0.
 
         With a sparse mask, a `scipy.sparse` array that stores the allowed edges: CSR, or
         n-dimensional COO with batch axes.
         """
-        return self._finished(self._readout.weights())
+        weights: Weights = self._finished(self._readout.weights())
+        return weights
 
     @cached_property
-    def scores(self) -> Any:
+    def scores(self) -> Weights:
         """The input of the softmax, after softcap and bias; -inf where masked: (..., L, S).
 
         With a sparse mask, a `scipy.sparse` array that stores the scores of the allowed edges.
         """
-        return self._finished(self._readout.scores())
+        scores: Weights = self._finished(self._readout.scores())
+        return scores
 
     @cached_property
     def entropy(self) -> Array:
@@ -130,7 +132,7 @@ class AttentionResult:
         mass: Array = self._in_dtype(self._readout.key_mass())
         return mass
 
-    def rows(self, rows: slice | int) -> Any:
+    def rows(self, rows: slice | int) -> Weights:
         """Return the weights of some queries: (..., l, S), or (..., S) for one query.
 
         Raises
@@ -147,14 +149,17 @@ class AttentionResult:
         (2, 4)
         """
         length = self._answer.context.shape[-2]
+        weights: Weights
         if isinstance(rows, slice):
-            return self._in_dtype(self._readout.weights(range(length)[rows]))
+            weights = self._in_dtype(self._readout.weights(range(length)[rows]))
+            return weights
         if isinstance(rows, bool) or not isinstance(rows, (int, np.integer)):
             raise OptionTypeError(f"rows must be a slice or an integer, got {rows!r}")
         if not -length <= rows < length:
             raise OptionError(f"rows: no query {rows} among {length}")
         row = int(rows) % length
-        return self._in_dtype(_without_queries(self._readout.weights(range(row, row + 1))))
+        weights = self._in_dtype(_without_queries(self._readout.weights(range(row, row + 1))))
+        return weights
 
     def top_k(self, n: int) -> TopK:
         """Return the n keys with the largest weights for each query, and these weights.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import eye_array
 
 import attention_core as ac
-from attention_core.typing import Array, BiasLike, MaskLike, ScorerLike
+from attention_core.typing import Array, BiasLike, MaskLike, ScorerLike, Weights
 
 x = np.eye(3)
 
@@ -19,6 +19,9 @@ assert_type(result, ac.AttentionResult)
 assert_type(result.context, Array)
 assert_type(result.log_normalizer, Array)
 assert_type(result.entropy, Array)
+assert_type(result.weights, Weights)
+assert_type(result.scores, Weights)
+assert_type(result.rows(0), Weights)
 assert_type(result.top_k(1), ac.TopK)
 assert_type(result.top_k(1).indices, NDArray[np.intp])
 assert_type(result.vjp(x), ac.Gradients)
@@ -53,6 +56,7 @@ y = np.ones((2, 4))
 heads = layer(y, y, y, mask=lambda i, j: j <= i)
 assert_type(heads, ac.MultiHeadResult)
 assert_type(heads.output, Array)
+assert_type(heads.weights, Weights)
 assert_type(heads.vjp(y), ac.Gradients)
 assert_type(layer.memory(y, y), ac.MultiHeadMemory)
 assert_type(layer.parameters, dict[str, Array])

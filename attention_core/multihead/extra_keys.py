@@ -73,7 +73,7 @@ def opened(
         is_same = _is_same_for_all(mask) and not any(map(np.ndim, (*lengths.values(), offset)))
         own = shape[-2:] if is_same or isinstance(mask, Packing) else shape
         weights = order(*_zeros(own, np.float32), **masks, query_offset=offset).weights
-        allowed = (weights.toarray() if is_sparse(weights) else weights) > 0
+        allowed = (weights if isinstance(weights, np.ndarray) else weights.toarray()) > 0
         mask = np.concatenate([allowed, np.ones((*own[:-1], more), bool)], axis=-1)
     if callable(bias):
         offset = numbers["query_offset"]

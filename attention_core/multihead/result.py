@@ -24,7 +24,7 @@ from attention_core.multihead.projections import (
     split_heads,
 )
 from attention_core.result import AttentionResult, TopK
-from attention_core.typing import Array
+from attention_core.typing import Array, Weights
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -98,18 +98,20 @@ class MultiHeadResult:
         return self._layer.groups
 
     @cached_property
-    def weights(self) -> Any:
+    def weights(self) -> Weights:
         """The softmax of the scores of every head: (..., N, L, S); sparse for a sparse mask.
 
         Keys of the layer, such as those of ``add_bias_kv`` and ``add_zero_attn`` of torch, follow
         those of the call.
         """
-        return self._readout([result.weights for result in self.attention], -3)
+        weights: Weights = self._readout([result.weights for result in self.attention], -3)
+        return weights
 
     @cached_property
-    def scores(self) -> Any:
+    def scores(self) -> Weights:
         """The input of the softmax, after softcap and bias, -inf where masked: (..., N, L, S)."""
-        return self._readout([result.scores for result in self.attention], -3)
+        scores: Weights = self._readout([result.scores for result in self.attention], -3)
+        return scores
 
     @cached_property
     def log_normalizer(self) -> Array:
@@ -129,7 +131,7 @@ class MultiHeadResult:
         mass: Array = self._readout([result.key_mass for result in self.attention], -2)
         return mass
 
-    def rows(self, rows: slice | int) -> Any:
+    def rows(self, rows: slice | int) -> Weights:
         """The weights of some queries only: (..., N, l, S), or (..., N, S) for one query.
 
         Raises
@@ -138,7 +140,8 @@ class MultiHeadResult:
             For a query that is not there.
         """
         parts = [result.rows(rows) for result in self.attention]
-        return self._readout(parts, -3 if isinstance(rows, slice) else -2)
+        weights: Weights = self._readout(parts, -3 if isinstance(rows, slice) else -2)
+        return weights
 
     def top_k(self, n: int) -> TopK:
         """The n keys each query attends to most in each head, with weights: (..., N, L, n).

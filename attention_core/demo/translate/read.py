@@ -79,7 +79,7 @@ def translate(translator: Translator, texts: Sequence[str]) -> list[Translation]
     for _ in range(LENGTH):
         query = translator.queries(written)[:, -1:]  # (B, 1, Q)
         result = translator.attention(query, memory, key_lengths=lengths)
-        weights.append(result.weights)  # (B, 1, S)
+        weights.append(np.asarray(result.weights))  # (B, 1, S)
         _, logits = translator.answer(query, result.context)  # (B, 1, 11)
         written = np.concatenate([written, logits.argmax(axis=-1)], axis=1)
         certainty *= softmax(logits).max(axis=-1)[:, 0]
