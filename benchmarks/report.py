@@ -64,7 +64,7 @@ def comparison(results: Results) -> str:
         section
         for section in (
             machine(results),
-            "### What was promised\n\n" + table(_promises(cases)),
+            "### Limits\n\n" + table(_promises(cases)),
             "### Times\n\n" + table(_grid(cases, "median")),
             "### Memory beyond inputs and output\n\n" + table(_grid(cases, "extra_bytes")),
         )
