@@ -24,7 +24,7 @@ wheel:
 oldest:
     bash .ci/run oldest
 
-# the slow tests, and those that compare with torch, JAX, Keras and pandas
+# the slow tests, and those that compare with torch, JAX, Keras, numba and pandas
 peers:
     bash .ci/run peers
 

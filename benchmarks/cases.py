@@ -107,8 +107,9 @@ class Case:
 
 
 _COMPILERS = ("torch_compile", "jax", "torch")
-_ADDITIVE = ("numpy", *_COMPILERS, "keras_numpy", "keras_torch")
-_INNER = ("numpy", "torch", "jax", "keras_numpy", "keras_torch", "onnx")
+_STRANGER = ("ours_numpy", "numpy", "torch", "torch_compile")
+_ADDITIVE = ("ours_numpy", "numpy", *_COMPILERS, "keras_numpy", "keras_torch")
+_INNER = ("numpy", "torch", "flex", "jax", "keras_numpy", "keras_torch", "onnx")
 
 
 def _additive(**shape: Any) -> Problem:
@@ -234,10 +235,30 @@ CASES = (
         remark="the weights have 4 GiB",
     ),
     Case(
+        name="laplacian-1024",
+        title="laplacian in a few lines, L=S=1024, D=64",
+        problem=Problem(scorer="laplacian", L=1024, S=1024, D=64),
+        peers=(*_STRANGER, "cdist"),
+        limits=(Limit(("torch_compile",), 1.0),),
+    ),
+    Case(
+        name="gatv2-1024",
+        title="gatv2 in a few lines, L=S=1024, D=64, H=64",
+        problem=Problem(scorer="gatv2", L=1024, S=1024, D=64, H=64),
+        peers=_STRANGER,
+        limits=(Limit(("torch_compile",), 0.7),),
+    ),
+    Case(
+        name="rbf-1024",
+        title="rbf in a few lines, L=S=1024, D=64",
+        problem=Problem(scorer="rbf", L=1024, S=1024, D=64),
+        peers=(*_STRANGER, "cdist"),
+    ),
+    Case(
         name="additive-backward",
         title="gradients of additive, L=S=512, D=128, H=128",
         problem=_additive(L=512, S=512, D=128, H=128, is_backward=True),
-        peers=("torch", "jax"),
+        peers=("ours_numpy", "torch", "jax"),
         limits=(Limit(("torch",), 0.5),),
     ),
     Case(
@@ -259,7 +280,7 @@ CASES = (
         name="sparse-50000",
         title="additive on a graph, 50,000 nodes, 16 edges each, D=64, H=64",
         problem=_additive(L=50_000, S=50_000, D=64, H=64, edges=16),
-        peers=("numpy", "torch"),
+        peers=("ours_numpy", "numpy", "torch"),
         memory_limit=400,
         remark="the peers gather the ends of every edge; a dense mask would need 2.5 GB, "
         "dense hidden units 640 GB",

@@ -14,8 +14,8 @@ from benchmarks.peers import PEERS
 __all__ = ["draw_comparison", "draw_scaling"]
 
 _NAMES = [name for name, peer in PEERS.items() if peer.instead is None]
-_COLORS = dict(zip(_NAMES, mpl.color_sequences["tab10"], strict=False))
-_MARKERS = dict(zip(_NAMES, "osPXD^v*", strict=True))
+_COLORS = dict(zip(_NAMES, [*mpl.color_sequences["tab10"], "black"], strict=True))
+_MARKERS = dict(zip(_NAMES, "osPXD^v*<>p", strict=True))
 
 
 def draw_comparison(results: dict[str, Any], path: Path) -> None:

@@ -231,6 +231,19 @@ class TurnsPairsUphill(Honest):
         return grad[..., None] * query, grad[..., None] * key, {}
 
 
+class HasAnotherPair(Honest, ac.PairScorer):
+    """The function of two rows was forgotten when score was changed."""
+
+    @staticmethod
+    def pair(q, k):
+        total = 0.0
+        for d in range(len(q)):
+            total += q[d] + k[d]
+        return total
+
+    score_vjp = Honest.score_vjp
+
+
 class Undocumented(Honest):
     __doc__ = None
 

@@ -55,9 +55,10 @@ REST = {
     PUBLIC: "attention engine hookspecs masking multihead parameter_files registry result scoring",
     "demo": f"{PUBLIC} fitting leave_one_out options parallel parameter_files plot",
     "estimators": f"{PUBLIC} fitting leave_one_out options registry",
-    "testing": f"{PUBLIC} hookspecs registry scoring",
+    "testing": f"{PUBLIC} compiled hookspecs registry scoring",
     "cli": (
-        f"{PUBLIC} arrays config demo files fitting masking parameter_files plot registry testing"
+        f"{PUBLIC} arrays compiled config demo files fitting masking parameter_files plot registry "
+        "scoring testing"
     ),
     "__main__": "cli",
 }

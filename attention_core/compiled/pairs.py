@@ -14,8 +14,9 @@ import numpy as np
 
 from attention_core.compiled.module_text import module_text
 from attention_core.compiled.modules import generated_module
+from attention_core.compiled.names import SourceError
 from attention_core.compiled.switch import LOCK
-from attention_core.compiled.typed import SourceError, TypedFunction, typed_functions
+from attention_core.compiled.typed import TypedFunction, typed_functions
 from attention_core.typing import Array
 
 __all__ = ["CompilationError", "CompiledPairs", "compiled_pairs"]
@@ -137,7 +138,7 @@ class CompiledPairs:
         tried = grad is None, query.shape, key.shape, *shapes
         if tried in self._tried:
             return
-        given = query, key, *arguments.values()
+        given = query.copy(), key.copy(), *arguments.values()
         with np.errstate(all="ignore"), suppress(ArithmeticError, ValueError):
             if grad is None:
                 self._functions["pair"](*given)

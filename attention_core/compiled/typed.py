@@ -8,30 +8,16 @@ floating-point numbers are therefore converted: ``0.5 * x`` becomes ``FLOAT(0.5)
 from __future__ import annotations
 
 import ast
-import builtins
 import inspect
-import math
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import ModuleType
 from typing import Any, NamedTuple
 
-import numpy as np
+from attention_core.compiled.names import SourceError, resolve_names
 
-__all__ = ["SourceError", "TypedFunction", "typed_functions"]
+__all__ = ["TypedFunction", "typed_functions"]
 
-# What is computed by our polynomials.
-_POLYNOMIALS = {np.exp: "EXP", math.exp: "EXP", np.tanh: "TANH", math.tanh: "TANH"}
-_MODULES = {math: "math", np: "np"}
 _INTEGERS = {"len", "int", "range", "round"}
-
-
-class SourceError(Exception):
-    """A function that cannot be compiled: the line in its file, if known, and the cause."""
-
-    def __init__(self, line: int | None, cause: str) -> None:
-        super().__init__(cause)
-        self.line, self.cause = line, cause
 
 
 class TypedFunction(NamedTuple):
@@ -68,9 +54,7 @@ def _add(
     found: dict[str, TypedFunction], name: str, function: Any, integers: frozenset[str]
 ) -> None:
     tree, first = _parsed(function)
-    resolver = _Resolver(function, tree, first)
-    resolver.visit(tree)
-    for helper_name, helper in resolver.helpers.items():
+    for helper_name, helper in resolve_names(function, tree, first).items():
         if helper_name not in found:
             _add(found, helper_name, helper, frozenset())
     tree.name, tree.decorator_list, tree.returns = name, [], None
@@ -113,86 +97,6 @@ def _statements(node: ast.AST) -> Iterator[ast.stmt]:
         if isinstance(child, ast.stmt):
             yield child
             yield from _statements(child)
-
-
-class _Resolver(ast.NodeTransformer):
-    """Replaces the names that a function takes from its module by what they are."""
-
-    def __init__(self, function: Any, tree: ast.FunctionDef, first: int) -> None:
-        self.globals, self.first = function.__globals__, first
-        self.free = function.__code__.co_freevars
-        self.helpers: dict[str, Any] = {}
-        self.own = {argument.arg for argument in tree.args.args} | {
-            node.id
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-        }
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        node.body = [self.visit(each) for each in node.body]
-        return node
-
-    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
-        if isinstance(node.value, ast.Name) and node.value.id not in self.own:
-            module = self.globals.get(node.value.id)
-            if isinstance(module, ModuleType) and hasattr(module, node.attr):
-                return self._replaced(
-                    node, f"{node.value.id}.{node.attr}", getattr(module, node.attr)
-                )
-        self.generic_visit(node)
-        return node
-
-    def visit_Name(self, node: ast.Name) -> ast.AST:
-        if node.id in self.own:
-            return node
-        if node.id in self.free:
-            raise self._error(node, f"{node.id!r} belongs to an enclosing function")
-        if node.id in self.globals:
-            return self._replaced(node, node.id, self.globals[node.id])
-        if not hasattr(builtins, node.id):
-            raise self._error(node, f"there is no {node.id!r}")
-        return node
-
-    def _replaced(self, node: ast.expr, shown: str, value: Any) -> ast.AST:
-        if isinstance(value, (bool, int, float)):
-            is_nan = value != value
-            new: ast.expr = _expression("FLOAT(np.nan)") if is_nan else ast.Constant(value)
-        elif (name := _polynomial(value)) is not None:
-            new = ast.Name(name, ast.Load())
-        elif inspect.isfunction(value) and value.__module__.split(".")[0] not in {"numpy", "math"}:
-            name = f"{value.__name__}_of_{value.__module__.replace('.', '_')}"
-            self.helpers[name] = value
-            new = ast.Name(name, ast.Load())
-        elif (module := _owner(value, shown)) is not None:
-            new = _expression(f"{module}.{shown.rpartition('.')[2]}")
-        else:
-            raise self._error(
-                node, f"{shown!r} is a {type(value).__name__}, which only an argument may be"
-            )
-        return ast.copy_location(new, node)
-
-    def _error(self, node: ast.expr, cause: str) -> SourceError:
-        return SourceError(self.first + node.lineno - 1, cause)
-
-
-def _expression(text: str) -> ast.expr:
-    return ast.parse(text, mode="eval").body
-
-
-def _polynomial(value: Any) -> str | None:
-    try:
-        return _POLYNOMIALS.get(value)
-    except TypeError:  # not hashable
-        return None
-
-
-def _owner(value: Any, shown: str) -> str | None:
-    """The name of math or NumPy, if that is where a function of this name comes from."""
-    last = shown.rpartition(".")[2]
-    for module, name in _MODULES.items():
-        if callable(value) and getattr(module, last, None) is value:
-            return name
-    return None
 
 
 class _Typer(ast.NodeTransformer):

@@ -10,7 +10,15 @@ import numpy as np
 from attention_core import OptionTypeError, Registry, Scorer
 from attention_core.registry.default import default_registry
 from attention_core.testing.report import Check, CheckError, Report, run_checks
-from attention_core.testing.rules import arrays, contract, gradients, independence, numbers, shapes
+from attention_core.testing.rules import (
+    arrays,
+    compiled,
+    contract,
+    gradients,
+    independence,
+    numbers,
+    shapes,
+)
 from attention_core.testing.subject import Rule, Subject, find_features
 
 __all__ = ["check_gradients", "check_scorer", "scorer_checks"]
@@ -21,6 +29,7 @@ RULES = (
     *independence.RULES,
     *numbers.RULES,
     *gradients.RULES,
+    *compiled.RULES,
     *contract.RULES,
 )
 

@@ -44,6 +44,11 @@ PEERS = {
         title="Keras (torch)", module="keras_ops", environment={"KERAS_BACKEND": "torch"}
     ),
     "onnx": Peer(title="ONNX reference", module="onnx_reference"),
+    "cdist": Peer(title="torch.cdist", module="torch_cdist"),
+    "flex": Peer(title="FlexAttention", module="torch_flex", is_compiled=True),
+    "ours_numpy": Peer(
+        title="ours, without numba", module="ours", environment={"ATTENTION_CORE_COMPILED": "0"}
+    ),
     "ours_full": Peer(
         title="ours, not causal",
         module="ours",

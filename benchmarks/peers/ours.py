@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 
 import attention_core as ac
 from benchmarks.cases import Inputs, Problem
+from benchmarks.strangers import STRANGERS
 
 
 def version() -> str:
@@ -26,6 +27,8 @@ def prepare(problem: Problem, inputs: Inputs) -> Callable[[], Any]:
             key_weight=inputs.key_weight,
             score_weight=inputs.score_weight,
         )
+    if problem.scorer in STRANGERS:
+        scorer = STRANGERS[problem.scorer](inputs)
     options: dict[str, Any] = {"is_causal": problem.is_causal, "window": problem.window}
     if problem.edges:
         stored = (inputs.edges[0] >= 0, inputs.edges)

@@ -21,6 +21,8 @@ def prepare(problem: Problem, inputs: Inputs) -> Callable[[], Any]:
     if problem.scorer == "additive":
         prepared = inputs.key @ inputs.key_weight if problem.is_prepared else None
         return lambda: additive(inputs, prepared)
+    if problem.scorer in SCORES:
+        return lambda: softmax(SCORES[problem.scorer](inputs)) @ inputs.value
     return lambda: scaled_dot(*inputs[:3], problem.is_causal)
 
 
@@ -38,6 +40,27 @@ def additive(inputs: Inputs, prepared: Array | None) -> Array:
     hidden = np.tanh(query[..., :, None, :] + key[..., None, :, :])
     context: Array = softmax(hidden @ inputs.score_weight) @ inputs.value
     return context
+
+
+def laplacian(inputs: Inputs) -> Array:
+    scores: Array = -np.abs(inputs.query[..., :, None, :] - inputs.key[..., None, :, :]).mean(-1)
+    return scores
+
+
+def rbf(inputs: Inputs) -> Array:
+    difference = inputs.query[..., :, None, :] - inputs.key[..., None, :, :]
+    scores: Array = -(difference**2).mean(-1)
+    return scores
+
+
+def gatv2(inputs: Inputs) -> Array:
+    query, key = inputs.query @ inputs.query_weight, inputs.key @ inputs.key_weight
+    hidden = query[..., :, None, :] + key[..., None, :, :]
+    scores: Array = np.maximum(hidden, hidden.dtype.type(0.2) * hidden) @ inputs.score_weight
+    return scores
+
+
+SCORES = {"laplacian": laplacian, "rbf": rbf, "gatv2": gatv2}
 
 
 def softmax(scores: Array) -> Array:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import leaky_relu, scaled_dot_product_attention
 
 from benchmarks.cases import Inputs, Problem
 
@@ -29,6 +30,9 @@ def prepare(
     if problem.edges:
         ends = [torch.from_numpy(end) for end in inputs.edges]
         return lambda: graph(query @ query_weight, key @ key_weight, value, score_weight, *ends)
+    if problem.scorer in SCORES:
+        arrays = query, key, value, query_weight, key_weight, score_weight
+        return partial(transform(SCORES[problem.scorer]), *arrays)
     function = transform(additive)
     if problem.is_prepared:
         prepared = key @ key_weight
@@ -67,6 +71,32 @@ def additive(
     key = key if key_weight is None else key @ key_weight
     hidden = torch.tanh(query[..., :, None, :] + key[..., None, :, :])
     return torch.softmax(hidden @ score_weight, -1) @ value
+
+
+def laplacian(query: Tensor, key: Tensor, value: Tensor, *_: Tensor) -> Tensor:
+    scores = -(query[..., :, None, :] - key[..., None, :, :]).abs().mean(-1)
+    return torch.softmax(scores, -1) @ value
+
+
+def rbf(query: Tensor, key: Tensor, value: Tensor, *_: Tensor) -> Tensor:
+    scores = -(query[..., :, None, :] - key[..., None, :, :]).square().mean(-1)
+    return torch.softmax(scores, -1) @ value
+
+
+def gatv2(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    query_weight: Tensor,
+    key_weight: Tensor,
+    score_weight: Tensor,
+) -> Tensor:
+    query, key = query @ query_weight, key @ key_weight
+    hidden = leaky_relu(query[..., :, None, :] + key[..., None, :, :], 0.2)
+    return torch.softmax(hidden @ score_weight, -1) @ value
+
+
+SCORES = {"laplacian": laplacian, "rbf": rbf, "gatv2": gatv2}
 
 
 def graph(

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 import attention_core as ac
 from attention_core.cli.app import app
+from attention_core.compiled.switch import is_switched_on
 from attention_core.registry import default
 
 install = fakes.install
@@ -66,7 +67,9 @@ def test_scorers_as_json_is_what_the_library_knows(run):
                 "query_dim", "key_dim", "hidden_dim", "rng",
             )
         ],
+        "compiled": is_switched_on(),
     }  # fmt: skip
+    assert not any(info["compiled"] for info in listed["scorers"][1:])
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])

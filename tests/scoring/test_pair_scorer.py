@@ -382,6 +382,19 @@ class NotCompiled(ac.PairScorer):
         return total
 
 
+class Writing(ac.PairScorer):
+    @staticmethod
+    def pair(q, k):
+        total = 0.0
+        for d in range(len(q)):
+            q[d] = 0.0
+            total += k[d]
+        return total
+
+    def score(self, query, key):
+        return query[..., :1] * 0.0 + key.sum(-1)
+
+
 class NotTyped(ac.PairScorer):
     @staticmethod
     def pair(q, k):
@@ -397,8 +410,13 @@ class NotTyped(ac.PairScorer):
 @pytest.mark.parametrize(
     ("kind", "line", "cause"),
     [
-        (NotCompiled, "Unknown.factor", "'Unknown' is a type, which only an argument may be"),
-        (NotTyped, "np.heaviside", ""),
+        (
+            NotCompiled,
+            "total += Unknown.factor",
+            "'Unknown' is a type, which only an argument may be",
+        ),
+        (Writing, "q[d] = 0.0", "it writes to entries of 'q', which may be a row"),
+        (NotTyped, "total += np.heaviside", ""),
     ],
 )
 def test_what_cannot_be_compiled_is_said_once_and_numpy_serves(numba, rng, kind, line, cause):
@@ -408,7 +426,7 @@ def test_what_cannot_be_compiled_is_said_once_and_numpy_serves(numba, rng, kind,
         found = served(kind(), "score", query, key)
     np.testing.assert_array_equal(found, expected)
     lines = Path(__file__).read_text("utf-8").splitlines()
-    number = next(n for n, text in enumerate(lines, 1) if f"total += {line}" in text)
+    number = next(n for n, text in enumerate(lines, 1) if text.strip().startswith(line))
     start = f"scorer {kind.__name__} is not compiled, and NumPy serves: {__file__}, line {number}: "
     message = str(caught[0].message)
     assert message.startswith(start)
@@ -465,3 +483,27 @@ def test_a_cache_that_cannot_be_used_is_done_without(numba, tmp_path):
     results = {run(SCRIPT, ATTENTION_CORE_CACHE=str(path)) for path in (file / "cache", shared)}
     assert len(results) == 1
     assert list(shared.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_process_forked_while_another_thread_compiles_can_compile(numba, tmp_path):
+    run(
+        """
+import os, threading, warnings
+import numpy as np
+import attention_core as ac
+warnings.simplefilter("ignore", DeprecationWarning)  # of fork, where there are threads
+scorer = ac.make_scorer("additive", query_dim=4, key_dim=4, hidden_dim=64, rng=0)
+x = np.linspace(-1, 1, 160).reshape(40, 4)
+thread = threading.Thread(target=lambda: ac.attend(x, x, x, scorer=scorer).context)
+thread.start()
+pid = os.fork()
+context = ac.attend(x.astype("f"), x.astype("f"), x.astype("f"), scorer=scorer).context
+if pid == 0:
+    os._exit(0 if np.isfinite(context).all() else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+thread.join()
+""",
+        ATTENTION_CORE_CACHE=str(tmp_path),
+    )

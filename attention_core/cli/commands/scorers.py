@@ -14,8 +14,10 @@ from rich.text import Text
 
 from attention_core import PluginError, PluginWarning, Registry, ScorerInfo
 from attention_core.cli.plugins import stdout_for_us
+from attention_core.compiled.switch import is_switched_on
 from attention_core.errors import printable, shown
 from attention_core.registry.default import default_registry
+from attention_core.scoring.compiled_forms import is_compiled
 
 __all__ = ["plain", "scorers"]
 
@@ -39,30 +41,31 @@ def scorers(
     with warnings.catch_warnings(), stdout_for_us():  # the warnings are shown below
         warnings.simplefilter("ignore", PluginWarning)
         registry = default_registry()
-        listed = _as_json(registry) if as_json else {}
+        listed = _as_json(registry) if as_json else _table(registry)
     if as_json:
         typer.echo(json.dumps(listed, indent=2))
         return
     console = Console(highlight=False)
-    console.print(_table(registry.scorers()))
+    console.print(listed)
     _print_list(console, "Name conflicts", registry.conflicts)
     _print_list(console, "Not loaded", registry.failures)
     _print_list(console, "Blocked", registry.blocked)
 
 
-def _table(infos: Iterable[ScorerInfo]) -> Table:
+def _table(registry: Registry) -> Table:
     table = Table(box=None, padding=(0, 2, 1, 0), header_style="bold")
     table.add_column("scorer", no_wrap=True)
     table.add_column("formula, and what it is")
     table.add_column("from")
-    for info in infos:
+    for info in registry.scorers():
         names = Text(info.name, "bold")
         for alias in info.aliases:
             names.append(f"\n= {alias}", "not bold")
         what = Text("\n").join(
             Text(printable(line)) for line in (info.formula, info.summary, info.reference) if line
         )
-        table.add_row(names, what, _source(info))
+        source = f"{_source(info)}\ncompiled" if _is_compiled(registry, info) else _source(info)
+        table.add_row(names, what, source)
     return table
 
 
@@ -85,6 +88,7 @@ def _as_json(registry: Registry) -> dict[str, Any]:
             {
                 **{field: getattr(info, field) for field in FIELDS},
                 "parameters": _parameters(info),
+                "compiled": _is_compiled(registry, info),
             }
             for info in registry.scorers()
         ],
@@ -103,6 +107,16 @@ def _as_json(registry: Registry) -> dict[str, Any]:
         ],
         "blocked": [str(plugin) for plugin in registry.blocked],
     }
+
+
+def _is_compiled(registry: Registry, info: ScorerInfo) -> bool:
+    """Whether compiled code serves large calls of a scorer: its example is made to find out."""
+    if not is_switched_on():
+        return False
+    try:
+        return is_compiled(registry.make(info.qualified_name, **info.example))
+    except Exception:  # noqa: BLE001 - a plugin may raise anything; other commands say what
+        return False
 
 
 def _parameters(info: ScorerInfo) -> list[dict[str, Any]] | None:
