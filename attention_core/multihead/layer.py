@@ -1,36 +1,30 @@
-"""Multi-head attention: heads that attend to their own projections, with any scorer."""
+"""Multi-head attention: projections into heads, attention with any scorer, and back."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import Any, Self, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from attention_core.arrays.inputs import as_array
-from attention_core.components.parameters import Parameterized
 from attention_core.errors import OptionTypeError
 from attention_core.multihead.call import attend_heads
 from attention_core.multihead.heads import AttentionOptions, HeadGroup, group_heads
-from attention_core.multihead.interop import from_torch_module, from_torch_state, keras_arrays
 from attention_core.multihead.layout import LAYOUT, checked_sizes
+from attention_core.multihead.makers import LayerMakers
 from attention_core.multihead.memory import MultiHeadMemory
-from attention_core.multihead.parameters import LayerParameters, initial_arrays
+from attention_core.multihead.parameters import LayerParameters
 from attention_core.multihead.result import MultiHeadResult
 from attention_core.options import OPTIONS, check_option
 from attention_core.scoring.scorer import Scorer
 from attention_core.typing import Array, BiasLike, MaskLike, ScorerLike
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from attention_core.registry.registry import Registry
-
 __all__ = ["MultiHeadAttention"]
 
 
-class MultiHeadAttention(Parameterized):
+class MultiHeadAttention(LayerMakers):
     """Multi-head attention with any scorer, or a different scorer for each head.
 
     ``output = sum_h context_h W^O_h + b^O``, where
@@ -143,180 +137,8 @@ class MultiHeadAttention(Parameterized):
         self._own = LayerParameters(arrays, groups, zero_key)
 
     @classmethod
-    def initialize(
-        cls,
-        query_dim: int,
-        *,
-        heads: int,
-        key_dim: int | None = None,
-        value_dim: int | None = None,
-        output_dim: int | None = None,
-        head_dim: int | None = None,
-        key_heads: int | None = None,
-        biases: bool = False,
-        scorer: ScorerLike | Sequence[ScorerLike] = "scaled_dot",
-        rng: int | np.random.Generator,
-        **options: Unpack[AttentionOptions],
-    ) -> Self:
-        """Make a layer with Glorot-uniform weights, and biases of 0 if `biases` is true.
-
-        Parameters
-        ----------
-        query_dim, key_dim, value_dim, output_dim
-            Eq, Ek, Ev and Eo. Ek and Eo are Eq by default, and Ev is Ek.
-        heads, key_heads
-            N and M. M is N by default.
-        head_dim
-            Dq = Dk = Dv, by default Eq / N.
-        rng
-            A seed or a generator.
-
-        Raises
-        ------
-        OptionError, OptionTypeError
-            For counts that are not positive integers or do not divide each other, and impossible
-            seeds.
-
-        Examples
-        --------
-        >>> from attention_core import MultiHeadAttention
-        >>> layer = MultiHeadAttention.initialize(8, heads=4, key_heads=2, rng=0)
-        >>> [array.shape for array in layer.parameters.values()]
-        [(8, 4, 2), (8, 2, 2), (8, 2, 2), (4, 2, 8)]
-        """
-        counts = {
-            "query_dim": query_dim,
-            "heads": heads,
-            "key_dim": key_dim,
-            "value_dim": value_dim,
-            "output_dim": output_dim,
-            "head_dim": head_dim,
-            "key_heads": key_heads,
-        }
-        arrays: dict[str, Any] = initial_arrays(counts, rng, biases=biases)
-        return cls(**arrays, scorer=scorer, **options)
-
-    @classmethod
-    def from_torch(
-        cls,
-        module: Any,
-        *,
-        heads: int | None = None,
-        add_zero_attn: bool | None = None,
-        scorer: ScorerLike | Sequence[ScorerLike] = "scaled_dot",
-        **options: Unpack[AttentionOptions],
-    ) -> Self:
-        """Make the layer that computes the same as a ``torch.nn.MultiheadAttention``.
-
-        Parameters
-        ----------
-        module
-            The module, with any of its arguments; or its ``state_dict()``; or arrays of the same
-            names: ``in_proj_weight`` (3 E, E), or ``q_proj_weight`` (E, E), ``k_proj_weight``
-            (E, Ek) and ``v_proj_weight`` (E, Ev); ``out_proj.weight`` (E, E); and optionally
-            ``in_proj_bias`` (3 E), ``out_proj.bias`` (E), ``bias_k`` and ``bias_v`` (1, 1, E).
-            Arrays are copied; bfloat16 becomes float32.
-        heads, add_zero_attn
-            Arguments of the module, which its state does not contain. Wrong values give a layer
-            that computes other numbers, without an error.
-
-        Raises
-        ------
-        OptionError, OptionTypeError, ShapeError
-            For names that are missing or unexpected, such as those of a whole encoder, and arrays
-            that do not fit.
-        DTypeError
-            For tensors that are not dense arrays of real numbers.
-
-        Notes
-        -----
-        In torch, a boolean mask is **True where a query may not attend**: pass
-        ``mask=~attn_mask``, or ``mask=~key_padding_mask[:, None, None, :]``, and a float mask as
-        ``bias``. Inputs of the layer are always (B, L, E), as with ``batch_first``. Torch returns
-        the mean of the weights, ``weights.mean(axis=-3)``. There is no dropout, as in
-        ``module.eval()``.
-
-        Examples
-        --------
-        >>> from attention_core import MultiHeadAttention
-        >>> state = {"in_proj_weight": np.ones((12, 4)), "out_proj.weight": np.eye(4)}
-        >>> MultiHeadAttention.from_torch(state, heads=2).heads
-        2
-        """
-        read = from_torch_module if hasattr(module, "state_dict") else from_torch_state
-        found = read(module, heads, add_zero_attn)
-        arrays: dict[str, Any] = found.arrays
-        return cls(**arrays, zero_key=found.zero_key, scorer=scorer, **options)
-
-    @classmethod
-    def from_keras(
-        cls,
-        weights: Sequence[ArrayLike],
-        *,
-        scorer: ScorerLike | Sequence[ScorerLike] = "scaled_dot",
-        **options: Unpack[AttentionOptions],
-    ) -> Self:
-        """Make a layer from the weights of a Keras ``MultiHeadAttention``.
-
-        The weights of a ``GroupQueryAttention``, with fewer key heads, are accepted too.
-
-        Parameters
-        ----------
-        weights
-            The list ``layer.get_weights()``: the kernels of query (Eq, N, Dk), key, value and
-            output (N, Dv, Eo), each followed by its bias if the layer has biases.
-
-        Raises
-        ------
-        OptionError, OptionTypeError, ShapeError
-            For a wrong number of arrays, and arrays that do not fit.
-
-        Notes
-        -----
-        A Keras layer is called with (query, **value**, key); this one with (query, key, value).
-        True means "may attend" in both, but an ``attention_mask`` (B, L, S) needs an axis for the
-        heads: ``mask=attention_mask[:, None]``.
-
-        Examples
-        --------
-        >>> from attention_core import MultiHeadAttention
-        >>> kernels = [np.ones((4, 2, 3))] * 3 + [np.ones((2, 3, 4))]
-        >>> MultiHeadAttention.from_keras(kernels).key_heads
-        2
-        """
-        arrays: dict[str, Any] = keras_arrays(weights)
-        return cls(**arrays, scorer=scorer, **options)
-
-    @classmethod
-    def from_config(
-        cls, source: str | Path | Mapping[str, Any], registry: Registry | None = None
-    ) -> Self:
-        """The layer that a TOML or JSON file, or a mapping of the same shape, describes.
-
-        Its section ``multi_head`` has the arguments of `initialize`, or arrays by name, or a file
-        of them as ``parameters``; ``scorer`` is one for all heads, or a list of one for each, of
-        which equal ones are one; ``attention`` has the options.
-
-        Raises
-        ------
-        ConfigError
-            With every problem of the configuration and its place.
-
-        Examples
-        --------
-        >>> from attention_core import MultiHeadAttention
-        >>> config = {
-        ...     "multi_head": {"query_dim": 8, "heads": 4, "rng": 0},
-        ...     "scorer": ["dot", "dot", "dot", {"name": "scaled_dot", "scale": 0.5}],
-        ...     "attention": {"is_causal": True},
-        ... }
-        >>> layer = MultiHeadAttention.from_config(config)
-        >>> layer == MultiHeadAttention.from_config(layer.to_config())
-        True
-        """
-        from attention_core.multihead.configured import read_layer_config
-
-        return read_layer_config(source, registry).make(cls)
+    def _made(cls, arrays: Mapping[str, Any], **others: Any) -> Self:
+        return cls(**arrays, **others)
 
     def to_config(self) -> dict[str, Any]:
         """The mapping from which `from_config` makes this layer again, ready for JSON."""
