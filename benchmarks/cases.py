@@ -1,4 +1,4 @@
-"""The problems to compare on, as data: a shape, who else computes it, and what was promised."""
+"""The problems of the comparison: shapes, peers, and limits."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class Problem:
     is_causal: bool = False
     window: tuple[int, int] | None = None
     is_prepared: bool = False
-    """Whether the keys' projections are known, as in the steps of a decoder."""
+    """Whether keys are already projected, as in the steps of a decoder."""
     is_backward: bool = False
-    """Whether gradients are computed, of everything there is, from that of a known result."""
+    """Whether all gradients are computed, from that of a known result."""
     edges: int = 0
     """The number of keys each query may attend to, at random; 0 for all."""
 
     def shrunk(self) -> Problem:
-        """The same kind of problem, small enough to take no time."""
+        """A small problem of the same kind."""
         return replace(
             self,
             batch=tuple(min(n, 2) for n in self.batch),
@@ -48,7 +48,7 @@ class Problem:
 
 
 class Inputs(NamedTuple):
-    """The arrays of a problem; every peer gets the same ones."""
+    """The arrays of a problem, the same for every peer."""
 
     query: Array  # (*batch, L, D)
     key: Array  # (*batch, S, D)
@@ -63,7 +63,7 @@ class Inputs(NamedTuple):
 
 
 def make_inputs(problem: Problem) -> Inputs:
-    """Standard normal queries, keys and values, and weights that keep that scale."""
+    """Draw standard normal queries, keys and values, and weights that keep that scale."""
     rng = np.random.default_rng(1409_0473)
 
     def normal(*shape: int, fan_in: int = 1) -> Array:
@@ -86,7 +86,7 @@ def make_inputs(problem: Problem) -> Inputs:
 
 
 class Limit(NamedTuple):
-    """Our time over that of the fastest of some peers."""
+    """The largest ratio of our time to that of the fastest of some peers."""
 
     peers: tuple[str, ...]
     at_most: float
@@ -94,7 +94,7 @@ class Limit(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A line of the tables."""
+    """A row of the tables."""
 
     name: str
     title: str

@@ -1,4 +1,4 @@
-"""Compare with everyone, and write the page: ``python -m benchmarks.compare``.
+"""Compare with all peers, and write the page: ``python -m benchmarks.compare``.
 
 With ``--case NAME`` or ``--quick`` the tables are printed and nothing is written.
 """
@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def run(cases: Iterable[Case], *, seconds: float) -> dict[str, Any]:
-    """Results as they are kept: the machine, and the outcome of every peer in every case."""
+    """The results to store: the machine, and the outcome of every peer in every case."""
     results: dict[str, Any] = {"machine": describe_machine(), "cases": {}}
     for case in cases:
         print(case.title, flush=True)

@@ -14,7 +14,7 @@ __all__ = ["describe_machine"]
 
 
 def describe_machine() -> dict[str, str]:
-    """Processor, caches, and what NumPy makes of them."""
+    """The processor, its caches, and NumPy's BLAS and SIMD features."""
     blas = next((pool for pool in threadpool_info() if pool["user_api"] == "blas"), None)
     simd: Any = np.show_config(mode="dicts")
     extensions = simd.get("SIMD Extensions", {})
@@ -32,7 +32,7 @@ def describe_machine() -> dict[str, str]:
 
 
 def _load() -> str:
-    """Cores in use over the last minute; above a half, others disturb the times."""
+    """The number of busy cores over the last minute; above a half, the times are disturbed."""
     return f"{os.getloadavg()[0]:.1f} cores" if hasattr(os, "getloadavg") else "?"
 
 
@@ -46,7 +46,7 @@ def _processor() -> str:
 
 
 def _caches() -> list[str]:
-    """Such as ``L2 2048K``, of the first core."""
+    """The caches of the first core, such as ``L2 2048K``."""
     found = []
     for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
         level, kind, size = (

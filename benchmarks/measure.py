@@ -1,4 +1,4 @@
-"""Taking turns: every peer computes the same problem in its own process, one call at a time."""
+"""Measurements in turns: every peer computes the same problem in its own process."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Outcome = dict[str, Any]
 
 
 def pin() -> None:
-    """Keep this process and those it starts on as many cores as everyone may have threads."""
+    """Restrict this process and its children to one core for each thread."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:THREADS]))
 
@@ -74,7 +74,7 @@ def measure(
 
 
 class Worker:
-    """The near end of a `benchmarks.worker` process."""
+    """A connection to a `benchmarks.worker` process."""
 
     def __init__(self, name: str, problem: Problem, output: Path) -> None:
         self.output = output
@@ -104,7 +104,7 @@ class Worker:
         self._process.communicate()
 
     def answer(self) -> Any:
-        """The next line it says; its last words if there is none."""
+        """Read the next line of the process, or raise its error output."""
         assert self._process.stdout is not None
         if line := self._process.stdout.readline():
             return json.loads(line)
@@ -125,7 +125,7 @@ class Worker:
 
 
 def take_turns(workers: dict[str, Worker], seconds: float, rounds: int) -> dict[str, list[float]]:
-    """Medians of turns that all have in every round, alternately forwards and backwards."""
+    """The medians of turns; each round has a turn of every peer, in alternating order."""
     calls = {
         name: min(max(round(_TURN / worker.turn(1)), 1), 500) for name, worker in workers.items()
     }
@@ -140,7 +140,7 @@ def take_turns(workers: dict[str, Worker], seconds: float, rounds: int) -> dict[
 
 
 def compare(ours: Path, theirs: Path, dtype: str) -> Outcome:
-    """The worst difference between two results, and whether it is too much."""
+    """The largest difference between two results, and whether it is too large."""
     expected, actual = np.load(ours), np.load(theirs)
     difference = np.abs(actual.reshape(expected.shape) - expected).max(initial=0)
     relative = float(difference / np.abs(expected).max(initial=1e-30))

@@ -1,4 +1,4 @@
-"""The pictures of the page about performance."""
+"""The pictures of the performance page."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def draw_comparison(results: dict[str, Any], path: Path) -> None:
 
 
 def draw_scaling(results: dict[str, Any], path: Path) -> None:
-    """Time above and memory below, a column for each way to grow."""
+    """Draw time above and memory below, in a column for each series."""
     series = results["series"]
     figure = Figure(figsize=(3 * len(series), 6), layout="constrained")
     grid = figure.subplots(2, len(series), sharex="col", sharey="row", squeeze=False)

@@ -1,4 +1,4 @@
-"""The page about performance, made of the kept results: ``python -m benchmarks.report``."""
+"""The performance page, written from stored results: ``python -m benchmarks.report``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Outcome = dict[str, Any]
 
 
 def save(name: str, results: Results) -> None:
-    """Keep results, so that the page can be made again without measuring."""
+    """Store results, so that the page can be written again without measuring."""
     _RESULTS.mkdir(exist_ok=True)
     (_RESULTS / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
 
@@ -34,7 +34,7 @@ def load(name: str) -> Results | None:
 
 
 def write_page() -> None:
-    """Replace what stands between the page's markers, and its pictures."""
+    """Replace the text between the page's markers, and its pictures."""
     from benchmarks import plots  # matplotlib is for those who draw
 
     PAGE.write_text(filled(PAGE.read_text()))
@@ -45,7 +45,7 @@ def write_page() -> None:
 
 
 def filled(page: str) -> str:
-    """The page with the kept results between its markers."""
+    """The page with the stored results between its markers."""
     for name, text in (("compare", comparison), ("scaling", growth)):
         if results := load(name):
             page = _between(page, name, text(results))
@@ -123,7 +123,7 @@ def _promises(cases: Iterable[tuple[Case, Results]]) -> Iterator[list[str]]:
 
 
 def _grid(cases: Iterable[tuple[Case, Results]], what: str) -> Iterator[list[str]]:
-    """A row a case, a column a peer; the best is bold."""
+    """The rows of the cases, with a column for each peer; the best is bold."""
     cases = [(case, outcomes) for case, outcomes in cases if _others(case)]
     names = [
         name
@@ -175,7 +175,7 @@ def summary(outcome: Outcome) -> str:
 
 
 def problem(outcome: Outcome) -> str:
-    """Why there is no number."""
+    """The reason for a missing number."""
     for reason in ("absent", "failed", "disagrees"):
         if reason in outcome:
             return reason
@@ -183,7 +183,7 @@ def problem(outcome: Outcome) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Three digits and a unit."""
+    """A duration with three digits and a unit."""
     for factor, unit in ((1, "s"), (1e3, "ms"), (1e6, "µs")):
         if seconds * factor >= 1 or unit == "µs":
             return f"{seconds * factor:.3g} {unit}"
@@ -191,7 +191,7 @@ def duration(seconds: float) -> str:
 
 
 def size(count: float) -> str:
-    """In MiB, or GiB when there are many."""
+    """A size in MiB, or in GiB if it is large."""
     mebibytes = count / 2**20
     if mebibytes < 0.1:
         return "< 0.1 MiB"

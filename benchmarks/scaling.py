@@ -86,7 +86,7 @@ def main() -> None:
 
 
 def run(series: Iterable[Series], *, seconds: float) -> dict[str, Any]:
-    """Results as they are kept: the machine, and every point of every series."""
+    """The results to store: the machine, and every point of every series."""
     results: dict[str, Any] = {"machine": describe_machine(), "series": []}
     for each in series:
         points = []

@@ -1,4 +1,4 @@
-"""Ten small calls against plain NumPy: what a call costs apart from its arithmetic.
+"""Ten small calls compared with plain NumPy: the cost of a call besides its arithmetic.
 
 ``python -m benchmarks.small_calls`` prints a table. Our calls and NumPy's take turns in one
 process, and a time is that of the best of many short turns, so a ratio is worth more than either.
@@ -31,7 +31,7 @@ class Case(NamedTuple):
 
 
 def plain(query: Any, key: Any, value: Any, mask: Any = None, scale: float = 1.0) -> Any:
-    """Attention as a line of NumPy each."""
+    """Attention in a line of NumPy."""
     scores = query @ key.swapaxes(-1, -2) * scale  # (..., L, S)
     if mask is not None:
         scores = np.where(mask, scores, -np.inf)

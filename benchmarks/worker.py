@@ -53,7 +53,7 @@ def serve(name: str, output: Path) -> Iterator[Any]:
 
 
 def prepare(name: str, problem: Problem) -> tuple[Callable[[], Any], Any, dict[str, Any]]:
-    """The function to time, what it returns, and the memory it needs beyond inputs and output."""
+    """The function to time, its result, and the memory it needs besides inputs and output."""
     peer = PEERS[name]
     module = importlib.import_module(f"benchmarks.peers.{peer.module}")
     if peer.instead is not None:
@@ -73,7 +73,7 @@ def prepare(name: str, problem: Problem) -> tuple[Callable[[], Any], Any, dict[s
 
 
 def warm_up(function: Callable[[], Any]) -> None:
-    """Call it untimed until its threads, started on one core after a rest, have parted."""
+    """Call the function untimed until its threads run on different cores."""
     start = perf_counter()
     while perf_counter() - start < _WARM:
         function()
@@ -87,7 +87,7 @@ def seconds(function: Callable[[], Any]) -> float:
 
 
 def peak_bytes(*, reset: bool = False) -> int | None:
-    """The most memory this process has held, since the last reset; None where no one counts."""
+    """The peak memory of this process since the last reset; None if it is not known."""
     with suppress(OSError, StopIteration):
         if reset:
             _CLEAR.write_text("5")

@@ -15,7 +15,7 @@ __all__ = ["PEERS", "Peer", "UnsupportedError"]
 
 
 class UnsupportedError(Exception):
-    """A peer has no way to compute a problem."""
+    """A problem that a peer cannot compute."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class Peer:
     is_compiled: bool = False
     """Whether the first call compiles, which is neither timed nor counted as memory."""
     instead: Callable[[Problem], Problem] | None = None
-    """Solves another problem, to compare us with ourselves."""
+    """Whether the peer solves another problem, for a comparison with ourselves."""
 
 
 PEERS = {

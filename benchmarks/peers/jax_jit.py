@@ -48,7 +48,7 @@ def prepare(problem: Problem, inputs: Inputs) -> Callable[[], Any]:
 
 
 def backward(problem: Problem, inputs: Inputs) -> Callable[[], Any]:
-    """Gradients alone: what the way forward has kept for them is there."""
+    """The backward pass alone, with the residuals of the forward pass given."""
     arrays = [jnp.asarray(array) for array in inputs[:6]]
     if problem.scorer == "scaled_dot":
         _, pull = jax.vjp(scaled_dot, *arrays[:3])

@@ -41,7 +41,7 @@ def prepare(
 
 
 def backward(problem: Problem, inputs: Inputs) -> Callable[[], Any]:
-    """Gradients alone: what the way forward has kept for them is there."""
+    """The backward pass alone, with the residuals of the forward pass given."""
     tensors = [torch.from_numpy(array).requires_grad_() for array in inputs[:6]]
     if problem.scorer == "scaled_dot":
         tensors = tensors[:3]

@@ -30,7 +30,7 @@ WIDTH, HEIGHT, ACROSS, DOWN, EDGE = 146, 30, 16, 46, 8
 
 
 def imports(package: Path = PACKAGE) -> Graph:
-    """Which folder or top-level file of the package imports which other."""
+    """The imports between folders and top-level files of the package."""
     graph: Graph = {}
     for path in sorted(package.rglob("*.py")):
         row = _row(path.relative_to(package).parts[0])

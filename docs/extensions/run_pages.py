@@ -1,4 +1,4 @@
-"""Runs the pages of the documentation, so that what they say is so and their pictures are there.
+"""Run the pages of the documentation: check their output, and draw their pictures.
 
 A page is one program, and runs as a reader would run it, in a folder of its own beside the data:
 
@@ -105,7 +105,7 @@ def _compare(page: Path, line: int, said: str, printed: str) -> None:
 
 
 def _session(command: str) -> str:
-    """A command as it was typed, and all that it printed."""
+    """A command, and everything that it printed."""
     path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
     done = subprocess.run(
         command,
@@ -119,7 +119,7 @@ def _session(command: str) -> str:
 
 
 def _run_alone(page: Path, target: Path) -> str:
-    """Run a page in a process of its own; what went wrong, if anything did."""
+    """Run a page in its own process; return the error, if there is one."""
     done = subprocess.run(
         [sys.executable, "-W", "error", __file__, page, target],
         env=os.environ | {"MPLBACKEND": "Agg"},

@@ -1,4 +1,4 @@
-"""The tables of the reference, made from the code at the time the site is built.
+"""The tables of the reference, generated from the code when the site is built.
 
 A line ``<!-- table: NAME -->`` in a page stands for what the function of that name returns.
 """
@@ -64,12 +64,12 @@ def scorers() -> str:
 
 
 def parameter(each: inspect.Parameter) -> str:
-    """A parameter, with its default if that says something."""
+    """A parameter, with its default if it is informative."""
     return code(each.name if each.default in (each.empty, None) else f"{each.name}={each.default}")
 
 
 def linked(reference: str) -> str:
-    """A reference with links to arXiv and to what a DOI stands for."""
+    """A reference with links for arXiv ids and DOIs."""
     reference = re.sub(r"arXiv:([\d.]+\d)", r"[arXiv:\1](https://arxiv.org/abs/\1)", reference)
     return re.sub(r"doi:(10\.\S*\w)", r"[doi:\1](https://doi.org/\1)", reference)
 
@@ -198,7 +198,7 @@ def errors() -> str:
 
 
 def messages() -> str:
-    """The texts of errors as they stand in the code, a list for each kind."""
+    """The texts of errors in the code, a list for each kind."""
     texts: dict[str, set[str]] = {}
     for package in ("attention_core", "attention_core_standard"):
         for path in Path(str(files(package))).rglob("*.py"):
