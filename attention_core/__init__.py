@@ -38,6 +38,8 @@ from attention_core.errors import (
     UnknownScorerError,
 )
 from attention_core.masking.packing import Packing
+from attention_core.normalizing.normalizer import Normalizer
+from attention_core.normalizing.softmax import Softmax
 from attention_core.result import AttentionResult, TopK
 from attention_core.scoring.inner_product import InnerProductScorer
 from attention_core.scoring.pair_scorer import PairScorer
@@ -53,14 +55,22 @@ if TYPE_CHECKING:
     from attention_core import plot as plot
     from attention_core import testing as testing
     from attention_core import typing as typing
-    from attention_core.hookspecs import ScorerSpec, hookimpl
+    from attention_core.hookspecs import NormalizerSpec, ScorerSpec, hookimpl
     from attention_core.multihead.layer import MultiHeadAttention
     from attention_core.multihead.memory import MultiHeadMemory
     from attention_core.multihead.result import MultiHeadResult
     from attention_core.parameter_files.loading import load
     from attention_core.parameter_files.saving import save
-    from attention_core.registry.default import make_scorer, refresh, register_scorer, scorers
-    from attention_core.registry.infos import ScorerInfo
+    from attention_core.registry.default import (
+        make_normalizer,
+        make_scorer,
+        normalizers,
+        refresh,
+        register_normalizer,
+        register_scorer,
+        scorers,
+    )
+    from attention_core.registry.infos import NormalizerInfo, ScorerInfo
     from attention_core.registry.registry import Registry
 
 __all__ = [
@@ -78,6 +88,9 @@ __all__ = [
     "MultiHeadAttention",
     "MultiHeadMemory",
     "MultiHeadResult",
+    "Normalizer",
+    "NormalizerInfo",
+    "NormalizerSpec",
     "NotDifferentiableError",
     "OptionError",
     "OptionTypeError",
@@ -94,14 +107,18 @@ __all__ = [
     "ScorerLookupError",
     "ScorerSpec",
     "ShapeError",
+    "Softmax",
     "TopK",
     "UnknownScorerError",
     "__version__",
     "attend",
     "hookimpl",
     "load",
+    "make_normalizer",
     "make_scorer",
+    "normalizers",
     "refresh",
+    "register_normalizer",
     "register_scorer",
     "save",
     "scorers",
@@ -112,13 +129,18 @@ _ON_DEMAND = {
     "MultiHeadAttention": "multihead.layer",
     "MultiHeadMemory": "multihead.memory",
     "MultiHeadResult": "multihead.result",
+    "NormalizerInfo": "registry.infos",
+    "NormalizerSpec": "hookspecs",
     "Registry": "registry.registry",
     "ScorerInfo": "registry.infos",
     "ScorerSpec": "hookspecs",
     "hookimpl": "hookspecs",
     "load": "parameter_files.loading",
+    "make_normalizer": "registry.default",
     "make_scorer": "registry.default",
+    "normalizers": "registry.default",
     "refresh": "registry.default",
+    "register_normalizer": "registry.default",
     "register_scorer": "registry.default",
     "save": "parameter_files.saving",
     "scorers": "registry.default",

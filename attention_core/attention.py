@@ -15,11 +15,13 @@ from attention_core.engine.dispatch import attend_call
 from attention_core.engine.memory import Memory
 from attention_core.engine.prepare import prepare
 from attention_core.markup import table
+from attention_core.masking.positions import Positions
+from attention_core.normalizing.normalizer import Normalizer
 from attention_core.normalizing.softmax import SOFTMAX
 from attention_core.options import DEFAULTS, OPTIONS, Options, make_options
 from attention_core.result import AttentionResult
 from attention_core.scoring.scorer import Scorer
-from attention_core.typing import BiasLike, MaskLike, ScorerLike
+from attention_core.typing import BiasLike, MaskLike, NormalizerLike, ScorerLike
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +37,7 @@ def attend(
     value: ArrayLike | None = None,
     *,
     scorer: ScorerLike,
+    normalizer: NormalizerLike = "softmax",
     mask: MaskLike | None = None,
     bias: BiasLike | None = None,
     key_lengths: ArrayLike | None = None,
@@ -48,7 +51,8 @@ def attend(
 ) -> AttentionResult:
     """Attend: ``context = softmax(score(query, key)) @ value``, for any scorer.
 
-    The steps are, in order: score, softcap ``c tanh(s / c)``, bias, mask, softmax, weighted sum.
+    In order: score, softcap ``c tanh(s / c)``, plus bias, mask, normalizer (softmax unless another
+    is chosen), weighted sum of values.
 
     Parameters
     ----------
@@ -61,6 +65,9 @@ def attend(
     scorer
         A name (``"scaled_dot"``), a mapping of a name and parameters
         (``{"name": "general", "weight": w}``), or a `Scorer`.
+    normalizer
+        Likewise: ``"softmax"``, which may have a learnable ``sink``, ``"sigmoid"``,
+        ``"sparsemax"``, ``"entmax"``, any other that is installed, or a `Normalizer`.
     mask
         **True = may attend**: a boolean array that broadcasts to (..., L, S); a 2-D `scipy.sparse`
         array, whose stored entries (if it is boolean, whose True entries) may attend; a function of
@@ -137,7 +144,7 @@ def attend(
     if not all(map(is_, given, _DEFAULTS)):
         options = Options(**make_options(dict(zip(OPTIONS, given, strict=True))))
     terms = mask, bias, key_lengths, query_lengths
-    return _attend(resolve(scorer), options, query, key, value, terms)
+    return _attend(resolve(scorer), _normalizer(normalizer), options, query, key, value, terms)
 
 
 _DEFAULTS = tuple(OPTIONS.values())
@@ -146,6 +153,7 @@ _Terms = tuple[Any, Any, ArrayLike | None, ArrayLike | None]
 
 def _attend(
     scorer: Scorer,
+    normalizer: Normalizer,
     options: Options,
     query: ArrayLike,
     key: ArrayLike | Memory,
@@ -157,7 +165,7 @@ def _attend(
     call = prepare(scorer, query, key, value)
     mask, bias, key_lengths, query_lengths = terms
     offset = options.query_offset if query_offset is None else query_offset
-    masking = added = None
+    masking, added, positions = None, None, Positions()
     if not (
         mask is None
         and bias is None
@@ -166,10 +174,11 @@ def _attend(
         and options.is_causal is False
         and options.window is None
         and type(offset) is int
+        and offset == 0
     ):
         from attention_core.masking.arguments import make_masking  # most calls mask nothing
 
-        masking, added = make_masking(
+        masking, added, positions = make_masking(
             call.batch,
             call.query.shape[-2],
             call.key.shape[-2],
@@ -182,10 +191,10 @@ def _attend(
             query_offset=offset,
             window=options.window,
         )
-    answer = attend_call(
-        scorer, call, SOFTMAX, masking, added, options.softcap, options.tile, options.workers
-    )
-    return AttentionResult(answer)
+    if normalizer is not SOFTMAX:
+        normalizer.check_batch(call.batch)
+    terms_of_problem = masking, added, options.softcap, options.tile, options.workers, positions
+    return AttentionResult(attend_call(scorer, call, normalizer, *terms_of_problem))
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -211,11 +220,13 @@ class Attention(Options):
     """
 
     scorer: Scorer
+    normalizer: Normalizer
 
     def __init__(
         self,
         scorer: ScorerLike,
         *,
+        normalizer: NormalizerLike = "softmax",
         is_causal: bool = False,
         query_offset: ArrayLike | Literal["end"] = 0,
         window: tuple[int | None, int | None] | None = None,
@@ -226,7 +237,9 @@ class Attention(Options):
         given = is_causal, query_offset, window, softcap, tile, workers
         options = make_options(dict(zip(OPTIONS, given, strict=True)))
         # frozen: attributes cannot be set one by one
-        self.__dict__.update({**OPTIONS, **options}, scorer=resolve(scorer))
+        self.__dict__.update(
+            {**OPTIONS, **options}, scorer=resolve(scorer), normalizer=_normalizer(normalizer)
+        )
 
     @classmethod
     def from_config(
@@ -258,6 +271,8 @@ class Attention(Options):
             for name, value in self._chosen().items()
         }
         config: dict[str, Any] = {"scorer": self.scorer.to_config()}
+        if self.normalizer != SOFTMAX:
+            config["normalizer"] = self.normalizer.to_config()
         return {**config, "attention": options} if options else config
 
     def _chosen(self) -> dict[str, Any]:
@@ -269,13 +284,20 @@ class Attention(Options):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Attention):
             return NotImplemented
-        return self.scorer == other.scorer and self._chosen() == other._chosen()
+        return (
+            self.scorer == other.scorer
+            and self.normalizer == other.normalizer
+            and self._chosen() == other._chosen()
+        )
 
     def __hash__(self) -> int:
         return hash(self.scorer)
 
     def __repr__(self) -> str:
-        options = [f"{name}={value!r}" for name, value in self._chosen().items()]
+        chosen = self._chosen()
+        if self.normalizer != SOFTMAX:
+            chosen = {"normalizer": self.normalizer, **chosen}
+        options = [f"{name}={value!r}" for name, value in chosen.items()]
         return f"Attention({', '.join([repr(self.scorer), *options])})"
 
     def _repr_html_(self) -> str:
@@ -301,7 +323,19 @@ class Attention(Options):
     ) -> AttentionResult:
         """Attend with this scorer and these options; arguments and errors are those of `attend`."""
         terms = mask, bias, key_lengths, query_lengths
-        return _attend(self.scorer, self, query, key, value, terms, query_offset)
+        return _attend(self.scorer, self.normalizer, self, query, key, value, terms, query_offset)
+
+
+def _normalizer(normalizer: NormalizerLike) -> Normalizer:
+    """The normalizer itself, or the one that a name or a mapping stands for."""
+    if isinstance(normalizer, str) and normalizer == "softmax":
+        return SOFTMAX
+    if isinstance(normalizer, Normalizer):
+        return normalizer
+    from attention_core.registry.kinds import NORMALIZER  # names are for those who use them
+
+    found: Normalizer = _names()(normalizer, NORMALIZER)
+    return found
 
 
 def resolve(scorer: ScorerLike) -> Scorer:
@@ -313,8 +347,8 @@ def resolve(scorer: ScorerLike) -> Scorer:
 
 
 @cache  # an import statement costs the smallest calls a microsecond
-def _names() -> Callable[[Any], Any]:
-    """The registry for look-ups of names; given scorers need none."""
+def _names() -> Callable[..., Any]:
+    """Look up names; scorers that are given need no registry."""
     from attention_core.registry.default import resolve
 
     return resolve

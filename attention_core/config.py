@@ -28,13 +28,13 @@ from attention_core.files.documents import check_integers, read_document
 from attention_core.files.saved_parameters import describe, read_named
 from attention_core.options import OPTIONS, check_option
 from attention_core.registry.default import default_registry
-from attention_core.registry.kinds import SCORER
+from attention_core.registry.kinds import NORMALIZER, SCORER, Kind
 from attention_core.registry.registry import Registry
 from attention_core.scoring.scorer import Scorer
 
 __all__ = ["LAYER", "SECTIONS", "Reader", "config_files", "describes_layer", "read_config"]
 
-SECTIONS = ("scorer", "attention")
+SECTIONS = ("scorer", "normalizer", "attention")
 LAYER = "multi_head"
 """The section that makes it the configuration of a layer."""
 IGNORED = "$schema"
@@ -59,7 +59,7 @@ def read_config(
     scorer
         The scorer.
     options
-        The options that the configuration sets, for `Attention`.
+        The normalizer and the options that the configuration sets, for `Attention`.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def read_config(
         )
     reader.check_sections(SECTIONS)
     scorer = reader.scorer(reader.content.get("scorer"))
-    options = reader.options(reader.content.get("attention", {}))
+    options = reader.components() | reader.options(reader.content.get("attention", {}))
     reader.finish()
     assert scorer is not None  # a scorer that could not be made left a problem
     return scorer, options
@@ -128,6 +128,7 @@ class Reader:
         self.content = content
         self.registry = registry
         self.place = "scorer"  # of the table that is read
+        self.kind: Kind[Any] = SCORER
         self.problems: list[str] = []
         self.cause: Exception | None = None  # of the first problem that was an exception
 
@@ -185,25 +186,40 @@ class Reader:
                 self.report(f"attention.{name}", error)
         return options
 
+    def components(self) -> dict[str, Any]:
+        """The normalizer, if there is a section of it and no problem."""
+        if "normalizer" not in self.content:
+            return {}
+        found = self.component(self.content["normalizer"], NORMALIZER, "normalizer")
+        return {} if found is None else {"normalizer": found}
+
     def scorer(self, section: Any, place: str = "scorer") -> Scorer | None:
         """The scorer of a name or a table; None if a problem was reported."""
-        self.place = place
+        found: Scorer | None = self.component(section, SCORER, place)
+        return found
+
+    def component(self, section: Any, kind: Kind[Any], place: str) -> Any:
+        """The component of a name or a table; None if a problem was reported."""
+        self.place, self.kind = place, kind
         if isinstance(section, str):
             section = {"name": section}
         if not isinstance(section, Mapping):
             got = "missing" if section is None else f"got {shown(section)}"
-            self.report(place, f"{got}; give a table with the name of a scorer")
+            self.report(place, f"{got}; give a table with the name of a {kind}")
             return None
         before = len(self.problems)
         name = self._scorer_name(section)
-        parameters = {key: section[key] for key in section if key not in ("name", "parameters")}
+        special = ("name", "parameters") if kind is SCORER else ("name",)
+        parameters = {key: section[key] for key in section if key not in special}
         self._check_seed(parameters)
-        from_file = self._parameters_from_file(name, section, parameters)
+        from_file: dict[str, Any] | None = {}
+        if kind is SCORER:
+            from_file = self._parameters_from_file(name, section, parameters)
         if name is not None:
             self._check_parameters(name, parameters, from_file)
         if name is not None and from_file is not None and not self.problems[before:]:
             try:
-                return self.registry.make(name, **parameters, **from_file)
+                return self.registry.of(kind).make(name, {**parameters, **from_file})
             except Exception as error:  # noqa: BLE001 - a factory may raise anything
                 self._report_failure(place, name, error)
         if name is not None:
@@ -222,7 +238,7 @@ class Reader:
         told = "\n".join(self.problems)
         values = {key: value for key, value in parameters.items() if key != "rng"}
         try:
-            rejected = self.registry.of(SCORER).rejected(name, values)
+            rejected = self.registry.of(self.kind).rejected(name, values)
         except AttentionCoreError:  # its factory cannot be imported, which was told
             return
         for key, error in rejected.items():
@@ -233,11 +249,11 @@ class Reader:
         name = section.get("name")
         if not isinstance(name, str):
             got = f"got {shown(name)}" if "name" in section else "missing"
-            known = ", ".join(info.name for info in self.registry.scorers())
+            known = ", ".join(info.name for info in self.registry.of(self.kind).claims.infos())
             self.report(f"{self.place}.name", f"{got}; give one of: {known}")
             return None
         try:
-            self.registry.info(name)
+            self.registry.of(self.kind).info(name)
         except ScorerLookupError as error:
             self.report(f"{self.place}.name", error)
             return None
@@ -309,7 +325,7 @@ class Reader:
         self, name: str, inline: Mapping[str, Any], from_file: Mapping[str, Any] | None
     ) -> None:
         try:
-            problems = self.registry.problems(name, {**inline, **(from_file or {})})
+            problems = self.registry.of(self.kind).problems(name, {**inline, **(from_file or {})})
         except AttentionCoreError as error:
             self.report(f"{self.place}.name", error)
             return

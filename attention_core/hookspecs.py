@@ -9,9 +9,19 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
+    from attention_core.normalizing.normalizer import Normalizer
     from attention_core.scoring.scorer import Scorer
 
-__all__ = ["GROUP", "ScorerSpec", "Spec", "attention_core_scorers", "hookimpl", "hookspec"]
+__all__ = [
+    "GROUP",
+    "NormalizerSpec",
+    "ScorerSpec",
+    "Spec",
+    "attention_core_normalizers",
+    "attention_core_scorers",
+    "hookimpl",
+    "hookspec",
+]
 
 GROUP = "attention_core"
 """The entry-point group and the pluggy project name."""
@@ -66,6 +76,25 @@ class ScorerSpec(Spec):
     """
 
     factory: str | Callable[..., Scorer]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NormalizerSpec(Spec):
+    """Description of one normalizer; the fields are those of `ScorerSpec`.
+
+    Examples
+    --------
+    >>> spec = NormalizerSpec(name="linear", factory="acme_attention.linear:Linear")
+    >>> spec.name
+    'linear'
+    """
+
+    factory: str | Callable[..., Normalizer]
+
+
+@hookspec
+def attention_core_normalizers() -> Iterable[NormalizerSpec]:  # type: ignore[empty-body]  # likewise
+    """Yield one `NormalizerSpec` for each normalizer this distribution offers."""
 
 
 @hookspec

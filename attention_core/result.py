@@ -15,7 +15,7 @@ from attention_core.engine.dispatch import Answer
 from attention_core.engine.gradients import Gradients, vjp
 from attention_core.engine.readout import open_readout
 from attention_core.errors import OptionError, OptionTypeError, shown
-from attention_core.typing import Array, Weights
+from attention_core.typing import Array, PairFunction, Weights
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -274,8 +274,14 @@ class AttentionResult:
 
         return in_notebook(self)
 
-    def vjp(self, grad_context: ArrayLike) -> Gradients:
-        """Compute gradients with respect to the inputs, from the gradient of the context.
+    def vjp(
+        self,
+        grad_context: ArrayLike | None = None,
+        *,
+        grad_weights: ArrayLike | PairFunction | None = None,
+        grad_log_normalizer: ArrayLike | None = None,
+    ) -> Gradients:
+        """Gradients of a loss with respect to the inputs, from its gradients at the results.
 
         This is the vector-Jacobian product of attention, for every scorer that defines its own: see
         `Scorer`. Weights are computed again tile by tile, and nothing of size L x S is stored. The
@@ -285,18 +291,23 @@ class AttentionResult:
         ----------
         grad_context : (..., L, Dv)
             The gradient of the loss with respect to `context`, in its shape.
+        grad_weights : broadcasts to (..., L, S)
+            The gradient with respect to `weights`, as for a loss that says where to look: an array,
+            or a function of (query_positions, key_positions) evaluated tile by tile.
+        grad_log_normalizer : (..., L)
+            The gradient with respect to `log_normalizer`.
 
         Returns
         -------
         Gradients
-            With `query`, `key`, `value`, `bias` and `parameters`, in the shapes of the inputs.
+            With `query`, `key`, `value`, `bias`, `parameters` and `normalizer`, shaped as given.
 
         Raises
         ------
         NotDifferentiableError
             For a scorer without gradients.
         ShapeError, DTypeError
-            For a gradient that does not fit the context.
+            For a gradient that does not fit the result.
         ScorerContractError
             For a scorer that returns wrong gradients.
 
@@ -333,7 +344,7 @@ class AttentionResult:
                [ 0. ,  2. ]])
         """
         self._check_inputs()
-        return vjp(self._answer, grad_context)
+        return vjp(self._answer, grad_context, grad_weights, grad_log_normalizer)
 
     def _finished(self, array: Any, axis: int = -2) -> Any:
         """In the result's dtype, without the query axis when the query came without it."""

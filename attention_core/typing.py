@@ -17,9 +17,18 @@ if TYPE_CHECKING:
     from scipy.sparse import coo_array, csr_array, sparray, spmatrix
 
     from attention_core.masking.packing import Packing
+    from attention_core.normalizing.normalizer import Normalizer
     from attention_core.scoring.scorer import Scorer
 
-__all__ = ["Array", "BiasLike", "MaskLike", "PairFunction", "ScorerLike", "Weights"]
+__all__ = [
+    "Array",
+    "BiasLike",
+    "MaskLike",
+    "NormalizerLike",
+    "PairFunction",
+    "ScorerLike",
+    "Weights",
+]
 
 Array = NDArray[Any]
 """A NumPy array of any dtype and shape."""
@@ -30,7 +39,8 @@ PairFunction = Callable[[Array, Array], ArrayLike]
 if TYPE_CHECKING:
     MaskLike: TypeAlias = ArrayLike | sparray | spmatrix | PairFunction | Packing
     BiasLike: TypeAlias = ArrayLike | PairFunction
+    NormalizerLike: TypeAlias = str | Mapping[str, Any] | Normalizer
     ScorerLike: TypeAlias = str | Mapping[str, Any] | Scorer
     Weights: TypeAlias = Array | csr_array[Any, Any] | coo_array[Any, Any]
 else:
-    MaskLike = BiasLike = ScorerLike = Weights = Any
+    MaskLike = BiasLike = NormalizerLike = ScorerLike = Weights = Any

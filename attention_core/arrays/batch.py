@@ -14,6 +14,7 @@ __all__ = [
     "Item",
     "Shape",
     "broadcast_batch",
+    "broadcasts",
     "of_item",
     "summed_to",
     "take",
@@ -96,3 +97,14 @@ def summed_to(array: Array, shape: Shape) -> Array:
     )
     total: Array = array.sum(axis=axes, keepdims=True)
     return total
+
+
+def broadcasts(shape: Shape, target: Shape) -> bool:
+    """Whether an array of this shape broadcasts to another.
+
+    >>> broadcasts((3, 1), (2, 3, 4)), broadcasts((2,), (4,))
+    (True, False)
+    """
+    return len(shape) <= len(target) and all(
+        own in (1, whole) for own, whole in zip(shape[::-1], target[::-1], strict=False)
+    )

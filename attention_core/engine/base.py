@@ -9,11 +9,12 @@ import numpy as np
 from attention_core.arrays.batch import Shape
 from attention_core.masking.bias import Bias
 from attention_core.masking.masking import Masking
+from attention_core.masking.positions import Positions
 from attention_core.normalizing.normalizer import Normalizer, Statistics
 from attention_core.scoring.scorer import ParameterGrads, Scorer
 from attention_core.typing import Array
 
-__all__ = ["Engine", "PreparedGradients", "Problem", "Readout", "without_nonfinite"]
+__all__ = ["Engine", "PreparedGradients", "Problem", "Readout", "Upstream", "without_nonfinite"]
 
 
 class Problem(NamedTuple):
@@ -33,6 +34,8 @@ class Problem(NamedTuple):
     softcap: float | None = None
     tile: tuple[int, int] | None = None
     workers: int | None = None
+    positions: Positions = Positions()
+    """The positions that functions see."""
 
     @property
     def shape(self) -> Shape:
@@ -71,6 +74,17 @@ class Readout(Protocol):
 
     def top_k(self, n: int) -> tuple[Array, Array]:
         """Indices and weights of the strongest keys of each row: (..., L, n)."""
+
+
+class Upstream(NamedTuple):
+    """Gradients of a loss with respect to what a call returned."""
+
+    context: Array
+    """(..., L, Dv)"""
+    weights: Bias | None
+    """Gradients of the weights, read tile by tile."""
+    dot: Array
+    """(..., L, 1): ``sum_j P dP`` of every row, less the gradient of the log-normalizer."""
 
 
 class PreparedGradients(NamedTuple):

@@ -18,6 +18,7 @@ from attention_core.engine.tiles import TileEngine
 from attention_core.masking.bias import ArrayBias, Bias
 from attention_core.masking.masking import Masking
 from attention_core.masking.patterns import ArrayMask
+from attention_core.masking.positions import Positions
 from attention_core.normalizing.normalizer import Normalizer, Statistics
 from attention_core.parallel.blas import numerics
 from attention_core.parallel.threads import WORTH_THREADS, map_blocks
@@ -52,9 +53,10 @@ def attend_call(
     softcap: float | None = None,
     tile: tuple[int, int] | None = None,
     workers: int | None = None,
+    positions: Positions = Positions(),  # noqa: B008 - it is immutable
 ) -> Answer:
     """Compute a call."""
-    terms = normalizer, masking, bias, softcap, tile, workers
+    terms = normalizer, masking, bias, softcap, tile, workers, positions
     shapes = call.query.shape, call.key.shape, call.value.shape, call.batch
     # NaN and Inf in the inputs are results, not accidents
     if _is_tiny(type(scorer), *shapes, call.is_projected):
@@ -65,7 +67,7 @@ def attend_call(
 
 
 def _answer(scorer: Scorer, call: Call, terms: tuple[Any, ...]) -> Answer:
-    query, key = _projected(scorer, call, workers=terms[-1])
+    query, key = _projected(scorer, call, workers=terms[-2])
     value, batch = call.value, call.batch
     if batch:
         query, key, value = (with_batch_axes(each, batch) for each in (query, key, value))

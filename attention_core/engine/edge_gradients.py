@@ -7,15 +7,16 @@ from typing import NamedTuple
 import numpy as np
 
 from attention_core.arrays.batch import of_item
-from attention_core.engine.base import PreparedGradients, without_nonfinite
+from attention_core.engine.base import PreparedGradients, Upstream, without_nonfinite
 from attention_core.engine.edges import EdgeEngine, Edges
 from attention_core.engine.softcap import cap_gradient
+from attention_core.masking.bias import Bias
 from attention_core.normalizing.normalizer import Statistics
 from attention_core.scoring.contract import checked_vjp
 from attention_core.scoring.scorer import ParameterGrads
 from attention_core.typing import Array
 
-__all__ = ["edge_gradients"]
+__all__ = ["edge_dots", "edge_gradients"]
 
 
 class _Piece(NamedTuple):
@@ -32,11 +33,26 @@ class _Piece(NamedTuple):
     parameters: ParameterGrads
 
 
+def edge_dots(engine: EdgeEngine, statistics: Statistics, grad_weights: Bias) -> Array:
+    """``sum_j P dP`` of every row for gradients of the weights: (..., L)."""
+    problem = engine.problem
+    dots = np.zeros(problem.shape[:-1], problem.dtype)
+
+    def fill(block: Edges) -> None:
+        edges, weights = engine.weighted(block, statistics)
+        queries = edges.rows[edges.places]
+        own = grad_weights.pairs(edges.item, queries, edges.keys, problem.dtype)
+        dots[edges.place] = edges.row_sums(weights * np.where(weights != 0, own, 0))
+
+    engine.map(fill, engine.blocks())
+    return dots
+
+
 def edge_gradients(
-    engine: EdgeEngine, statistics: Statistics, context: Array, grad: Array
+    engine: EdgeEngine, statistics: Statistics, upstream: Upstream
 ) -> PreparedGradients:
     """Gradients of prepared arrays; the parameters are those of `tile_gradients`."""
-    loop = _EdgeLoop(engine, context, grad)
+    loop = _EdgeLoop(engine, upstream)
 
     def work(block: Edges) -> tuple[Edges, Array, list[_Piece]]:
         return loop.block_gradients(*engine.weighted(block, statistics))
@@ -48,14 +64,13 @@ def edge_gradients(
 class _EdgeLoop:
     """Arrays shared by all edges, and the sums over edges."""
 
-    def __init__(self, engine: EdgeEngine, context: Array, grad: Array) -> None:
-        self.engine = engine
+    def __init__(self, engine: EdgeEngine, upstream: Upstream) -> None:
+        self.engine, self.grad, self.grad_weights, dot = engine, *upstream
+        self.dot = dot[..., 0]  # (..., L)
         self.query, self.key = (
             without_nonfinite(engine.problem.query),
             without_nonfinite(engine.problem.key),
         )
-        self.grad = grad
-        self.dot: Array = np.vecdot(grad, context)  # (..., L)
         self.found = PreparedGradients.zeros(engine.problem)
         self.shapes = {name: array.shape for name, array in self.found.parameters.items()}
 
@@ -67,6 +82,8 @@ class _EdgeLoop:
         biased = np.empty_like(weights)  # (e,): first the gradients of the weights
         for piece in self.engine.pieces(edges):
             biased[piece] = np.vecdot(grad[queries[piece]], value[edges.keys[piece]])
+        if self.grad_weights is not None:
+            biased += self.grad_weights.pairs(item, queries, edges.keys, biased.dtype)
         problem.normalizer.scores_vjp(
             weights,
             biased,

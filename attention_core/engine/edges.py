@@ -99,7 +99,8 @@ class EdgeEngine:
 
         def fill(block: Edges) -> None:
             edges, scores = self.scored(block)
-            found = normalizer.of_edges(scores, edges.starts)
+            items = tuple([slice(i, i + 1) for i in edges.item])
+            found = normalizer.of_edges(scores, edges.starts, items)
             for array, own in zip(statistics, found, strict=True):
                 array[edges.place] = own
             weights = normalizer.weights(scores, edges.spread(found))

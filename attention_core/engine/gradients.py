@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from attention_core.arrays.inputs import as_array
 from attention_core.components.parameters import flattened
-from attention_core.engine.base import Problem
+from attention_core.engine.base import Problem, Upstream
 from attention_core.engine.dispatch import Answer, choose_engine, compute
 from attention_core.engine.prepare import Call
 from attention_core.engine.tiles import TileEngine
-from attention_core.errors import ChangedInputError, ShapeError
+from attention_core.errors import ChangedInputError, OptionTypeError, ShapeError
+from attention_core.masking.arguments import make_bias
 from attention_core.masking.bias import ArrayBias, Bias
 from attention_core.parallel.blas import numerics
 from attention_core.scoring.contract import checked_vjp
 from attention_core.scoring.scorer import ParameterGrads, Scorer
-from attention_core.typing import Array
+from attention_core.typing import Array, PairFunction
 
 __all__ = ["Gradients", "vjp"]
 
@@ -39,6 +41,8 @@ class Gradients(NamedTuple):
     """In the shape of the bias; None if there is none, or if it is a function."""
     parameters: dict[str, Array]
     """The scorer's parameters by name."""
+    normalizer: dict[str, Array]
+    """The normalizer's parameters by name, such as ``sink``."""
 
     @property
     def parameter_vector(self) -> NDArray[np.float64]:
@@ -46,26 +50,48 @@ class Gradients(NamedTuple):
         return flattened(self.parameters)
 
 
-def vjp(answer: Answer, grad_context: ArrayLike) -> Gradients:
+def vjp(
+    answer: Answer,
+    grad_context: ArrayLike | None,
+    grad_weights: ArrayLike | PairFunction | None,
+    grad_log_normalizer: ArrayLike | None,
+) -> Gradients:
     """The gradients that `AttentionResult.vjp` returns."""
     call, problem, context, statistics, kept, _ = answer
-    scorer = problem.scorer
+    scorer, normalizer = problem.scorer, problem.normalizer
     scorer.check_differentiable()
-    grad = _checked_grad(call, context, grad_context)
+    normalizer.check_differentiable()
+    if grad_context is None and grad_weights is None and grad_log_normalizer is None:
+        raise OptionTypeError("give grad_context, grad_weights or grad_log_normalizer")
+    grad = np.zeros_like(context)
+    if grad_context is not None:
+        grad = _checked_grad("grad_context", call, context, grad_context)
+    of_weights = make_bias(
+        "grad_weights", grad_weights, problem.positions, problem.shape, call.is_single
+    )
+    of_log = None
+    if grad_log_normalizer is not None:
+        rows = normalizer.log_normalizer(statistics)  # raises where there is none
+        of_log = _checked_grad("grad_log_normalizer", call, rows, grad_log_normalizer)
     with numerics() as again, again:
         if kept is not None:
             _check_unchanged(problem, context, kept)
         engine = choose_engine(problem)
         if isinstance(engine, TileEngine):
-            from attention_core.engine.tile_gradients import tile_gradients  # for learning only
+            from attention_core.engine.tile_gradients import (  # only learning needs it
+                tile_dots,
+                tile_gradients,
+            )
 
-            found = tile_gradients(engine, statistics, context, grad)
+            dot = _row_dots(tile_dots, engine, answer, grad, of_weights, of_log)
+            found = tile_gradients(engine, statistics, Upstream(grad, of_weights, dot))
         else:
-            from attention_core.engine.edge_gradients import edge_gradients
+            from attention_core.engine.edge_gradients import edge_dots, edge_gradients
             from attention_core.engine.edges import EdgeEngine
 
             assert isinstance(engine, EdgeEngine)
-            found = edge_gradients(engine, statistics, context, grad)
+            dot = _row_dots(edge_dots, engine, answer, grad, of_weights, of_log)
+            found = edge_gradients(engine, statistics, Upstream(grad, of_weights, dot))
         query = _through_projection(
             scorer, "project_query_vjp", call.query, problem.query, found.query, found.parameters
         )
@@ -82,7 +108,23 @@ def vjp(answer: Answer, grad_context: ArrayLike) -> Gradients:
                 name: found.parameters[name].astype(array.dtype, copy=False)
                 for name, array in scorer.parameters.items()
             },
+            normalizer=normalizer.parameter_grads(statistics, dot, problem.dtype),
         )
+
+
+def _row_dots(
+    dots: Callable[..., Array],
+    engine: Any,
+    answer: Answer,
+    grad: Array,
+    of_weights: Bias | None,
+    of_log: Array | None,
+) -> Array:
+    """``sum_j P dP`` of every row, less the gradient of the log-normalizer: (..., L, 1)."""
+    dot: Array = np.vecdot(grad, answer.context)[..., None]
+    if of_weights is not None:
+        dot = dot + dots(engine, answer.statistics, of_weights)[..., None]
+    return dot if of_log is None else dot - of_log
 
 
 def _check_unchanged(problem: Problem, context: Array, kept: Array) -> None:
@@ -94,14 +136,15 @@ def _check_unchanged(problem: Problem, context: Array, kept: Array) -> None:
             raise ChangedInputError(name)
 
 
-def _checked_grad(call: Call, context: Array, grad_context: ArrayLike) -> Array:
-    grad = as_array("grad_context", grad_context)
-    expected = (*context.shape[:-2], context.shape[-1]) if call.is_single else context.shape
+def _checked_grad(name: str, call: Call, output: Array, given: ArrayLike) -> Array:
+    """The gradient of the context (..., L, Dv), or of a number of each row (..., L, 1)."""
+    grad, what = as_array(name, given), name.removeprefix("grad_")
+    *batch, length, last = output.shape
+    tail = (last,) if what == "context" else ()
+    expected = (*batch, *tail) if call.is_single else (*batch, length, *tail)
     if grad.shape != expected:
-        raise ShapeError(
-            f"grad_context must have the shape of the context, {expected}, got {grad.shape}"
-        )
-    return grad.reshape(context.shape).astype(context.dtype, copy=False)
+        raise ShapeError(f"{name} must have the shape of the {what}, {expected}, got {grad.shape}")
+    return grad.reshape(output.shape).astype(output.dtype, copy=False)
 
 
 def _as_given(grad_bias: Array | None, bias: Bias | None) -> Array | None:

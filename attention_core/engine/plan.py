@@ -29,6 +29,8 @@ _BANDED_ROWS = 256
 _BLOCK_COST = 600_000.0
 # Nanoseconds that scoring the pairs between short packed sequences may waste to save a tile.
 _SHARED_COST = 50_000.0
+# Tiles of scores that are joined to whole rows for normalizers that need them.
+_WHOLE_ROWS = 8
 # Enough blocks to keep the threads of a small machine busy to the end.
 _ENOUGH_BLOCKS = 8
 
@@ -73,6 +75,10 @@ def plan(problem: Problem) -> Plan:
     is_banded = masking is not None and masking.follows_rows
     rows = tile[0] if tile else rows_of_tile(length, key_length, items, limit, is_banded)
     rows = min(rows, length)
+    whole_rows = problem.normalizer.whole_rows
+    room = _WHOLE_ROWS * tile_bytes() // (problem.dtype.itemsize * key_length)  # rows of scores
+    if whole_rows:
+        rows = max(1, min(rows, room // max(together, 1)))
     if starts is None:
         row_slices = _slices(length, rows)
     else:
@@ -82,10 +88,13 @@ def plan(problem: Problem) -> Plan:
         fair = max(1, items * len(row_slices) // _fair_count(cost))
         width = min(key_length, tile[1] if tile else _ROWS)
         together = max(1, min(items, fair, limit // (rows * width)))
+        if whole_rows:
+            together = max(1, min(together, room // rows))
         limit = max(1, limit // together)
     batches = list(group_items(problem.batch, together))
     parts = 1
-    if tile is None and starts is None and len(batches) * len(row_slices) < _ENOUGH_BLOCKS // 2:
+    few_blocks = len(batches) * len(row_slices) < _ENOUGH_BLOCKS // 2
+    if tile is None and starts is None and few_blocks and not whole_rows:
         parts = parts_of_keys(key_length, cost / items / len(row_slices))
     spans = _slices(key_length, _evenly(key_length, -(-key_length // parts)))
     blocks = [Block(*block) for block in product(batches, row_slices, spans)]

@@ -36,7 +36,8 @@ def attend_single_tile(
     if kept is not None:
         kept[...] = scores
     context = np.empty((*problem.batch, query.shape[-2], value.shape[-1]), query.dtype)
-    statistics = problem.normalizer.of_whole_rows(scores, value, context)
+    batch = (slice(None),) * len(problem.batch)
+    statistics = problem.normalizer.of_whole_rows(scores, value, context, batch)
     is_sound = context.size > 0 and isfinite(np.vdot(context, context))
     return (context, statistics) if is_sound else None
 

@@ -17,34 +17,43 @@ import numpy as np
 from attention_core.arrays.batch import summed_to, take
 from attention_core.arrays.buffers import buffer
 from attention_core.arrays.matmul import careful_product
-from attention_core.engine.base import PreparedGradients, without_nonfinite
+from attention_core.engine.base import PreparedGradients, Upstream, without_nonfinite
 from attention_core.engine.plan import Block
 from attention_core.engine.softcap import cap_gradient
 from attention_core.engine.tiles import Tile, TileEngine
+from attention_core.masking.bias import Bias
 from attention_core.normalizing.normalizer import Statistics
 from attention_core.scoring.contract import checked_vjp
 from attention_core.scoring.cost import score_tile
 from attention_core.typing import Array
 
-__all__ = ["tile_gradients"]
+__all__ = ["tile_dots", "tile_gradients"]
 
 
 # The largest number of elements of contributions that are kept until a block is finished.
 _BLOCK_ELEMENTS = 1 << 19
 
 
-def tile_gradients(
-    engine: TileEngine, statistics: Statistics, context: Array, grad: Array
-) -> PreparedGradients:
-    """Gradients of prepared arrays, from the gradient of the context: (..., L, Dv).
+def tile_dots(engine: TileEngine, statistics: Statistics, grad_weights: Bias) -> Array:
+    """``sum_j P dP`` of every row for gradients of the weights: (..., L)."""
+    problem = engine.problem
+    dots = np.zeros(problem.shape[:-1], problem.dtype)
 
-    Parameters
-    ----------
-    statistics : (..., L, 1)
-        Those of the normalizer, for every row.
-    context : (..., L, Dv)
-    """
-    loop = _TileLoop(engine, context, grad)
+    def fill(block: Block) -> None:
+        place = (*block.batch, block.rows)
+        for tile in engine.weight_tiles(block, tuple([array[place] for array in statistics])):
+            own = grad_weights.tile(block.batch, block.rows, tile.keys, problem.dtype)
+            dots[place] += np.vecdot(tile.scores, np.where(tile.scores != 0, own, 0))
+
+    engine.map(fill, engine.row_blocks())
+    return dots
+
+
+def tile_gradients(
+    engine: TileEngine, statistics: Statistics, upstream: Upstream
+) -> PreparedGradients:
+    """Gradients of prepared arrays, given the normalizer's statistics (..., L, 1) of every row."""
+    loop = _TileLoop(engine, upstream)
 
     def work(block: Block) -> list[tuple[slice, PreparedGradients]]:
         place = (*block.batch, block.rows)
@@ -62,15 +71,13 @@ def tile_gradients(
 class _TileLoop:
     """Arrays shared by all tiles, and the sums over tiles."""
 
-    def __init__(self, engine: TileEngine, context: Array, grad: Array) -> None:
-        self.engine = engine
+    def __init__(self, engine: TileEngine, upstream: Upstream) -> None:
+        self.engine, self.grad, self.grad_weights, self.dot = engine, *upstream
         self.query, self.key = (
             without_nonfinite(engine.problem.query),
             without_nonfinite(engine.problem.key),
         )
-        self.grad = grad
-        self.dot: Array = np.vecdot(grad, context)[..., None]  # (..., L, 1)
-        self.is_finite = bool(np.isfinite(grad).all())
+        self.is_finite = bool(np.isfinite(self.grad).all())
         self.found = PreparedGradients.zeros(engine.problem)
         self.shapes = {name: array.shape for name, array in self.found.parameters.items()}
 
@@ -83,6 +90,10 @@ class _TileLoop:
         grad_value = self._grad_value(weights, grad, allowed)  # (..., s, Dv)
         with buffer(weights.shape, weights.dtype) as grad_scores:
             np.matmul(grad, value.swapaxes(-1, -2), out=grad_scores)
+            if self.grad_weights is not None:
+                grad_scores += self.grad_weights.tile(batch, rows, keys, weights.dtype)
+            if allowed is not None:  # also in the sums of a normalizer
+                np.copyto(grad_scores, 0, where=~allowed)
             problem.normalizer.scores_vjp(weights, grad_scores, self.dot[(*batch, rows)], _row_sums)
             if allowed is not None:  # NaN times a weight of 0
                 np.copyto(grad_scores, 0, where=~allowed)
@@ -146,7 +157,9 @@ def _kept(array: Array, memory: Array) -> Array:
 
 
 def _blocks(engine: TileEngine) -> list[Block]:
-    """The plan's blocks, cut to few enough keys."""
+    """The plan's blocks, cut to few enough keys, unless rows have to be whole."""
+    if engine.problem.normalizer.whole_rows:
+        return engine.plan.blocks
     features = engine.problem.key.shape[-1] + engine.problem.value.shape[-1]
     width = max(1, _BLOCK_ELEMENTS // (features + 1))
     return [

@@ -79,9 +79,12 @@ class TileEngine:
                     array[place] = empty
                 return
             state = reduce(normalizer.merge, present)
-            for array, own in zip(statistics, state.statistics, strict=True):
+            final = normalizer.finish(state, context[place], block.batch)
+            for array, own in zip(statistics, final, strict=True):
                 array[place] = own
-            self._finish(block, state, context[place])
+            if not np.isfinite(context[place]).all():
+                every = block._replace(keys=slice(0, problem.shape[-1]))
+                context[place] = self._careful_context(every, final)
 
         def stream(block: Block) -> State | None:
             return self._stream(block, is_bounded, keep)
@@ -106,20 +109,14 @@ class TileEngine:
             return self._stream(block, is_bounded=False)
         return state
 
-    def _finish(self, block: Block, state: State, out: Array) -> None:
-        """Write the context of a block's rows."""
-        self.problem.normalizer.finish(state, out)
-        if not np.isfinite(out).all():
-            block = block._replace(keys=slice(0, self.problem.shape[-1]))
-            out[...] = self._careful_context(block, state.statistics)
-
     def _careful_context(self, block: Block, statistics: Statistics) -> Array:
         """The context of rows whose plain sum was not finite, from finished weights.
 
         Sums of huge values cannot overflow, since the weights are already divided by their total.
         """
-        shape = (*statistics[0].shape[:-1], self.problem.value.shape[-1])
-        context = np.zeros(shape, self.problem.dtype)
+        rows = block.rows.stop - block.rows.start
+        items = [part.stop - part.start for part in block.batch]
+        context = np.zeros((*items, rows, self.problem.value.shape[-1]), self.problem.dtype)
         for tile in self.weight_tiles(block, statistics):
             value = take(self.problem.value, block.batch, tile.keys)  # (..., s, Dv)
             context += careful_product(tile.scores, value, tile.allowed)
@@ -139,7 +136,31 @@ class TileEngine:
         fold_blocks(function, add, blocks, cost=self.plan.cost, workers=self.problem.workers)
 
     def tiles(self, block: Block) -> Iterator[Tile]:
-        """The tiles of a block that have anything to attend to, in order of their keys."""
+        """The tiles of a block that have anything to attend to, in order of their keys.
+
+        A normalizer that needs whole rows gets one.
+        """
+        tiles = self._key_tiles(block)
+        return self._joined(block, tiles) if self.problem.normalizer.whole_rows else tiles
+
+    def _joined(self, block: Block, tiles: Iterator[Tile]) -> Iterator[Tile]:
+        """All keys of a block as one tile, if there are any to attend to."""
+        *_, key_length = self.problem.shape
+        items = [part.stop - part.start for part in block.batch]
+        shape = (*items, block.rows.stop - block.rows.start, key_length)
+        with buffer(shape, self.problem.dtype) as scores:
+            scores.fill(-np.inf)
+            allowed = None if self.problem.masking is None else np.zeros(shape, np.bool_)
+            is_empty = True
+            for tile in tiles:
+                is_empty = False
+                scores[..., tile.keys] = tile.scores
+                if allowed is not None:
+                    allowed[..., tile.keys] = True if tile.allowed is None else tile.allowed
+            if not is_empty:
+                yield Tile(slice(0, key_length), scores, allowed)
+
+    def _key_tiles(self, block: Block) -> Iterator[Tile]:
         problem, (batch, rows, _) = self.problem, block
         bias, masking = problem.bias, problem.masking
         spans = [block.keys] if masking is None else masking.spans(batch, rows, block.keys)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from attention_core.arrays.batch import Shape
+from attention_core.arrays.batch import Shape, broadcasts
 from attention_core.arrays.inputs import LARGEST, integers_per_item, is_real, is_sparse, to_numpy
 from attention_core.arrays.snapshots import owned
 from attention_core.errors import DTypeError, OptionError, ShapeError
@@ -21,14 +21,13 @@ from attention_core.masking.patterns import ArrayMask, EdgeMask, FunctionMask
 from attention_core.masking.positions import (
     ADVICE,
     Positions,
-    broadcasts,
     check_offsets,
     end_offset,
 )
 from attention_core.masking.sparse_masks import checked_edges
 from attention_core.typing import Array
 
-__all__ = ["make_masking"]
+__all__ = ["make_bias", "make_masking"]
 
 
 def make_masking(
@@ -44,8 +43,8 @@ def make_masking(
     is_causal: bool = False,
     query_offset: Any = 0,
     window: tuple[int | None, int | None] | None = None,
-) -> tuple[Masking | None, Bias | None]:
-    """The mask and the bias of a call; None where nothing masks, or nothing is added.
+) -> tuple[Masking | None, Bias | None, Positions]:
+    """The mask and the bias of a call, None if there are none, and the positions of its rows.
 
     Parameters
     ----------
@@ -75,7 +74,8 @@ def make_masking(
         masking = Masking(
             [packed.intervals(lowest, highest)], starts=packed.starts, pairs=packed.pairs
         )
-        return masking, _bias(bias, packed.positions, shape, single_query)
+        added = make_bias("bias", bias, packed.positions, shape, single_query)
+        return masking, added, packed.positions
 
     conditions: list[Condition] = []
     keys = queries = None
@@ -107,8 +107,8 @@ def make_masking(
         conditions.append(FunctionMask(mask, positions, shape))
     else:
         conditions.append(ArrayMask(_checked_mask(mask, shape, single_query)))
-    added = _bias(bias, positions, shape, single_query)
-    return (Masking(conditions, edges=edges) if conditions else None), added
+    added = make_bias("bias", bias, positions, shape, single_query)
+    return (Masking(conditions, edges=edges) if conditions else None), added, positions
 
 
 def _order(lowest: int | None, highest: int | None, offset: int | Array, length: int) -> Condition:
@@ -123,12 +123,21 @@ def _order(lowest: int | None, highest: int | None, offset: int | Array, length:
     return Intervals(positions + lowest, positions + highest + 1)
 
 
-def _bias(bias: Any, positions: Positions, shape: Shape, single_query: bool) -> Bias | None:
+def make_bias(
+    name: str, bias: Any, positions: Positions, shape: Shape, single_query: bool
+) -> Bias | None:
+    """Numbers for pairs, such as a bias: an array or a function, checked; None for None.
+
+    Raises
+    ------
+    DTypeError, ShapeError
+        For anything else, with its name.
+    """
     if bias is None:
         return None
     if callable(bias):
         return FunctionBias(bias, positions, shape)
-    return ArrayBias(_checked_bias(bias, shape, single_query), np.shape(bias))
+    return ArrayBias(_checked_bias(name, bias, shape, single_query), np.shape(bias))
 
 
 def _checked_mask(mask: ArrayLike, shape: Shape, single_query: bool) -> Array:
@@ -141,21 +150,23 @@ def _checked_mask(mask: ArrayLike, shape: Shape, single_query: bool) -> Array:
     return _fitted("mask", array, shape, single_query)
 
 
-def _checked_bias(bias: ArrayLike, shape: Shape, single_query: bool) -> Array:
+def _checked_bias(name: str, bias: ArrayLike, shape: Shape, single_query: bool) -> Array:
     """Real numbers with the axes of scores of this shape (..., L, S)."""
     if is_sparse(bias):
         raise DTypeError(
-            "bias must be a dense array or a function of (query_positions, key_positions), "
+            f"{name} must be a dense array or a function of (query_positions, key_positions), "
             f"got a sparse {type(bias).__name__}; for missing edges use mask="
         )
-    array = to_numpy("bias", bias)
+    array = to_numpy(name, bias)
     if array.dtype == np.bool_:
         raise DTypeError(
-            "bias must hold real numbers to add to the scores, got a boolean array; use mask="
+            f"{name} must hold real numbers to add to the scores, got a boolean array; use mask="
+            if name == "bias"
+            else f"{name} must hold real numbers, got a boolean array"
         )
     if not is_real(array.dtype):
-        raise DTypeError(f"bias must hold real numbers, got dtype {array.dtype}")
-    return _fitted("bias", array, shape, single_query)
+        raise DTypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    return _fitted(name, array, shape, single_query)
 
 
 def _checked_lengths(name: str, value: ArrayLike, batch: Shape) -> Array:

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from attention_core.arrays.batch import Batch, Item, Shape, of_item, take
+from attention_core.arrays.batch import Batch, Item, Shape, broadcasts, of_item, take
 from attention_core.arrays.inputs import LARGEST, as_integers, is_real, to_numpy
 from attention_core.errors import DTypeError, OptionError, ShapeError, shown
 from attention_core.typing import Array, PairFunction
 
-__all__ = ["ADVICE", "Positions", "broadcasts", "check_offsets", "end_offset", "evaluated"]
+__all__ = ["ADVICE", "Positions", "check_offsets", "end_offset", "evaluated"]
 
 ADVICE = "to add numbers to the scores use bias=, to keep the non-zero places use mask != 0"
 """Advice about a mask that is not boolean."""
@@ -90,14 +90,3 @@ def evaluated(
     if name == "bias" and not is_real(values.dtype):
         raise DTypeError(f"the bias function must return real numbers, got dtype {values.dtype}")
     return values
-
-
-def broadcasts(shape: Shape, target: Shape) -> bool:
-    """Whether an array of this shape broadcasts to another.
-
-    >>> broadcasts((3, 1), (2, 3, 4)), broadcasts((2,), (4,))
-    (True, False)
-    """
-    return len(shape) <= len(target) and all(
-        own in (1, whole) for own, whole in zip(shape[::-1], target[::-1], strict=False)
-    )

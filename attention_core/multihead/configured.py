@@ -83,7 +83,7 @@ def read_layer_config(
     else:
         reader.report(LAYER, f"must be a table, got {shown(section)}")
     scorers = _scorers(reader, reader.content.get("scorer", "scaled_dot"))
-    options = reader.options(reader.content.get("attention", {}))
+    options = reader.components() | reader.options(reader.content.get("attention", {}))
     reader.finish()
     return LayerConfig(reader, arrays, zero_key, scorers, options)
 

@@ -265,7 +265,7 @@ class MultiHeadResult:
         }
         of_scorers = {name: array for name, array in found.items() if name.startswith("heads.")}
         query, key, value = outer
-        return Gradients(query, key, value, grad_bias, parameters | of_scorers)
+        return Gradients(query, key, value, grad_bias, parameters | of_scorers, {})
 
     def _through_attention(
         self, grad_context: Array, found: dict[str, Array]

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from attention_core.arrays.batch import Batch, Shape
+from attention_core.components.component import Component
+from attention_core.errors import NotDifferentiableError, OptionError, ScorerContractError
 from attention_core.typing import Array
 
 __all__ = ["Normalizer", "State", "Statistics"]
 
 Statistics = tuple[Array, ...]
 """Numbers of each query row, (..., l, 1) each, that turn its scores into weights one by one."""
+
+# Edges of rows of different lengths are padded to arrays of this number of elements.
+_PADDED = 1 << 18
 
 
 class State(NamedTuple):
@@ -24,53 +31,53 @@ class State(NamedTuple):
     """(..., l, Dv): the weighted sum of the values so far."""
 
 
-class Normalizer(ABC):
-    """A function from a row of masked scores to weights, and its use on tiles of keys.
+class Normalizer(Component):
+    """A function from the masked scores of a query to the weights of its keys.
 
-    Scores of masked pairs are -inf; their weights must be exactly 0, and so must the weights of a
-    row that has no other scores. Tiles are (..., l, s) and may be overwritten.
+    Scores of masked pairs are -inf: their weights must be exactly 0, and so must all weights of a
+    row that has no other scores. A subclass defines `statistics`, which are found once for each
+    row, and `weights`, which turns scores into weights one by one. Constructor arguments are kept
+    as attributes of the same name, as in `Scorer`.
+
+    Rows come whole, in blocks so small that memory is bounded. A normalizer whose weights do not
+    depend on other keys sets ``whole_rows = False`` and has its keys stream by in tiles.
+
+    Gradients are optional: `scores_vjp`.
+
+    Examples
+    --------
+    >>> class Linear(Normalizer):
+    ...     "weights = max(s, 0) / sum max(s, 0)"
+    ...
+    ...     empty = (0.0,)
+    ...
+    ...     def statistics(self, scores):  # (..., l, s) -> (..., l, 1)
+    ...         return (np.maximum(scores, 0).sum(axis=-1, keepdims=True),)
+    ...
+    ...     def weights(self, scores, statistics):
+    ...         (total,) = statistics
+    ...         np.maximum(scores, 0, out=scores)
+    ...         return np.divide(scores, total, out=scores, where=total > 0)
+    >>> Linear().weights(scores := np.array([[1.0, 3.0, -np.inf]]), Linear().statistics(scores))
+    array([[0.25, 0.75, 0.  ]])
     """
 
-    empty: ClassVar[tuple[float, ...]]
-    """The statistics of a row without keys."""
+    kind = "normalizer"
+
+    whole_rows: ClassVar[bool] = True
+    """Whether the statistics of a row need all of its scores together."""
+
+    empty: ClassVar[tuple[float, ...]] = ()
+    """The statistics of a row without keys, which tell how many there are."""
 
     @abstractmethod
-    def absorb(
-        self, scores: Array, value: Array, before: State | None, *, is_bounded: bool
-    ) -> State:
-        """The state of rows after a tile: scores (..., l, s), values (..., s, Dv).
-
-        The arrays of `before`, the state of the same rows after other keys, are reused.
-        `is_bounded` tells that no score exceeds `safe_bound`; masked ones are -inf all the same.
-        """
-
-    @abstractmethod
-    def merge(self, state: State, other: State) -> State:
-        """The state over the keys of both; their arrays are reused."""
-
-    @abstractmethod
-    def finish(self, state: State, out: Array) -> None:
-        """Write the context (..., l, Dv)."""
-
-    @abstractmethod
-    def of_whole_rows(self, scores: Array, value: Array, out: Array) -> Statistics:
-        """The statistics of rows whose keys are all in one tile; writes their context to `out`.
-
-        Rows of NaN, or without keys, may come out as NaN: the caller looks for it.
-        """
-
-    @abstractmethod
-    def of_edges(self, scores: Array, starts: Array) -> Statistics:
-        """The statistics (l, 1) of rows whose scores (e,) follow each other.
-
-        The edges of row i are those from ``starts[i]`` to ``starts[i + 1]``.
-        """
+    def statistics(self, scores: Array) -> Statistics:
+        """Statistics (..., l, 1) of rows of scores (..., l, s), which must not be changed."""
 
     @abstractmethod
     def weights(self, scores: Array, statistics: Statistics) -> Array:
-        """Finished weights in place of scores, given statistics that broadcast to them."""
+        """Weights in place of scores of any shape, given statistics that broadcast to them."""
 
-    @abstractmethod
     def scores_vjp(
         self,
         weights: Array,
@@ -83,21 +90,107 @@ class Normalizer(ABC):
         Parameters
         ----------
         weights, grad_weights
-            Of a tile or of edges.
+            Of a tile or of edges, in the same shape.
         dot
-            ``sum_j weights_ij grad_weights_ij`` of every row, what broadcasts to the weights.
+            ``sum_j weights_ij grad_weights_ij`` of every row, which broadcasts to the weights.
         row_sums
-            Sums over the keys of each row, spread to the shape of the weights.
+            Sums over the keys of each row, as an array that broadcasts to the weights.
         """
+        self.check_differentiable()
+        raise NotImplementedError
 
-    @abstractmethod
+    def check_differentiable(self) -> None:
+        """Raise `NotDifferentiableError` unless there is a `scores_vjp`."""
+        if type(self).scores_vjp is Normalizer.scores_vjp:
+            raise NotDifferentiableError(
+                f"{self} has no gradients: define scores_vjp(self, weights, grad_weights, dot, "
+                f"row_sums) -> grad_scores"
+            )
+
+    def check_batch(self, batch: Shape) -> None:
+        """Raise `ShapeError` for parameters that do not fit batch axes."""
+
     def log_normalizer(self, statistics: Statistics) -> Array:
-        """The logarithm of what the weights were divided by: (..., l, 1)."""
+        """The logarithm of the divisor of the weights: (..., l, 1)."""
+        raise OptionError(
+            f"{self} has no log_normalizer: its weights are not exponentials divided by a sum"
+        )
+
+    def parameter_grads(
+        self, statistics: Statistics, dot: Array, dtype: np.dtype[Any]
+    ) -> dict[str, Array]:
+        """Gradients of the parameters, given `dot` (..., L, 1) of every row."""
+        return {}
 
     def safe_bound(self, dtype: np.dtype[Any]) -> float:
-        """Scores whose magnitude is at most this need no shift; 0 if that saves nothing."""
+        """The magnitude of scores up to which no shift is needed; 0 if that saves nothing."""
         return 0.0
+
+    def absorb(
+        self, scores: Array, value: Array, before: State | None, *, is_bounded: bool
+    ) -> State:
+        """The state of rows after a tile: scores (..., l, s), values (..., s, Dv).
+
+        The scores and the arrays of `before`, the state of the same rows after other keys, are
+        reused. `is_bounded` tells that no score exceeds `safe_bound`; masked ones are -inf.
+        """
+        statistics = self.statistics(scores)
+        weights = self.weights(scores, statistics)
+        if weights.shape != scores.shape or weights.dtype != scores.dtype:
+            raise ScorerContractError(
+                f"{self} returned {weights.dtype}{list(weights.shape)} from weights; expected "
+                f"{scores.dtype}{list(scores.shape)}, as the scores"
+            )
+        context = np.matmul(weights, value)
+        if before is not None:
+            context += before.context
+        return State(statistics, context)
+
+    def merge(self, state: State, other: State) -> State:
+        """The state over the keys of both; their arrays are reused."""
+        return State(state.statistics, state.context + other.context)
 
     def has_faded(self, state: State) -> bool:
         """Whether bounded scores lost digits, so that the rows have to be computed unbounded."""
         return False
+
+    def finish(self, state: State, out: Array, batch: Batch) -> Statistics:
+        """Write the context (..., l, Dv) of some batch items; their final statistics."""
+        out[...] = state.context
+        return state.statistics
+
+    def of_whole_rows(self, scores: Array, value: Array, out: Array, batch: Batch) -> Statistics:
+        """Statistics of rows whose keys are all in one tile; writes their context to `out`.
+
+        Rows of NaN, or without keys, may come out as NaN: the caller looks for it.
+        """
+        return self.finish(self.absorb(scores, value, None, is_bounded=False), out, batch)
+
+    def of_edges(self, scores: Array, starts: Array, batch: Batch) -> Statistics:
+        """Statistics (l, 1) of rows of one batch item, whose scores (e,) follow each other.
+
+        The edges of row i are those from ``starts[i]`` to ``starts[i + 1]``.
+        """
+        lengths = np.diff(starts)
+        found = tuple([np.full((len(lengths), 1), n, scores.dtype) for n in self.empty])
+        order = np.argsort(lengths, kind="stable")
+        order = order[lengths[order] > 0]
+        for rows in _of_similar_length(order, lengths):
+            width = int(lengths[rows[-1]])
+            columns = np.arange(width)
+            present = columns < lengths[rows, None]
+            padded = np.full((len(rows), width), -np.inf, scores.dtype)
+            padded[present] = scores[(starts[rows, None] + columns)[present]]
+            for array, own in zip(found, self.statistics(padded), strict=True):
+                array[rows] = own
+        return found
+
+
+def _of_similar_length(order: Array, lengths: Array) -> list[Array]:
+    """Rows in groups that fill a padded array of bounded size: (n,) each, shortest rows first."""
+    cuts, first = [0], 0
+    for position, length in enumerate(lengths[order].tolist()):
+        if (position + 1 - first) * length > _PADDED and position > first:
+            cuts.append(position)
+            first = position
+    return [order[a:b] for a, b in pairwise([*cuts, len(order)]) if a < b]

@@ -11,8 +11,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from attention_core.arrays.batch import Batch, Shape, broadcasts, summed_to, take, whole
+from attention_core.arrays.inputs import as_array
 from attention_core.arrays.matmul import matrix_product, row_sums
+from attention_core.errors import ScorerConfigError, ShapeError, shown
 from attention_core.normalizing.normalizer import Normalizer, State, Statistics
 from attention_core.typing import Array
 
@@ -22,13 +26,70 @@ _SAFE_BOUND = {np.dtype(np.float32): 30.0, np.dtype(np.float64): 300.0}
 
 
 class Softmax(Normalizer):
-    """``weights_j = exp(s_j) / sum_k exp(s_k)`` over the keys of each row."""
+    """``weights_j = exp(s_j) / (sum_k exp(s_k) + exp(sink))`` over the keys of each row.
+
+    Parameters
+    ----------
+    sink : number or array
+        A learnable extra logit whose value is zero: weights then sum to less than 1, and a query
+        may attend to nothing. An array broadcasts to the batch axes, such as one for each head.
+        0 is "softmax plus one"; None, or -inf, is the plain softmax.
+
+    Raises
+    ------
+    ScorerConfigError
+        For a sink that is not made of real numbers, or holds NaN or inf.
+
+    Notes
+    -----
+    A row without any finite score has weights of exactly 0 and a log-normalizer of -inf, with a
+    sink too.
+
+    References
+    ----------
+    Xiao et al. 2024, "Efficient streaming language models with attention sinks",
+    arXiv:2309.17453. Miller 2023 for a sink of 0. Streaming: Milakov and Gimelshein 2018,
+    arXiv:1805.02867.
+
+    Examples
+    --------
+    >>> import attention_core as ac
+    >>> one = np.ones((1, 1))
+    >>> ac.attend(one, one, one, scorer="dot", normalizer=Softmax(sink=1.0)).weights
+    array([[0.5]])
+    """
 
     empty = (-np.inf, 0.0)
+    whole_rows = False
+
+    def __init__(self, sink: ArrayLike | None = None) -> None:
+        self.sink: Array | None = None
+        if sink is not None:
+            self.sink = _checked_sink(sink)
+        self._has_sink = self.sink is not None and bool((self.sink > -np.inf).any())
+
+    def check_batch(self, batch: Shape) -> None:
+        """Raise `ShapeError` for a sink that does not broadcast to batch axes."""
+        if self.sink is not None and not broadcasts(self.sink.shape, batch):
+            raise ShapeError(
+                f"sink must broadcast to the batch axes {batch}, got shape {self.sink.shape}"
+            )
+
+    def _sink(self, dtype: np.dtype[Any], shape: Shape, batch: Batch) -> Array:
+        """The sink of some batch items, which broadcasts to statistics (..., l, 1)."""
+        assert self.sink is not None
+        sink = self.sink.astype(dtype)[..., None, None]
+        sink = sink.reshape((1,) * (len(batch) + 2 - sink.ndim) + sink.shape)
+        return take(sink, batch)
 
     def safe_bound(self, dtype: np.dtype[Any]) -> float:
         """Scores so small need no maximum: their exponentials neither overflow nor vanish."""
         return _SAFE_BOUND[dtype]
+
+    def statistics(self, scores: Array) -> Statistics:
+        """The shift and the total of rows (..., l, s), without a sink."""
+        shift = scores.max(axis=-1, keepdims=True, initial=-np.inf)
+        return shift, np.exp(scores - _finite(shift)).sum(axis=-1, keepdims=True)
 
     def absorb(
         self, scores: Array, value: Array, before: State | None, *, is_bounded: bool
@@ -82,12 +143,28 @@ class Softmax(Normalizer):
         np.add(context, other.context, out=context)
         return State((shift, total), context)
 
-    def finish(self, state: State, out: Array) -> None:
+    def finish(self, state: State, out: Array, batch: Batch) -> Statistics:
         """Write the context, divided by the total: 0 for rows without keys."""
-        np.divide(state.context, _safe(state.statistics[1]), out=out)
+        statistics, context = state
+        if self._has_sink:
+            statistics, factor = self._with_sink(statistics, batch)
+            np.multiply(context, factor, out=context)
+        np.divide(context, _safe(statistics[1]), out=out)
+        return statistics
 
-    def of_whole_rows(self, scores: Array, value: Array, out: Array) -> Statistics:
+    def _with_sink(self, statistics: Statistics, batch: Batch) -> tuple[Statistics, Array]:
+        """The statistics with the sink, and the factor of a context that was summed without."""
+        before, total = statistics
+        sink = self._sink(total.dtype, total.shape, batch)
+        shift = np.where(before > -np.inf, np.maximum(before, sink), before)
+        factor = np.exp(before - _finite(shift))
+        extra = np.where(before > -np.inf, np.exp(sink - _finite(shift)), 0)
+        return (shift, total * factor + extra), factor
+
+    def of_whole_rows(self, scores: Array, value: Array, out: Array, batch: Batch) -> Statistics:
         """The statistics of whole rows, in as few operations as there can be."""
+        if self._has_sink:
+            return super().of_whole_rows(scores, value, out, batch)
         shift: Array = np.maximum.reduce(scores, axis=-1, keepdims=True)
         np.subtract(scores, shift, out=scores)
         if scores.size > _FEW_SCORES:
@@ -99,12 +176,13 @@ class Softmax(Normalizer):
         np.divide(out, total, out=out)
         return shift, total
 
-    def of_edges(self, scores: Array, starts: Array) -> Statistics:
+    def of_edges(self, scores: Array, starts: Array, batch: Batch) -> Statistics:
         """The statistics (l, 1) of rows of edges."""
         shift = _reduced(np.maximum, scores, starts, -np.inf)
         exponentials = scores - np.repeat(_finite(shift), np.diff(starts))
         exponentiate(exponentials)
-        return shift[:, None], _reduced(np.add, exponentials, starts, 0)[:, None]
+        statistics = shift[:, None], _reduced(np.add, exponentials, starts, 0)[:, None]
+        return self._with_sink(statistics, batch)[0] if self._has_sink else statistics
 
     def weights(self, scores: Array, statistics: Statistics) -> Array:
         """``exp(score - shift) / total``: 0 for rows without keys.
@@ -128,11 +206,34 @@ class Softmax(Normalizer):
         return np.multiply(grad_weights, weights, out=grad_weights)
 
     def log_normalizer(self, statistics: Statistics) -> Array:
-        """``log sum_j exp(s_j)``: -inf for rows without keys."""
+        """``log (sum_j exp(s_j) + exp(sink))``: -inf for rows without keys."""
         shift, total = statistics
         with np.errstate(divide="ignore"):
             normalizer: Array = _finite(shift) + np.log(total)
         return normalizer
+
+    def parameter_grads(
+        self, statistics: Statistics, dot: Array, dtype: np.dtype[Any]
+    ) -> dict[str, Array]:
+        """The gradient of the sink: its weight times ``-dot``, summed to its shape."""
+        if self.sink is None:
+            return {}
+        if not self._has_sink:
+            return {"sink": np.zeros(self.sink.shape, dtype)}
+        shift, total = statistics
+        batch = whole(shift.shape[:-2])
+        exponential = np.exp(self._sink(shift.dtype, shift.shape, batch) - _finite(shift))
+        weight = np.where(shift > -np.inf, exponential, 0) / _safe(total)
+        grad = (-weight * dot).sum(axis=(-2, -1))  # (batch,)
+        axes = tuple(range(grad.ndim - self.sink.ndim))
+        return {"sink": summed_to(grad.sum(axis=axes), self.sink.shape).astype(dtype)}
+
+
+def _checked_sink(sink: ArrayLike) -> Array:
+    array = as_array("sink", sink).astype(np.float64)
+    if np.isnan(array).any() or (array == np.inf).any():
+        raise ScorerConfigError(f"sink must hold numbers below inf, got {shown(sink)}")
+    return array
 
 
 SOFTMAX = Softmax()

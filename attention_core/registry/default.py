@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from attention_core.hookspecs import ScorerSpec
-from attention_core.registry.infos import ScorerInfo
-from attention_core.registry.kinds import SCORER, Kind
+from attention_core.hookspecs import NormalizerSpec, ScorerSpec
+from attention_core.normalizing.normalizer import Normalizer
+from attention_core.registry.infos import NormalizerInfo, ScorerInfo
+from attention_core.registry.kinds import NORMALIZER, SCORER, Kind
 from attention_core.registry.loading import alone
 from attention_core.registry.registry import Registry
 from attention_core.scoring.scorer import Scorer
 
 __all__ = [
     "default_registry",
+    "make_normalizer",
     "make_scorer",
+    "normalizers",
     "refresh",
+    "register_normalizer",
     "register_scorer",
     "resolve",
     "scorers",
@@ -48,6 +52,44 @@ def resolve(component: Any, kind: Kind[Any] = SCORER) -> Any:
         if ready is not None:  # all of what the smallest calls have time for
             return ready
     return default_registry().of(kind).resolve(component)
+
+
+def make_normalizer(name: str, **parameters: Any) -> Normalizer:
+    """Make an installed normalizer by name; parameters and errors are those of `make_scorer`.
+
+    Examples
+    --------
+    >>> import attention_core as ac
+    >>> ac.make_normalizer("entmax", alpha=1.5)
+    Entmax()
+    >>> ac.make_normalizer("softmax", sink=0.0).to_config()
+    {'name': 'softmax', 'sink': 0.0}
+    """
+    return default_registry().of(NORMALIZER).make(name, parameters)
+
+
+def register_normalizer(spec: NormalizerSpec) -> None:
+    """Add a normalizer to this process, as in a notebook; see `register_scorer`.
+
+    Raises
+    ------
+    PluginError
+        For a spec that is not valid, or a name that is not free.
+    """
+    default_registry().register(spec)
+
+
+def normalizers() -> tuple[NormalizerInfo, ...]:
+    """List the installed and registered normalizers by name, without importing any of them.
+
+    Examples
+    --------
+    >>> import attention_core as ac
+    >>> [info.formula for info in ac.normalizers() if info.name == "sparsemax"]
+    ['max(s - tau, 0)']
+    """
+    infos: tuple[NormalizerInfo, ...] = default_registry().of(NORMALIZER).claims.infos()
+    return infos
 
 
 def refresh() -> None:

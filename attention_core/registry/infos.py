@@ -9,7 +9,7 @@ from typing import Any
 
 from attention_core.registry.signatures import checked_signature, imported
 
-__all__ = ["Info", "ScorerInfo"]
+__all__ = ["Info", "NormalizerInfo", "ScorerInfo"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,19 @@ class ScorerInfo(Info):
     ('bahdanau', 'mlp')
     >>> list(info.parameters)[:3]
     ['query_weight', 'key_weight', 'score_weight']
+    """
+
+    __slots__ = ()
+
+
+class NormalizerInfo(Info):
+    """Description of a normalizer that is not made yet.
+
+    Examples
+    --------
+    >>> import attention_core as ac
+    >>> [info.name for info in ac.normalizers()]
+    ['entmax', 'sigmoid', 'softmax', 'sparsemax']
     """
 
     __slots__ = ()

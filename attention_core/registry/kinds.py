@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from attention_core.hookspecs import ScorerSpec, Spec
-from attention_core.registry.infos import Info, ScorerInfo
+from attention_core.hookspecs import NormalizerSpec, ScorerSpec, Spec
+from attention_core.normalizing.normalizer import Normalizer
+from attention_core.registry.infos import Info, NormalizerInfo, ScorerInfo
 from attention_core.scoring.scorer import Scorer
 
-__all__ = ["KINDS", "SCORER", "Kind", "kind_of"]
+__all__ = ["KINDS", "NORMALIZER", "SCORER", "Kind", "kind_of"]
 
 
 T = TypeVar("T")
@@ -39,7 +40,11 @@ class Kind(Generic[T]):
 
 SCORER = Kind[Scorer]("scorer", "attention_core_scorers", ScorerSpec, ScorerInfo, Scorer)
 
-KINDS: list[Kind[Any]] = [SCORER]
+NORMALIZER = Kind[Normalizer](
+    "normalizer", "attention_core_normalizers", NormalizerSpec, NormalizerInfo, Normalizer
+)
+
+KINDS: list[Kind[Any]] = [SCORER, NORMALIZER]
 """Every kind. One more is a line here, a spec and a hook in `hookspecs`, and its functions."""
 
 

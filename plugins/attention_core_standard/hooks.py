@@ -4,9 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attention_core import ScorerSpec, hookimpl
+from attention_core import NormalizerSpec, ScorerSpec, hookimpl
 
-__all__ = ["attention_core_scorers"]
+__all__ = ["attention_core_normalizers", "attention_core_scorers"]
+
+
+@hookimpl
+def attention_core_normalizers() -> Iterator[NormalizerSpec]:
+    """Yield softmax, sigmoid, and the normalizers with exact zeros."""
+    yield NormalizerSpec(
+        name="entmax",
+        factory="attention_core_standard.normalizers:Entmax",
+        summary="weights that sum to 1, exactly 0 far below the best; alpha=1.5 by default",
+        formula="max((alpha - 1) s - tau, 0) ^ (1 / (alpha - 1))",
+        reference="Peters, Niculae and Martins 2019, arXiv:1905.05702",
+    )
+    yield NormalizerSpec(
+        name="sigmoid",
+        factory="attention_core_standard.normalizers:Sigmoid",
+        summary="every key on its own, without a sum",
+        formula="1 / (1 + exp(-(s + offset)))",
+        reference="Ramapuram et al. 2024, arXiv:2409.04431",
+    )
+    yield NormalizerSpec(
+        name="softmax",
+        factory="attention_core:Softmax",
+        summary="exponentials divided by their sum, with a learnable sink if you like",
+        formula="exp(s) / (sum exp(s) + exp(sink))",
+        reference="Xiao et al. 2024 for the sink, arXiv:2309.17453",
+    )
+    yield NormalizerSpec(
+        name="sparsemax",
+        factory="attention_core_standard.normalizers:Sparsemax",
+        summary="projection of the scores onto the simplex, with exact zeros",
+        formula="max(s - tau, 0)",
+        reference="Martins and Astudillo 2016, arXiv:1602.02068",
+    )
 
 
 @hookimpl
