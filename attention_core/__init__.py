@@ -38,6 +38,7 @@ from attention_core.errors import (
     UnknownScorerError,
 )
 from attention_core.masking.packing import Packing
+from attention_core.merging import Merged, PartGrads, merge
 from attention_core.normalizing.normalizer import Normalizer
 from attention_core.normalizing.softmax import Softmax
 from attention_core.result import AttentionResult, TopK
@@ -84,6 +85,7 @@ __all__ = [
     "Gradients",
     "InnerProductScorer",
     "Memory",
+    "Merged",
     "MissingExtraError",
     "MultiHeadAttention",
     "MultiHeadMemory",
@@ -97,6 +99,7 @@ __all__ = [
     "Packing",
     "PairScorer",
     "ParameterFileError",
+    "PartGrads",
     "PluginError",
     "PluginWarning",
     "Registry",
@@ -116,6 +119,7 @@ __all__ = [
     "load",
     "make_normalizer",
     "make_scorer",
+    "merge",
     "normalizers",
     "refresh",
     "register_normalizer",

@@ -26,17 +26,18 @@ NUMBERS = {
     "parallel": "",
     "compiled": "",
     "scoring": "arrays compiled components",
-    "normalizing": "arrays",
+    "normalizing": "arrays components",
     "masking": "arrays",
     "engine": "arrays components masking normalizing parallel scoring",
 }
 NAMES = {
-    "hookspecs": "scoring",
-    "registry": "components hookspecs markup scoring",
+    "hookspecs": "normalizing scoring",
+    "registry": "components hookspecs markup normalizing scoring",
 }
 PUBLIC = "attention_core"
 REST = {
     # the front door
+    "merging": "arrays normalizing",
     "files": "options",
     "config": "files options registry scoring",
     "plot": "arrays engine files",
@@ -52,7 +53,10 @@ REST = {
     ),
     "parameter_files": "files multihead registry scoring",
     # what is built on the public names
-    PUBLIC: "attention engine hookspecs masking multihead parameter_files registry result scoring",
+    PUBLIC: (
+        "attention engine hookspecs masking merging multihead normalizing parameter_files registry "
+        "result scoring"
+    ),
     "demo": f"{PUBLIC} fitting leave_one_out options parallel parameter_files plot",
     "estimators": f"{PUBLIC} fitting leave_one_out options registry",
     "testing": f"{PUBLIC} compiled hookspecs registry scoring",

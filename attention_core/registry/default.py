@@ -75,6 +75,13 @@ def register_normalizer(spec: NormalizerSpec) -> None:
     ------
     PluginError
         For a spec that is not valid, or a name that is not free.
+
+    Examples
+    --------
+    >>> import attention_core as ac
+    >>> ac.register_normalizer(ac.NormalizerSpec(name="plus_one", factory=lambda: ac.Softmax(0.0)))
+    >>> ac.make_normalizer("plus_one")
+    Softmax(sink=float64[])
     """
     default_registry().register(spec)
 

@@ -101,7 +101,7 @@ class Entmax(Normalizer):
     >>> scores = np.array([[1.0, 0.5, -2.0]])
     >>> entmax = Entmax(alpha=1.5)
     >>> entmax.weights(scores, entmax.statistics(scores)).round(3)
-    array([[0.662, 0.338, 0.   ]])
+    array([[0.674, 0.326, 0.   ]])
     """
 
     empty = (-np.inf, 0.0)

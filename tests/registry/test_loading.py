@@ -37,6 +37,10 @@ def test_the_bundled_plugin_comes_by_the_same_road():
         "gaussian",
         "general",
         "scaled_dot",
+        "entmax",
+        "sigmoid",
+        "softmax",
+        "sparsemax",
     ]
 
 
