@@ -85,9 +85,26 @@ CASES = {
         lambda: layer()(X, X, X),
         lambda result: (result.output, result.weights, result.vjp(X).query),
     ),
+    ac.Merged: (
+        lambda: ac.merge([ac.attend(X, X, X, scorer="dot")]),
+        lambda it: it.part_grads(X)[0].grad_context,
+    ),
+    ac.Normalizer: (
+        lambda: ac.make_normalizer("entmax", alpha=1.7),
+        lambda it: ac.attend(X, X, X, scorer="dot", normalizer=it).weights,
+    ),
+    ac.NormalizerInfo: (lambda: ac.normalizers()[0], lambda info: info.distribution),
+    ac.NormalizerSpec: (
+        lambda: ac.NormalizerSpec(name="plus_one", factory="acme.plus:PlusOne"),
+        lambda made: made.factory,
+    ),
     ac.Packing: (
         lambda: ac.Packing.from_lengths([1, 2]),
         lambda packing: ac.attend(X, X, X, scorer="dot", mask=packing).weights,
+    ),
+    ac.PartGrads: (
+        lambda: ac.merge([ac.attend(X, X, X, scorer="dot")]).part_grads(X)[0],
+        None,
     ),
     ac.PairScorer: (lambda: Taxicab(2.0), lambda scorer: scorer.score(X, X)),
     ac.Registry: (
@@ -97,6 +114,10 @@ CASES = {
     ac.Scorer: (learned, lambda scorer: ac.attend(X, X, X, scorer=scorer).scores),
     ac.ScorerInfo: (lambda: ac.scorers()[0], lambda info: info.distribution),
     ac.ScorerSpec: (spec, lambda made: made.example),
+    ac.Softmax: (
+        lambda: ac.Softmax(sink=0.5),
+        lambda it: ac.attend(X, X, X, scorer="dot", normalizer=it).weights,
+    ),
     ac.TopK: (lambda: ac.attend(X, X, X, scorer="dot").top_k(2), None),
     ac.estimators.AttentionClassifier: (
         lambda: fitted("AttentionClassifier"),

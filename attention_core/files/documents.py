@@ -51,8 +51,8 @@ def read_document(path: Path) -> Mapping[str, Any]:
         ) from error
     if not isinstance(content, Mapping):
         raise ConfigError(
-            f"config file {subject} must hold an object with the keys scorer, attention, "
-            f"got {shown(content)}"
+            f"config file {subject} must hold an object with the keys scorer, normalizer, "
+            f"attention, got {shown(content)}"
         )
     return content
 

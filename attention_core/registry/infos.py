@@ -68,7 +68,7 @@ class NormalizerInfo(Info):
     Examples
     --------
     >>> import attention_core as ac
-    >>> [info.name for info in ac.normalizers()]
+    >>> [info.name for info in ac.normalizers() if info.distribution == "attention-core"]
     ['entmax', 'sigmoid', 'softmax', 'sparsemax']
     """
 

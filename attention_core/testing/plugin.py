@@ -13,6 +13,7 @@ from attention_core import Registry, scorers
 from attention_core.errors import INTERRUPTS
 from attention_core.hookspecs import Spec
 from attention_core.registry.discovery import BUNDLED, Plugin, discover
+from attention_core.registry.kinds import SCORER, kind_of
 from attention_core.registry.loading import load_specs
 from attention_core.testing.kit import passed, scorer_checks
 from attention_core.testing.report import Check, Report, Violation, run_checks
@@ -123,18 +124,22 @@ def _top(module: str) -> str:
 
 def _spec_checks(spec: Spec, plugin: Plugin, registry: Registry, seed: int) -> Iterator[Check]:
     def make() -> None:
-        registry.make(spec.name, **spec.example)
+        registry.of(kind).make(spec.name, spec.example)
 
+    kind = kind_of(spec)
     try:
-        scorer = registry.make(spec.name, **spec.example)
+        component = registry.of(kind).make(spec.name, spec.example)
     except INTERRUPTS:
         raise
     except BaseException:  # noqa: BLE001 - the check of the example reports it
-        of_scorer = []
-        about = f"scorer {spec.name!r} of plugin {plugin.value!r}"
+        of_scorer: list[Check] = []
+        about = f"{kind} {spec.name!r} of plugin {plugin.value!r}"
     else:
-        of_scorer = list(scorer_checks(scorer, seed=seed, registry=registry))
-        about = of_scorer[0].subject
+        of_scorer = []
+        about = str(component)
+        if kind is SCORER:
+            of_scorer = list(scorer_checks(component, seed=seed, registry=registry))
+            about = of_scorer[0].subject
     yield Check(
         "reserved",
         about,
@@ -146,8 +151,8 @@ def _spec_checks(spec: Spec, plugin: Plugin, registry: Registry, seed: int) -> I
     yield Check(
         "example",
         about,
-        "its example makes a scorer",
-        "give the ScorerSpec an example: parameters that make a small working scorer, such as "
+        f"its example makes a {kind}",
+        f"give its spec an example: parameters that make a small working {kind}, such as "
         'example={"query_dim": 4, "key_dim": 3, "rng": 0}',
         make,
     )

@@ -69,7 +69,7 @@ def test_every_hook_is_in_the_reference():
         for name in hookspecs.__all__
         if hasattr(getattr(hookspecs, name), f"{hookspecs.GROUP}_spec")
     ]
-    assert hooks == ["attention_core_scorers"]
+    assert hooks == ["attention_core_normalizers", "attention_core_scorers"]
     for hook in hooks:
         assert f"\n.. autofunction:: attention_core.hookspecs.{hook}\n" in REFERENCE["plugins"]
 
@@ -95,7 +95,7 @@ def test_the_texts_of_errors_can_be_found():
     for said in (
         "## ShapeError",
         "`…_labels must have one label per …, …; got …`",
-        "`bias must hold real numbers, got dtype …`",
+        "`… must hold real numbers, got dtype …`",
     ):
         assert said in text
     assert text.count("\n- ") > 200

@@ -169,7 +169,7 @@ def test_all_problems_are_told_at_once():
         problems(config)
         == [
             "7 problems in the configuration",
-            "  layer: unknown key; known keys: multi_head, scorer, attention",
+            "  layer: unknown key; known keys: multi_head, scorer, normalizer, attention",
             "  multi_head.biases: must be true or false, got 1",
             "  multi_head.haeds: unknown key; did you mean 'heads'?",
             "  multi_head.heads: missing",
