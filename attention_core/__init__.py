@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from attention_core._version import __version__
 from attention_core.attention import Attention, attend
+from attention_core.components.bias import Bias
 from attention_core.engine.gradients import Gradients
 from attention_core.engine.memory import Memory
 from attention_core.errors import (
@@ -37,6 +38,8 @@ from attention_core.errors import (
     ShapeError,
     UnknownScorerError,
 )
+from attention_core.masking.factors import Dropout
+from attention_core.masking.neighborhood import Neighborhood
 from attention_core.masking.packing import Packing
 from attention_core.merging import Merged, PartGrads, merge
 from attention_core.normalizing.normalizer import Normalizer
@@ -79,9 +82,11 @@ __all__ = [
     "Attention",
     "AttentionCoreError",
     "AttentionResult",
+    "Bias",
     "ChangedInputError",
     "ConfigError",
     "DTypeError",
+    "Dropout",
     "Gradients",
     "InnerProductScorer",
     "Memory",
@@ -90,6 +95,7 @@ __all__ = [
     "MultiHeadAttention",
     "MultiHeadMemory",
     "MultiHeadResult",
+    "Neighborhood",
     "Normalizer",
     "NormalizerInfo",
     "NormalizerSpec",

@@ -21,7 +21,7 @@ from attention_core.normalizing.softmax import SOFTMAX
 from attention_core.options import DEFAULTS, OPTIONS, Options, make_options
 from attention_core.result import AttentionResult
 from attention_core.scoring.scorer import Scorer
-from attention_core.typing import BiasLike, MaskLike, NormalizerLike, ScorerLike
+from attention_core.typing import BiasLike, FactorsLike, MaskLike, NormalizerLike, ScorerLike
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,11 +48,12 @@ def attend(
     softcap: float | None = None,
     tile: tuple[int, int] | None = None,
     workers: int | None = None,
+    weight_factors: FactorsLike | None = None,
 ) -> AttentionResult:
     """Attend: ``context = softmax(score(query, key)) @ value``, for any scorer.
 
-    In order: score, softcap ``c tanh(s / c)``, plus bias, mask, normalizer (softmax unless another
-    is chosen), weighted sum of values.
+    In order: score, softcap ``c tanh(s / c)``, bias, mask, normalizer (softmax unless another is
+    chosen), weight factors, weighted sum of values.
 
     Parameters
     ----------
@@ -71,11 +72,12 @@ def attend(
     mask
         **True = may attend**: a boolean array that broadcasts to (..., L, S); a 2-D `scipy.sparse`
         array, whose stored entries (if it is boolean, whose True entries) may attend; a function of
-        (query_positions, key_positions), which is evaluated tile by tile; or a `Packing` of
-        concatenated sequences.
+        (query_positions, key_positions), which is evaluated tile by tile; a `Packing` of
+        concatenated sequences; or a `Neighborhood` on a grid.
     bias
-        Added to the scores: an array of real numbers that broadcasts to (..., L, S), or a function
-        of positions, such as ALiBi. Functions have no gradients.
+        Added to the scores: an array of real numbers that broadcasts to (..., L, S), a function of
+        positions, or a `Bias`, whose parameters have gradients. With a sparse mask also a sparse
+        array of its pattern: one number for each edge. Functions have no gradients.
     key_lengths, query_lengths
         One integer per batch item, along the leading batch axes. Keys (queries) at or beyond the
         length are masked.
@@ -95,6 +97,10 @@ def attend(
     workers
         The number of threads for large calls, by default one per core. The result does not depend
         on it.
+    weight_factors
+        Multiplied to the finished weights, which are not normalized again: an array of real numbers
+        that broadcasts to (..., L, S), a sparse array (L, S) that stands for 0 where nothing is
+        stored, a function of (query_positions, key_positions), or a `Dropout`.
 
     Returns
     -------
@@ -143,12 +149,12 @@ def attend(
     given = is_causal, query_offset, window, softcap, tile, workers
     if not all(map(is_, given, _DEFAULTS)):
         options = Options(**make_options(dict(zip(OPTIONS, given, strict=True))))
-    terms = mask, bias, key_lengths, query_lengths
+    terms = mask, bias, key_lengths, query_lengths, weight_factors
     return _attend(resolve(scorer), _normalizer(normalizer), options, query, key, value, terms)
 
 
 _DEFAULTS = tuple(OPTIONS.values())
-_Terms = tuple[Any, Any, ArrayLike | None, ArrayLike | None]
+_Terms = tuple[Any, Any, ArrayLike | None, ArrayLike | None, Any]
 
 
 def _attend(
@@ -163,14 +169,15 @@ def _attend(
 ) -> AttentionResult:
     """Check one call, make its mask and its bias if it has any, and compute it."""
     call = prepare(scorer, query, key, value)
-    mask, bias, key_lengths, query_lengths = terms
+    mask, bias, key_lengths, query_lengths, weight_factors = terms
     offset = options.query_offset if query_offset is None else query_offset
-    masking, added, positions = None, None, Positions()
+    masking, added, factors, positions = None, None, None, Positions()
     if not (
         mask is None
         and bias is None
         and key_lengths is None
         and query_lengths is None
+        and weight_factors is None
         and options.is_causal is False
         and options.window is None
         and type(offset) is int
@@ -178,7 +185,7 @@ def _attend(
     ):
         from attention_core.masking.arguments import make_masking  # most calls mask nothing
 
-        masking, added, positions = make_masking(
+        masking, added, factors, positions = make_masking(
             call.batch,
             call.query.shape[-2],
             call.key.shape[-2],
@@ -190,10 +197,12 @@ def _attend(
             is_causal=options.is_causal,
             query_offset=offset,
             window=options.window,
+            weight_factors=weight_factors,
         )
     if normalizer is not SOFTMAX:
         normalizer.check_batch(call.batch)
-    terms_of_problem = masking, added, options.softcap, options.tile, options.workers, positions
+    cut = options.softcap, options.tile, options.workers
+    terms_of_problem = masking, added, *cut, positions, factors
     return AttentionResult(attend_call(scorer, call, normalizer, *terms_of_problem))
 
 
@@ -320,9 +329,10 @@ class Attention(Options):
         key_lengths: ArrayLike | None = None,
         query_lengths: ArrayLike | None = None,
         query_offset: ArrayLike | Literal["end"] | None = None,
+        weight_factors: FactorsLike | None = None,
     ) -> AttentionResult:
         """Attend with this scorer and these options; arguments and errors are those of `attend`."""
-        terms = mask, bias, key_lengths, query_lengths
+        terms = mask, bias, key_lengths, query_lengths, weight_factors
         return _attend(self.scorer, self.normalizer, self, query, key, value, terms, query_offset)
 
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from scipy.sparse import coo_array, csr_array, sparray, spmatrix
 
+    from attention_core.components.bias import Bias
+    from attention_core.masking.factors import Dropout
+    from attention_core.masking.neighborhood import Neighborhood
     from attention_core.masking.packing import Packing
     from attention_core.normalizing.normalizer import Normalizer
     from attention_core.scoring.scorer import Scorer
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Array",
     "BiasLike",
+    "FactorsLike",
     "MaskLike",
     "NormalizerLike",
     "PairFunction",
@@ -37,10 +41,11 @@ PairFunction = Callable[[Array, Array], ArrayLike]
 """A mask or bias as an elementwise function of (query_positions, key_positions)."""
 
 if TYPE_CHECKING:
-    MaskLike: TypeAlias = ArrayLike | sparray | spmatrix | PairFunction | Packing
-    BiasLike: TypeAlias = ArrayLike | PairFunction
+    MaskLike: TypeAlias = ArrayLike | sparray | spmatrix | PairFunction | Packing | Neighborhood
+    BiasLike: TypeAlias = ArrayLike | sparray | spmatrix | PairFunction | Bias
+    FactorsLike: TypeAlias = ArrayLike | sparray | spmatrix | PairFunction | Dropout
     NormalizerLike: TypeAlias = str | Mapping[str, Any] | Normalizer
     ScorerLike: TypeAlias = str | Mapping[str, Any] | Scorer
     Weights: TypeAlias = Array | csr_array[Any, Any] | coo_array[Any, Any]
 else:
-    MaskLike = BiasLike = NormalizerLike = ScorerLike = Weights = Any
+    MaskLike = BiasLike = FactorsLike = NormalizerLike = ScorerLike = Weights = Any

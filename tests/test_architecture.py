@@ -27,7 +27,7 @@ NUMBERS = {
     "compiled": "",
     "scoring": "arrays compiled components",
     "normalizing": "arrays components",
-    "masking": "arrays",
+    "masking": "arrays components",
     "engine": "arrays components masking normalizing parallel scoring",
 }
 NAMES = {
@@ -54,8 +54,8 @@ REST = {
     "parameter_files": "files multihead registry scoring",
     # what is built on the public names
     PUBLIC: (
-        "attention engine hookspecs masking merging multihead normalizing parameter_files registry "
-        "result scoring"
+        "attention components engine hookspecs masking merging multihead normalizing "
+        "parameter_files registry result scoring"
     ),
     "demo": f"{PUBLIC} fitting leave_one_out options parallel parameter_files plot",
     "estimators": f"{PUBLIC} fitting leave_one_out options registry",

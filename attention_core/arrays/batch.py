@@ -16,6 +16,7 @@ __all__ = [
     "broadcast_batch",
     "broadcasts",
     "of_item",
+    "place",
     "summed_to",
     "take",
     "whole",
@@ -40,8 +41,13 @@ def take(array: Array, batch: Batch, rows: slice = _ALL, keys: slice = _ALL) -> 
     if not batch:
         length, key_length = array.shape
         return array[rows if length > 1 else _ALL, keys if key_length > 1 else _ALL]
+    return array[place(array.shape, batch, rows, keys)]
+
+
+def place(shape: Shape, batch: Batch, rows: slice, keys: slice) -> tuple[slice, ...]:
+    """The index of that part in an array of this shape."""
     index = (*batch, rows, keys)
-    return array[tuple(_ALL if n == 1 else i for n, i in zip(array.shape, index, strict=True))]
+    return tuple([_ALL if n == 1 else i for n, i in zip(shape, index, strict=True)])
 
 
 def of_item(array: Array, item: Item) -> Array:

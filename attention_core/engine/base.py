@@ -7,7 +7,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from attention_core.arrays.batch import Shape
-from attention_core.masking.bias import Bias
+from attention_core.masking.bias import BiasTerm
+from attention_core.masking.factors import Factors
 from attention_core.masking.masking import Masking
 from attention_core.masking.positions import Positions
 from attention_core.normalizing.normalizer import Normalizer, Statistics
@@ -30,12 +31,13 @@ class Problem(NamedTuple):
     batch: Shape
     normalizer: Normalizer
     masking: Masking | None = None
-    bias: Bias | None = None
+    bias: BiasTerm | None = None
     softcap: float | None = None
     tile: tuple[int, int] | None = None
     workers: int | None = None
     positions: Positions = Positions()
     """The positions that functions see."""
+    factors: Factors | None = None
 
     @property
     def shape(self) -> Shape:
@@ -81,7 +83,7 @@ class Upstream(NamedTuple):
 
     context: Array
     """(..., L, Dv)"""
-    weights: Bias | None
+    weights: BiasTerm | None
     """Gradients of the weights, read tile by tile."""
     dot: Array
     """(..., L, 1): ``sum_j P dP`` of every row, less the gradient of the log-normalizer."""
@@ -96,8 +98,8 @@ class PreparedGradients(NamedTuple):
     """(..., S, H)"""
     value: Array
     """(..., S, Dv)"""
-    bias: Array | None
-    """With every axis of the scores; None where the bias is not an array."""
+    bias: Any
+    """A dict of those of the bias by name; of one tile, its `Contributions` to them."""
     parameters: ParameterGrads
 
     @classmethod
@@ -107,12 +109,11 @@ class PreparedGradients(NamedTuple):
         def zeros(array: Array) -> Array:
             return np.zeros(array.shape, problem.dtype)
 
-        bias = getattr(problem.bias, "array", None)
         return cls(
             zeros(problem.query),
             zeros(problem.key),
             zeros(problem.value),
-            None if bias is None else zeros(bias),
+            {} if problem.bias is None else problem.bias.zeros(problem.dtype),
             {name: zeros(array) for name, array in problem.scorer.parameters.items()},
         )
 

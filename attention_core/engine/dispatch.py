@@ -15,7 +15,8 @@ from attention_core.engine.plan import is_one_tile
 from attention_core.engine.prepare import Call
 from attention_core.engine.single_tile import attend_single_tile
 from attention_core.engine.tiles import TileEngine
-from attention_core.masking.bias import ArrayBias, Bias
+from attention_core.masking.bias import ArrayBias, BiasTerm
+from attention_core.masking.factors import Factors
 from attention_core.masking.masking import Masking
 from attention_core.masking.patterns import ArrayMask
 from attention_core.masking.positions import Positions
@@ -49,14 +50,15 @@ def attend_call(
     call: Call,
     normalizer: Normalizer,
     masking: Masking | None = None,
-    bias: Bias | None = None,
+    bias: BiasTerm | None = None,
     softcap: float | None = None,
     tile: tuple[int, int] | None = None,
     workers: int | None = None,
     positions: Positions = Positions(),  # noqa: B008 - it is immutable
+    factors: Factors | None = None,
 ) -> Answer:
     """Compute a call."""
-    terms = normalizer, masking, bias, softcap, tile, workers, positions
+    terms = normalizer, masking, bias, softcap, tile, workers, positions, factors
     shapes = call.query.shape, call.key.shape, call.value.shape, call.batch
     # NaN and Inf in the inputs are results, not accidents
     if _is_tiny(type(scorer), *shapes, call.is_projected):
@@ -67,7 +69,7 @@ def attend_call(
 
 
 def _answer(scorer: Scorer, call: Call, terms: tuple[Any, ...]) -> Answer:
-    query, key = _projected(scorer, call, workers=terms[-2])
+    query, key = _projected(scorer, call, workers=terms[-3])
     value, batch = call.value, call.batch
     if batch:
         query, key, value = (with_batch_axes(each, batch) for each in (query, key, value))
@@ -85,10 +87,11 @@ def _answer(scorer: Scorer, call: Call, terms: tuple[Any, ...]) -> Answer:
 def compute(problem: Problem, kept: Array | None) -> tuple[Array, Statistics]:
     """The context and the statistics; masked scores are also written to `kept`."""
     masking = problem.masking
-    if masking is not None and masking.edges is not None:
+    if masking is not None and masking.is_sparse:
         return choose_engine(problem).attend()
     arrays = problem.query.shape, problem.value.shape, problem.query.dtype.itemsize
-    if problem.tile is None and is_one_tile(type(problem.scorer), problem.batch, *arrays):
+    is_simple = problem.tile is None and problem.factors is None
+    if is_simple and is_one_tile(type(problem.scorer), problem.batch, *arrays):
         found = attend_single_tile(problem, kept)
         if found is not None:
             return found
@@ -99,7 +102,7 @@ def compute(problem: Problem, kept: Array | None) -> tuple[Array, Statistics]:
 
 def choose_engine(problem: Problem) -> Engine:
     """The engine that computes a problem: the edges of a mask that stores few pairs, or tiles."""
-    if problem.masking is not None and problem.masking.edges is not None:
+    if problem.masking is not None and problem.masking.is_sparse:
         from attention_core.engine.edges import EdgeEngine, prefers_edges  # SciPy is for edges
 
         if prefers_edges(problem):
@@ -160,7 +163,7 @@ def _room_for_scores(problem: Problem) -> Array | None:
 
     Looking for changes of those would take as long as attending to them.
     """
-    is_sparse = problem.masking is not None and problem.masking.edges is not None
+    is_sparse = problem.masking is not None and problem.masking.is_sparse
     pairs = prod(problem.batch) * problem.query.shape[-2] * problem.key.shape[-2]
     if is_sparse or 8 * pairs > problem.key.size + problem.value.size:
         return None
@@ -177,8 +180,9 @@ def _callers_arrays(call: Call, problem: Problem, kept: Array | None) -> dict[st
             arrays["key"] = call.key
         if call.value.nbytes > SMALL:
             arrays["value"] = call.value
-    if isinstance(problem.bias, ArrayBias) and problem.bias.array.nbytes > SMALL:
-        arrays["bias"] = problem.bias.array
+    for name, term in (("bias", problem.bias), ("weight_factors", problem.factors)):
+        if isinstance(term, ArrayBias) and term.array.nbytes > SMALL:
+            arrays[name] = term.array
     if problem.masking is not None:
         for condition in problem.masking.conditions:
             if isinstance(condition, ArrayMask) and condition.array.nbytes > SMALL:

@@ -10,7 +10,7 @@ from attention_core.arrays.batch import of_item
 from attention_core.engine.base import PreparedGradients, Upstream, without_nonfinite
 from attention_core.engine.edges import EdgeEngine, Edges
 from attention_core.engine.softcap import cap_gradient
-from attention_core.masking.bias import Bias
+from attention_core.masking.bias import BiasTerm, Contributions
 from attention_core.normalizing.normalizer import Statistics
 from attention_core.scoring.contract import checked_vjp
 from attention_core.scoring.scorer import ParameterGrads
@@ -33,7 +33,7 @@ class _Piece(NamedTuple):
     parameters: ParameterGrads
 
 
-def edge_dots(engine: EdgeEngine, statistics: Statistics, grad_weights: Bias) -> Array:
+def edge_dots(engine: EdgeEngine, statistics: Statistics, grad_weights: BiasTerm) -> Array:
     """``sum_j P dP`` of every row for gradients of the weights: (..., L)."""
     problem = engine.problem
     dots = np.zeros(problem.shape[:-1], problem.dtype)
@@ -54,8 +54,8 @@ def edge_gradients(
     """Gradients of prepared arrays; the parameters are those of `tile_gradients`."""
     loop = _EdgeLoop(engine, upstream)
 
-    def work(block: Edges) -> tuple[Edges, Array, list[_Piece]]:
-        return loop.block_gradients(*engine.weighted(block, statistics))
+    def work(block: Edges) -> tuple[Edges, Contributions, list[_Piece]]:
+        return loop.block_gradients(*engine.weighted(block, statistics, is_factored=False))
 
     engine.fold(work, lambda _, found: loop.add(*found), engine.blocks())
     return loop.found
@@ -74,38 +74,53 @@ class _EdgeLoop:
         self.found = PreparedGradients.zeros(engine.problem)
         self.shapes = {name: array.shape for name, array in self.found.parameters.items()}
 
-    def block_gradients(self, edges: Edges, weights: Array) -> tuple[Edges, Array, list[_Piece]]:
-        """The edges, the gradients (e,) of their biased scores, and what they contribute."""
+    def block_gradients(
+        self, edges: Edges, weights: Array
+    ) -> tuple[Edges, Contributions, list[_Piece]]:
+        """The edges, and what they contribute to the bias and to all else."""
         problem, item, queries = self.engine.problem, edges.item, edges.rows[edges.places]
         query, key = of_item(self.query, item), of_item(self.key, item)
         value, grad = of_item(problem.value, item), self.grad[item]
         biased = np.empty_like(weights)  # (e,): first the gradients of the weights
         for piece in self.engine.pieces(edges):
-            biased[piece] = np.vecdot(grad[queries[piece]], value[edges.keys[piece]])
+            biased[piece] = np.vecdot(
+                grad.take(queries[piece], axis=0), value.take(edges.keys[piece], axis=0)
+            )
         if self.grad_weights is not None:
             biased += self.grad_weights.pairs(item, queries, edges.keys, biased.dtype)
+        factors = self.engine.factors(edges)
+        used = weights
+        if factors is not None:
+            used = weights * factors
+            biased *= factors
         problem.normalizer.scores_vjp(
             weights,
             biased,
             self.dot[item][queries],
             lambda values: np.repeat(edges.row_sums(values), np.diff(edges.starts)),
         )
+        grad_bias: Contributions = []
+        if problem.bias is not None:
+            grad_bias = problem.bias.pairs_vjp(item, queries, edges.keys, biased)
         scored = biased
         if problem.softcap is not None:
             scored = biased * cap_gradient(self.engine.bare_scores(edges), problem.softcap)
         pieces = []
         for piece in self.engine.pieces(edges):
-            ends = query[queries[piece]], key[edges.keys[piece]]  # (e, H) each
+            ends = (  # (e, H) each; `take` is several times faster than an index
+                query.take(queries[piece], axis=0),
+                key.take(edges.keys[piece], axis=0),
+            )
             (by_query, by_key), parameter_grads = checked_vjp(
                 problem.scorer, "score_pairs_vjp", ends, scored[piece], self.shapes
             )
-            by_value = weights[piece, None] * grad[queries[piece]]  # (e, Dv)
+            by_value = used[piece, None] * grad.take(queries[piece], axis=0)  # (e, Dv)
             rows, grad_query = _summed(queries[piece], by_query)
             keys, grad_key, grad_value = _summed(edges.keys[piece], by_key, by_value)
             pieces.append(_Piece(rows, grad_query, keys, grad_key, grad_value, parameter_grads))
-        return edges, biased, pieces
+        return edges, grad_bias, pieces
 
-    def add(self, edges: Edges, biased: Array, pieces: list[_Piece]) -> None:
+    def add(self, edges: Edges, grad_bias: Contributions, pieces: list[_Piece]) -> None:
         """Add what a block of edges contributed."""
         query, key, value = (of_item(array, edges.item) for array in self.found[:3])
         for piece in pieces:
@@ -114,10 +129,8 @@ class _EdgeLoop:
             value[piece.keys] += piece.value
             for name, own in piece.parameters.items():
                 self.found.parameters[name][...] += own
-        if self.found.bias is not None:
-            bias = of_item(self.found.bias, edges.item)  # (L or 1, S or 1)
-            place = edges.rows[edges.places] % bias.shape[0], edges.keys % bias.shape[1]
-            np.add.at(bias, place, biased)
+        for name, index, own in grad_bias:
+            self.found.bias[name][index] += own
 
 
 def _summed(index: Array, *terms: Array) -> tuple[Array, ...]:

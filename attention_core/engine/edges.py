@@ -77,8 +77,11 @@ def prefers_edges(problem: Problem) -> bool:
         return False
     features, value_features = problem.key.shape[-1], problem.value.shape[-1]
     per_pair = pair_cost(problem.scorer, features, value_features)
-    per_edge = features + value_features / 2 + 15  # gathered, then scored
-    return bool(problem.masking.edges.nnz * per_edge < prod(problem.shape[-2:]) * per_pair)
+    per_edge = (features + value_features) / 2 + 15  # gathered, then scored
+    pairs: int | None = problem.masking.pairs
+    if pairs is None:
+        pairs = prod(problem.shape[-2:])
+    return bool(problem.masking.edge_count * per_edge < pairs * per_pair)
 
 
 class EdgeEngine:
@@ -86,7 +89,7 @@ class EdgeEngine:
 
     def __init__(self, problem: Problem) -> None:
         assert problem.masking is not None
-        self.problem, self.masking, self.edges = problem, problem.masking, problem.masking.edges
+        self.problem, self.masking = problem, problem.masking
 
     def attend(self) -> tuple[Array, Statistics]:
         """The context (..., L, Dv), and the normalizer's statistics (..., L, 1)."""
@@ -103,7 +106,7 @@ class EdgeEngine:
             found = normalizer.of_edges(scores, edges.starts, items)
             for array, own in zip(statistics, found, strict=True):
                 array[edges.place] = own
-            weights = normalizer.weights(scores, edges.spread(found))
+            weights = self._times_factors(edges, normalizer.weights(scores, edges.spread(found)))
             value = of_item(problem.value, edges.item)  # (S, Dv)
             matrix = csr_array(
                 (weights, edges.keys, edges.starts), shape=(len(edges.rows), len(value))
@@ -129,11 +132,11 @@ class EdgeEngine:
     @property
     def _cost(self) -> float:
         per_edge = self.problem.key.shape[-1] + self.problem.value.shape[-1] + 30
-        return float(per_edge * self.edges.nnz * prod(self.problem.batch))
+        return float(per_edge * self.masking.edge_count * prod(self.problem.batch))
 
     def blocks(self, rows: range | None = None) -> list[Edges]:
         """All edges of the mask in blocks of rows, for each batch item."""
-        graph, queries = self.edges, np.arange(self.problem.shape[-2])
+        graph, queries = self.masking.edges, np.arange(self.problem.shape[-2])
         if rows is not None:
             queries = np.array(rows, dtype=np.intp)
             graph = graph[queries]
@@ -165,11 +168,28 @@ class EdgeEngine:
             scores += problem.bias.pairs(edges.item, queries, edges.keys, problem.dtype)
         return edges, scores
 
-    def weighted(self, block: Edges, statistics: Statistics) -> tuple[Edges, Array]:
-        """The same edges and their finished weights (e,), given the statistics of each row."""
+    def weighted(
+        self, block: Edges, statistics: Statistics, *, is_factored: bool = True
+    ) -> tuple[Edges, Array]:
+        """The same edges and their finished weights (e,), times their factors.
+
+        The statistics are those of all rows.
+        """
         edges, scores = self.scored(block)
         own = tuple([array[edges.place] for array in statistics])  # (l, 1) each
-        return edges, self.problem.normalizer.weights(scores, edges.spread(own))
+        weights = self.problem.normalizer.weights(scores, edges.spread(own))
+        return edges, self._times_factors(edges, weights) if is_factored else weights
+
+    def factors(self, edges: Edges) -> Array | None:
+        """The weight factors of edges (e,); None if there are none."""
+        if self.problem.factors is None:
+            return None
+        queries = edges.rows[edges.places]
+        return self.problem.factors.pairs(edges.item, queries, edges.keys, self.problem.dtype)
+
+    def _times_factors(self, edges: Edges, weights: Array) -> Array:
+        factors = self.factors(edges)
+        return weights if factors is None else np.multiply(weights, factors, out=weights)
 
     def bare_scores(self, edges: Edges) -> Array:
         """Scores of the edges before softcap and bias: (e,)."""
@@ -178,7 +198,9 @@ class EdgeEngine:
         queries = edges.rows[edges.places]  # (e,)
         scores = np.empty(len(edges.keys), self.problem.dtype)
         for piece in self.pieces(edges):
-            scores[piece] = self._score_pairs(query[queries[piece]], key[edges.keys[piece]])
+            scores[piece] = self._score_pairs(
+                query.take(queries[piece], axis=0), key.take(edges.keys[piece], axis=0)
+            )
         return scores
 
     def pieces(self, edges: Edges) -> Iterator[slice]:

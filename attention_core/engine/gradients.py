@@ -16,7 +16,7 @@ from attention_core.engine.prepare import Call
 from attention_core.engine.tiles import TileEngine
 from attention_core.errors import ChangedInputError, OptionTypeError, ShapeError
 from attention_core.masking.arguments import make_bias
-from attention_core.masking.bias import ArrayBias, Bias
+from attention_core.masking.bias import BiasTerm
 from attention_core.parallel.blas import numerics
 from attention_core.scoring.contract import checked_vjp
 from attention_core.scoring.scorer import ParameterGrads, Scorer
@@ -37,8 +37,9 @@ class Gradients(NamedTuple):
     """(..., S, Dk): of the keys before projection, also for a `Memory`."""
     value: Array
     """(..., S, Dv)"""
-    bias: Array | None
-    """In the shape of the bias; None if there is none, or if it is a function."""
+    bias: Any
+    """As the bias was given: an array in its shape, a sparse array of its pattern, a dict of a
+    `Bias`'s parameters by name; None without one, or where it is a function."""
     parameters: dict[str, Array]
     """The scorer's parameters by name."""
     normalizer: dict[str, Array]
@@ -103,7 +104,7 @@ def vjp(
             query=(query[0] if call.is_single else query).astype(query_dtype, copy=False),
             key=key.astype(key_dtype, copy=False),
             value=found.value.reshape(call.value.shape).astype(value_dtype, copy=False),
-            bias=_as_given(found.bias, problem.bias),
+            bias=None if problem.bias is None else problem.bias.as_given(found.bias),
             parameters={
                 name: found.parameters[name].astype(array.dtype, copy=False)
                 for name, array in scorer.parameters.items()
@@ -117,7 +118,7 @@ def _row_dots(
     engine: Any,
     answer: Answer,
     grad: Array,
-    of_weights: Bias | None,
+    of_weights: BiasTerm | None,
     of_log: Array | None,
 ) -> Array:
     """``sum_j P dP`` of every row, less the gradient of the log-normalizer: (..., L, 1)."""
@@ -145,14 +146,6 @@ def _checked_grad(name: str, call: Call, output: Array, given: ArrayLike) -> Arr
     if grad.shape != expected:
         raise ShapeError(f"{name} must have the shape of the {what}, {expected}, got {grad.shape}")
     return grad.reshape(output.shape).astype(output.dtype, copy=False)
-
-
-def _as_given(grad_bias: Array | None, bias: Bias | None) -> Array | None:
-    """The gradient of the bias in the shape and dtype that it was given in."""
-    if grad_bias is None or not isinstance(bias, ArrayBias):
-        return None
-    dtype = np.float64 if bias.array.dtype.kind in "iu" else bias.array.dtype
-    return grad_bias.reshape(bias.given).astype(dtype, copy=False)
 
 
 def _through_projection(

@@ -68,7 +68,7 @@ def plan(problem: Problem) -> Plan:
     if starts is None and fits_one_tile(problem):
         return Plan([block], 1, key_length, cost)
     limit = _most_pairs(problem.scorer, problem.key.shape[-1], problem.dtype.itemsize)
-    together = _items_in_whole_batches(problem)
+    together = _items_that_stay_together(problem)
     if together:
         limit = max(1, limit // together)
 
@@ -201,11 +201,12 @@ def _most_pairs(scorer: Scorer | type[Scorer], features: int, itemsize: int) -> 
     return max(1, tile_bytes() // (itemsize * max(temporaries(scorer, features), 1)))
 
 
-def _items_in_whole_batches(problem: Problem) -> int:
-    """The number of batch items, if they must stay together; else 0."""
-    parts = problem.masking, problem.bias
-    together = any(part is not None and part.in_whole_batches for part in parts)
-    return prod(problem.batch) if together else 0
+def _items_that_stay_together(problem: Problem) -> int:
+    """The number of batch items in every tile, if that is not to be chosen; else 0."""
+    parts = problem.masking, problem.bias, problem.factors
+    if any(part is not None and part.in_whole_batches for part in parts):
+        return prod(problem.batch)
+    return prod(problem.batch[-1:]) if problem.bias and problem.bias.in_whole_heads else 0
 
 
 def _fair_count(cost: float) -> int:

@@ -17,7 +17,7 @@ def open_readout(problem: Problem, statistics: Statistics, kept: Array | None) -
     The edges of a sparse mask are read out as sparse arrays, wherever the context was computed, so
     that what is sparse never depends on speed.
     """
-    if problem.masking is not None and problem.masking.edges is not None:
+    if problem.masking is not None and problem.masking.is_sparse:
         from attention_core.engine.edge_readout import EdgeReadout  # only sparse masks need SciPy
         from attention_core.engine.edges import EdgeEngine
 

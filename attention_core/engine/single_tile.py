@@ -44,7 +44,7 @@ def attend_single_tile(
 
 def _bias_and_mask(problem: Problem, scores: Array) -> None:
     *_, length, key_length = scores.shape
-    batch = (slice(None),) * len(problem.batch)
+    batch = tuple([slice(0, n) for n in problem.batch])
     place = batch, slice(0, length), slice(0, key_length)
     if problem.bias is not None:
         scores += problem.bias.tile(*place, scores.dtype)

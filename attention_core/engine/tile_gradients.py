@@ -5,6 +5,7 @@ contributes
 
     dV = P^T dC,    dS = P * (dC V^T - rowsum(dC * C)),
 
+where with weight factors F the weights in dV are F P, and dC V^T is multiplied by F,
 and dS, the gradient of the scores, goes on through bias and softcap to the scorer. The weights are
 computed again from each row's shift and total; nothing of size L x S is kept (Dao et al. 2022,
 FlashAttention, arXiv:2205.14135).
@@ -21,7 +22,7 @@ from attention_core.engine.base import PreparedGradients, Upstream, without_nonf
 from attention_core.engine.plan import Block
 from attention_core.engine.softcap import cap_gradient
 from attention_core.engine.tiles import Tile, TileEngine
-from attention_core.masking.bias import Bias
+from attention_core.masking.bias import BiasTerm, Contributions
 from attention_core.normalizing.normalizer import Statistics
 from attention_core.scoring.contract import checked_vjp
 from attention_core.scoring.cost import score_tile
@@ -34,7 +35,7 @@ __all__ = ["tile_dots", "tile_gradients"]
 _BLOCK_ELEMENTS = 1 << 19
 
 
-def tile_dots(engine: TileEngine, statistics: Statistics, grad_weights: Bias) -> Array:
+def tile_dots(engine: TileEngine, statistics: Statistics, grad_weights: BiasTerm) -> Array:
     """``sum_j P dP`` of every row for gradients of the weights: (..., L)."""
     problem = engine.problem
     dots = np.zeros(problem.shape[:-1], problem.dtype)
@@ -57,7 +58,8 @@ def tile_gradients(
 
     def work(block: Block) -> list[tuple[slice, PreparedGradients]]:
         place = (*block.batch, block.rows)
-        tiles = engine.weight_tiles(block, tuple([array[place] for array in statistics]))
+        own = tuple([array[place] for array in statistics])
+        tiles = engine.weight_tiles(block, own, is_factored=False)
         return [(tile.keys, loop.tile_gradients(block, tile)) for tile in tiles]
 
     def add(block: Block, parts: list[tuple[slice, PreparedGradients]]) -> None:
@@ -87,20 +89,23 @@ class _TileLoop:
         query, key = take(self.query, batch, rows), take(self.key, batch, keys)
         value = take(problem.value, batch, keys)  # (..., s, Dv)
         grad = self.grad[(*batch, rows)]  # (..., l, Dv)
-        grad_value = self._grad_value(weights, grad, allowed)  # (..., s, Dv)
+        factors = self.engine.factors(block, tile)
+        used = weights if factors is None else weights * factors
+        grad_value = self._grad_value(used, grad, allowed)  # (..., s, Dv)
         with buffer(weights.shape, weights.dtype) as grad_scores:
             np.matmul(grad, value.swapaxes(-1, -2), out=grad_scores)
             if self.grad_weights is not None:
                 grad_scores += self.grad_weights.tile(batch, rows, keys, weights.dtype)
+            if factors is not None:
+                np.multiply(grad_scores, factors, out=grad_scores)
             if allowed is not None:  # also in the sums of a normalizer
                 np.copyto(grad_scores, 0, where=~allowed)
             problem.normalizer.scores_vjp(weights, grad_scores, self.dot[(*batch, rows)], _row_sums)
             if allowed is not None:  # NaN times a weight of 0
                 np.copyto(grad_scores, 0, where=~allowed)
-            grad_bias = None
-            if self.found.bias is not None:
-                shape = take(self.found.bias, batch, rows, keys).shape
-                grad_bias = _kept(summed_to(grad_scores, shape), grad_scores)
+            grad_bias: Contributions = []
+            if problem.bias is not None:
+                grad_bias = problem.bias.tile_vjp(batch, rows, keys, grad_scores)
             if problem.softcap is not None:
                 where = True if allowed is None else allowed
                 by_cap = self._cap_gradient(query, key, problem.softcap)
@@ -118,6 +123,8 @@ class _TileLoop:
         """Add what a tile contributed."""
         batch, rows = block.batch, block.rows
         query, key, value, bias, parameters = self.found
+        for name, index, own in part.bias:
+            bias[name][index] += own
         for whole, own in (
             (take(query, batch, rows), part.query),
             (take(key, batch, keys), part.key),
@@ -125,8 +132,6 @@ class _TileLoop:
             *((parameters[name], own) for name, own in part.parameters.items()),
         ):
             np.add(whole, own, out=whole)
-        if bias is not None and part.bias is not None:
-            take(bias, batch, rows, keys)[...] += part.bias
 
     def _grad_value(self, weights: Array, grad: Array, allowed: Array | None) -> Array:
         """``weights.T @ grad``, whatever the gradient of rows that are masked."""

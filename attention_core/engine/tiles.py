@@ -82,7 +82,7 @@ class TileEngine:
             final = normalizer.finish(state, context[place], block.batch)
             for array, own in zip(statistics, final, strict=True):
                 array[place] = own
-            if not np.isfinite(context[place]).all():
+            if problem.factors is not None or not np.isfinite(context[place]).all():
                 every = block._replace(keys=slice(0, problem.shape[-1]))
                 context[place] = self._careful_context(every, final)
 
@@ -110,7 +110,7 @@ class TileEngine:
         return state
 
     def _careful_context(self, block: Block, statistics: Statistics) -> Array:
-        """The context of rows whose plain sum was not finite, from finished weights.
+        """The context from finished weights, for rows whose plain sum was not finite.
 
         Sums of huge values cannot overflow, since the weights are already divided by their total.
         """
@@ -196,16 +196,28 @@ class TileEngine:
                     np.fmin(scores, bounds, out=scores)
                 yield Tile(keys, scores, allowed)
 
-    def weight_tiles(self, block: Block, statistics: Statistics) -> Iterator[Tile]:
-        """The same tiles with their finished weights in place of the scores.
+    def weight_tiles(
+        self, block: Block, statistics: Statistics, *, is_factored: bool = True
+    ) -> Iterator[Tile]:
+        """The same tiles with their finished weights in place of the scores, times their factors.
 
         The statistics are those of the block: (..., l, 1).
         """
         for tile in self.tiles(block):
             weights = self.problem.normalizer.weights(tile.scores, statistics)
+            factors = self.factors(block, tile) if is_factored else None
+            if factors is not None:
+                np.multiply(weights, factors, out=weights)
             if tile.allowed is not None:  # also in rows of NaN
                 np.copyto(weights, 0, where=~tile.allowed)
             yield tile._replace(scores=weights)
+
+    def factors(self, block: Block, tile: Tile) -> Array | None:
+        """The weight factors of a tile, 0 where masked; None if there are none."""
+        if self.problem.factors is None:
+            return None
+        found = self.problem.factors.tile(block.batch, block.rows, tile.keys, self.problem.dtype)
+        return found if tile.allowed is None else np.where(tile.allowed, found, 0)
 
     def row_blocks(self, rows: slice | None = None) -> list[Block]:
         """The plan's blocks over all their keys, cut to a range of rows."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,12 +10,15 @@ from numpy.typing import ArrayLike
 from attention_core.arrays.batch import Shape, broadcasts
 from attention_core.arrays.inputs import LARGEST, integers_per_item, is_real, is_sparse, to_numpy
 from attention_core.arrays.snapshots import owned
+from attention_core.components.bias import Bias
 from attention_core.errors import DTypeError, OptionError, ShapeError
 from attention_core.masking.band import Band
-from attention_core.masking.bias import ArrayBias, Bias, FunctionBias
+from attention_core.masking.bias import ArrayBias, BiasTerm, EdgeBias, FunctionBias, NamedBias
 from attention_core.masking.condition import Condition
+from attention_core.masking.factors import Dropout, DropoutFactors, Factors
 from attention_core.masking.intervals import Intervals
 from attention_core.masking.masking import Masking
+from attention_core.masking.neighborhood import Neighborhood, Neighbors
 from attention_core.masking.packing import Packed, Packing
 from attention_core.masking.patterns import ArrayMask, EdgeMask, FunctionMask
 from attention_core.masking.positions import (
@@ -24,10 +27,19 @@ from attention_core.masking.positions import (
     check_offsets,
     end_offset,
 )
-from attention_core.masking.sparse_masks import checked_edges
+from attention_core.masking.sparse_masks import checked_edges, checked_values
 from attention_core.typing import Array
 
-__all__ = ["make_bias", "make_masking"]
+__all__ = ["Terms", "make_bias", "make_masking"]
+
+
+class Terms(NamedTuple):
+    """What a call says of its query-key pairs; None where it says nothing."""
+
+    masking: Masking | None
+    bias: BiasTerm | None
+    factors: Factors | None
+    positions: Positions
 
 
 def make_masking(
@@ -43,8 +55,9 @@ def make_masking(
     is_causal: bool = False,
     query_offset: Any = 0,
     window: tuple[int | None, int | None] | None = None,
-) -> tuple[Masking | None, Bias | None, Positions]:
-    """The mask and the bias of a call, None if there are none, and the positions of its rows.
+    weight_factors: Any = None,
+) -> Terms:
+    """The mask, the bias and the weight factors of a call, and the positions of its rows.
 
     Parameters
     ----------
@@ -52,7 +65,7 @@ def make_masking(
         The call's batch shape, L and S.
     single_query
         Whether the query came without its L axis, so that masks and biases do too.
-    mask, bias, key_lengths, query_lengths, is_causal, query_offset, window
+    mask, bias, key_lengths, query_lengths, is_causal, query_offset, window, weight_factors
         As in `attention_core.attend`.
 
     Raises
@@ -71,11 +84,15 @@ def make_masking(
                 "leave key_lengths and query_lengths out"
             )
         packed = Packed(mask, shape, query_offset)
-        masking = Masking(
+        within = Masking(
             [packed.intervals(lowest, highest)], starts=packed.starts, pairs=packed.pairs
         )
-        added = make_bias("bias", bias, packed.positions, shape, single_query)
-        return masking, added, packed.positions
+        return Terms(
+            within,
+            make_bias("bias", bias, packed.positions, shape, single_query, within),
+            _factors(weight_factors, packed.positions, shape, single_query),
+            packed.positions,
+        )
 
     conditions: list[Condition] = []
     keys = queries = None
@@ -97,18 +114,26 @@ def make_masking(
     if lowest is not None or highest is not None:
         conditions.append(_order(lowest, highest, offset, length))
     positions = Positions(offset)
-    edges = None
+    pairs = None
     if mask is None:
         pass
+    elif isinstance(mask, Neighborhood):
+        neighbors = Neighbors(mask, shape, offset)
+        pairs = neighbors.spanned
+        conditions.append(neighbors)
     elif is_sparse(mask):
-        edges = checked_edges(mask, shape)
-        conditions.append(EdgeMask(edges))
+        conditions.append(EdgeMask(checked_edges(mask, shape)))
     elif callable(mask):
         conditions.append(FunctionMask(mask, positions, shape))
     else:
         conditions.append(ArrayMask(_checked_mask(mask, shape, single_query)))
-    added = make_bias("bias", bias, positions, shape, single_query)
-    return (Masking(conditions, edges=edges) if conditions else None), added, positions
+    masking = Masking(conditions, pairs=pairs) if conditions else None
+    return Terms(
+        masking,
+        make_bias("bias", bias, positions, shape, single_query, masking),
+        _factors(weight_factors, positions, shape, single_query),
+        positions,
+    )
 
 
 def _order(lowest: int | None, highest: int | None, offset: int | Array, length: int) -> Condition:
@@ -124,20 +149,51 @@ def _order(lowest: int | None, highest: int | None, offset: int | Array, length:
 
 
 def make_bias(
-    name: str, bias: Any, positions: Positions, shape: Shape, single_query: bool
-) -> Bias | None:
+    name: str,
+    bias: Any,
+    positions: Positions,
+    shape: Shape,
+    single_query: bool,
+    masking: Masking | None = None,
+) -> BiasTerm | None:
     """Numbers for pairs, such as a bias: an array or a function, checked; None for None.
 
     Raises
     ------
-    DTypeError, ShapeError
+    DTypeError, OptionError, ShapeError
         For anything else, with its name.
     """
     if bias is None:
         return None
+    if isinstance(bias, Bias) and name == "bias":
+        return NamedBias(bias, positions, shape)
+    if is_sparse(bias) and name == "bias":
+        return EdgeBias(_checked_edge_values(name, bias, shape, masking))
+    if is_sparse(bias):
+        raise DTypeError(
+            f"{name} must be a dense array or a function of (query_positions, key_positions), "
+            f"got a sparse {type(bias).__name__}"
+        )
     if callable(bias):
-        return FunctionBias(bias, positions, shape)
-    return ArrayBias(_checked_bias(name, bias, shape, single_query), np.shape(bias))
+        return FunctionBias(bias, positions, shape, name)
+    return ArrayBias(_checked_numbers(name, bias, shape, single_query), np.shape(bias))
+
+
+def _factors(
+    factors: Any, positions: Positions, shape: Shape, single_query: bool
+) -> Factors | None:
+    name = "weight_factors"
+    if factors is None:
+        return None
+    if isinstance(factors, Dropout):
+        if positions.key_shift is not None:  # sequences would be dropped alike
+            positions = Positions()
+        return DropoutFactors(factors, positions, shape)
+    if is_sparse(factors):
+        return EdgeBias(checked_values(name, factors, shape))
+    if callable(factors):
+        return FunctionBias(factors, positions, shape, name)
+    return ArrayBias(_checked_numbers(name, factors, shape, single_query), np.shape(factors))
 
 
 def _checked_mask(mask: ArrayLike, shape: Shape, single_query: bool) -> Array:
@@ -150,23 +206,43 @@ def _checked_mask(mask: ArrayLike, shape: Shape, single_query: bool) -> Array:
     return _fitted("mask", array, shape, single_query)
 
 
-def _checked_bias(name: str, bias: ArrayLike, shape: Shape, single_query: bool) -> Array:
+_BOOLEAN_ADVICE = {
+    "bias": " to add to the scores, got a boolean array; use mask=",
+    "weight_factors": (
+        " to multiply the weights by, got a boolean array; use mask= to leave keys out of the "
+        "softmax, or weight_factors.astype(float) to leave out weights"
+    ),
+}
+
+
+def _checked_numbers(name: str, numbers: Any, shape: Shape, single_query: bool) -> Array:
     """Real numbers with the axes of scores of this shape (..., L, S)."""
-    if is_sparse(bias):
-        raise DTypeError(
-            f"{name} must be a dense array or a function of (query_positions, key_positions), "
-            f"got a sparse {type(bias).__name__}; for missing edges use mask="
-        )
-    array = to_numpy(name, bias)
+    array = to_numpy(name, numbers)
     if array.dtype == np.bool_:
-        raise DTypeError(
-            f"{name} must hold real numbers to add to the scores, got a boolean array; use mask="
-            if name == "bias"
-            else f"{name} must hold real numbers, got a boolean array"
-        )
+        advice = _BOOLEAN_ADVICE.get(name, ", got a boolean array")
+        raise DTypeError(f"{name} must hold real numbers{advice}")
     if not is_real(array.dtype):
         raise DTypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
     return _fitted(name, array, shape, single_query)
+
+
+def _checked_edge_values(name: str, array: Any, shape: Shape, masking: Masking | None) -> Any:
+    """Numbers on the edges of the sparse mask: CSR (L, S), with its pattern."""
+    if masking is None or not masking.is_sparse:
+        raise OptionError(
+            f"a sparse {name} holds numbers on the edges of a sparse mask, and this call has none: "
+            f"give mask={name} != 0, or the dense array, {name}.toarray()"
+        )
+    values, edges = checked_values(name, array, shape), masking.edges
+    if not (
+        np.array_equal(values.indptr, edges.indptr)
+        and np.array_equal(values.indices, edges.indices)
+    ):
+        raise ShapeError(
+            f"a sparse {name} must store a number for every edge of the sparse mask, and no other; "
+            f"got {values.nnz} stored entries for {edges.nnz} edges"
+        )
+    return values
 
 
 def _checked_lengths(name: str, value: ArrayLike, batch: Shape) -> Array:

@@ -1,30 +1,99 @@
-"""Biases: numbers added to the scores, tile by tile."""
+"""Biases of one call: numbers added to the scores tile by tile, and their gradients."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 
-from attention_core.arrays.batch import Batch, Item, Shape, of_item, take
+from attention_core.arrays.batch import (
+    Batch,
+    Item,
+    Shape,
+    broadcasts,
+    of_item,
+    place,
+    summed_to,
+    take,
+)
+from attention_core.arrays.inputs import is_real
+from attention_core.components.bias import Bias
+from attention_core.errors import AttentionCoreError, ScorerContractError, ShapeError
 from attention_core.masking.patterns import pair_values
 from attention_core.masking.positions import Positions, evaluated
 from attention_core.typing import Array, PairFunction
 
-__all__ = ["ArrayBias", "Bias", "FunctionBias"]
+__all__ = ["ArrayBias", "BiasTerm", "Contributions", "EdgeBias", "FunctionBias", "NamedBias"]
+
+Contributions = list[tuple[str, Any, Array]]
+"""Gradients of parts of arrays: name, index and numbers to add there."""
 
 
-class Bias(Protocol):
-    """Numbers added to the scores."""
+class BiasTerm(Protocol):
+    """The bias of one call."""
 
     in_whole_batches: bool
     """Whether tiles must hold all batch items, as for a user's function."""
+    in_whole_heads: bool
+    """Whether tiles must hold all of the last batch axis."""
 
     def tile(self, batch: Batch, rows: slice, keys: slice, dtype: np.dtype[Any]) -> Array:
         """Numbers that broadcast to the scores of these rows and keys, (..., l, s)."""
 
     def pairs(self, item: Item, queries: Array, keys: Array, dtype: np.dtype[Any]) -> Array:
         """Numbers added to the scores of these pairs (e,) of a batch item."""
+
+    def zeros(self, dtype: np.dtype[Any]) -> dict[str, Array]:
+        """Zeros for the gradients by name, none where there is nothing to learn."""
+
+    def tile_vjp(self, batch: Batch, rows: slice, keys: slice, grad: Array) -> Contributions:
+        """The gradients from that of a tile of scores (..., l, s), whose memory is used again."""
+
+    def pairs_vjp(self, item: Item, queries: Array, keys: Array, grad: Array) -> Contributions:
+        """The gradients from those of pairs (e,) of a batch item."""
+
+    def as_given(self, found: Mapping[str, Array]) -> Any:
+        """The gradients in the form in which the bias was given."""
+
+
+class FunctionBias:
+    """A function of positions, evaluated tile by tile for the whole batch; it has no gradient."""
+
+    in_whole_batches = True
+    in_whole_heads = True
+
+    def __init__(
+        self, function: PairFunction, positions: Positions, shape: Shape, name: str = "bias"
+    ) -> None:
+        self.function, self.positions, self.shape, self.name = function, positions, shape, name
+
+    def tile(self, batch: Batch, rows: slice, keys: slice, dtype: np.dtype[Any]) -> Array:
+        """The values of the function."""
+        expected = (*self.shape[:-2], rows.stop - rows.start, keys.stop - keys.start)
+        places = self.positions.of_tile(batch, rows, keys)
+        return evaluated(self.name, self.function, *places, expected).astype(dtype, copy=False)
+
+    def pairs(self, item: Item, queries: Array, keys: Array, dtype: np.dtype[Any]) -> Array:
+        """The values for pairs (e,)."""
+        pairs = self.shape, item, queries, keys
+        values = pair_values(self.name, self.function, self.positions, *pairs)
+        return np.asarray(values, dtype)
+
+    def zeros(self, dtype: np.dtype[Any]) -> dict[str, Array]:
+        """Nothing."""
+        return {}
+
+    def tile_vjp(self, batch: Batch, rows: slice, keys: slice, grad: Array) -> Contributions:
+        """Nothing."""
+        return []
+
+    def pairs_vjp(self, item: Item, queries: Array, keys: Array, grad: Array) -> Contributions:
+        """Nothing."""
+        return []
+
+    def as_given(self, found: Mapping[str, Array]) -> None:
+        """None."""
 
 
 class ArrayBias:
@@ -39,6 +108,7 @@ class ArrayBias:
     """
 
     in_whole_batches = False
+    in_whole_heads = False
 
     def __init__(self, array: Array, given: Shape) -> None:
         self.array, self.given = array, given
@@ -53,22 +123,196 @@ class ArrayBias:
         found: Array = own[queries % len(own), keys % own.shape[1]]
         return found.astype(dtype, copy=False)
 
+    def zeros(self, dtype: np.dtype[Any]) -> dict[str, Array]:
+        """Zeros in the shape of the array."""
+        return {"bias": np.zeros(self.array.shape, dtype)}
 
-class FunctionBias:
-    """A function of positions, evaluated tile by tile for the whole batch."""
+    def tile_vjp(self, batch: Batch, rows: slice, keys: slice, grad: Array) -> Contributions:
+        """The gradient of the part of the array, summed where it was broadcast."""
+        index = place(self.array.shape, batch, rows, keys)
+        summed = summed_to(grad, self.array[index].shape)
+        return [("bias", index, summed.copy() if summed is grad else summed)]
 
-    in_whole_batches = True
+    def pairs_vjp(self, item: Item, queries: Array, keys: Array, grad: Array) -> Contributions:
+        """The gradients of elements, summed where pairs share them."""
+        *outer, length, key_length = self.array.shape
+        own = tuple([0 if n == 1 else i for n, i in zip(outer, item, strict=True)])
+        elements = queries % length * key_length + keys % key_length
+        different, where = np.unique(elements, return_inverse=True)
+        summed = np.bincount(where, grad, minlength=len(different))
+        return [("bias", (*own, *np.divmod(different, key_length)), summed)]
 
-    def __init__(self, function: PairFunction, positions: Positions, shape: Shape) -> None:
-        self.function, self.positions, self.shape = function, positions, shape
+    def as_given(self, found: Mapping[str, Array]) -> Array:
+        """The gradient in the shape and dtype of the bias; integers have theirs in float64."""
+        dtype = np.float64 if self.array.dtype.kind in "iu" else self.array.dtype
+        return found["bias"].reshape(self.given).astype(dtype, copy=False)
+
+
+class EdgeBias:
+    """Numbers at the stored entries of a sparse array, the same for every batch item.
+
+    Parameters
+    ----------
+    values : scipy.sparse.csr_array
+        (L, S), sorted; with the pattern of the mask if it is to have gradients.
+    """
+
+    in_whole_batches = False
+    in_whole_heads = False
+
+    def __init__(self, values: Any) -> None:
+        self.values = values
+        queries = np.repeat(np.arange(values.shape[0]), np.diff(values.indptr))
+        self._order = self._numbered(queries, values.indices)  # sorted
 
     def tile(self, batch: Batch, rows: slice, keys: slice, dtype: np.dtype[Any]) -> Array:
-        """The values of the function."""
-        expected = (*self.shape[:-2], rows.stop - rows.start, keys.stop - keys.start)
-        places = self.positions.of_tile(batch, rows, keys)
-        return evaluated("bias", self.function, *places, expected).astype(dtype, copy=False)
+        """The numbers of a tile, (l, s), 0 where there is no edge."""
+        found: Array = self.values[rows, keys].toarray()
+        return found.astype(dtype, copy=False)
 
     def pairs(self, item: Item, queries: Array, keys: Array, dtype: np.dtype[Any]) -> Array:
-        """The values for pairs (e,)."""
-        values = pair_values("bias", self.function, self.positions, self.shape, item, queries, keys)
-        return np.asarray(values, dtype)
+        """The numbers of pairs (e,), 0 for those that are not stored."""
+        found = np.zeros(len(keys), dtype)
+        if self.values.nnz:
+            places = np.minimum(self._places(queries, keys), self.values.nnz - 1)
+            stored = self._order[places] == self._numbered(queries, keys)
+            found[stored] = self.values.data[places[stored]]
+        return found
+
+    def zeros(self, dtype: np.dtype[Any]) -> dict[str, Array]:
+        """Zeros for the edges."""
+        return {"bias": np.zeros(self.values.nnz, dtype)}
+
+    def tile_vjp(self, batch: Batch, rows: slice, keys: slice, grad: Array) -> Contributions:
+        """The gradients of the edges of a tile."""
+        part = self.values[rows, keys].tocoo()
+        queries, others = part.coords
+        summed = grad.reshape(-1, *grad.shape[-2:])[:, queries, others].sum(axis=0)
+        return [("bias", self._places(queries + rows.start, others + keys.start), summed)]
+
+    def pairs_vjp(self, item: Item, queries: Array, keys: Array, grad: Array) -> Contributions:
+        """The gradients of edges."""
+        return [("bias", self._places(queries, keys), grad)]
+
+    def as_given(self, found: Mapping[str, Array]) -> Any:
+        """The gradient as a sparse array of the same pattern."""
+        values = self.values
+        dtype = np.float64 if values.dtype.kind in "iu" else values.dtype
+        data = found["bias"].astype(dtype, copy=False)
+        return type(values)((data, values.indices, values.indptr), shape=values.shape)
+
+    def _places(self, queries: Array, keys: Array) -> Array:
+        """Where the numbers of edges are stored."""
+        places: Array = np.searchsorted(self._order, self._numbered(queries, keys))
+        return places
+
+    def _numbered(self, queries: Array, keys: Array) -> Array:
+        numbers: Array = queries.astype(np.int64) * self.values.shape[1] + keys
+        return numbers
+
+
+class NamedBias:
+    """A `Bias`, evaluated tile by tile for all heads.
+
+    Raises
+    ------
+    ShapeError
+        For parameters of another number of heads than the scores have.
+    """
+
+    in_whole_batches = False
+    in_whole_heads = True
+
+    def __init__(self, bias: Bias, positions: Positions, shape: Shape) -> None:
+        self.bias, self.positions, self.batch = bias, positions, shape[:-2]
+        origin = np.zeros((1, 1), np.int64)
+        if not broadcasts(self._values(origin, origin).shape, (*self.batch, 1, 1)):
+            raise ShapeError(
+                f"{bias} has parameters of shapes "
+                f"{', '.join(str(own.shape) for own in bias.parameters.values())}, which fit no "
+                f"scores of batch shape {self.batch}: those per head need the last batch axis"
+            )
+
+    def tile(self, batch: Batch, rows: slice, keys: slice, dtype: np.dtype[Any]) -> Array:
+        """The bias of a tile."""
+        places = self.positions.of_tile(batch, rows, keys)
+        outer = [part.stop - part.start for part in batch]
+        expected = (*outer, rows.stop - rows.start, keys.stop - keys.start)
+        return self._checked(places, expected).astype(dtype, copy=False)
+
+    def pairs(self, item: Item, queries: Array, keys: Array, dtype: np.dtype[Any]) -> Array:
+        """The bias of pairs (e,): that of all heads, of which one is taken."""
+        expected = (*self.batch[-1:], len(keys), 1)
+        values = self._checked(self.positions.of_pairs(item, queries, keys), expected)
+        found: Array = np.broadcast_to(values, expected)[item[-1:]][:, 0]
+        return found.astype(dtype, copy=False)
+
+    def zeros(self, dtype: np.dtype[Any]) -> dict[str, Array]:
+        """Zeros for the parameters, which are few: in float64."""
+        return {name: np.zeros(own.shape) for name, own in self.bias.parameters.items()}
+
+    def tile_vjp(self, batch: Batch, rows: slice, keys: slice, grad: Array) -> Contributions:
+        """The gradients of the parameters."""
+        return self._vjp(self.positions.of_tile(batch, rows, keys), grad)
+
+    def pairs_vjp(self, item: Item, queries: Array, keys: Array, grad: Array) -> Contributions:
+        """The gradients of the parameters: those of other heads get nothing."""
+        heads = np.zeros((*self.batch[-1:], len(keys), 1), grad.dtype)
+        heads[item[-1:]] = grad[:, None]
+        return self._vjp(self.positions.of_pairs(item, queries, keys), heads)
+
+    def as_given(self, found: Mapping[str, Array]) -> dict[str, Array]:
+        """The gradients by name, in the dtypes of the parameters."""
+        parameters = self.bias.parameters
+        return {k: own.astype(parameters[k].dtype, copy=False) for k, own in found.items()}
+
+    def _vjp(self, places: tuple[Array, Array], grad: Array) -> Contributions:
+        grad = grad.view()
+        grad.flags.writeable = False
+        grads = _called(self.bias, "tile_vjp", self.bias.tile_vjp, *places, grad)
+        shapes = {name: own.shape for name, own in self.bias.parameters.items()}
+        if not isinstance(grads, Mapping):
+            raise ScorerContractError(
+                f"{self.bias} returned {type(grads).__name__} from tile_vjp; expected a dict of "
+                f"parameters' gradients"
+            )
+        for name, own in grads.items():
+            if shapes.get(name, ()) != np.shape(own) or name not in shapes:
+                raise ScorerContractError(
+                    f"{self.bias} returned a gradient of {name!r} of shape {np.shape(own)} from "
+                    f"tile_vjp; its parameters: {shapes or 'none'}"
+                )
+        return [(name, ..., np.array(own)) for name, own in grads.items()]
+
+    def _checked(self, places: tuple[Array, Array], expected: Shape) -> Array:
+        values = self._values(*places)
+        if not broadcasts(values.shape, expected):
+            raise ScorerContractError(
+                f"{self.bias} returned shape {values.shape} from tile for query positions "
+                f"{places[0].shape} and key positions {places[1].shape}; expected what broadcasts "
+                f"to {expected}"
+            )
+        return values
+
+    def _values(self, queries: Array, keys: Array) -> Array:
+        values = np.asarray(_called(self.bias, "tile", self.bias.tile, queries, keys))
+        if not is_real(values.dtype):
+            raise ScorerContractError(
+                f"{self.bias} returned dtype {values.dtype} from tile; expected real numbers"
+            )
+        return values
+
+
+def _called(bias: Bias, method: str, function: Callable[..., Any], *arrays: Array) -> Any:
+    """The result of a method; exceptions keep their type and get a note that names the bias."""
+    try:
+        return function(*arrays)
+    except AttentionCoreError:
+        raise
+    except BaseException as error:
+        shapes = ", ".join(str(array.shape) for array in arrays)
+        note = f"{bias} raised {type(error).__name__} in {method} for arrays of shape {shapes}"
+        if isinstance(error, SystemExit):
+            raise ScorerContractError(note) from error
+        error.add_note(note)
+        raise

@@ -27,6 +27,9 @@ class Condition:
     """Whether tiles must hold all batch items, as for a user's function."""
     follows_rows = False
     """Whether the spans of different rows differ, so that shorter blocks of rows waste less."""
+    is_sparse = False
+    """Whether it allows few pairs, which its attributes `edges`, a CSR array of booleans (L, S),
+    and `edge_count` tell; `pairs` is not asked about them."""
 
     def spans(self, batch: Batch, rows: slice, keys: slice) -> list[slice]:
         """Ranges of `keys`, in order, outside of which no row may attend to a key."""

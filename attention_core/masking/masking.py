@@ -24,25 +24,40 @@ class Masking:
     Parameters
     ----------
     conditions
-        At least one.
-    edges
-        The sparse array (L, S) of an edge mask, if that is one of the conditions.
+        At least one; one of them may be sparse.
     starts
         Where the rows of packed sequences start, and where the last one ends.
     pairs
-        The number of query-key pairs of a batch item within packed sequences.
+        The number of query-key pairs of a batch item within packed sequences, or in the spans of a
+        sparse condition.
     """
 
     def __init__(
         self,
         conditions: Sequence[Condition],
         *,
-        edges: Any = None,
         starts: Sequence[int] | None = None,
         pairs: int | None = None,
     ) -> None:
         self.conditions = tuple(conditions)
-        self.edges, self.starts, self.pairs = edges, starts, pairs
+        self.starts, self.pairs = starts, pairs
+        self._sparse: Any = next((each for each in self.conditions if each.is_sparse), None)
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether the pairs allowed are among those that `edges` lists."""
+        return self._sparse is not None
+
+    @property
+    def edges(self) -> Any:
+        """The CSR array of booleans (L, S) of the sparse condition."""
+        return self._sparse.edges
+
+    @property
+    def edge_count(self) -> int:
+        """The number of edges, or a little more; asking for it does not make them."""
+        count: int = self._sparse.edge_count
+        return count
 
     @property
     def in_whole_batches(self) -> bool:
@@ -80,6 +95,7 @@ class Masking:
 
     def keeps(self, item: Item, queries: Array, keys: Array) -> Array | None:
         """Booleans for pairs (e,) of a batch item; None where all are allowed."""
-        found = [condition.pairs(item, queries, keys) for condition in self.conditions]
+        others = [each for each in self.conditions if each is not self._sparse]
+        found = [condition.pairs(item, queries, keys) for condition in others]
         parts = [part for part in found if part is not None]
         return reduce(np.logical_and, parts) if parts else None

@@ -53,17 +53,21 @@ class FunctionMask(Condition):
 class EdgeMask(Condition):
     """The stored entries of a sparse array (L, S), the same for every batch item."""
 
+    is_sparse = True
+
     def __init__(self, edges: Any) -> None:
         self.edges = edges
         """A `scipy.sparse.csr_array` of booleans."""
+
+    @property
+    def edge_count(self) -> int:
+        """The number of stored entries."""
+        return int(self.edges.nnz)
 
     def tile(self, batch: Batch, rows: slice, keys: slice) -> Array:
         """The edges of a tile: (l, s)."""
         found: Array = self.edges[rows, keys].toarray()
         return found
-
-    def pairs(self, item: Item, queries: Array, keys: Array) -> None:
-        """None: pairs are taken from the edges themselves."""
 
 
 def pair_values(

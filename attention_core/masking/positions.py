@@ -87,6 +87,6 @@ def evaluated(
             f"the mask function must return booleans (True = may attend), "
             f"got dtype {values.dtype}; {ADVICE}"
         )
-    if name == "bias" and not is_real(values.dtype):
-        raise DTypeError(f"the bias function must return real numbers, got dtype {values.dtype}")
+    if name != "mask" and not is_real(values.dtype):
+        raise DTypeError(f"the {name} function must return real numbers, got dtype {values.dtype}")
     return values

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from attention_core.errors import ShapeError
+from attention_core.arrays.inputs import is_real
+from attention_core.errors import DTypeError, ShapeError
 from attention_core.typing import Array
 
-__all__ = ["checked_csr", "checked_edges"]
+__all__ = ["checked_csr", "checked_edges", "checked_values"]
 
 
 def checked_edges(mask: Any, shape: tuple[int, ...]) -> Any:
@@ -54,6 +55,30 @@ from 0 to 1, got 5
     edges.data = np.ones(len(edges.data), np.bool_)
     edges.sum_duplicates()
     return edges
+
+
+def checked_values(name: str, array: Any, shape: tuple[int, ...]) -> Any:
+    """A copy of a sparse array of real numbers as CSR (L, S), sorted, for scores (..., L, S).
+
+    Raises
+    ------
+    DTypeError
+        For anything but real numbers.
+    ShapeError
+        As `checked_edges`.
+    """
+    if not is_real(array.dtype):
+        raise DTypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    if array.shape != shape[-2:]:
+        raise ShapeError(
+            f"a sparse {name} must have shape (L, S) = {shape[-2:]}, got {array.shape}"
+        )
+    try:
+        values = checked_csr(array)
+    except ShapeError as error:
+        raise ShapeError(str(error).replace("sparse mask", f"sparse {name}")) from None
+    values.sum_duplicates()
+    return values
 
 
 def checked_csr(mask: Any) -> Any:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from attention_core.arrays.batch import broadcast_batch
 from attention_core.arrays.inputs import check_key_and_value, computing_dtype
+from attention_core.components.bias import Bias
 from attention_core.errors import OptionError, OptionTypeError
 from attention_core.masking.packing import Packing
 from attention_core.masking.positions import end_offset
@@ -40,7 +41,7 @@ def attend_heads(
     inputs
         query, key and value, or query, memory and None.
     pairs
-        The mask and the bias by name: they broadcast to (..., N, L, S).
+        The mask, the bias and the weight factors by name: they broadcast to (..., N, L, S).
     numbers
         Lengths and the offset: one per batch item, or per batch item and head; with a `Packing`,
         an offset per sequence.
@@ -50,7 +51,8 @@ def attend_heads(
     axes = HeadAxes(len(batch), layer.heads)
     bias = pairs["bias"]
     pairs = {name: axes.checked(name, given) for name, given in pairs.items()}
-    bias_shape = None if bias is None or callable(bias) else np.shape(bias)
+    is_array = not (bias is None or callable(bias) or isinstance(bias, Bias))
+    bias_shape = np.shape(bias) if is_array else None
     dtype, result_dtype = computing_dtype(*dtypes)
     if isinstance(inputs[1], MultiHeadMemory):
         query, key, value = (

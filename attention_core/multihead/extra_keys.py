@@ -14,7 +14,9 @@ import numpy as np
 
 from attention_core.arrays.inputs import is_sparse
 from attention_core.attention import Attention
+from attention_core.components.bias import Bias
 from attention_core.engine.memory import Memory
+from attention_core.errors import OptionError
 from attention_core.masking.packing import Packing
 from attention_core.multihead.heads import HeadGroup, pick_heads
 from attention_core.multihead.parameters import LayerParameters
@@ -59,6 +61,11 @@ def opened(
     attention = layer.groups[0].attention
     more = layer.extra_keys
     mask, bias = pairs["mask"], pairs["bias"]
+    if isinstance(bias, Bias) or is_sparse(bias) or pairs["weight_factors"] is not None:
+        raise OptionError(
+            "a layer with keys of its own takes a bias as a dense array or a function, and no "
+            "weight_factors"
+        )
     lengths = {name: numbers[name] for name in ("key_lengths", "query_lengths")}
     masks = {"mask": mask, **lengths}
     if (
@@ -84,7 +91,7 @@ def opened(
         bias = np.broadcast_to(bias, (*np.shape(bias)[:-1], shape[-1]))
         bias = np.pad(bias, (*outer, (0, more)))
     numbers = {"query_lengths": lengths["query_lengths"], "key_lengths": None, "query_offset": 0}
-    return {"mask": mask, "bias": bias}, numbers
+    return {"mask": mask, "bias": bias, "weight_factors": None}, numbers
 
 
 def without_order(attention: Attention) -> Attention:

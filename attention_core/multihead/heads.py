@@ -10,8 +10,12 @@ from numpy.typing import ArrayLike
 
 from attention_core.arrays.inputs import as_integers, is_sparse, to_numpy
 from attention_core.attention import Attention
+from attention_core.components.bias import Bias
 from attention_core.errors import OptionError, OptionTypeError, ShapeError
+from attention_core.masking.factors import Dropout
+from attention_core.masking.neighborhood import Neighborhood
 from attention_core.masking.packing import Packing
+from attention_core.multihead.head_biases import bias_of_heads, dropout_of_heads
 from attention_core.scoring.scorer import Scorer
 from attention_core.typing import Array, ScorerLike
 
@@ -150,7 +154,7 @@ class HeadAxes(NamedTuple):
             For an array that is ambiguous, or whose axis of heads has another length; for nested
             lists of different lengths.
         """
-        if pairs is None or is_sparse(pairs) or isinstance(pairs, Packing) or callable(pairs):
+        if _is_for_all(pairs) or callable(pairs) or isinstance(pairs, (Bias, Dropout)):
             return pairs
         array = to_numpy(name, pairs)
         while array.ndim > self.batch + 3 and array.shape[0] == 1:
@@ -184,8 +188,12 @@ class HeadAxes(NamedTuple):
         ShapeError
             For a function whose result is ambiguous, or does not fit the heads.
         """
-        if pairs is None or is_sparse(pairs) or isinstance(pairs, Packing):
+        if _is_for_all(pairs):
             return pairs
+        if isinstance(pairs, Bias):
+            return bias_of_heads(pairs, heads, self.heads)
+        if isinstance(pairs, Dropout):
+            return dropout_of_heads(pairs, heads)
         if callable(pairs):
             return self._function(name, pairs, heads, offset)
         return pairs if pairs.ndim < 3 or pairs.shape[-3] == 1 else pick_heads(pairs, heads)
@@ -228,3 +236,8 @@ class HeadAxes(NamedTuple):
             return self.pairs(name, values, heads, None)
 
         return of_heads
+
+
+def _is_for_all(pairs: Any) -> bool:
+    """Whether a mask or bias is that of every head, whatever its axes."""
+    return pairs is None or is_sparse(pairs) or isinstance(pairs, (Packing, Neighborhood))

@@ -19,7 +19,7 @@ from attention_core.multihead.parameters import LayerParameters
 from attention_core.multihead.result import MultiHeadResult
 from attention_core.options import OPTIONS, check_option
 from attention_core.scoring.scorer import Scorer
-from attention_core.typing import Array, BiasLike, MaskLike, ScorerLike
+from attention_core.typing import Array, BiasLike, FactorsLike, MaskLike, ScorerLike
 
 __all__ = ["MultiHeadAttention"]
 
@@ -208,6 +208,7 @@ class MultiHeadAttention(LayerMakers):
         key_lengths: ArrayLike | None = None,
         query_lengths: ArrayLike | None = None,
         query_offset: ArrayLike | None = None,
+        weight_factors: FactorsLike | None = None,
     ) -> MultiHeadResult:
         """Attend with every head.
 
@@ -218,7 +219,7 @@ class MultiHeadAttention(LayerMakers):
             Or a `MultiHeadMemory` of projected keys and values, made by this layer or an equal one.
         value : (..., S, Ev)
             Batch axes broadcast.
-        mask, bias
+        mask, bias, weight_factors
             As for `attend`, where the heads are the last batch axis: arrays, and results of
             functions, broadcast to (..., N, L, S). With batched rows, pass (1, N, L, S) for one
             matrix per head, or (B, 1, L, S), ``mask[:, None]``, for one per batch item. Three
@@ -237,7 +238,7 @@ class MultiHeadAttention(LayerMakers):
         return attend_heads(
             self._own,
             (query, key, value),
-            pairs={"mask": mask, "bias": bias},
+            pairs={"mask": mask, "bias": bias, "weight_factors": weight_factors},
             numbers={
                 "key_lengths": key_lengths,
                 "query_lengths": query_lengths,

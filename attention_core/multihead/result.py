@@ -269,7 +269,7 @@ class MultiHeadResult:
 
     def _through_attention(
         self, grad_context: Array, found: dict[str, Array]
-    ) -> tuple[list[Array], Array | None]:
+    ) -> tuple[list[Array], Any]:
         """Gradients of heads (..., N or M, n, D) and of the bias; others are added to `found`."""
         layer, dtype = self._layer, grad_context.dtype
         totals = [
@@ -281,7 +281,7 @@ class MultiHeadResult:
         for name in ("extra_key", "extra_value"):
             if name in layer.arrays:
                 found[name] = np.zeros(layer.arrays[name].shape, dtype)  # (M, D)
-        total_bias: Array | None = None
+        total_bias: Any = None
         count = totals[1].shape[-2]
         for group, result in zip(self.groups, self.attention, strict=True):
             own = result.vjp(pick_heads(grad_context, group.heads))
@@ -295,7 +295,9 @@ class MultiHeadResult:
                     extra = extra.sum(axis=tuple(range(extra.ndim - 2)))
                     np.add.at(found[name], list(group.seen_heads), extra)
             found |= {f"{group.prefix}{name}": array for name, array in own.parameters.items()}
-            if own.bias is not None and self._given.bias_shape is not None:
+            if isinstance(own.bias, dict) or is_sparse(own.bias):
+                total_bias = _sum_of_biases(total_bias, own.bias)
+            elif own.bias is not None and self._given.bias_shape is not None:
                 grad_bias = own.bias[..., :count] if layer.extra_keys else own.bias
                 if total_bias is None:
                     shape = self._given.bias_shape
@@ -327,3 +329,13 @@ class MultiHeadResult:
             data.append(part.data)
         together = tuple(map(np.concatenate, zip(*coordinates, strict=True)))
         return type(parts[0])((np.concatenate(data), together), tuple(shape))
+
+
+def _sum_of_biases(total: Any, part: Any) -> Any:
+    """The sum of gradients of a group's bias, by name or on edges, and of those of others."""
+    if total is None:
+        return part
+    if isinstance(part, dict):
+        return {name: total[name] + own for name, own in part.items()}
+    data = total.data + part.data
+    return type(part)((data, part.indices, part.indptr), shape=part.shape)

@@ -142,7 +142,7 @@ def _of_readout(readout: Readout, problem: Problem, dtype: np.dtype[Any], what: 
         # SciPy's sparse arrays know no half precision
         return found if is_sparse(found) else found.astype(dtype, copy=False)
 
-    if masking is not None and masking.edges is not None:
+    if masking is not None and masking.is_sparse:
         fill = _filler_of_edges(numbers)
 
         def read_edges(rows: range) -> tuple[Array, Array]:

@@ -266,12 +266,12 @@ def test_a_bias_function_of_anything_but_real_numbers():
     )
 
 
-def test_a_sparse_bias_says_use_mask():
+def test_a_sparse_bias_needs_a_sparse_mask():
     assert refusal(bias=scipy.sparse.csr_array((5, 7))) == (
-        ac.DTypeError,
+        ac.OptionError,
         (
-            "bias must be a dense array or a function of (query_positions, key_positions), "
-            "got a sparse csr_array; for missing edges use mask="
+            "a sparse bias holds numbers on the edges of a sparse mask, and this call has none: "
+            "give mask=bias != 0, or the dense array, bias.toarray()"
         ),
     )
 
