@@ -140,6 +140,7 @@ def test_the_keyboard_walks_cells_and_lists(opened, written, rng):
         assert page.get_attribute("#query", "aria-activedescendant") == "query-3"
         page.keyboard.press("Tab")
         page.keyboard.press("ArrowDown")
+        frame(page)
         chosen = page.get_attribute("#key", "aria-activedescendant")
         assert page.get_attribute(f"#{chosen}", "aria-selected") == "true"
 
