@@ -19,7 +19,7 @@ from attention_core.learned import (
     project_vjp,
 )
 from attention_core_standard.additive_gradient import hidden_gradients
-from attention_core_standard.hidden_units import magnitude, sum_hidden_units
+from attention_core_standard.hidden_units import WEIGHT_LIMIT, magnitude, sum_hidden_units
 
 __all__ = ["AdditiveScorer", "make_additive"]
 
@@ -145,6 +145,7 @@ class AdditiveScorer(PairScorer):
         limit = _EXPONENT_LIMIT[query.dtype] / 2
         are_exponentials = (
             min(query.shape[-2], key.shape[-2]) >= _FEWEST_ROWS
+            and np.abs(weight).sum() <= WEIGHT_LIMIT
             and magnitude(query) + magnitude(key) <= limit
         )
         if are_exponentials:

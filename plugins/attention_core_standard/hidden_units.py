@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from attention_core.learned import buffer
 from attention_core_standard.quotients import GROUP, sum_by_quotients
 
-__all__ = ["BLOCK_BYTES", "magnitude", "sum_hidden_units"]
+__all__ = ["BLOCK_BYTES", "WEIGHT_LIMIT", "magnitude", "sum_hidden_units"]
 
 Array = NDArray[Any]
 
@@ -23,7 +23,7 @@ and is enough work that threads do not wait for each other between array operati
 # so do their sums with weights up to the limit.
 _EXPONENT_LIMIT = {np.dtype(np.float32): 75.0, np.dtype(np.float64): 690.0}
 # The error of the quotients is three roundings of sum |v|: 4e-4 of a score at the most.
-_WEIGHT_LIMIT = 1000.0
+WEIGHT_LIMIT = 1000.0
 # With fewer queries or keys, or fewer hidden values, finding the terms costs what they save.
 _FEWEST_ROWS, _FEWEST_VALUES = 16, 1 << 17
 # With at least this many keys, keys are the better innermost axis: sums over H are row operations.
@@ -51,7 +51,7 @@ def sum_hidden_units(query: Array, key: Array, weight: Array) -> Array:
     if (
         min(length, key_length) >= _FEWEST_ROWS
         and sums.size * hidden >= _FEWEST_VALUES
-        and np.abs(weight).sum() <= _WEIGHT_LIMIT
+        and np.abs(weight).sum() <= WEIGHT_LIMIT
         and GROUP * (magnitude(query) + magnitude(key)) <= _EXPONENT_LIMIT[query.dtype]
     ):
         sum_by_quotients(query, key, weight, sums)
