@@ -56,8 +56,8 @@ def read_array(reference: str, role: str) -> NDArray[Any]:
     return read_arrays(path, [name])[name]
 
 
-def read_mask(reference: str) -> Any:
-    """Read a mask: a boolean array, or edges saved by `scipy.sparse.save_npz`.
+def read_mask(reference: str, shape: tuple[int, int]) -> Any:
+    """Read a mask: a boolean array, or edges (L, S) saved by `scipy.sparse.save_npz`.
 
     Raises
     ------
@@ -66,21 +66,22 @@ def read_mask(reference: str) -> Any:
     """
     path, name = split_reference(reference)
     if name is None and path.suffix == ".npz" and describe(path).shapes.keys() >= _SPARSE:
-        return _read_sparse(path)
+        return _read_sparse(path, shape)
     return read_array(reference, "mask")
 
 
 _SPARSE = {"format", "shape", "data"}
 
 
-def _read_sparse(path: Path) -> Any:
+def _read_sparse(path: Path, shape: tuple[int, int]) -> Any:
     from scipy import sparse  # only sparse masks need it
 
     try:
         matrix = sparse.load_npz(path)
         if matrix.ndim != 2 or min(matrix.shape) < 0:
             raise ValueError(f"its shape is {shown(matrix.shape)}")
-        return checked_csr(matrix)
+        # one of another shape is refused with the others; as CSR it could need any memory
+        return checked_csr(matrix) if matrix.shape == shape else matrix
     except Exception as error:  # the decoder may raise anything for damaged files
         raise ParameterFileError(
             f"{shown(str(path), 300)} does not hold a two-dimensional sparse mask: "

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import typer
 from rich.console import Console
 
@@ -16,6 +17,7 @@ from attention_core.cli.values import indices
 from attention_core.errors import OptionError, ParameterFileError, ShapeError, printable, shown
 from attention_core.plot import heatmap, page, save, text
 from attention_core.plot.files import SUFFIXES
+from attention_core.plot.picture import batch_items
 from attention_core.plot.style import need_matplotlib
 from attention_core.plot.web.page import SUFFIXES as PAGE_SUFFIXES
 from attention_core.typing import Array
@@ -39,8 +41,13 @@ class Drawing:
     def __bool__(self) -> bool:
         return self.path is not None or self.page is not None or self.in_terminal
 
-    def check_labels(self, query: Array, key: Array) -> None:
-        """Raise `ShapeError` unless there is one label for each query and each key."""
+    def check(self, query: Array, key: Array, value: Array) -> None:
+        """Raise unless there is a label for each query and each key, and something to draw.
+
+        Raises
+        ------
+        ShapeError, OptionError
+        """
         counts = {
             name: array.shape[-2] if array.ndim > 1 else 1
             for name, array in (("query", query), ("key", key))
@@ -51,6 +58,12 @@ class Drawing:
                     f"{name}_labels must have one label per {name}, {counts[name]}; "
                     f"got {len(labels)}"
                 )
+        if self:
+            try:
+                axes = np.broadcast_shapes(query.shape[:-2], key.shape[:-2], value.shape[:-2])
+            except ValueError:
+                return  # what does not broadcast is for `attend` to refuse
+            batch_items(axes, self.batch)
 
     def draw(self, result: AttentionResult) -> None:
         """Print the result as text, and save it as a picture and as a page."""

@@ -21,7 +21,7 @@ from attention_core.masking.masking import Masking
 from attention_core.masking.patterns import ArrayMask
 from attention_core.masking.positions import Positions
 from attention_core.normalizing.normalizer import Normalizer, Statistics
-from attention_core.parallel.blas import numerics
+from attention_core.parallel.blas import numerics, quietly
 from attention_core.parallel.threads import WORTH_THREADS, map_blocks
 from attention_core.scoring.contract import project
 from attention_core.scoring.scorer import Scorer
@@ -62,8 +62,7 @@ def attend_call(
     shapes = call.query.shape, call.key.shape, call.value.shape, call.batch
     # NaN and Inf in the inputs are results, not accidents
     if _is_tiny(type(scorer), *shapes, call.is_projected):
-        with np.errstate(all="ignore"):
-            return _answer(scorer, call, terms)
+        return quietly(_answer, scorer, call, terms)
     with numerics() as again, again:
         return _answer(scorer, call, terms)
 

@@ -208,8 +208,9 @@ class Softmax(Normalizer):
     def log_normalizer(self, statistics: Statistics) -> Array:
         """``log (sum_j exp(s_j) + exp(sink))``: -inf for rows without keys."""
         shift, total = statistics
-        with np.errstate(divide="ignore"):
-            normalizer: Array = _finite(shift) + np.log(total)
+        logarithm = np.full_like(total, -np.inf)
+        np.log(total, out=logarithm, where=total != 0)
+        normalizer: Array = _finite(shift) + logarithm
         return normalizer
 
     def parameter_grads(

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from contextvars import copy_context
 from functools import cache
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
 from attention_core.parallel.helpers import elsewhere
 
-__all__ = ["blas_on_one_thread", "numerics", "this_thread"]
+__all__ = ["blas_on_one_thread", "numerics", "quietly", "this_thread"]
+
+Result = TypeVar("Result")
 
 
 class _ThisThread(threading.local):
@@ -162,15 +165,30 @@ class numerics(blas_on_one_thread):
     held to one thread.
     """
 
-    _before: Any = None
+    _before: tuple[Any, int] | None = None
 
     def _begin(self) -> None:
         super()._begin()
-        self._before = self._before or np.geterr()
+        self._before = self._before or (np.geterr(), np.getbufsize())
         np.seterr(all="ignore")
 
     def _end(self) -> None:
         if self._before is not None:
-            np.seterr(**self._before)
+            settings, size = self._before
+            np.seterr(**settings)
+            np.setbufsize(size)  # which scorers set for themselves
             self._before = None
         super()._end()
+
+
+def quietly(function: Callable[..., Result], *args: Any) -> Result:
+    """Call a function while NumPy warns of nothing.
+
+    The settings are those of a context of its own, which ends with it whatever interrupts it.
+    """
+    return copy_context().run(_without_warnings, function, *args)
+
+
+def _without_warnings(function: Callable[..., Result], *args: Any) -> Result:
+    np.errstate(all="ignore").__enter__()
+    return function(*args)

@@ -15,7 +15,7 @@ from attention_core.plot.cells import Summary, mean_per_cell
 from attention_core.plot.source import Drawn, What, source_of
 from attention_core.typing import Array
 
-__all__ = ["Panel", "Picture", "make_picture"]
+__all__ = ["Panel", "Picture", "batch_items", "make_picture"]
 
 
 MOST_PANELS = 16
@@ -117,7 +117,7 @@ def make_picture(
         make_axis("query", length, query_labels, queries, most[0], longest),
         make_axis("key", key_length, key_labels, keys, most[1], longest),
     )
-    items = _items(tuple(shape), batch)
+    items = batch_items(tuple(shape), batch)
     if most_together is not None:
         axes = _coarser(*axes, most_together // len(items))
     if names is None:
@@ -153,7 +153,7 @@ def _coarser(queries: Axis, keys: Axis, most: int) -> tuple[Axis, Axis]:
     return queries, keys
 
 
-def _items(shape: tuple[int, ...], batch: Any) -> list[tuple[int, ...]]:
+def batch_items(shape: tuple[int, ...], batch: Any) -> list[tuple[int, ...]]:
     """The batch items that an index into the batch axes means, in order."""
     numbers = np.arange(np.prod(shape, dtype=np.intp)).reshape(shape)
     if batch is not None:

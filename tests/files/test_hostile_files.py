@@ -311,6 +311,12 @@ def test_labels_are_counted_before_work_starts(folder):
     assert not (folder / "o.npz").exists()
 
 
+def test_what_is_drawn_is_checked_before_work_starts(folder):
+    text = attend("--scorer", "dot", "--show", "--batch", "0", "-o", "o.npz").stderr
+    assert text == "error: batch: (0,) does not index batch axes ()\n"
+    assert not (folder / "o.npz").exists()
+
+
 def test_labels_are_read_like_configs(folder):
     (folder / "labels.txt").write_bytes("\ufeffeins\r\nz\u2028w\r\ndrei\r\nvier".encode())
     text = attend("--scorer", "dot", "--show", "--query-labels", "labels.txt", code=0).stdout

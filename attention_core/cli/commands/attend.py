@@ -186,9 +186,10 @@ def attend(
     given = {name: option for name, option in options.items() if option is not None}
     attention = choose(scorer, config, settings(setting or []), parameters, given)
     inputs = _inputs(arrays, references)
-    picture.check_labels(*inputs[:2])
+    picture.check(*inputs)
+    rows = [array.shape[-2] if array.ndim > 1 else 1 for array in inputs]
     call = {
-        "mask": None if mask is None else read_mask(mask),
+        "mask": None if mask is None else read_mask(mask, (rows[0], rows[1])),
         "bias": None if bias is None else read_array(bias, "bias"),
         "key_lengths": integers("--key-lengths", key_lengths),
         "query_lengths": integers("--query-lengths", query_lengths),

@@ -1,0 +1,16 @@
+"""Random and hostile cases without end: each module has a `check` of one case, drawn by a seed.
+
+Its `FAULTS` are planted in the library one by one, to prove that the cases find them. The tests run
+a few cases of each; ``python -m tests.campaign --minutes 30`` runs them for longer.
+"""
+
+NAMES = (
+    "forward",
+    "gradients",
+    "layers",
+    "files",
+    "plugins",
+    "command_line",
+    "signals",
+    "concurrency",
+)

@@ -1,0 +1,34 @@
+"""The campaign in short: a few cases of each kind, and the proof that they find planted faults."""
+
+from importlib import import_module
+
+import numpy as np
+import pytest
+
+from campaign import NAMES
+
+MODULES = {name: import_module(f"campaign.{name}") for name in NAMES}
+
+
+def run(name, cases):
+    for seed in range(cases):
+        MODULES[name].check(np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_few_cases(name):
+    run(name, MODULES[name].QUICK)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_many_cases(name):
+    run(name, 10 * MODULES[name].QUICK)
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"), [(name, fault) for name in NAMES for fault in MODULES[name].FAULTS]
+)
+def test_a_planted_fault_is_found(name, fault):
+    with MODULES[name].FAULTS[fault](), pytest.raises((AssertionError, KeyError, ValueError)):
+        run(name, 300)
