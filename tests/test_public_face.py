@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+from attention_core_standard.biases import AlibiBias
 
 import attention_core as ac
 from attention_core.fitting import Fit
@@ -76,6 +77,14 @@ CASES = {
         lambda: ac.attend(X, X, X, scorer=learned(), is_causal=True),
         lambda result: (result.context, result.weights, result.vjp(X).query),
     ),
+    ac.Bias: (
+        lambda: AlibiBias(0.5),
+        lambda it: ac.attend(X, X, X, scorer="dot", bias=it).weights,
+    ),
+    ac.Dropout: (
+        lambda: ac.Dropout(0.5, seed=1),
+        lambda it: ac.attend(X, X, X, scorer="dot", weight_factors=it).weights,
+    ),
     ac.Gradients: (lambda: ac.attend(X, X, X, scorer=learned()).vjp(X), None),
     ac.InnerProductScorer: (ac.InnerProductScorer, lambda s: s.score(X, X)),
     ac.Memory: (lambda: ac.Memory(learned(), X, X), grown),
@@ -88,6 +97,10 @@ CASES = {
     ac.Merged: (
         lambda: ac.merge([ac.attend(X, X, X, scorer="dot")]),
         lambda it: it.part_grads(X)[0].grad_context,
+    ),
+    ac.Neighborhood: (
+        lambda: ac.Neighborhood(grid=(1, len(X)), radius=1),
+        lambda hood: ac.attend(X, X, X, scorer="dot", mask=hood).weights.toarray(),
     ),
     ac.Normalizer: (
         lambda: ac.make_normalizer("entmax", alpha=1.7),
