@@ -34,7 +34,7 @@ __all__ = ["Terms", "make_bias", "make_masking"]
 
 
 class Terms(NamedTuple):
-    """What a call says of its query-key pairs; None where it says nothing."""
+    """Terms of a call for its query-key pairs; None where it has none."""
 
     masking: Masking | None
     bias: BiasTerm | None

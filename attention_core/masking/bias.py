@@ -202,7 +202,7 @@ class EdgeBias:
         return type(values)((data, values.indices, values.indptr), shape=values.shape)
 
     def _places(self, queries: Array, keys: Array) -> Array:
-        """Where the numbers of edges are stored."""
+        """Positions of the edges among the stored numbers."""
         places: Array = np.searchsorted(self._order, self._numbered(queries, keys))
         return places
 

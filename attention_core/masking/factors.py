@@ -22,7 +22,7 @@ class Factors(Protocol):
     """Whether tiles must hold all batch items, as for a user's function."""
 
     def tile(self, batch: Batch, rows: slice, keys: slice, dtype: np.dtype[Any]) -> Array:
-        """What broadcasts to the weights of these rows and keys, (..., l, s)."""
+        """Factors that broadcast to the weights of these rows and keys, (..., l, s)."""
 
     def pairs(self, item: Item, queries: Array, keys: Array, dtype: np.dtype[Any]) -> Array:
         """The factors of pairs (e,) of a batch item."""
