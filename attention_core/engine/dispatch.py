@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import copy_context
 from functools import lru_cache
 from math import prod
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from attention_core.masking.masking import Masking
 from attention_core.masking.patterns import ArrayMask
 from attention_core.masking.positions import Positions
 from attention_core.normalizing.normalizer import Normalizer, Statistics
-from attention_core.parallel.blas import numerics, quietly
+from attention_core.parallel.blas import numerics
 from attention_core.parallel.threads import WORTH_THREADS, map_blocks
 from attention_core.scoring.contract import project
 from attention_core.scoring.scorer import Scorer
@@ -62,9 +63,15 @@ def attend_call(
     shapes = call.query.shape, call.key.shape, call.value.shape, call.batch
     # NaN and Inf in the inputs are results, not accidents
     if _is_tiny(type(scorer), *shapes, call.is_projected):
-        return quietly(_answer, scorer, call, terms)
+        # the settings of a context end with it, whatever interrupts it
+        return copy_context().run(_quiet_answer, scorer, call, terms)
     with numerics() as again, again:
         return _answer(scorer, call, terms)
+
+
+def _quiet_answer(scorer: Scorer, call: Call, terms: tuple[Any, ...]) -> Answer:
+    np.errstate(all="ignore").__enter__()
+    return _answer(scorer, call, terms)
 
 
 def _answer(scorer: Scorer, call: Call, terms: tuple[Any, ...]) -> Answer:

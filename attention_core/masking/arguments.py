@@ -110,7 +110,8 @@ def make_masking(
         if type(offset) is not int:
             offset = integers_per_item("query_offset", offset, batch)
             offset = offset if np.ndim(query_offset) else int(offset.item())
-        check_offsets(query_offset, offset)
+        if type(offset) is not int or offset:
+            check_offsets(query_offset, offset)
     if lowest is not None or highest is not None:
         conditions.append(_order(lowest, highest, offset, length))
     positions = Positions(offset)

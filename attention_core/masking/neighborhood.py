@@ -207,7 +207,7 @@ class Neighbors(Condition):
         return bounds
 
     def _kept(self, make: Any, rows: slice, keys: slice, *options: Any) -> Any:
-        """Key of a tile that is shifted to the beginning of the grid, as its mask is."""
+        """Make the mask or bounds of a tile once for all that lie alike in the grid."""
         hood = self.neighborhood
         sides = rows.stop - rows.start, keys.stop - keys.start
         step = prod(hood.grid[1:])

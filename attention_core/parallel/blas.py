@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from contextvars import copy_context
 from functools import cache
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
 
 from attention_core.parallel.helpers import elsewhere
 
-__all__ = ["blas_on_one_thread", "numerics", "quietly", "this_thread"]
-
-Result = TypeVar("Result")
+__all__ = ["blas_on_one_thread", "numerics", "this_thread"]
 
 
 class _ThisThread(threading.local):
@@ -179,16 +176,3 @@ class numerics(blas_on_one_thread):
             np.setbufsize(size)  # which scorers set for themselves
             self._before = None
         super()._end()
-
-
-def quietly(function: Callable[..., Result], *args: Any) -> Result:
-    """Call a function while NumPy warns of nothing.
-
-    The settings are those of a context of its own, which ends with it whatever interrupts it.
-    """
-    return copy_context().run(_without_warnings, function, *args)
-
-
-def _without_warnings(function: Callable[..., Result], *args: Any) -> Result:
-    np.errstate(all="ignore").__enter__()
-    return function(*args)

@@ -32,7 +32,7 @@ def entered(call):
 
 
 @pytest.mark.parametrize(
-    ("options", "files", "calls"), [({}, 9, 24), ({"is_causal": True}, 13, 50)], ids=str
+    ("options", "files", "calls"), [({}, 9, 24), ({"is_causal": True}, 12, 50)], ids=str
 )
 def test_small_calls_enter_few_files_and_functions(options, files, calls):
     found = entered(lambda: ac.attend(EYE, EYE, EYE, scorer="scaled_dot", **options))
