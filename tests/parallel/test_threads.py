@@ -200,9 +200,12 @@ def test_a_handler_or_finalizer_may_attend_between_any_two_lines(whose):
 INTERRUPTED = """
 import sys, threading
 import numpy as np, threadpoolctl
+import attention_core as ac
+from attention_core.engine import dispatch
 from attention_core.parallel import blas, helpers, threads
 
-FILES = {module.__file__ for module in (blas, helpers, threads, threading)}
+FILES = {module.__file__ for module in (blas, dispatch, helpers, threads, threading)}
+DOT = ac.make_scorer("dot")
 
 class Interrupt(BaseException):
     pass
@@ -239,7 +242,7 @@ def calm():
         np.setbufsize(32)
 
 def quiet():
-    blas.quietly(np.errstate(all="raise").__enter__)
+    ac.attend(np.eye(2), np.eye(2), np.eye(2), scorer=DOT)
 
 def search():
     blas._libraries.cache_clear()
