@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from attention_core.registry.registry import Registry
 
-__all__ = ["Attention", "attend"]
+__all__ = ["Attention", "attend", "resolve", "resolve_normalizer"]
 
 
 def attend(
@@ -150,7 +150,8 @@ def attend(
     if not all(map(is_, given, _DEFAULTS)):
         options = Options(**make_options(dict(zip(OPTIONS, given, strict=True))))
     terms = mask, bias, key_lengths, query_lengths, weight_factors
-    return _attend(resolve(scorer), _normalizer(normalizer), options, query, key, value, terms)
+    chosen = resolve(scorer), resolve_normalizer(normalizer)
+    return _attend(*chosen, options, query, key, value, terms)
 
 
 _DEFAULTS = tuple(OPTIONS.values())
@@ -247,7 +248,9 @@ class Attention(Options):
         options = make_options(dict(zip(OPTIONS, given, strict=True)))
         # frozen: attributes cannot be set one by one
         self.__dict__.update(
-            {**OPTIONS, **options}, scorer=resolve(scorer), normalizer=_normalizer(normalizer)
+            {**OPTIONS, **options},
+            scorer=resolve(scorer),
+            normalizer=resolve_normalizer(normalizer),
         )
 
     @classmethod
@@ -336,7 +339,7 @@ class Attention(Options):
         return _attend(self.scorer, self.normalizer, self, query, key, value, terms, query_offset)
 
 
-def _normalizer(normalizer: NormalizerLike) -> Normalizer:
+def resolve_normalizer(normalizer: NormalizerLike) -> Normalizer:
     """The normalizer itself, or the one that a name or a mapping stands for."""
     if isinstance(normalizer, str) and normalizer == "softmax":
         return SOFTMAX

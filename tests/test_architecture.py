@@ -48,10 +48,10 @@ REST = {
     "fitting": "arrays options",
     "leave_one_out": "arrays attention engine result scoring",
     "multihead": (
-        "arrays attention components config engine files learned masking options parallel plot "
-        "registry result scoring"
+        "arrays attention components config engine files learned masking normalizing options "
+        "parallel plot registry result scoring"
     ),
-    "parameter_files": "files multihead registry scoring",
+    "parameter_files": "components files multihead normalizing registry scoring",
     # what is built on the public names
     PUBLIC: (
         "attention components engine hookspecs masking merging multihead normalizing "

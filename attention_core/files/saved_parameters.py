@@ -31,8 +31,8 @@ class Parameters(NamedTuple):
     scorer: dict[str, Any] | None
     """The scorer's config without its arrays; None in a file of a layer, or of arrays alone."""
     layer: dict[str, Any] | None
-    """``groups`` of heads with their scorers' configs, and ``attention`` options; None if it is
-    not the file of a layer."""
+    """``groups`` of heads with their scorers' configs, ``normalizers`` likewise, and ``attention``
+    options; None if it is not the file of a layer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def describe(path: str | Path) -> Description:
         ) from error
     owner = "multi-head attention" if scorer is None else f"scorer {shown(scorer['name'])}"
     _check(path, shapes, saved, owner)
-    for settings in [scorer] if layer is None else [group["scorer"] for group in layer["groups"]]:
+    for settings in [scorer] if layer is None else _components(layer):
         if settings is not None and "rng" in settings:
             raise ParameterFileError(
                 f"{shown(str(path), 300)}: its note asks for arrays drawn from a seed, 'rng'; a "
@@ -150,14 +150,34 @@ def read_parameters(path: str | Path) -> Parameters:
 
 
 def _scorer(content: Mapping[str, Any]) -> dict[str, Any]:
-    scorer = dict(content)
-    if not isinstance(scorer["name"], str):
-        raise ValueError(f"the name of a scorer must be a string, got {scorer['name']!r}")
-    return scorer
+    """The config of a scorer, or of a normalizer."""
+    config = dict(content)
+    if not isinstance(config["name"], str):
+        raise ValueError(f"the name of a component must be a string, got {config['name']!r}")
+    return config
+
+
+def _components(layer: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [
+        *(group["scorer"] for group in layer["groups"]),
+        *(group["normalizer"] for group in layer["normalizers"]),
+    ]
+
+
+def _groups(content: Any, kind: str, count: int | None = None) -> list[dict[str, Any]]:
+    """Groups of heads with the config of their component; each head must have one."""
+    groups = [{"heads": list(each["heads"]), kind: _scorer(each[kind])} for each in content]
+    heads = sorted(head for group in groups for head in group["heads"])
+    expected = list(range(len(heads) if count is None else count))
+    if heads != expected or not all(group["heads"] for group in groups):
+        raise ValueError(f"each head must have one {kind}, got {kind}s for heads {heads}")
+    return groups
 
 
 def _layer(content: Mapping[str, Any]) -> dict[str, Any]:
     """Check the note of a layer: each head has one scorer, and the options are known.
+
+    Heads have the default normalizer if the note names none.
 
     Raises
     ------
@@ -167,22 +187,25 @@ def _layer(content: Mapping[str, Any]) -> dict[str, Any]:
     Examples
     --------
     >>> _layer({"groups": [{"heads": [0], "scorer": {"name": "dot"}}], "attention": {}})
-    {'groups': [{'heads': [0], 'scorer': {'name': 'dot'}}], 'attention': {}, 'zero_key': False}
+    {'groups': [{'heads': [0], 'scorer': {'name': 'dot'}}], 'normalizers': [], 'attention': {},
+     'zero_key': False}
     """
-    groups = [
-        {"heads": list(group["heads"]), "scorer": _scorer(group["scorer"])}
-        for group in content["groups"]
-    ]
-    heads = sorted(head for group in groups for head in group["heads"])
-    if heads != list(range(len(heads))) or not all(group["heads"] for group in groups):
-        raise ValueError(f"each head must have one scorer, got scorers for heads {heads}")
+    groups = _groups(content["groups"], "scorer")
+    count = sum(len(group["heads"]) for group in groups)
+    given = content.get("normalizers", [])
+    normalizers = _groups(given, "normalizer", count) if given else []
     options = dict(content["attention"])
     if not options.keys() <= OPTIONS.keys():
         raise ValueError(f"options must be of {', '.join(OPTIONS)}, got {', '.join(options)}")
     zero_key = content.get("zero_key", False)
     if not isinstance(zero_key, bool):
         raise ValueError(f"zero_key must be true or false, got {zero_key!r}")
-    return {"groups": groups, "attention": options, "zero_key": zero_key}
+    return {
+        "groups": groups,
+        "normalizers": normalizers,
+        "attention": options,
+        "zero_key": zero_key,
+    }
 
 
 def _check(

@@ -17,6 +17,8 @@ from attention_core.errors import (
 from attention_core.files.saved_parameters import describe, read_named
 from attention_core.multihead.layout import LAYOUT
 from attention_core.multihead.parameters import initial_arrays
+from attention_core.normalizing.normalizer import Normalizer
+from attention_core.registry.kinds import NORMALIZER, SCORER, Kind
 from attention_core.registry.registry import Registry
 from attention_core.scoring.scorer import Scorer
 
@@ -38,6 +40,7 @@ class LayerConfig(NamedTuple):
     arrays: dict[str, Any]
     zero_key: bool
     scorers: Scorer | list[Scorer]
+    normalizers: Normalizer | list[Normalizer]
     options: dict[str, Any]
 
     def make(self, layer: Callable[..., T]) -> T:
@@ -48,9 +51,9 @@ class LayerConfig(NamedTuple):
         ConfigError
             For arguments that do not fit together.
         """
-        rest = {"zero_key": self.zero_key, "scorer": self.scorers, **self.options}
+        components = {"scorer": self.scorers, "normalizer": self.normalizers}
         try:
-            return layer(**self.arrays, **rest)
+            return layer(**self.arrays, zero_key=self.zero_key, **components, **self.options)
         except AttentionCoreError as error:
             self.reader.report(LAYER, error)
             self.reader.finish()
@@ -82,10 +85,11 @@ def read_layer_config(
         arrays, zero_key = _arrays(reader, section), section.get("zero_key", False)
     else:
         reader.report(LAYER, f"must be a table, got {shown(section)}")
-    scorers = _scorers(reader, reader.content.get("scorer", "scaled_dot"))
-    options = reader.components() | reader.options(reader.content.get("attention", {}))
+    scorers = _of_heads(reader, SCORER, reader.content.get("scorer", "scaled_dot"))
+    normalizers = _of_heads(reader, NORMALIZER, reader.content.get("normalizer", "softmax"))
+    options = reader.options(reader.content.get("attention", {}))
     reader.finish()
-    return LayerConfig(reader, arrays, zero_key, scorers, options)
+    return LayerConfig(reader, arrays, zero_key, scorers, normalizers, options)
 
 
 def _arrays(reader: Reader, section: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,12 +148,13 @@ def _from_file(reader: Reader, file: Any) -> dict[str, Any]:
         return {}
 
 
-def _scorers(reader: Reader, section: Any) -> Any:
-    """One scorer for all heads, or one for each; equal entries are one scorer."""
+def _of_heads(reader: Reader, kind: Kind[Any], section: Any) -> Any:
+    """One component for all heads, or one for each; equal entries are one component."""
     if not isinstance(section, list):
-        return reader.scorer(section)
-    made: list[tuple[Any, Scorer | None]] = []
+        return reader.component(section, kind, kind.name)
+    made: list[tuple[Any, Any]] = []
     for head, entry in enumerate(section):
-        same = [scorer for other, scorer in made if other == entry]
-        made.append((entry, same[0] if same else reader.scorer(entry, f"scorer[{head}]")))
-    return [scorer for _, scorer in made]
+        same = [component for other, component in made if other == entry]
+        place = f"{kind.name}[{head}]"
+        made.append((entry, same[0] if same else reader.component(entry, kind, place)))
+    return [component for _, component in made]

@@ -98,6 +98,7 @@ def without_order(attention: Attention) -> Attention:
     """The same attention without causal order and window, which are in the mask of `opened`."""
     return Attention(
         attention.scorer,
+        normalizer=attention.normalizer,
         softcap=attention.softcap,
         tile=attention.tile,
         workers=attention.workers,

@@ -1,23 +1,24 @@
-"""Groups of heads that share a scorer, and the parts of arguments for a group."""
+"""Groups of heads that share a scorer and a normalizer, and parts of arguments for a group."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from attention_core.arrays.inputs import as_integers, is_sparse, to_numpy
-from attention_core.attention import Attention
+from attention_core.attention import Attention, resolve, resolve_normalizer
 from attention_core.components.bias import Bias
 from attention_core.errors import OptionError, OptionTypeError, ShapeError
 from attention_core.masking.factors import Dropout
 from attention_core.masking.neighborhood import Neighborhood
 from attention_core.masking.packing import Packing
 from attention_core.multihead.head_biases import bias_of_heads, dropout_of_heads
+from attention_core.normalizing.normalizer import Normalizer
 from attention_core.scoring.scorer import Scorer
-from attention_core.typing import Array, ScorerLike
+from attention_core.typing import Array, NormalizerLike, ScorerLike
 
 __all__ = [
     "AttentionOptions",
@@ -26,8 +27,12 @@ __all__ = [
     "add_bias",
     "add_heads",
     "group_heads",
+    "normalizers_of_heads",
     "pick_heads",
+    "scorers_of_heads",
 ]
+
+T = TypeVar("T")
 
 
 class AttentionOptions(TypedDict, total=False):
@@ -42,17 +47,29 @@ class AttentionOptions(TypedDict, total=False):
 
 
 class HeadGroup(NamedTuple):
-    """Heads with the same `Attention`, which are computed together."""
+    """Heads with the same scorer and normalizer, which are computed together."""
 
     attention: Attention
     heads: tuple[int, ...]
     key_heads: tuple[int, ...]
     """The head of keys and values for each of them."""
+    alike: tuple[tuple[int, ...], tuple[int, ...]]
+    """All heads of the layer with the same scorer, and all with the same normalizer."""
 
     @property
-    def prefix(self) -> str:
+    def scorer_prefix(self) -> str:
         """The prefix of the names of the scorer's parameters in the layer."""
-        return f"heads.{self.heads[0]}."
+        return f"heads.{self.alike[0][0]}."
+
+    @property
+    def normalizer_prefix(self) -> str:
+        """The prefix of the names of the normalizer's parameters in the layer."""
+        return f"heads.{self.alike[1][0]}.normalizer."
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """The positions of these heads among those with the same normalizer."""
+        return tuple(self.alike[1].index(head) for head in self.heads)
 
     @property
     def seen_heads(self) -> tuple[int, ...]:
@@ -61,45 +78,75 @@ class HeadGroup(NamedTuple):
 
 
 def group_heads(
-    scorer: ScorerLike | Sequence[ScorerLike],
-    heads: int,
+    scorers: Sequence[Scorer],
+    normalizers: Sequence[Normalizer],
     key_heads: int,
     options: Mapping[str, Any],
 ) -> tuple[HeadGroup, ...]:
-    """Group the heads by their scorers, in order of the first head of each.
+    """Group the heads by their scorers and normalizers, in order of the first head of each.
+
+    Examples
+    --------
+    >>> scorers = scorers_of_heads(["dot", "scaled_dot", "dot"], 3)
+    >>> groups = group_heads(scorers, normalizers_of_heads("entmax", 3), 1, {})
+    >>> [group.heads for group in groups]
+    [(0, 2), (1,)]
+    >>> [group.normalizer_prefix for group in groups]
+    ['heads.0.normalizer.', 'heads.0.normalizer.']
+    """
+    members: dict[tuple[int, int], list[int]] = {}
+    for head, pair in enumerate(zip(scorers, normalizers, strict=True)):
+        members.setdefault((id(pair[0]), id(pair[1])), []).append(head)
+    together = len(scorers) // key_heads
+    groups = []
+    for heads in members.values():
+        scorer, normalizer = scorers[heads[0]], normalizers[heads[0]]
+        same = _heads_with(scorer, scorers), _heads_with(normalizer, normalizers)
+        own = normalizer.of_heads([same[1].index(head) for head in heads], len(same[1]))
+        attention = Attention(scorer, normalizer=own, **options)
+        groups.append(
+            HeadGroup(attention, tuple(heads), tuple(head // together for head in heads), same)
+        )
+    return tuple(groups)
+
+
+def _heads_with(component: object, components: Sequence[object]) -> tuple[int, ...]:
+    return tuple(head for head, own in enumerate(components) if own is component)
+
+
+def scorers_of_heads(scorer: ScorerLike | Sequence[ScorerLike], heads: int) -> list[Scorer]:
+    """The scorer of each head, of one for all heads or a sequence of one for each.
 
     Raises
     ------
     OptionError, OptionTypeError
         For a sequence of another length than the number of heads, or anything but scorers.
-
-    Examples
-    --------
-    >>> [group.heads for group in group_heads(["dot", "scaled_dot", "dot"], 3, 1, {})]
-    [(0, 2), (1,)]
     """
-    if isinstance(scorer, (str, Mapping, Scorer)):
-        attention = Attention(scorer, **options)
-        members = {id(attention.scorer): (attention, list(range(heads)))}
-    else:
-        if not isinstance(scorer, Sequence):
-            raise OptionTypeError(
-                f"scorer must be a name, a mapping with a 'name', a Scorer, or a sequence of one "
-                f"for each head, got {scorer!r}"
-            )
-        if len(scorer) != heads:
-            raise OptionError(
-                f"scorer must be one for all {heads} heads, or {heads} of them, got {len(scorer)}"
-            )
-        members = {}
-        for head, one in enumerate(scorer):
-            attention = Attention(one, **options)
-            members.setdefault(id(attention.scorer), (attention, []))[1].append(head)
-    together = heads // key_heads
-    return tuple(
-        HeadGroup(attention, tuple(own), tuple(head // together for head in own))
-        for attention, own in members.values()
-    )
+    return _of_heads("scorer", scorer, Scorer, resolve, heads)
+
+
+def normalizers_of_heads(
+    normalizer: NormalizerLike | Sequence[NormalizerLike], heads: int
+) -> list[Normalizer]:
+    """The normalizer of each head; errors are those of `scorers_of_heads`."""
+    return _of_heads("normalizer", normalizer, Normalizer, resolve_normalizer, heads)
+
+
+def _of_heads(
+    what: str, given: Any, base: Any, resolved: Callable[[Any], T], heads: int
+) -> list[T]:
+    if isinstance(given, (str, Mapping, base)):
+        return [resolved(given)] * heads
+    if not isinstance(given, Sequence):
+        raise OptionTypeError(
+            f"{what} must be a name, a mapping with a 'name', a {base.__name__}, or a sequence of "
+            f"one for each head, got {given!r}"
+        )
+    if len(given) != heads:
+        raise OptionError(
+            f"{what} must be one for all {heads} heads, or {heads} of them, got {len(given)}"
+        )
+    return [resolved(one) for one in given]
 
 
 def pick_heads(array: Array, heads: Sequence[int]) -> Array:

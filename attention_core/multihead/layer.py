@@ -9,17 +9,34 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from attention_core.arrays.inputs import as_array
+from attention_core.attention import Attention
+from attention_core.components.component import Component
 from attention_core.errors import OptionTypeError
 from attention_core.multihead.call import attend_heads
-from attention_core.multihead.heads import AttentionOptions, HeadGroup, group_heads
+from attention_core.multihead.heads import (
+    AttentionOptions,
+    HeadGroup,
+    group_heads,
+    normalizers_of_heads,
+    scorers_of_heads,
+)
 from attention_core.multihead.layout import LAYOUT, checked_sizes
 from attention_core.multihead.makers import LayerMakers
 from attention_core.multihead.memory import MultiHeadMemory
 from attention_core.multihead.parameters import LayerParameters
 from attention_core.multihead.result import MultiHeadResult
+from attention_core.normalizing.normalizer import Normalizer
+from attention_core.normalizing.softmax import SOFTMAX
 from attention_core.options import OPTIONS, check_option
 from attention_core.scoring.scorer import Scorer
-from attention_core.typing import Array, BiasLike, FactorsLike, MaskLike, ScorerLike
+from attention_core.typing import (
+    Array,
+    BiasLike,
+    FactorsLike,
+    MaskLike,
+    NormalizerLike,
+    ScorerLike,
+)
 
 __all__ = ["MultiHeadAttention"]
 
@@ -52,6 +69,10 @@ class MultiHeadAttention(LayerMakers):
         A name, a mapping or a `Scorer`, as for `attend`, for all heads; or a sequence of N of them.
         It scores the projected query (Dq) and key (Dk). Heads with the same name, or the same
         `Scorer` object, share its parameters.
+    normalizer
+        Likewise a name, a mapping or a `Normalizer` for all heads, or a sequence of N of them. A
+        parameter whose last axis has one entry for each head, such as the ``sink`` of `Softmax`,
+        is split.
     **options
         The options of `Attention`: is_causal, query_offset, window, softcap, tile and workers.
 
@@ -60,22 +81,23 @@ class MultiHeadAttention(LayerMakers):
     ShapeError, DTypeError
         For arrays that do not fit each other or the scorers.
     OptionError, OptionTypeError
-        For a sequence of scorers whose length is not N, an extra key without a value, and
-        impossible options.
+        For a sequence of scorers or normalizers whose length is not N, an extra key without a
+        value, and impossible options.
     UnknownScorerError, AmbiguousScorerError, ScorerConfigError
-        For scorers that cannot be made.
+        For scorers and normalizers that cannot be made.
 
     Notes
     -----
-    Heads with the same scorer are computed in one call. The output of a fully masked query is the
-    output bias. Half precision computes in float32; parameters are cast to the dtype of the inputs.
-    With an extra key or a zero key, masks are expanded to arrays of all pairs, so a sparse mask
-    saves no work.
+    Heads with the same scorer and normalizer are computed in one call. The output of a fully
+    masked query is the output bias. Half precision computes in float32; parameters are cast to the
+    dtype of the inputs. With an extra key or a zero key, masks are expanded to arrays of all pairs,
+    so a sparse mask saves no work.
 
-    Layers are equal if their arrays, scorers and options are. They can be copied and pickled.
+    Layers are equal if their arrays, scorers, normalizers and options are. They can be copied and
+    pickled.
 
-    `parameters` has copies of these arrays, and those of the scorers as ``heads.0.weight``, where
-    0 is the first head with that scorer.
+    `parameters` has copies of these arrays, those of the scorers as ``heads.0.weight``, where 0 is
+    the first head with that scorer, and those of the normalizers as ``heads.0.normalizer.sink``.
 
     References
     ----------
@@ -113,6 +135,7 @@ class MultiHeadAttention(LayerMakers):
         extra_value: ArrayLike | None = None,
         zero_key: bool = False,
         scorer: ScorerLike | Sequence[ScorerLike] = "scaled_dot",
+        normalizer: NormalizerLike | Sequence[NormalizerLike] = "softmax",
         **options: Unpack[AttentionOptions],
     ) -> None:
         weights = query_weight, key_weight, value_weight, output_weight
@@ -131,10 +154,12 @@ class MultiHeadAttention(LayerMakers):
         }
         if not isinstance(zero_key, bool):
             raise OptionTypeError(f"zero_key must be True or False, got {zero_key!r}")
-        groups = group_heads(scorer, sizes["N"], sizes["M"], self._options)
+        scorers = scorers_of_heads(scorer, sizes["N"])
+        normalizers = normalizers_of_heads(normalizer, sizes["N"])
+        groups = group_heads(scorers, normalizers, sizes["M"], self._options)
         for group in groups:
             group.attention.scorer.check_features(sizes["Dq"], sizes["Dk"])
-        self._own = LayerParameters(arrays, groups, zero_key)
+        self._own = LayerParameters(arrays, groups, tuple(normalizers), zero_key)
 
     @classmethod
     def _made(cls, arrays: Mapping[str, Any], **others: Any) -> Self:
@@ -142,13 +167,13 @@ class MultiHeadAttention(LayerMakers):
 
     def to_config(self) -> dict[str, Any]:
         """The mapping from which `from_config` makes this layer again, ready for JSON."""
-        scorers = [scorer.to_config() for scorer in self.scorers]
-        one = len(self.groups) == 1
         arrays = {name: array.tolist() for name, array in self.arrays.items()}
         config: dict[str, Any] = {
             "multi_head": {**arrays, **({"zero_key": True} if self.zero_key else {})},
-            "scorer": scorers[0] if one else scorers,
+            "scorer": _config_of_heads(self.scorers),
         }
+        if any(normalizer != SOFTMAX for normalizer in self.normalizers):
+            config["normalizer"] = _config_of_heads(self.normalizers)
         options = self._plain_options()
         return {**config, "attention": options} if options else config
 
@@ -174,7 +199,7 @@ class MultiHeadAttention(LayerMakers):
 
     @property
     def groups(self) -> tuple[HeadGroup, ...]:
-        """The groups of heads with the same scorer."""
+        """The groups of heads with the same scorer and normalizer."""
         return self._own.groups
 
     @property
@@ -183,8 +208,13 @@ class MultiHeadAttention(LayerMakers):
         return self._own.scorers
 
     @property
+    def normalizers(self) -> tuple[Normalizer, ...]:
+        """The normalizer of each head."""
+        return self._own.normalizers
+
+    @property
     def parameters(self) -> dict[str, Array]:
-        """The arrays of the layer, then those of the scorers."""
+        """The arrays of the layer, then those of the scorers and normalizers."""
         return self._own.parameters
 
     def memory(self, key: ArrayLike, value: ArrayLike) -> MultiHeadMemory:
@@ -247,7 +277,7 @@ class MultiHeadAttention(LayerMakers):
         )
 
     def __eq__(self, other: object) -> bool:
-        """Compare arrays, scorers and options."""
+        """Compare arrays, scorers, normalizers and options."""
         if not isinstance(other, MultiHeadAttention):
             return NotImplemented
         return self._plain_options() == other._plain_options() and self._own == other._own
@@ -260,7 +290,7 @@ class MultiHeadAttention(LayerMakers):
 
     def __repr__(self) -> str:
         parts = [f"heads={self.heads}", f"key_heads={self.key_heads}"]
-        parts += [f"{group.attention.scorer} for {group.heads}" for group in self.groups]
+        parts += [f"{_said(group.attention)} for {group.heads}" for group in self.groups]
         parts += ["extra_key"] * ("extra_key" in self.arrays) + ["zero_key"] * self.zero_key
         parts += [f"{name}={value!r}" for name, value in self._plain_options().items()]
         return f"MultiHeadAttention({', '.join(parts)})"
@@ -274,5 +304,19 @@ class MultiHeadAttention(LayerMakers):
         arrays: dict[str, Any] = {
             name: parameters.get(name, array) for name, array in self.arrays.items()
         }
-        scorers = self._own.scorers_with(parameters)
-        return type(self)(**arrays, zero_key=self.zero_key, scorer=scorers, **self._options)
+        scorers, normalizers = self._own.components_with(parameters)
+        arrays |= {"zero_key": self.zero_key, "scorer": scorers, "normalizer": normalizers}
+        return type(self)(**arrays, **self._options)
+
+
+def _config_of_heads(components: Sequence[Component]) -> Any:
+    """The config of the component of all heads, or one for each head."""
+    configs = [component.to_config() for component in components]
+    is_one = all(component is components[0] for component in components)
+    return configs[0] if is_one else configs
+
+
+def _said(attention: Attention) -> str:
+    """The scorer of a group, and its normalizer if it is not the default."""
+    is_plain = attention.normalizer == SOFTMAX
+    return f"{attention.scorer}" if is_plain else f"{attention.scorer}, {attention.normalizer}"

@@ -13,7 +13,7 @@ from attention_core.components.parameters import Parameterized
 from attention_core.multihead.heads import AttentionOptions
 from attention_core.multihead.interop import from_torch_module, from_torch_state, keras_arrays
 from attention_core.multihead.parameters import initial_arrays
-from attention_core.typing import ScorerLike
+from attention_core.typing import NormalizerLike, ScorerLike
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,6 +44,7 @@ class LayerMakers(Parameterized):
         key_heads: int | None = None,
         biases: bool = False,
         scorer: ScorerLike | Sequence[ScorerLike] = "scaled_dot",
+        normalizer: NormalizerLike | Sequence[NormalizerLike] = "softmax",
         rng: int | np.random.Generator,
         **options: Unpack[AttentionOptions],
     ) -> Self:
@@ -83,7 +84,7 @@ class LayerMakers(Parameterized):
             "key_heads": key_heads,
         }
         arrays = initial_arrays(counts, rng, biases=biases)
-        return cls._made(arrays, scorer=scorer, **options)
+        return cls._made(arrays, scorer=scorer, normalizer=normalizer, **options)
 
     @classmethod
     def from_torch(
@@ -93,6 +94,7 @@ class LayerMakers(Parameterized):
         heads: int | None = None,
         add_zero_attn: bool | None = None,
         scorer: ScorerLike | Sequence[ScorerLike] = "scaled_dot",
+        normalizer: NormalizerLike | Sequence[NormalizerLike] = "softmax",
         **options: Unpack[AttentionOptions],
     ) -> Self:
         """Make the layer that computes the same as a ``torch.nn.MultiheadAttention``.
@@ -134,7 +136,8 @@ class LayerMakers(Parameterized):
         """
         read = from_torch_module if hasattr(module, "state_dict") else from_torch_state
         found = read(module, heads, add_zero_attn)
-        return cls._made(found.arrays, zero_key=found.zero_key, scorer=scorer, **options)
+        components: dict[str, Any] = {"scorer": scorer, "normalizer": normalizer}
+        return cls._made(found.arrays, zero_key=found.zero_key, **components, **options)
 
     @classmethod
     def from_keras(
@@ -142,6 +145,7 @@ class LayerMakers(Parameterized):
         weights: Sequence[ArrayLike],
         *,
         scorer: ScorerLike | Sequence[ScorerLike] = "scaled_dot",
+        normalizer: NormalizerLike | Sequence[NormalizerLike] = "softmax",
         **options: Unpack[AttentionOptions],
     ) -> Self:
         """Make a layer from the weights of a Keras ``MultiHeadAttention``.
@@ -172,7 +176,7 @@ class LayerMakers(Parameterized):
         >>> MultiHeadAttention.from_keras(kernels).key_heads
         2
         """
-        return cls._made(keras_arrays(weights), scorer=scorer, **options)
+        return cls._made(keras_arrays(weights), scorer=scorer, normalizer=normalizer, **options)
 
     @classmethod
     def from_config(
@@ -181,8 +185,8 @@ class LayerMakers(Parameterized):
         """Make the layer that a TOML or JSON file, or a mapping of the same shape, describes.
 
         The section ``multi_head`` has the arguments of `initialize`, or arrays by name, or a file
-        of arrays as ``parameters``. ``scorer`` is one for all heads, or a list of one for each, in
-        which equal entries are one scorer. ``attention`` has the options.
+        of arrays as ``parameters``. ``scorer`` and ``normalizer`` are one for all heads, or a list
+        of one for each, in which equal entries are one. ``attention`` has the options.
 
         Raises
         ------

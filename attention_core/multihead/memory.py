@@ -64,7 +64,7 @@ class MultiHeadMemory:
 
     @property
     def groups(self) -> tuple[HeadGroup, ...]:
-        """The groups of heads with the same scorer."""
+        """The groups of heads with the same scorer and normalizer."""
         return self._layer.groups
 
     @property

@@ -1,18 +1,21 @@
-"""The arrays and scorers of a layer, their initial values, and their equality."""
+"""The arrays, scorers and normalizers of a layer, their initial values, and their equality."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 
 from attention_core.arrays.seeds import random_generator
+from attention_core.components.component import Component
 from attention_core.errors import OptionError
 from attention_core.learned import glorot_uniform
 from attention_core.multihead.heads import HeadGroup
 from attention_core.multihead.layout import LAYOUT
+from attention_core.normalizing.normalizer import Normalizer
 from attention_core.options import check_count
 from attention_core.scoring.scorer import Scorer
 from attention_core.typing import Array
@@ -26,6 +29,8 @@ class LayerParameters:
 
     arrays: dict[str, Array]
     groups: tuple[HeadGroup, ...]
+    normalizers: tuple[Normalizer, ...]
+    """The normalizer of each head; groups have their parts of those that differ between heads."""
     zero_key: bool = False
     """Whether a key of zeros with a value of zeros is appended."""
 
@@ -59,31 +64,47 @@ class LayerParameters:
         return tuple(of_head[head] for head in range(self.heads))
 
     @property
-    def parameters(self) -> dict[str, Array]:
-        """The arrays of the layer, then those of the scorers."""
-        return self.arrays | {
-            f"{group.prefix}{name}": array
+    def components(self) -> dict[str, Component]:
+        """Scorers and normalizers, by the prefixes of the names of their parameters."""
+        return {
+            prefix: component
             for group in self.groups
-            for name, array in group.attention.scorer.parameters.items()
+            for prefix, component in (
+                (group.scorer_prefix, group.attention.scorer),
+                (group.normalizer_prefix, self.normalizers[group.heads[0]]),
+            )
         }
 
-    def scorers_with(self, parameters: Mapping[str, Array]) -> list[Scorer]:
-        """The scorer of each head, with some parameters replaced, by their names in the layer."""
-        scorers = list(self.scorers)
-        for group in self.groups:
-            own = {
-                name.removeprefix(group.prefix): array
-                for name, array in parameters.items()
-                if name.startswith(group.prefix)
-            }
-            if own:
-                changed = group.attention.scorer.with_parameters(own)
-                for head in group.heads:
-                    scorers[head] = changed
-        return scorers
+    @property
+    def parameters(self) -> dict[str, Array]:
+        """The arrays of the layer, then those of the scorers and normalizers."""
+        return self.arrays | {
+            f"{prefix}{name}": array
+            for prefix, component in self.components.items()
+            for name, array in component.parameters.items()
+        }
+
+    def components_with(
+        self, parameters: Mapping[str, Array]
+    ) -> tuple[list[Scorer], list[Normalizer]]:
+        """The scorer and the normalizer of each head, with some parameters replaced."""
+        changed = {
+            id(component): component.with_parameters(own)
+            for prefix, component in self.components.items()
+            if (
+                own := {
+                    name: parameters[f"{prefix}{name}"]
+                    for name in component.parameters
+                    if f"{prefix}{name}" in parameters
+                }
+            )
+        }
+        scorers: list[Any] = [changed.get(id(one), one) for one in self.scorers]
+        normalizers: list[Any] = [changed.get(id(one), one) for one in self.normalizers]
+        return scorers, normalizers
 
     def __eq__(self, other: object) -> bool:
-        """Compare arrays, the scorers of the heads, and the zero key."""
+        """Compare arrays, the scorers and normalizers of the heads, and the zero key."""
         if not isinstance(other, LayerParameters):
             return NotImplemented
         return self is other or (
@@ -91,8 +112,10 @@ class LayerParameters:
             and self.zero_key == other.zero_key
             and [group[1:] for group in self.groups] == [group[1:] for group in other.groups]
             and all(
-                Scorer.__eq__(own.attention.scorer, others.attention.scorer) is True
-                for own, others in zip(self.groups, other.groups, strict=True)
+                Component.__eq__(own, others) is True
+                for own, others in zip(
+                    self.components.values(), other.components.values(), strict=True
+                )
             )
             and all(
                 np.array_equal(array, other.arrays[name]) for name, array in self.arrays.items()

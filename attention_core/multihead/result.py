@@ -94,12 +94,12 @@ class MultiHeadResult:
 
     @property
     def groups(self) -> tuple[HeadGroup, ...]:
-        """The heads of each scorer."""
+        """The heads of each scorer and normalizer."""
         return self._layer.groups
 
     @cached_property
     def weights(self) -> Weights:
-        """The softmax of the scores of every head: (..., N, L, S); sparse for a sparse mask.
+        """The weights of every head: (..., N, L, S); sparse for a sparse mask.
 
         Keys of the layer, such as those of ``add_bias_kv`` and ``add_zero_attn`` of torch, follow
         those of the call.
@@ -109,13 +109,19 @@ class MultiHeadResult:
 
     @cached_property
     def scores(self) -> Weights:
-        """The input of the softmax, after softcap and bias, -inf where masked: (..., N, L, S)."""
+        """The input of the normalizer, after softcap and bias, -inf if masked: (..., N, L, S)."""
         scores: Weights = self._readout([result.scores for result in self.attention], -3)
         return scores
 
     @cached_property
     def log_normalizer(self) -> Array:
-        """``log sum_j exp(score_ij)`` over the allowed keys: (..., N, L)."""
+        """``log sum_j exp(score_ij)`` over the allowed keys: (..., N, L).
+
+        Raises
+        ------
+        OptionError
+            If a head has a normalizer other than softmax.
+        """
         merged: Array = self._merged([result.log_normalizer for result in self.attention], -2)
         return merged
 
@@ -174,7 +180,7 @@ class MultiHeadResult:
         Raises
         ------
         NotDifferentiableError
-            When a scorer offers no gradients.
+            When a scorer or a normalizer offers no gradients.
         ShapeError, DTypeError
             For a gradient that does not fit the output.
 
@@ -200,6 +206,7 @@ class MultiHeadResult:
         """
         for group in self.groups:
             group.attention.scorer.check_differentiable()
+            group.attention.normalizer.check_differentiable()
         grad = as_array("grad_output", grad_output)
         if grad.shape != self.output.shape:
             raise ShapeError(
@@ -260,12 +267,11 @@ class MultiHeadResult:
             found |= {f"{name}_weight": back.weight, f"{name}_bias": back.bias}
             outer.append(back.array.astype(dtype, copy=False))
         parameters = {
-            name: found.pop(name).reshape(array.shape).astype(array.dtype, copy=False)
-            for name, array in arrays.items()
+            name: found[name].reshape(array.shape).astype(array.dtype, copy=False)
+            for name, array in self._layer.parameters.items()
         }
-        of_scorers = {name: array for name, array in found.items() if name.startswith("heads.")}
         query, key, value = outer
-        return Gradients(query, key, value, grad_bias, parameters | of_scorers, {})
+        return Gradients(query, key, value, grad_bias, parameters, {})
 
     def _through_attention(
         self, grad_context: Array, found: dict[str, Array]
@@ -278,9 +284,11 @@ class MultiHeadResult:
                 self._given.arrays, (layer.arrays[f"{name}_weight"] for name in INPUTS), strict=True
             )
         ]
-        for name in ("extra_key", "extra_value"):
-            if name in layer.arrays:
-                found[name] = np.zeros(layer.arrays[name].shape, dtype)  # (M, D)
+        found |= {
+            name: np.zeros(array.shape, np.result_type(array, dtype))
+            for name, array in layer.parameters.items()
+            if name.startswith(("extra_", "heads."))
+        }
         total_bias: Any = None
         count = totals[1].shape[-2]
         for group, result in zip(self.groups, self.attention, strict=True):
@@ -294,7 +302,11 @@ class MultiHeadResult:
                     extra = grad[..., count, :]  # (..., heads, D)
                     extra = extra.sum(axis=tuple(range(extra.ndim - 2)))
                     np.add.at(found[name], list(group.seen_heads), extra)
-            found |= {f"{group.prefix}{name}": array for name, array in own.parameters.items()}
+            for name, array in own.parameters.items():
+                found[f"{group.scorer_prefix}{name}"] += array
+            for name, array in own.normalizer.items():
+                total = found[f"{group.normalizer_prefix}{name}"]
+                total[(..., group.positions) if array.shape != total.shape else ...] += array
             if isinstance(own.bias, dict) or is_sparse(own.bias):
                 total_bias = _sum_of_biases(total_bias, own.bias)
             elif own.bias is not None and self._given.bias_shape is not None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -109,6 +109,19 @@ class Normalizer(Component):
 
     def check_batch(self, batch: Shape) -> None:
         """Raise `ShapeError` for parameters that do not fit batch axes."""
+
+    def of_heads(self, heads: Sequence[int], count: int) -> Self:
+        """The normalizer of some of the `count` heads of a layer, which are the last batch axis.
+
+        Of a parameter that differs between heads it takes these along the last axis. A normalizer
+        without such a parameter is that of any heads.
+
+        Raises
+        ------
+        ShapeError
+            For a parameter that does not fit so many heads.
+        """
+        return self
 
     def log_normalizer(self, statistics: Statistics) -> Array:
         """The logarithm of the divisor of the weights: (..., l, 1)."""

@@ -7,8 +7,8 @@ exactly, in any grouping: they are a monoid (Milakov and Gimelshein 2018, arXiv:
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -61,6 +61,7 @@ class Softmax(Normalizer):
 
     empty = (-np.inf, 0.0)
     whole_rows = False
+    name = "softmax"
 
     def __init__(self, sink: ArrayLike | None = None) -> None:
         self.sink: Array | None = None
@@ -74,6 +75,22 @@ class Softmax(Normalizer):
             raise ShapeError(
                 f"sink must broadcast to the batch axes {batch}, got shape {self.sink.shape}"
             )
+
+    def of_heads(self, heads: Sequence[int], count: int) -> Self:
+        """The softmax of some of `count` heads, with their part of a sink that differs.
+
+        >>> Softmax([1.0, 2.0, 3.0]).of_heads([0, 2], 3).sink
+        array([1., 3.])
+        """
+        sink = self.sink
+        if sink is None or sink.ndim == 0 or sink.shape[-1] == 1:
+            return self
+        if sink.shape[-1] != count:
+            raise ShapeError(
+                f"sink must have one entry, or one for each of {count} heads, along its last axis, "
+                f"got {sink.shape}"
+            )
+        return self if len(heads) == count else type(self)(sink[..., list(heads)])
 
     def _sink(self, dtype: np.dtype[Any], shape: Shape, batch: Batch) -> Array:
         """The sink of some batch items, which broadcasts to statistics (..., l, 1)."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attention_core.errors import (
     DTypeError,
@@ -18,7 +18,10 @@ from attention_core.errors import (
 )
 from attention_core.files.saved_parameters import describe, read_named
 from attention_core.multihead.layout import LAYOUT
-from attention_core.parameter_files.saved_scorers import SavedScorers, ScorerMaker
+from attention_core.normalizing.normalizer import Normalizer
+from attention_core.normalizing.softmax import SOFTMAX
+from attention_core.parameter_files.saved_components import SavedComponents, ScorerMaker
+from attention_core.registry.kinds import NORMALIZER, SCORER, Kind
 from attention_core.scoring.scorer import Scorer
 
 if TYPE_CHECKING:
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from attention_core.registry.registry import Registry
 
 __all__ = ["load", "load_layer", "load_scorer"]
+
+T = TypeVar("T", Scorer, Normalizer)
 
 
 def load(
@@ -112,8 +117,8 @@ def load_scorer(
             f"use make_scorer(name, **read_arrays(path))"
         )
     settings = described.scorer or {}
-    scorers = SavedScorers(path, registry, described.versions)
-    return scorers.make(settings, described.shapes, lambda: read_named(path), scorer)
+    saved = SavedComponents(path, registry, described.versions)
+    return saved.make(SCORER, settings, described.shapes, lambda: read_named(path), scorer)
 
 
 def load_layer(
@@ -122,7 +127,7 @@ def load_layer(
     *,
     scorer: ScorerMaker | Sequence[ScorerMaker] | None = None,
 ) -> MultiHeadAttention:
-    """Load the layer that `save` wrote, with the scorer of each head and its options.
+    """Load the layer that `save` wrote, with each head's scorer and normalizer, and its options.
 
     Parameters
     ----------
@@ -136,7 +141,7 @@ def load_layer(
     ParameterFileError
         For a file that cannot be read, does not hold a layer, or does not fit it.
     ScorerLookupError
-        For a scorer that is not installed.
+        For a scorer or a normalizer that is not installed.
 
     Examples
     --------
@@ -169,22 +174,33 @@ def load_layer(
         raise OptionError(
             f"scorer must be one for all {count} heads, or {count} of them, got {len(chosen)}"
         )
-    saved = SavedScorers(path, registry, described.versions, "layer")
+    saved = SavedComponents(path, registry, described.versions, "layer")
     rest = dict(described.shapes)
-    scorers: dict[int, Scorer] = {}
-    for group in layer["groups"]:
-        prefix = f"heads.{group['heads'][0]}."
+
+    def made(kind: Kind[T], group: Mapping[str, Any], under: str, of_head: Any = None) -> T:
+        """The component of a group of heads; its arrays are taken from the rest."""
+        prefix = f"heads.{group['heads'][0]}.{under}"
         own = {name: rest.pop(name) for name in list(rest) if name.startswith(prefix)}
-        made = saved.make(
-            group["scorer"],
+        return saved.make(
+            kind,
+            group[kind.name],
             {name.removeprefix(prefix): shape for name, shape in own.items()},
-            lambda own=own, prefix=prefix: {  # type: ignore[misc]
+            lambda: {
                 name.removeprefix(prefix): array
                 for name, array in read_named(path, list(own)).items()
             },
-            None if chosen is None else chosen[group["heads"][0]],
+            of_head,
         )
-        scorers |= dict.fromkeys(group["heads"], made)
+
+    normalizers: list[Normalizer] = [SOFTMAX] * count
+    for group in layer["normalizers"]:  # first, since their names begin as those of the scorers
+        normalizer = made(NORMALIZER, group, "normalizer.")
+        for head in group["heads"]:
+            normalizers[head] = normalizer
+    scorers: dict[int, Scorer] = {}
+    for group in layer["groups"]:
+        one = made(SCORER, group, "", None if chosen is None else chosen[group["heads"][0]])
+        scorers |= dict.fromkeys(group["heads"], one)
     weights = [name for name in LAYOUT if name.endswith("_weight")]
     if not set(weights) <= rest.keys() <= LAYOUT.keys():
         raise ParameterFileError(
@@ -197,6 +213,7 @@ def load_layer(
             **arguments,
             zero_key=layer["zero_key"],
             scorer=[scorers[head] for head in range(count)],
+            normalizer=normalizers,
         )
     except (DTypeError, OptionError, ScorerConfigError, ShapeError) as error:
         raise ParameterFileError(f"{subject} does not fit its layer: {error}") from error

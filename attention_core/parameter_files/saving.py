@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attention_core.components.component import Component
 from attention_core.errors import OptionTypeError, ScorerConfigError, shown
 from attention_core.files.array_files import write_arrays
+from attention_core.normalizing.softmax import SOFTMAX
 from attention_core.scoring.scorer import Scorer
 
 if TYPE_CHECKING:
@@ -19,9 +22,9 @@ __all__ = ["save"]
 def save(path: str | Path, owner: Scorer | MultiHeadAttention) -> None:
     """Save a scorer or a layer to an ``.npz`` or ``.safetensors`` file.
 
-    The file holds the arrays and a note: the names and settings of the scorers, and the options of
-    a layer. It names each scorer with its distribution, so that a package that is installed later
-    cannot change its meaning. The file is written atomically.
+    The file holds the arrays and a note: the names and settings of the scorers, and the normalizers
+    and options of a layer. It names each with its distribution, so that a package that is installed
+    later cannot change its meaning. The file is written atomically.
 
     Parameters
     ----------
@@ -37,8 +40,8 @@ def save(path: str | Path, owner: Scorer | MultiHeadAttention) -> None:
     MissingExtraError
         For a ``.safetensors`` file without the extra `safetensors`.
     ScorerConfigError
-        For a scorer that was constructed directly and has no registered name, or one whose
-        settings draw its arrays from a seed.
+        For a scorer or a normalizer that was constructed directly and has no registered name, or
+        whose settings draw its arrays from a seed.
     OptionTypeError
         For anything but a scorer or a layer.
 
@@ -55,8 +58,11 @@ def save(path: str | Path, owner: Scorer | MultiHeadAttention) -> None:
     ...     ac.load(f"{folder}/layer.npz").heads
     2
     """
-    scorers = [owner] if isinstance(owner, Scorer) else getattr(owner, "scorers", ())
-    origins = [scorer.origin for scorer in scorers if scorer.origin is not None]
+    if isinstance(owner, Scorer):
+        components: list[Component] = [owner]
+    else:
+        components = [*getattr(owner, "scorers", ()), *getattr(owner, "normalizers", ())]
+    origins = [component.origin for component in components if component.origin is not None]
     note = {
         **_described(owner),
         "shapes": {name: array.shape for name, array in owner.parameters.items()},
@@ -76,24 +82,38 @@ def _described(owner: Scorer | MultiHeadAttention) -> dict[str, Any]:
             f"a file of parameters is that of a Scorer or a MultiHeadAttention, "
             f"got {shown(owner)}; write_arrays(path, arrays) writes arrays by name"
         )
-    groups = [
-        {"heads": group.heads, "scorer": _config_without_arrays(group.attention.scorer)}
-        for group in owner.groups
-    ]
     options = owner.groups[0].attention.to_config().get("attention", {})
-    return {"layer": {"groups": groups, "attention": options, "zero_key": owner.zero_key}}
+    layer = {
+        "groups": _grouped(owner.scorers),
+        "attention": options,
+        "zero_key": owner.zero_key,
+    }
+    if any(normalizer != SOFTMAX for normalizer in owner.normalizers):
+        layer["normalizers"] = _grouped(owner.normalizers)
+    return {"layer": layer}
 
 
-def _config_without_arrays(scorer: Scorer) -> dict[str, Any]:
-    arrays = scorer.parameters
+def _grouped(components: Sequence[Component]) -> list[dict[str, Any]]:
+    """The config of each component of a layer, with its heads, in order of the first."""
+    heads: dict[int, list[int]] = {}
+    for head, component in enumerate(components):
+        heads.setdefault(id(component), []).append(head)
+    kind = components[0].kind
+    return [
+        {"heads": own, kind: _config_without_arrays(components[own[0]])} for own in heads.values()
+    ]
+
+
+def _config_without_arrays(component: Component) -> dict[str, Any]:
+    arrays = component.parameters
     # with_parameters forgets dimensions and seeds, which the arrays replace
-    config = scorer.with_parameters(arrays).to_config()
+    config = component.with_parameters(arrays).to_config()
     if "rng" in config:  # a file that asks for random arrays is refused by `load`
         raise ScorerConfigError(
-            f"{scorer} draws arrays from its setting 'rng', so a file could not hold them; make "
-            f"the arrays arguments of {type(scorer).__name__}, and draw them in a factory"
+            f"{component} draws arrays from its setting 'rng', so a file could not hold them; make "
+            f"the arrays arguments of {type(component).__name__}, and draw them in a factory"
         )
-    origin = scorer.origin
+    origin = component.origin
     if origin is not None and origin.distribution is not None and "/" not in config["name"]:
         config["name"] = f"{origin.distribution}/{config['name']}"
     return {name: value for name, value in config.items() if name not in arrays}

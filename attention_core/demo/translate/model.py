@@ -207,7 +207,8 @@ class Translator:
 
 
 def _with_scorer(attention: Attention, scorer: Scorer) -> Attention:
-    return Attention(scorer, **{name: getattr(attention, name) for name in OPTIONS})
+    options = {name: getattr(attention, name) for name in OPTIONS}
+    return Attention(scorer, normalizer=attention.normalizer, **options)
 
 
 def _before(written: Codes) -> Codes:

@@ -1,11 +1,12 @@
-"""Make the scorers of a file, which must have the arrays that the file holds."""
+"""Make the components of a file, which must have the arrays that the file holds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from attention_core.components.component import Component
 from attention_core.errors import (
     AttentionCoreError,
     DTypeError,
@@ -19,20 +20,23 @@ from attention_core.errors import (
     printable,
     shown,
 )
+from attention_core.registry.kinds import SCORER, Kind
 from attention_core.scoring.scorer import Scorer
 from attention_core.typing import Array
 
 if TYPE_CHECKING:
     from attention_core.registry.registry import Registry
 
-__all__ = ["SavedScorers", "ScorerMaker"]
+__all__ = ["SavedComponents", "ScorerMaker"]
+
+T = TypeVar("T", bound=Component)
 
 ScorerMaker = str | Callable[..., Scorer]
 """A registered name, or a class or function that makes a scorer from its arrays and settings."""
 
 
-class SavedScorers:
-    """The scorers of one file, or of the layer in it."""
+class SavedComponents:
+    """The scorers and normalizers of one file, or of the layer in it."""
 
     def __init__(
         self,
@@ -49,33 +53,35 @@ class SavedScorers:
 
     def make(
         self,
+        kind: Kind[T],
         saved: Mapping[str, Any],
         shapes: Mapping[str, tuple[int, ...]],
         read: Callable[[], dict[str, Array]],
-        chosen: ScorerMaker | None,
-    ) -> Scorer:
-        """Make a saved scorer, or the chosen one; arrays are read once their names fit.
+        chosen: ScorerMaker | None = None,
+    ) -> T:
+        """Make a saved component, or the chosen one; arrays are read once their names fit.
 
         Raises
         ------
         ParameterFileError
-            For settings or arrays that do not fit the scorer.
+            For settings or arrays that do not fit the component.
         ScorerLookupError
-            For a scorer that is not installed.
+            For a component that is not installed.
         OptionTypeError
-            For a function that returns something else than a scorer.
+            For a function that returns something else.
         """
+        names = self.registry.of(kind)
         settings = {name: value for name, value in saved.items() if name != "name"}
         try:
             if callable(chosen):
-                made = chosen(**settings, **read())
+                made: Any = chosen(**settings, **read())
             else:
-                name = self._name(saved["name"] if chosen is None else chosen)
+                name = self._name(kind, saved["name"] if chosen is None else chosen)
                 given = {**settings, **shapes}
-                problems = self.registry.problems(name, given)
+                problems = names.problems(name, given)
                 if problems:
                     raise ScorerConfigError("\n".join(problems.values()))
-                made = self.registry.make(name, **settings, **read())
+                made = names.make(name, {**settings, **read()})
         except (ScorerConfigError, DTypeError, OptionError, ShapeError) as error:
             raise ParameterFileError(
                 f"{self.subject} does not fit its {self.owner}: {error}"
@@ -87,20 +93,24 @@ class SavedScorers:
                 f"{self.subject} does not fit its {self.owner}: {type(error).__name__}: "
                 f"{printable(str(error), 300)}"
             ) from error
-        if not isinstance(made, Scorer):
-            raise OptionTypeError(f"scorer must make an attention_core.Scorer, got {shown(made)}")
-        found = {name: array.shape for name, array in made.parameters.items()}
+        if not isinstance(made, kind.base):
+            raise OptionTypeError(
+                f"{kind} must make an attention_core.{kind.base.__name__}, got {shown(made)}"
+            )
+        component: T = made
+        found = {name: array.shape for name, array in component.parameters.items()}
         if found != dict(shapes):
             raise ParameterFileError(
                 f"{self.subject} does not fit its {self.owner}: {made} has the arrays "
                 f"{listed(found) or 'none'}, the file {listed(shapes) or 'none'}, or other shapes"
             )
-        return made
+        return component
 
-    def _name(self, saved: str) -> str:
-        """The current name of a saved scorer: the plain name, if it is unambiguous."""
+    def _name(self, kind: Kind[Any], saved: str) -> str:
+        """The current name of a saved component: the plain name, if it is unambiguous."""
         try:
-            return self.registry.info(saved).name
+            name: str = self.registry.of(kind).info(saved).name
+            return name
         except ScorerLookupError as error:
             distribution = saved.partition("/")[0]
             version = self.versions.get(distribution)
@@ -108,7 +118,8 @@ class SavedScorers:
                 raise
             raise type(error)(
                 f"{error}\n  {self.subject} was saved with {shown(distribution)} "
-                f"{printable(version)}; install it, or choose another with scorer="
+                f"{printable(version)}; install it"
+                + (", or choose another with scorer=" if kind is SCORER else "")
             ) from error
 
 
