@@ -59,22 +59,25 @@ if TYPE_CHECKING:
     from attention_core import plot as plot
     from attention_core import testing as testing
     from attention_core import typing as typing
-    from attention_core.hookspecs import NormalizerSpec, ScorerSpec, hookimpl
+    from attention_core.hookspecs import BiasSpec, NormalizerSpec, ScorerSpec, hookimpl
     from attention_core.multihead.layer import MultiHeadAttention
     from attention_core.multihead.memory import MultiHeadMemory
     from attention_core.multihead.result import MultiHeadResult
     from attention_core.parameter_files.loading import load
     from attention_core.parameter_files.saving import save
     from attention_core.registry.default import (
+        biases,
+        make_bias,
         make_normalizer,
         make_scorer,
         normalizers,
         refresh,
+        register_bias,
         register_normalizer,
         register_scorer,
         scorers,
     )
-    from attention_core.registry.infos import NormalizerInfo, ScorerInfo
+    from attention_core.registry.infos import BiasInfo, NormalizerInfo, ScorerInfo
     from attention_core.registry.registry import Registry
 
 __all__ = [
@@ -83,6 +86,8 @@ __all__ = [
     "AttentionCoreError",
     "AttentionResult",
     "Bias",
+    "BiasInfo",
+    "BiasSpec",
     "ChangedInputError",
     "ConfigError",
     "DTypeError",
@@ -121,13 +126,16 @@ __all__ = [
     "UnknownScorerError",
     "__version__",
     "attend",
+    "biases",
     "hookimpl",
     "load",
+    "make_bias",
     "make_normalizer",
     "make_scorer",
     "merge",
     "normalizers",
     "refresh",
+    "register_bias",
     "register_normalizer",
     "register_scorer",
     "save",
@@ -136,6 +144,8 @@ __all__ = [
 
 
 _ON_DEMAND = {
+    "BiasInfo": "registry.infos",
+    "BiasSpec": "hookspecs",
     "MultiHeadAttention": "multihead.layer",
     "MultiHeadMemory": "multihead.memory",
     "MultiHeadResult": "multihead.result",
@@ -144,12 +154,15 @@ _ON_DEMAND = {
     "Registry": "registry.registry",
     "ScorerInfo": "registry.infos",
     "ScorerSpec": "hookspecs",
+    "biases": "registry.default",
     "hookimpl": "hookspecs",
     "load": "parameter_files.loading",
+    "make_bias": "registry.default",
     "make_normalizer": "registry.default",
     "make_scorer": "registry.default",
     "normalizers": "registry.default",
     "refresh": "registry.default",
+    "register_bias": "registry.default",
     "register_normalizer": "registry.default",
     "register_scorer": "registry.default",
     "save": "parameter_files.saving",

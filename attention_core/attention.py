@@ -26,6 +26,7 @@ from attention_core.typing import BiasLike, FactorsLike, MaskLike, NormalizerLik
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from attention_core.components.bias import Bias
     from attention_core.registry.registry import Registry
 
 __all__ = ["Attention", "attend", "resolve", "resolve_normalizer"]
@@ -76,8 +77,9 @@ def attend(
         concatenated sequences; or a `Neighborhood` on a grid.
     bias
         Added to the scores: an array of real numbers that broadcasts to (..., L, S), a function of
-        positions, or a `Bias`, whose parameters have gradients. With a sparse mask also a sparse
-        array of its pattern: one number for each edge. Functions have no gradients.
+        positions, or a `Bias`, also by name or as a mapping, whose parameters have gradients. With
+        a sparse mask also a sparse array of its pattern: one number for each edge. Functions have
+        no gradients.
     key_lengths, query_lengths
         One integer per batch item, along the leading batch axes. Keys (queries) at or beyond the
         length are masked.
@@ -171,6 +173,7 @@ def _attend(
     """Check one call, make its mask and its bias if it has any, and compute it."""
     call = prepare(scorer, query, key, value)
     mask, bias, key_lengths, query_lengths, weight_factors = terms
+    bias = bias if bias is None else _bias(bias)
     offset = options.query_offset if query_offset is None else query_offset
     masking, added, factors, positions = None, None, None, Positions()
     if not (
@@ -231,12 +234,14 @@ class Attention(Options):
 
     scorer: Scorer
     normalizer: Normalizer
+    bias: Bias | None
 
     def __init__(
         self,
         scorer: ScorerLike,
         *,
         normalizer: NormalizerLike = "softmax",
+        bias: str | Mapping[str, Any] | Bias | None = None,
         is_causal: bool = False,
         query_offset: ArrayLike | Literal["end"] = 0,
         window: tuple[int | None, int | None] | None = None,
@@ -251,6 +256,7 @@ class Attention(Options):
             {**OPTIONS, **options},
             scorer=resolve(scorer),
             normalizer=resolve_normalizer(normalizer),
+            bias=_bias(bias),
         )
 
     @classmethod
@@ -285,6 +291,8 @@ class Attention(Options):
         config: dict[str, Any] = {"scorer": self.scorer.to_config()}
         if self.normalizer != SOFTMAX:
             config["normalizer"] = self.normalizer.to_config()
+        if self.bias is not None:
+            config["bias"] = self.bias.to_config()
         return {**config, "attention": options} if options else config
 
     def _chosen(self) -> dict[str, Any]:
@@ -299,6 +307,7 @@ class Attention(Options):
         return (
             self.scorer == other.scorer
             and self.normalizer == other.normalizer
+            and self.bias == other.bias
             and self._chosen() == other._chosen()
         )
 
@@ -309,6 +318,8 @@ class Attention(Options):
         chosen = self._chosen()
         if self.normalizer != SOFTMAX:
             chosen = {"normalizer": self.normalizer, **chosen}
+        if self.bias is not None:
+            chosen = {"bias": self.bias, **chosen}
         options = [f"{name}={value!r}" for name, value in chosen.items()]
         return f"Attention({', '.join([repr(self.scorer), *options])})"
 
@@ -335,8 +346,18 @@ class Attention(Options):
         weight_factors: FactorsLike | None = None,
     ) -> AttentionResult:
         """Attend with this scorer and these options; arguments and errors are those of `attend`."""
+        bias = self.bias if bias is None else bias
         terms = mask, bias, key_lengths, query_lengths, weight_factors
         return _attend(self.scorer, self.normalizer, self, query, key, value, terms, query_offset)
+
+
+def _bias(bias: Any) -> Any:
+    """The bias itself, or the one that a name or a mapping stands for."""
+    if not isinstance(bias, (str, Mapping)):
+        return bias
+    from attention_core.registry.kinds import BIAS  # names are for those who use them
+
+    return _names()(bias, BIAS)
 
 
 def resolve_normalizer(normalizer: NormalizerLike) -> Normalizer:

@@ -28,13 +28,13 @@ from attention_core.files.documents import check_integers, read_document
 from attention_core.files.saved_parameters import describe, read_named
 from attention_core.options import OPTIONS, check_option
 from attention_core.registry.default import default_registry
-from attention_core.registry.kinds import NORMALIZER, SCORER, Kind
+from attention_core.registry.kinds import BIAS, NORMALIZER, SCORER, Kind
 from attention_core.registry.registry import Registry
 from attention_core.scoring.scorer import Scorer
 
 __all__ = ["LAYER", "SECTIONS", "Reader", "config_files", "describes_layer", "read_config"]
 
-SECTIONS = ("scorer", "normalizer", "attention")
+SECTIONS = ("scorer", "normalizer", "bias", "attention")
 LAYER = "multi_head"
 """The section that makes it the configuration of a layer."""
 IGNORED = "$schema"
@@ -59,7 +59,7 @@ def read_config(
     scorer
         The scorer.
     options
-        The normalizer and the options that the configuration sets, for `Attention`.
+        The normalizer, the bias and the options that the configuration sets, for `Attention`.
 
     Raises
     ------
@@ -187,11 +187,13 @@ class Reader:
         return options
 
     def components(self) -> dict[str, Any]:
-        """The normalizer, if there is a section of it and no problem."""
-        if "normalizer" not in self.content:
-            return {}
-        found = self.component(self.content["normalizer"], NORMALIZER, "normalizer")
-        return {} if found is None else {"normalizer": found}
+        """The normalizer and the bias, if there are sections of them and no problems."""
+        found = {
+            kind.name: self.component(self.content[kind.name], kind, kind.name)
+            for kind in (NORMALIZER, BIAS)
+            if kind.name in self.content
+        }
+        return {name: own for name, own in found.items() if own is not None}
 
     def scorer(self, section: Any, place: str = "scorer") -> Scorer | None:
         """The scorer of a name or a table; None if a problem was reported."""

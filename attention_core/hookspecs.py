@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
+    from attention_core.components.bias import Bias
     from attention_core.normalizing.normalizer import Normalizer
     from attention_core.scoring.scorer import Scorer
 
 __all__ = [
     "GROUP",
+    "BiasSpec",
     "NormalizerSpec",
     "ScorerSpec",
     "Spec",
+    "attention_core_biases",
     "attention_core_normalizers",
     "attention_core_scorers",
     "hookimpl",
@@ -90,6 +93,25 @@ class NormalizerSpec(Spec):
     """
 
     factory: str | Callable[..., Normalizer]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BiasSpec(Spec):
+    """Description of one bias; the fields are those of `ScorerSpec`.
+
+    Examples
+    --------
+    >>> spec = BiasSpec(name="fade", factory="acme_attention.fade:Fade")
+    >>> spec.name
+    'fade'
+    """
+
+    factory: str | Callable[..., Bias]
+
+
+@hookspec
+def attention_core_biases() -> Iterable[BiasSpec]:  # type: ignore[empty-body]  # likewise
+    """Yield one `BiasSpec` for each bias this distribution offers."""
 
 
 @hookspec

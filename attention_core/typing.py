@@ -42,7 +42,9 @@ PairFunction = Callable[[Array, Array], ArrayLike]
 
 if TYPE_CHECKING:
     MaskLike: TypeAlias = ArrayLike | sparray | spmatrix | PairFunction | Packing | Neighborhood
-    BiasLike: TypeAlias = ArrayLike | sparray | spmatrix | PairFunction | Bias
+    BiasLike: TypeAlias = (
+        ArrayLike | sparray | spmatrix | PairFunction | str | Mapping[str, Any] | Bias
+    )
     FactorsLike: TypeAlias = ArrayLike | sparray | spmatrix | PairFunction | Dropout
     NormalizerLike: TypeAlias = str | Mapping[str, Any] | Normalizer
     ScorerLike: TypeAlias = str | Mapping[str, Any] | Scorer

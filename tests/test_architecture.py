@@ -31,7 +31,7 @@ NUMBERS = {
     "engine": "arrays components masking normalizing parallel scoring",
 }
 NAMES = {
-    "hookspecs": "normalizing scoring",
+    "hookspecs": "components normalizing scoring",
     "registry": "components hookspecs markup normalizing scoring",
 }
 PUBLIC = "attention_core"
@@ -42,7 +42,9 @@ REST = {
     "config": "files options registry scoring",
     "plot": "arrays engine files",
     "result": "arrays engine plot",
-    "attention": "config engine markup masking normalizing options registry result scoring",
+    "attention": (
+        "components config engine markup masking normalizing options registry result scoring"
+    ),
     # learning and layers
     "learned": "arrays",
     "fitting": "arrays options",

@@ -359,7 +359,7 @@ def test_every_problem_of_a_config(registry, tmp_path):
         error,
         f"""
         7 problems in {str(path)!r}
-          extra: unknown key; known keys: scorer, normalizer, attention
+          extra: unknown key; known keys: scorer, normalizer, bias, attention
           scorer.name: no scorer named 'scaled_dto'; did you mean 'scaled_dot'?
               available: additive, dot, gaussian, general, scaled_dot (attention-core 0.1), rbf (acme-attention 0.3)
           scorer.rng: must be a seed, an integer of at least 0, got 'zero'
@@ -480,8 +480,8 @@ def test_a_factory_that_fails(registry):
         (
             "a.json",
             b"[1]",
-            "config file {path} must hold an object with the keys scorer, normalizer, attention, "
-            "got [1]",
+            "config file {path} must hold an object with the keys scorer, normalizer, bias, "
+            "attention, got [1]",
         ),
         (
             "a.toml",

@@ -81,6 +81,11 @@ CASES = {
         lambda: AlibiBias(0.5),
         lambda it: ac.attend(X, X, X, scorer="dot", bias=it).weights,
     ),
+    ac.BiasInfo: (lambda: ac.biases()[0], lambda info: info.distribution),
+    ac.BiasSpec: (
+        lambda: ac.BiasSpec(name="fade", factory="acme.fade:Fade"),
+        lambda made: made.factory,
+    ),
     ac.Dropout: (
         lambda: ac.Dropout(0.5, seed=1),
         lambda it: ac.attend(X, X, X, scorer="dot", weight_factors=it).weights,

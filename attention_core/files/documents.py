@@ -52,7 +52,7 @@ def read_document(path: Path) -> Mapping[str, Any]:
     if not isinstance(content, Mapping):
         raise ConfigError(
             f"config file {subject} must hold an object with the keys scorer, normalizer, "
-            f"attention, got {shown(content)}"
+            f"bias, attention, got {shown(content)}"
         )
     return content
 

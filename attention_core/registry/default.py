@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from attention_core.hookspecs import NormalizerSpec, ScorerSpec
+from attention_core.components.bias import Bias
+from attention_core.hookspecs import BiasSpec, NormalizerSpec, ScorerSpec
 from attention_core.normalizing.normalizer import Normalizer
-from attention_core.registry.infos import NormalizerInfo, ScorerInfo
-from attention_core.registry.kinds import NORMALIZER, SCORER, Kind
+from attention_core.registry.infos import BiasInfo, NormalizerInfo, ScorerInfo
+from attention_core.registry.kinds import BIAS, NORMALIZER, SCORER, Kind
 from attention_core.registry.loading import alone
 from attention_core.registry.registry import Registry
 from attention_core.scoring.scorer import Scorer
 
 __all__ = [
+    "biases",
     "default_registry",
+    "make_bias",
     "make_normalizer",
     "make_scorer",
     "normalizers",
     "refresh",
+    "register_bias",
     "register_normalizer",
     "register_scorer",
     "resolve",
@@ -52,6 +56,42 @@ def resolve(component: Any, kind: Kind[Any] = SCORER) -> Any:
         if ready is not None:  # all of what the smallest calls have time for
             return ready
     return default_registry().of(kind).resolve(component)
+
+
+def make_bias(name: str, **parameters: Any) -> Bias:
+    """Make an installed bias by name; parameters and errors are those of `make_scorer`.
+
+    Examples
+    --------
+    >>> import attention_core as ac
+    >>> ac.make_bias("relative", max_distance=8, heads=4).table.shape
+    (4, 17)
+    """
+    return default_registry().of(BIAS).make(name, parameters)
+
+
+def register_bias(spec: BiasSpec) -> None:
+    """Add a bias to this process, as in a notebook; see `register_scorer`.
+
+    Raises
+    ------
+    PluginError
+        For a spec that is not valid, or a name that is not free.
+    """
+    default_registry().register(spec)
+
+
+def biases() -> tuple[BiasInfo, ...]:
+    """List the installed and registered biases by name, without importing any of them.
+
+    Examples
+    --------
+    >>> import attention_core as ac
+    >>> [info.formula for info in ac.biases() if info.name == "alibi"]
+    ['-slope |j - i|']
+    """
+    infos: tuple[BiasInfo, ...] = default_registry().of(BIAS).claims.infos()
+    return infos
 
 
 def make_normalizer(name: str, **parameters: Any) -> Normalizer:

@@ -9,7 +9,7 @@ from typing import Any
 
 from attention_core.registry.signatures import checked_signature, imported
 
-__all__ = ["Info", "NormalizerInfo", "ScorerInfo"]
+__all__ = ["BiasInfo", "Info", "NormalizerInfo", "ScorerInfo"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,19 @@ class NormalizerInfo(Info):
     >>> import attention_core as ac
     >>> [info.name for info in ac.normalizers() if info.distribution == "attention-core"]
     ['entmax', 'sigmoid', 'softmax', 'sparsemax']
+    """
+
+    __slots__ = ()
+
+
+class BiasInfo(Info):
+    """Description of a bias that is not made yet.
+
+    Examples
+    --------
+    >>> import attention_core as ac
+    >>> [info.name for info in ac.biases()]
+    ['alibi', 'relative', 't5']
     """
 
     __slots__ = ()

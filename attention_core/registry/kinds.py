@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from attention_core.hookspecs import NormalizerSpec, ScorerSpec, Spec
+from attention_core.components.bias import Bias
+from attention_core.hookspecs import BiasSpec, NormalizerSpec, ScorerSpec, Spec
 from attention_core.normalizing.normalizer import Normalizer
-from attention_core.registry.infos import Info, NormalizerInfo, ScorerInfo
+from attention_core.registry.infos import BiasInfo, Info, NormalizerInfo, ScorerInfo
 from attention_core.scoring.scorer import Scorer
 
-__all__ = ["KINDS", "NORMALIZER", "SCORER", "Kind", "kind_of"]
+__all__ = ["BIAS", "KINDS", "NORMALIZER", "SCORER", "Kind", "kind_of"]
 
 
 T = TypeVar("T")
@@ -44,7 +45,9 @@ NORMALIZER = Kind[Normalizer](
     "normalizer", "attention_core_normalizers", NormalizerSpec, NormalizerInfo, Normalizer
 )
 
-KINDS: list[Kind[Any]] = [SCORER, NORMALIZER]
+BIAS = Kind[Bias]("bias", "attention_core_biases", BiasSpec, BiasInfo, Bias)
+
+KINDS: list[Kind[Any]] = [SCORER, NORMALIZER, BIAS]
 """Every kind. One more is a line here, a spec and a hook in `hookspecs`, and its functions."""
 
 

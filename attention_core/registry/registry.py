@@ -295,8 +295,15 @@ class Registry:
     def __repr__(self) -> str:
         counts = {str(kind): len(names.claims.infos()) for kind, names in self.names.items()}
         counts |= {"failure": len(self._failures), "blocked plugin": len(self._blocked)}
-        shown = [f"{n} {what}{'s' * (n > 1)}" for what, n in counts.items() if n]
+        shown = [f"{n} {_counted(what, n)}" for what, n in counts.items() if n]
         return f"<Registry: {', '.join(shown) or 'empty'}>"
+
+
+def _counted(what: str, count: int) -> str:
+    """The word for a number of a kind: 1 bias, 2 biases."""
+    if count == 1:
+        return what
+    return f"{what}es" if what.endswith("s") else f"{what}s"
 
 
 def _conflicts(claims: Mapping[Kind[Any], Claims]) -> list[NameConflict]:

@@ -4,9 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attention_core import NormalizerSpec, ScorerSpec, hookimpl
+from attention_core import BiasSpec, NormalizerSpec, ScorerSpec, hookimpl
 
-__all__ = ["attention_core_normalizers", "attention_core_scorers"]
+__all__ = ["attention_core_biases", "attention_core_normalizers", "attention_core_scorers"]
+
+
+@hookimpl
+def attention_core_biases() -> Iterator[BiasSpec]:
+    """Yield biases of relative positions."""
+    yield BiasSpec(
+        name="alibi",
+        factory="attention_core_standard.biases:make_alibi",
+        summary="a penalty that grows with the distance, by a slope for each head",
+        formula="-slope |j - i|",
+        reference="Press, Smith and Lewis 2022, arXiv:2108.12409",
+        example={"heads": 1},
+    )
+    yield BiasSpec(
+        name="relative",
+        factory="attention_core_standard.biases:make_relative",
+        summary="a learned number for each clipped distance",
+        formula="table[clip(j - i, -K, K) + K]",
+        reference="Shaw, Uszkoreit and Vaswani 2018, arXiv:1803.02155",
+        example={"max_distance": 4},
+    )
+    yield BiasSpec(
+        name="t5",
+        factory="attention_core_standard.biases:make_t5",
+        summary="a learned number for each bucket of distances, which grow logarithmically",
+        formula="table[bucket(j - i)]",
+        reference="Raffel et al. 2020, arXiv:1910.10683",
+        example={"buckets": 8, "max_distance": 16},
+    )
 
 
 @hookimpl

@@ -69,7 +69,11 @@ def test_every_hook_is_in_the_reference():
         for name in hookspecs.__all__
         if hasattr(getattr(hookspecs, name), f"{hookspecs.GROUP}_spec")
     ]
-    assert hooks == ["attention_core_normalizers", "attention_core_scorers"]
+    assert hooks == [
+        "attention_core_biases",
+        "attention_core_normalizers",
+        "attention_core_scorers",
+    ]
     for hook in hooks:
         assert f"\n.. autofunction:: attention_core.hookspecs.{hook}\n" in REFERENCE["plugins"]
 

@@ -394,3 +394,55 @@ def test_memory_is_that_of_tiles(rng, bias, is_causal):
         assert tracemalloc.get_traced_memory()[1] <= 64 << 20
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("given", ["alibi", {"name": "alibi", "heads": HEADS}])
+def test_they_are_chosen_by_name(rng, given):
+    if given == "alibi":
+        given = {"name": "alibi", "slopes": 0.5}
+    bias = ac.make_bias(**given)
+    x = rng.standard_normal((HEADS, 5, 4))
+    expected = ac.attend(x, x, x, scorer="dot", bias=bias)
+    for result in (
+        ac.attend(x, x, x, scorer="dot", bias=given),
+        ac.Attention("dot", bias=given)(x, x, x),
+        ac.Attention.from_config({"scorer": {"name": "dot"}, "bias": given})(x, x, x),
+    ):
+        np.testing.assert_array_equal(result.context, expected.context)
+    assert {"slopes"} == ac.Attention("dot", bias=given)(x, x, x).vjp(x).bias.keys()
+
+
+def test_an_attention_has_a_bias_that_a_call_may_replace(rng):
+    attention = ac.Attention("dot", bias={"name": "alibi", "slopes": 0.5})
+    assert repr(attention) == "Attention(DotScorer(), bias=AlibiBias(slopes=float64[]))"
+    assert attention == ac.Attention("dot", bias=AlibiBias(0.5))
+    assert attention != ac.Attention("dot")
+    assert ac.Attention.from_config(attention.to_config()) == attention
+    assert attention.to_config()["bias"] == {"name": "alibi", "slopes": 0.5}
+    x = rng.standard_normal((5, 4))
+    zero = attention(x, x, x, bias=np.zeros((5, 5))).context
+    np.testing.assert_array_equal(zero, ac.attend(x, x, x, scorer="dot").context)
+
+
+def test_names_and_parameters_that_do_not_exist_are_errors():
+    x = np.eye(3)
+    with pytest.raises(ac.ScorerLookupError, match="no bias named 'alibbi'; did you mean 'alibi'"):
+        ac.attend(x, x, x, scorer="dot", bias="alibbi")
+    with pytest.raises(ac.ScorerConfigError, match="give slopes, or heads"):
+        ac.attend(x, x, x, scorer="dot", bias="alibi")
+    with pytest.raises(ac.ConfigError, match="bias"):
+        ac.Attention.from_config({"scorer": {"name": "dot"}, "bias": {"name": "t5", "bukets": 3}})
+
+
+def test_registered_biases_are_chosen_too():
+    class Flat(ac.Bias):
+        def tile(self, query_positions, key_positions):
+            return np.zeros((1, 1))
+
+    registry = ac.Registry.from_entry_points()
+    registry.register(ac.BiasSpec(name="flat", factory=Flat))
+    config = {"scorer": {"name": "dot"}, "bias": {"name": "flat"}}
+    x = np.eye(3)
+    result = ac.Attention.from_config(config, registry)(x, x, x)
+    np.testing.assert_array_equal(result.context, ac.attend(x, x, x, scorer="dot").context)
+    assert result.vjp(x).bias == {}

@@ -143,7 +143,7 @@ def test_a_broken_plugin_costs_one_warning_and_no_other_name(install, good, tmp_
     assert f"\n  not loaded: {failure}" in str(error.value)
     with pytest.raises(PluginError, match=r"^plugin not loaded: acme \(acme-attention 0\.3\) - "):
         Registry.from_entry_points(strict=True)
-    assert repr(registry) == "<Registry: 6 scorers, 4 normalizers, 1 failure>"
+    assert repr(registry) == "<Registry: 6 scorers, 4 normalizers, 3 biases, 1 failure>"
     for again in (copy.copy(registry), pickle.loads(pickle.dumps(registry))):
         assert repr(again) == repr(registry)
 

@@ -72,7 +72,7 @@ def test_a_plugin_offers_two_kinds_in_two_name_spaces(rounder, install):
     assert [info.name for info in registry.of(rounder).claims.infos()] == ["dot"]
     assert registry.of(rounder).info("dot").distribution == "acme-attention"
     assert registry.info("dot").distribution == "attention-core"
-    assert repr(registry) == "<Registry: 6 scorers, 4 normalizers, 1 rounder>"
+    assert repr(registry) == "<Registry: 6 scorers, 4 normalizers, 3 biases, 1 rounder>"
     assert not registry.conflicts
 
 

@@ -41,6 +41,9 @@ def test_the_bundled_plugin_comes_by_the_same_road():
         "sigmoid",
         "softmax",
         "sparsemax",
+        "alibi",
+        "relative",
+        "t5",
     ]
 
 

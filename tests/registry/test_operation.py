@@ -168,7 +168,7 @@ def test_what_is_loaded_is_logged(two, caplog):
         registry = Registry.from_entry_points()
     messages = [record.getMessage() for record in caplog.records]
     assert "acme (acme-attention 0.3) offers rbf" in messages
-    assert messages[-1] == "<Registry: 7 scorers, 4 normalizers>" == repr(registry)
+    assert messages[-1] == "<Registry: 7 scorers, 4 normalizers, 3 biases>" == repr(registry)
     assert {record.levelname for record in caplog.records} == {"DEBUG", "INFO"}
     assert {record.name for record in caplog.records} == {"attention_core"}
 
