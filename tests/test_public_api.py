@@ -43,6 +43,8 @@ def test_the_scan_found_the_package():
 
 @pytest.mark.parametrize("name", MODULES)
 def test_every_module_says_what_it_is_and_lists_its_names(name):
+    if name == "attention_core.compiled.runtime":
+        pytest.importorskip("numba")
     module = importlib.import_module(name)
     assert module.__doc__
     if not hasattr(module, "__all__"):  # a folder: nothing but its docstring, so nothing to import

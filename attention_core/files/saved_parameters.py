@@ -186,9 +186,9 @@ def _layer(content: Mapping[str, Any]) -> dict[str, Any]:
 
     Examples
     --------
-    >>> _layer({"groups": [{"heads": [0], "scorer": {"name": "dot"}}], "attention": {}})
-    {'groups': [{'heads': [0], 'scorer': {'name': 'dot'}}], 'normalizers': [], 'attention': {},
-     'zero_key': False}
+    >>> layer = _layer({"groups": [{"heads": [0], "scorer": {"name": "dot"}}], "attention": {}})
+    >>> layer["groups"], layer["normalizers"]
+    ([{'heads': [0], 'scorer': {'name': 'dot'}}], [])
     """
     groups = _groups(content["groups"], "scorer")
     count = sum(len(group["heads"]) for group in groups)

@@ -119,7 +119,7 @@ class Normalizer(Component):
         Raises
         ------
         ShapeError
-            For a parameter that does not fit so many heads.
+            For a parameter that does not fit the number of heads.
         """
         return self
 

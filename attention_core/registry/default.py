@@ -77,6 +77,12 @@ def register_bias(spec: BiasSpec) -> None:
     ------
     PluginError
         For a spec that is not valid, or a name that is not free.
+
+    Examples
+    --------
+    >>> import attention_core as ac
+    >>> alibi = "attention_core_standard.biases:ALiBi"
+    >>> ac.register_bias(ac.BiasSpec(name="my_alibi", factory=alibi))
     """
     default_registry().register(spec)
 

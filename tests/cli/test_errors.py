@@ -292,7 +292,7 @@ def test_a_config_with_several_problems(fails, tmp_path):
     )
     assert fails("--config", "bad.toml", scorer=None) == (
         "error: 3 problems in 'bad.toml'\n"
-        "  extra: unknown key; known keys: scorer, normalizer, attention\n"
+        "  extra: unknown key; known keys: scorer, normalizer, bias, attention\n"
         f"  scorer.scale: scorer 'dot' ({CORE}) has no parameter 'scale'; "
         "accepts: no parameters\n"
         "  attention.is_casual: unknown key; did you mean 'is_causal'?"
