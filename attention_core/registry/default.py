@@ -81,7 +81,7 @@ def register_bias(spec: BiasSpec) -> None:
     Examples
     --------
     >>> import attention_core as ac
-    >>> alibi = "attention_core_standard.biases:ALiBi"
+    >>> alibi = "attention_core_standard.biases:make_alibi"
     >>> ac.register_bias(ac.BiasSpec(name="my_alibi", factory=alibi))
     """
     default_registry().register(spec)

@@ -81,7 +81,7 @@ class BiasInfo(Info):
     Examples
     --------
     >>> import attention_core as ac
-    >>> [info.name for info in ac.biases()]
+    >>> [info.name for info in ac.biases() if info.distribution == "attention-core"]
     ['alibi', 'relative', 't5']
     """
 
