@@ -366,6 +366,8 @@ GOOD = [
     {"scorer": "dot"},
     {"$schema": "x", "scorer": {"name": "dot"}},
     {"scorer": "attention-core/dot", "attention": {}},
+    {"scorer": "dot", "normalizer": {"name": "entmax", "alpha": 1.2}},
+    {"scorer": "dot", "normalizer": "sigmoid", "bias": {"name": "alibi", "heads": 2}},
     {"scorer": {"name": "scaled_dot", "scale": None}},
     *(
         {"scorer": "dot", "attention": {name: value}}
