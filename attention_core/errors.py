@@ -183,7 +183,7 @@ def message_of(error: BaseException) -> str:
         return str(error)
     except INTERRUPTS:
         raise
-    except BaseException:  # noqa: BLE001
+    except BaseException:  # noqa: BLE001 - its __str__ may raise anything
         return "its message cannot be read"
 
 

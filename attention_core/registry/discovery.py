@@ -223,7 +223,7 @@ def _read(distribution: Distribution, found: Discovery) -> _Source | None:
         name, version = one_line(metadata["Name"]), one_line(metadata["Version"])
     except INTERRUPTS:
         raise
-    except BaseException as error:  # noqa: BLE001
+    except BaseException as error:  # noqa: BLE001 - damaged metadata may raise anything
         found.notices.append(
             f"the metadata of {one_line(_place(distribution))} cannot be read - {said(error)}; "
             f"the distribution is called {name!r}, as its folder is"
