@@ -15,7 +15,7 @@ from attention_core.engine.dispatch import attend_call
 from attention_core.engine.memory import Memory
 from attention_core.engine.prepare import prepare
 from attention_core.markup import table
-from attention_core.masking.positions import Positions
+from attention_core.masking.positions import UNSHIFTED
 from attention_core.normalizing.normalizer import Normalizer
 from attention_core.normalizing.softmax import SOFTMAX
 from attention_core.options import DEFAULTS, OPTIONS, Options, make_options
@@ -152,8 +152,8 @@ def attend(
     if not all(map(is_, given, _DEFAULTS)):
         options = Options(**make_options(dict(zip(OPTIONS, given, strict=True))))
     terms = mask, bias, key_lengths, query_lengths, weight_factors
-    chosen = resolve(scorer), resolve_normalizer(normalizer)
-    return _attend(*chosen, options, query, key, value, terms)
+    chosen, normalizer = resolve(scorer), resolve_normalizer(normalizer)
+    return _attend(chosen, normalizer, options, query, key, value, terms)
 
 
 _DEFAULTS = tuple(OPTIONS.values())
@@ -175,7 +175,7 @@ def _attend(
     mask, bias, key_lengths, query_lengths, weight_factors = terms
     bias = bias if bias is None else _bias(bias)
     offset = options.query_offset if query_offset is None else query_offset
-    masking, added, factors, positions = None, None, None, Positions()
+    masking, added, factors, positions = None, None, None, UNSHIFTED
     if not (
         mask is None
         and bias is None
@@ -205,9 +205,12 @@ def _attend(
         )
     if normalizer is not SOFTMAX:
         normalizer.check_batch(call.batch)
-    cut = options.softcap, options.tile, options.workers
-    terms_of_problem = masking, added, *cut, positions, factors
-    return AttentionResult(attend_call(scorer, call, normalizer, *terms_of_problem))
+    softcap, tile, workers = options.softcap, options.tile, options.workers
+    return AttentionResult(
+        attend_call(
+            scorer, call, normalizer, masking, added, softcap, tile, workers, positions, factors
+        )
+    )
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -362,7 +365,7 @@ def _bias(bias: Any) -> Any:
 
 def resolve_normalizer(normalizer: NormalizerLike) -> Normalizer:
     """The normalizer itself, or the one that a name or a mapping stands for."""
-    if isinstance(normalizer, str) and normalizer == "softmax":
+    if normalizer == "softmax":
         return SOFTMAX
     if isinstance(normalizer, Normalizer):
         return normalizer
@@ -374,10 +377,10 @@ def resolve_normalizer(normalizer: NormalizerLike) -> Normalizer:
 
 def resolve(scorer: ScorerLike) -> Scorer:
     """The scorer itself, or the one that a name or a mapping stands for."""
-    if isinstance(scorer, str) or not isinstance(scorer, Scorer):
-        found: Scorer = _names()(scorer)
-        return found
-    return scorer
+    if isinstance(scorer, Scorer):
+        return scorer
+    found: Scorer = _names()(scorer)
+    return found
 
 
 @cache  # an import statement costs the smallest calls a microsecond

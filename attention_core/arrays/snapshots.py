@@ -18,7 +18,7 @@ SMALL = 1 << 14
 # A checksum by sums of 64-bit words reads memory at full speed, but does not see words that change
 # places. Words a prime number apart are summed together, in a few groups, so that rows of common
 # lengths that change places are seen.
-_COLUMNS, _GROUPS = 509, 16
+_COLUMNS, _GROUPS = 1021, 4
 _PIECE = 1 << 18  # bytes of an array that is not contiguous, copied together
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -10,7 +11,7 @@ from attention_core.arrays.batch import Shape
 from attention_core.masking.bias import BiasTerm
 from attention_core.masking.factors import Factors
 from attention_core.masking.masking import Masking
-from attention_core.masking.positions import Positions
+from attention_core.masking.positions import UNSHIFTED, Positions
 from attention_core.normalizing.normalizer import Normalizer, Statistics
 from attention_core.scoring.scorer import ParameterGrads, Scorer
 from attention_core.typing import Array
@@ -18,7 +19,8 @@ from attention_core.typing import Array
 __all__ = ["Engine", "PreparedGradients", "Problem", "Readout", "Upstream", "without_nonfinite"]
 
 
-class Problem(NamedTuple):
+@dataclass(slots=True)
+class Problem:
     """A checked and projected call: everything the engines need to know."""
 
     scorer: Scorer
@@ -35,7 +37,7 @@ class Problem(NamedTuple):
     softcap: float | None = None
     tile: tuple[int, int] | None = None
     workers: int | None = None
-    positions: Positions = Positions()
+    positions: Positions = UNSHIFTED
     """The positions that functions see."""
     factors: Factors | None = None
 

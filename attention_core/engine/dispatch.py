@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from contextvars import copy_context
+from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from attention_core.arrays.batch import Shape, with_batch_axes
 from attention_core.arrays.snapshots import SMALL, Snapshot
 from attention_core.engine.base import Engine, Problem
-from attention_core.engine.plan import is_one_tile
+from attention_core.engine.plan import fits_one_tile, is_one_tile
 from attention_core.engine.prepare import Call
 from attention_core.engine.single_tile import attend_single_tile
 from attention_core.engine.tiles import TileEngine
@@ -20,9 +21,9 @@ from attention_core.masking.bias import ArrayBias, BiasTerm
 from attention_core.masking.factors import Factors
 from attention_core.masking.masking import Masking
 from attention_core.masking.patterns import ArrayMask
-from attention_core.masking.positions import Positions
+from attention_core.masking.positions import UNSHIFTED, Positions
 from attention_core.normalizing.normalizer import Normalizer, Statistics
-from attention_core.parallel.blas import numerics
+from attention_core.parallel.blas import IGNORING, numerics
 from attention_core.parallel.threads import WORTH_THREADS, map_blocks
 from attention_core.scoring.contract import project
 from attention_core.scoring.scorer import Scorer
@@ -31,7 +32,8 @@ from attention_core.typing import Array
 __all__ = ["Answer", "attend_call", "choose_engine", "compute"]
 
 
-class Answer(NamedTuple):
+@dataclass(slots=True)
+class Answer:
     """A computed call, and everything that questions about it need."""
 
     call: Call
@@ -55,49 +57,48 @@ def attend_call(
     softcap: float | None = None,
     tile: tuple[int, int] | None = None,
     workers: int | None = None,
-    positions: Positions = Positions(),  # noqa: B008 - it is immutable
+    positions: Positions = UNSHIFTED,
     factors: Factors | None = None,
 ) -> Answer:
     """Compute a call."""
     terms = normalizer, masking, bias, softcap, tile, workers, positions, factors
-    shapes = call.query.shape, call.key.shape, call.value.shape, call.batch
+    query, key, value, batch = call.query, call.key, call.value, call.batch
+    kind, itemsize = type(scorer), call.dtype.itemsize
     # NaN and Inf in the inputs are results, not accidents
-    if _is_tiny(type(scorer), *shapes, call.is_projected):
-        # the settings of a context end with it, whatever interrupts it
-        return copy_context().run(_quiet_answer, scorer, call, terms)
+    if _is_tiny(kind, query.shape, key.shape, value.shape, batch, itemsize, call.is_projected):
+        context = copy_context()  # its settings end with it, whatever interrupts it
+        for variable, setting in IGNORING:
+            context.run(variable.set, setting)
+        return context.run(_answer, scorer, call, terms, True)
     with numerics() as again, again:
         return _answer(scorer, call, terms)
 
 
-def _quiet_answer(scorer: Scorer, call: Call, terms: tuple[Any, ...]) -> Answer:
-    np.errstate(all="ignore").__enter__()
-    return _answer(scorer, call, terms)
-
-
-def _answer(scorer: Scorer, call: Call, terms: tuple[Any, ...]) -> Answer:
-    query, key = _projected(scorer, call, workers=terms[-3])
+def _answer(scorer: Scorer, call: Call, terms: tuple[Any, ...], is_tiny: bool = False) -> Answer:
+    query, key = _projected(scorer, call, terms[-3])
     value, batch = call.value, call.batch
     if batch:
         query, key, value = (with_batch_axes(each, batch) for each in (query, key, value))
     problem = Problem(scorer, query, key, value, batch, *terms)
     if problem.softcap is not None and problem.softcap > np.finfo(query.dtype).max:
-        problem = problem._replace(softcap=None)  # it caps nothing, and could not be divided by
-    kept = None
-    if not call.is_projected and key.nbytes + value.nbytes > SMALL:
-        kept = _room_for_scores(problem)
-    context, statistics = compute(problem, kept)
-    arrays = _callers_arrays(call, problem, kept)
-    return Answer(call, problem, context, statistics, kept, Snapshot(arrays) if arrays else None)
+        problem.softcap = None  # it caps nothing, and could not be divided by
+    kept = None if call.is_owned or call.is_projected else _room_for_scores(problem)
+    context, statistics = compute(problem, kept, is_tiny=is_tiny)
+    return Answer(call, problem, context, statistics, kept, _snapshot(call, problem, kept))
 
 
-def compute(problem: Problem, kept: Array | None) -> tuple[Array, Statistics]:
-    """The context and the statistics; masked scores are also written to `kept`."""
+def compute(
+    problem: Problem, kept: Array | None, *, is_tiny: bool = False
+) -> tuple[Array, Statistics]:
+    """The context and the statistics; masked scores are also written to `kept`.
+
+    A tiny problem is known to fit one tile.
+    """
     masking = problem.masking
     if masking is not None and masking.is_sparse:
         return choose_engine(problem).attend()
-    arrays = problem.query.shape, problem.value.shape, problem.query.dtype.itemsize
     is_simple = problem.tile is None and problem.factors is None
-    if is_simple and is_one_tile(type(problem.scorer), problem.batch, *arrays):
+    if is_simple and (is_tiny or fits_one_tile(problem)):
         found = attend_single_tile(problem, kept)
         if found is not None:
             return found
@@ -118,17 +119,12 @@ def choose_engine(problem: Problem) -> Engine:
 
 def _projected(scorer: Scorer, call: Call, workers: int | None) -> tuple[Array, Array]:
     """Prepared queries and keys, with a thread for each of the two where they are much work."""
-    if call.is_projected:
-        return project(scorer, "project_query", call.query), call.key
-    multiplied = call.query.size * call.query.shape[-1] + call.key.size * call.key.shape[-1]
-    cost = multiplied / 32  # ns
-    traits = scorer.traits
-    if cost < WORTH_THREADS or not (traits.projects_query and traits.projects_key):
-        query = (
-            project(scorer, "project_query", call.query) if traits.projects_query else call.query
-        )
-        key = project(scorer, "project_key", call.key) if traits.projects_key else call.key
-        return query, key
+    query, key, traits = call.query, call.key, scorer.traits
+    projects_key = traits.projects_key and not call.is_projected
+    cost = (query.size * query.shape[-1] + key.size * key.shape[-1]) / 32  # ns
+    if cost < WORTH_THREADS or not (traits.projects_query and projects_key):
+        query = project(scorer, "project_query", query)
+        return query, project(scorer, "project_key", key) if projects_key else key
     query, key = map_blocks(
         lambda projection: project(scorer, *projection),
         [("project_query", call.query), ("project_key", call.key)],
@@ -140,9 +136,15 @@ def _projected(scorer: Scorer, call: Call, workers: int | None) -> tuple[Array, 
 
 @lru_cache(maxsize=1024)
 def _is_tiny(
-    scorer: type[Scorer], query: Shape, key: Shape, value: Shape, batch: Shape, is_projected: bool
+    scorer: type[Scorer],
+    query: Shape,
+    key: Shape,
+    value: Shape,
+    batch: Shape,
+    itemsize: int,
+    is_projected: bool,
 ) -> bool:
-    """Whether every product is so small that BLAS keeps it on one thread by itself.
+    """Whether a call fits one tile, and its products are so small that BLAS does not share them.
 
     Larger calls hold BLAS to one thread, so that what else runs in the process cannot change a bit.
     """
@@ -157,7 +159,9 @@ def _is_tiny(
     if (projects_query or projects_key) and not scorer.traits.is_inner_product:
         return False  # hidden units may be far more than features
     rows = max(length * projects_query, key_length * projects_key)
-    return rows * widest**2 <= (_BLAS_MATRIX if rows > 1 else _BLAS_VECTOR)
+    if rows * widest**2 > (_BLAS_MATRIX if rows > 1 else _BLAS_VECTOR):
+        return False
+    return is_one_tile(scorer, batch, query, value[-2:], itemsize)
 
 
 # Multiply-adds up to which OpenBLAS uses one thread, for two matrices and for a row and a matrix.
@@ -176,8 +180,11 @@ def _room_for_scores(problem: Problem) -> Array | None:
     return np.empty(problem.shape, problem.dtype)
 
 
-def _callers_arrays(call: Call, problem: Problem, kept: Array | None) -> dict[str, Array]:
-    """Arrays that are read again, and that the caller may write to: those too large to copy."""
+def _snapshot(call: Call, problem: Problem, kept: Array | None) -> Snapshot | None:
+    """Of arrays that are read again, and that the caller may write to: those too large to copy."""
+    masking = problem.masking
+    if call.is_owned and masking is None and problem.bias is None and problem.factors is None:
+        return None
     arrays = {}
     if call.query.nbytes > SMALL:
         arrays["query"] = call.query
@@ -189,8 +196,8 @@ def _callers_arrays(call: Call, problem: Problem, kept: Array | None) -> dict[st
     for name, term in (("bias", problem.bias), ("weight_factors", problem.factors)):
         if isinstance(term, ArrayBias) and term.array.nbytes > SMALL:
             arrays[name] = term.array
-    if problem.masking is not None:
-        for condition in problem.masking.conditions:
+    if masking is not None:
+        for condition in masking.conditions:
             if isinstance(condition, ArrayMask) and condition.array.nbytes > SMALL:
                 arrays["mask"] = condition.array
-    return arrays
+    return Snapshot(arrays) if arrays else None

@@ -58,7 +58,8 @@ def vjp(
     grad_log_normalizer: ArrayLike | None,
 ) -> Gradients:
     """The gradients that `AttentionResult.vjp` returns."""
-    call, problem, context, statistics, kept, _ = answer
+    call, problem, context = answer.call, answer.problem, answer.context
+    statistics, kept = answer.statistics, answer.kept
     scorer, normalizer = problem.scorer, problem.normalizer
     scorer.check_differentiable()
     normalizer.check_differentiable()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -17,10 +18,11 @@ from attention_core.typing import Array
 __all__ = ["Call", "prepare"]
 
 Dtypes = tuple[np.dtype[Any], np.dtype[Any], np.dtype[Any]]
-_USUAL = {np.dtype(np.float32), np.dtype(np.float64)}  # need no conversion
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
-class Call(NamedTuple):
+@dataclass(slots=True)
+class Call:
     """Arrays that fit together, in the dtype to compute in."""
 
     query: Array
@@ -30,6 +32,7 @@ class Call(NamedTuple):
     value: Array
     """(..., S, Dv)"""
     batch: Shape
+    dtype: np.dtype[Any]
     result_dtype: np.dtype[Any]
     is_single: bool
     """Whether the query came without its L axis."""
@@ -39,6 +42,8 @@ class Call(NamedTuple):
     """(..., S, Dk): the key before projection."""
     dtypes: Dtypes
     """Of query, key and value as they came."""
+    is_owned: bool
+    """Whether nobody else can write to the arrays: they are small, and were copied."""
 
 
 def prepare(scorer: Scorer, query: Any, key: Any, value: Any) -> Call:
@@ -53,9 +58,8 @@ def prepare(scorer: Scorer, query: Any, key: Any, value: Any) -> Call:
     """
     is_plain = (
         type(query) is type(key) is type(value) is np.ndarray
-        and query.dtype in _USUAL
-        and key.dtype in _USUAL
-        and value.dtype in _USUAL
+        and query.dtype is key.dtype is value.dtype
+        and (query.dtype is _FLOAT32 or query.dtype is _FLOAT64)
     )
     queries = query if is_plain else as_array("query", query)
     is_single = queries.ndim == 1
@@ -63,8 +67,8 @@ def prepare(scorer: Scorer, query: Any, key: Any, value: Any) -> Call:
         queries = queries[None, :]
     elif queries.ndim == 0:
         raise ShapeError("query must have shape (..., L, Dq) or (Dq,), got ()")
-    is_projected = isinstance(key, Memory)
-    if isinstance(key, Memory):
+    is_projected = not is_plain and isinstance(key, Memory)
+    if is_projected:
         _check_memory(scorer, key, value)
         keys, values, given_key, key_dim = key.key, key.value, key.given_key, key.key_dim
         dtypes = queries.dtype, key.dtype, key.dtype
@@ -77,20 +81,39 @@ def prepare(scorer: Scorer, query: Any, key: Any, value: Any) -> Call:
             check_key_and_value(keys, values)
         given_key, key_dim = keys, keys.shape[-1]
         dtypes = queries.dtype, keys.dtype, values.dtype
-    dtype, result_dtype = computing_dtype(*dtypes)
+    dtype, result_dtype = dtypes[:2] if is_plain else computing_dtype(*dtypes)
     scorer.check_features(queries.shape[-1], key_dim)
     batch: Shape = ()
     if not queries.ndim == keys.ndim == values.ndim == 2:
         batch = broadcast_batch(queries.shape, keys.shape, values.shape)
-    queries = queries.astype(dtype, copy=queries.nbytes <= SMALL)
-    if not is_projected:  # a memory owns its arrays
-        given_key = keys = keys.astype(dtype, copy=keys.nbytes <= SMALL)
-        values = values.astype(dtype, copy=values.nbytes <= SMALL)
-    elif keys.dtype != dtype:
+    queries = _converted(queries, dtype)
+    is_owned = queries.nbytes <= SMALL
+    if not is_projected:
+        given_key = keys = _converted(keys, dtype)
+        values = _converted(values, dtype)
+        is_owned = is_owned and keys.nbytes <= SMALL and values.nbytes <= SMALL
+    elif keys.dtype != dtype:  # a memory owns its arrays
         keys, values = keys.astype(dtype), values.astype(dtype)
     return Call(
-        queries, keys, values, batch, result_dtype, is_single, is_projected, given_key, dtypes
+        queries,
+        keys,
+        values,
+        batch,
+        dtype,
+        result_dtype,
+        is_single,
+        is_projected,
+        given_key,
+        dtypes,
+        is_owned,
     )
+
+
+def _converted(array: Array, dtype: np.dtype[Any]) -> Array:
+    """The array in that dtype; if it is small, a copy."""
+    if array.dtype is not dtype:
+        return array.astype(dtype, copy=array.nbytes <= SMALL)
+    return array.copy() if array.nbytes <= SMALL else array
 
 
 def _check_memory(scorer: Scorer, memory: Memory, value: Any) -> None:

@@ -23,23 +23,27 @@ def attend_single_tile(
     Every guard of the loop serves rows that come out as NaN or Inf here: then it is None, and the
     loop has to do it. Masked scores are also written to `kept`.
     """
-    query, value = problem.query, problem.value
-    scores = np.empty((*problem.batch, query.shape[-2], value.shape[-2]), query.dtype)
-    if problem.scorer.traits.is_inner_product:
-        np.matmul(query, problem.key.swapaxes(-1, -2), out=scores)
-    else:
-        score_tile(problem.scorer, query, problem.key, scores)
+    scores = _scores(problem)
     if problem.softcap is not None:
         cap(scores, problem.softcap)
     if problem.bias is not None or problem.masking is not None:
         _bias_and_mask(problem, scores)
     if kept is not None:
         kept[...] = scores
-    context = np.empty((*problem.batch, query.shape[-2], value.shape[-1]), query.dtype)
-    batch = (slice(None),) * len(problem.batch)
-    statistics = problem.normalizer.of_whole_rows(scores, value, context, batch)
-    is_sound = context.size > 0 and isfinite(np.vdot(context, context))
+    context, statistics = problem.normalizer.of_whole_rows(scores, problem.value)
+    flat = context.ravel()
+    is_sound = context.size > 0 and isfinite(flat.dot(flat))
     return (context, statistics) if is_sound else None
+
+
+def _scores(problem: Problem) -> Array:
+    query, key = problem.query, problem.key
+    if query.ndim == 2 and problem.scorer.traits.is_inner_product:
+        product: Array = query.dot(key.T)  # of all ways the one that takes least to start
+        return product
+    scores = np.empty((*problem.batch, query.shape[-2], key.shape[-2]), query.dtype)
+    score_tile(problem.scorer, query, key, scores)
+    return scores
 
 
 def _bias_and_mask(problem: Problem, scores: Array) -> None:

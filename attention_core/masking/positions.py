@@ -11,7 +11,7 @@ from attention_core.arrays.inputs import LARGEST, as_integers, is_real, to_numpy
 from attention_core.errors import DTypeError, OptionError, ShapeError, shown
 from attention_core.typing import Array, PairFunction
 
-__all__ = ["ADVICE", "Positions", "check_offsets", "end_offset", "evaluated"]
+__all__ = ["ADVICE", "UNSHIFTED", "Positions", "check_offsets", "end_offset", "evaluated"]
 
 ADVICE = "to add numbers to the scores use bias=, to keep the non-zero places use mask != 0"
 """Advice about a mask that is not boolean."""
@@ -42,6 +42,10 @@ class Positions(NamedTuple):
             shift = shift[queries] if len(shift) > 1 else shift
         positions = keys if self.key_shift is None else keys + self.key_shift[keys]
         return (queries + shift)[:, None], positions[:, None]
+
+
+UNSHIFTED = Positions()
+"""Positions that are the indices themselves."""
 
 
 def end_offset(

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from attention_core.arrays.batch import Batch, Shape
+from attention_core.arrays.batch import Batch, Shape, whole
 from attention_core.components.component import Component
 from attention_core.errors import NotDifferentiableError, OptionError, ScorerContractError
 from attention_core.typing import Array
@@ -172,12 +172,13 @@ class Normalizer(Component):
         out[...] = state.context
         return state.statistics
 
-    def of_whole_rows(self, scores: Array, value: Array, out: Array, batch: Batch) -> Statistics:
-        """Statistics of rows whose keys are all in one tile; writes their context to `out`.
+    def of_whole_rows(self, scores: Array, value: Array) -> tuple[Array, Statistics]:
+        """Context (..., L, Dv) and statistics of all rows, whose keys are all in one tile.
 
         Rows of NaN, or without keys, may come out as NaN: the caller looks for it.
         """
-        return self.finish(self.absorb(scores, value, None, is_bounded=False), out, batch)
+        state = self.absorb(scores, value, None, is_bounded=False)
+        return state.context, self.finish(state, state.context, whole(scores.shape[:-2]))
 
     def of_edges(self, scores: Array, starts: Array, batch: Batch) -> Statistics:
         """Statistics (l, 1) of rows of one batch item, whose scores (e,) follow each other.

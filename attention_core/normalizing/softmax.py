@@ -22,6 +22,8 @@ from attention_core.typing import Array
 
 __all__ = ["SOFTMAX", "Softmax", "exponentiate"]
 
+_row_maxima: Callable[..., Array] = np.maximum.reduce
+_row_sums: Callable[..., Array] = np.add.reduce
 _SAFE_BOUND = {np.dtype(np.float32): 30.0, np.dtype(np.float64): 300.0}
 
 
@@ -178,20 +180,24 @@ class Softmax(Normalizer):
         extra = np.where(before > -np.inf, np.exp(sink - _finite(shift)), 0)
         return (shift, total * factor + extra), factor
 
-    def of_whole_rows(self, scores: Array, value: Array, out: Array, batch: Batch) -> Statistics:
-        """The statistics of whole rows, in as few operations as there can be."""
+    def of_whole_rows(self, scores: Array, value: Array) -> tuple[Array, Statistics]:
+        """The context and the statistics of whole rows, in as few operations as there can be."""
         if self._has_sink:
-            return super().of_whole_rows(scores, value, out, batch)
-        shift: Array = np.maximum.reduce(scores, axis=-1, keepdims=True)
-        np.subtract(scores, shift, out=scores)
+            return super().of_whole_rows(scores, value)
+        are_many = scores.size > _WORTH_BOUNDS
+        if are_many and _are_moderate(scores):
+            shift = np.zeros((*scores.shape[:-1], 1), scores.dtype)
+        else:
+            shift = _row_maxima(scores, -1, None, None, True)
+            np.subtract(scores, shift, out=scores)
         if scores.size > _FEW_SCORES:
             exponentiate(scores)
         else:
             np.exp(scores, out=scores)
-        total: Array = np.add.reduce(scores, axis=-1, keepdims=True)
-        np.matmul(scores, value, out=out)
-        np.divide(out, total, out=out)
-        return shift, total
+        total = row_sums(scores)[..., None] if are_many else _row_sums(scores, -1, None, None, True)
+        context: Array = scores.dot(value) if scores.ndim == 2 else np.matmul(scores, value)
+        np.divide(context, total, out=context)
+        return context, (shift, total)
 
     def of_edges(self, scores: Array, starts: Array, batch: Batch) -> Statistics:
         """The statistics (l, 1) of rows of edges."""
@@ -281,6 +287,13 @@ def exponentiate(scores: Array) -> None:
     np.maximum(scores, 0, out=scores)
 
 
+def _are_moderate(scores: Array) -> bool:
+    """Whether no exponential overflows, and none is so small that a row's total could fade."""
+    lowest = np.minimum.reduce(scores, axis=None)
+    highest = np.maximum.reduce(scores, axis=None)
+    return bool(lowest > _LOWEST_MODERATE and highest < _SAFE_BOUND[scores.dtype])
+
+
 def _has_faint(scores: Array) -> bool:
     if scores.size <= _FEW_SCORES:
         return False
@@ -326,6 +339,9 @@ def _subtract(scores: Array, shift: Array) -> None:
 
 # Looking for faint scores takes longer than slow exponentials of as many.
 _FEW_SCORES = 4096
+# Two reductions of as many scores take less than one for each row.
+_WORTH_BOUNDS = 1024
+_LOWEST_MODERATE = -5.0
 
 
 class _Least(NamedTuple):

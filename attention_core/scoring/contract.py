@@ -140,11 +140,14 @@ def resolved(scorer: Scorer, method: str) -> Callable[..., Any]:
 
 def served(scorer: Scorer, method: str, *arrays: Array) -> Any:
     """The result of a method, from compiled code where that is worth it."""
-    if method in scorer.traits.compiled:
+    traits = scorer.traits
+    if method in traits.compiled:
         found = compiled_result(scorer, method, arrays)
         if found is not None:
             return found
-    return resolved(scorer, method)(*arrays)
+    if method in traits.defaults:
+        return resolved(scorer, method)(*arrays)
+    return getattr(scorer, method)(*arrays)
 
 
 def _returned(scorer: Scorer, method: str, *arrays: Array) -> Any:
@@ -162,7 +165,7 @@ def _returned(scorer: Scorer, method: str, *arrays: Array) -> Any:
 
 def _read_only(array: Array) -> Array:
     view: Array = array[...]
-    view.setflags(write=False)
+    view.flags.writeable = False
     return view
 
 

@@ -82,7 +82,7 @@ class ScaledDotScorer(DotScorer):
 
     def project_query(self, query: Array) -> Array:
         """``scale * q``: scaling the queries costs less than scaling the scores."""
-        scale = max(query.shape[-1], 1) ** -0.5 if self.scale is None else self.scale
+        scale = (query.shape[-1] or 1) ** -0.5 if self.scale is None else self.scale
         scaled: Array = query * scale  # (..., L, D)
         return scaled
 
