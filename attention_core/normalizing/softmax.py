@@ -195,7 +195,11 @@ class Softmax(Normalizer):
         else:
             np.exp(scores, out=scores)
         total = row_sums(scores)[..., None] if are_many else _row_sums(scores, -1, None, None, True)
-        context: Array = scores.dot(value) if scores.ndim == 2 else np.matmul(scores, value)
+        if scores.ndim == 2:
+            context: Array = scores.dot(value)
+        else:
+            context = np.empty((*scores.shape[:-1], value.shape[-1]), scores.dtype)
+            matrix_product(scores, value, context)
         np.divide(context, total, out=context)
         return context, (shift, total)
 

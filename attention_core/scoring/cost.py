@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from attention_core.arrays.matmul import matrix_product
+from attention_core.arrays.matmul import inner_products
 from attention_core.errors import ScorerContractError
 from attention_core.scoring.compiled_forms import is_compiled
 from attention_core.scoring.contract import checked_call
@@ -24,7 +24,7 @@ def pair_cost(scorer: Scorer | type[Scorer], features: int, value_features: int)
 
 def key_cost(features: int, value_features: int) -> float:
     """Nanoseconds of reading a key and its value from memory."""
-    return (features + value_features) / 4
+    return (features + value_features) / 8
 
 
 def temporaries(scorer: Scorer | type[Scorer], features: int) -> int:
@@ -41,7 +41,7 @@ def score_tile(scorer: Scorer, query: Array, key: Array, out: Array) -> None:
         When the scorer fails, or returns another shape or dtype.
     """
     if scorer.traits.is_inner_product:
-        matrix_product(query, key.swapaxes(-1, -2), out)
+        inner_products(query, key, out)
         return
     scores = checked_call(scorer, "score", query, key)
     expected = (*np.broadcast_shapes(query.shape[:-2], key.shape[:-2]), *out.shape[-2:])
