@@ -55,7 +55,9 @@ def edge_gradients(
     loop = _EdgeLoop(engine, upstream)
 
     def work(block: Edges) -> tuple[Edges, Contributions, list[_Piece]]:
-        return loop.block_gradients(*engine.weighted(block, statistics, is_factored=False))
+        edges, weights = engine.weighted(block, statistics, is_factored=False)
+        own = tuple([array[edges.place] for array in statistics])  # (l, 1) each
+        return loop.block_gradients(edges, weights, edges.spread(own))
 
     engine.fold(work, lambda _, found: loop.add(*found), engine.blocks())
     return loop.found
@@ -75,7 +77,7 @@ class _EdgeLoop:
         self.shapes = {name: array.shape for name, array in self.found.parameters.items()}
 
     def block_gradients(
-        self, edges: Edges, weights: Array
+        self, edges: Edges, weights: Array, statistics: Statistics
     ) -> tuple[Edges, Contributions, list[_Piece]]:
         """The edges, and what they contribute to the bias and to all else."""
         problem, item, queries = self.engine.problem, edges.item, edges.rows[edges.places]
@@ -93,8 +95,9 @@ class _EdgeLoop:
         if factors is not None:
             used = weights * factors
             biased *= factors
-        problem.normalizer.scores_vjp(
+        problem.normalizer.pull_back(
             weights,
+            statistics,
             biased,
             self.dot[item][queries],
             lambda values: np.repeat(edges.row_sums(values), np.diff(edges.starts)),

@@ -60,7 +60,7 @@ def tile_gradients(
         place = (*block.batch, block.rows)
         own = tuple([array[place] for array in statistics])
         tiles = engine.weight_tiles(block, own, is_factored=False)
-        return [(tile.keys, loop.tile_gradients(block, tile)) for tile in tiles]
+        return [(tile.keys, loop.tile_gradients(block, tile, own)) for tile in tiles]
 
     def add(block: Block, parts: list[tuple[slice, PreparedGradients]]) -> None:
         for keys, part in parts:
@@ -83,7 +83,7 @@ class _TileLoop:
         self.found = PreparedGradients.zeros(engine.problem)
         self.shapes = {name: array.shape for name, array in self.found.parameters.items()}
 
-    def tile_gradients(self, block: Block, tile: Tile) -> PreparedGradients:
+    def tile_gradients(self, block: Block, tile: Tile, statistics: Statistics) -> PreparedGradients:
         """Contribution of the weights (..., l, s) of a tile."""
         problem, (batch, rows, _), (keys, weights, allowed) = self.engine.problem, block, tile
         query, key = take(self.query, batch, rows), take(self.key, batch, keys)
@@ -100,7 +100,8 @@ class _TileLoop:
                 np.multiply(grad_scores, factors, out=grad_scores)
             if allowed is not None:  # also in the sums of a normalizer
                 np.copyto(grad_scores, 0, where=~allowed)
-            problem.normalizer.scores_vjp(weights, grad_scores, self.dot[(*batch, rows)], _row_sums)
+            dot = self.dot[(*batch, rows)]
+            problem.normalizer.pull_back(weights, statistics, grad_scores, dot, _row_sums)
             if allowed is not None:  # NaN times a weight of 0
                 np.copyto(grad_scores, 0, where=~allowed)
             grad_bias: Contributions = []

@@ -58,6 +58,12 @@ class Normalizer(Component):
     ...         (total,) = statistics
     ...         np.maximum(scores, 0, out=scores)
     ...         return np.divide(scores, total, out=scores, where=total > 0)
+    ...
+    ...     def scores_vjp(self, weights, statistics, grad_weights, dot, row_sums):
+    ...         (total,) = statistics
+    ...         grad_weights -= dot
+    ...         grad_weights *= weights > 0
+    ...         return np.divide(grad_weights, total, out=grad_weights, where=total > 0)
     >>> Linear().weights(scores := np.array([[1.0, 3.0, -np.inf]]), Linear().statistics(scores))
     array([[0.25, 0.75, 0.  ]])
     """
@@ -81,16 +87,19 @@ class Normalizer(Component):
     def scores_vjp(
         self,
         weights: Array,
+        statistics: Statistics,
         grad_weights: Array,
         dot: Array,
         row_sums: Callable[[Array], Array],
     ) -> Array:
-        """The gradient of the scores, in place of that of the weights.
+        """The gradient of the scores, which may be written in place of that of the weights.
 
         Parameters
         ----------
         weights, grad_weights
-            Of a tile or of edges, in the same shape.
+            Of a tile or of edges, in the same shape; 0 where masked.
+        statistics
+            Those of `statistics` for these rows, which broadcast to the weights.
         dot
             ``sum_j weights_ij grad_weights_ij`` of every row, which broadcasts to the weights.
         row_sums
@@ -99,12 +108,31 @@ class Normalizer(Component):
         self.check_differentiable()
         raise NotImplementedError
 
+    def pull_back(
+        self,
+        weights: Array,
+        statistics: Statistics,
+        grad_weights: Array,
+        dot: Array,
+        row_sums: Callable[[Array], Array],
+    ) -> None:
+        """Write what `scores_vjp` returns over the gradient of the weights."""
+        found = self.scores_vjp(weights, statistics, grad_weights, dot, row_sums)
+        if found is grad_weights:
+            return
+        if np.shape(found) != weights.shape:
+            raise ScorerContractError(
+                f"{self} returned shape {np.shape(found)} from scores_vjp; expected "
+                f"{weights.shape}, as the weights"
+            )
+        np.copyto(grad_weights, found, casting="same_kind")
+
     def check_differentiable(self) -> None:
         """Raise `NotDifferentiableError` unless there is a `scores_vjp`."""
         if type(self).scores_vjp is Normalizer.scores_vjp:
             raise NotDifferentiableError(
-                f"{self} has no gradients: define scores_vjp(self, weights, grad_weights, dot, "
-                f"row_sums) -> grad_scores"
+                f"{self} has no gradients: define scores_vjp(self, weights, statistics, "
+                f"grad_weights, dot, row_sums) -> grad_scores"
             )
 
     def check_batch(self, batch: Shape) -> None:

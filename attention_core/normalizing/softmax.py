@@ -208,8 +208,11 @@ class Softmax(Normalizer):
         shift = _reduced(np.maximum, scores, starts, -np.inf)
         exponentials = scores - np.repeat(_finite(shift), np.diff(starts))
         exponentiate(exponentials)
-        statistics = shift[:, None], _reduced(np.add, exponentials, starts, 0)[:, None]
-        return self._with_sink(statistics, batch)[0] if self._has_sink else statistics
+        statistics: Statistics = shift[:, None], _reduced(np.add, exponentials, starts, 0)[:, None]
+        if self._has_sink:
+            statistics, _ = self._with_sink(statistics, batch)
+            statistics = tuple([own.reshape(-1, 1) for own in statistics])  # of one batch item
+        return statistics
 
     def weights(self, scores: Array, statistics: Statistics) -> Array:
         """``exp(score - shift) / total``: 0 for rows without keys.
@@ -224,6 +227,7 @@ class Softmax(Normalizer):
     def scores_vjp(
         self,
         weights: Array,
+        statistics: Statistics,
         grad_weights: Array,
         dot: Array,
         row_sums: Callable[[Array], Array],

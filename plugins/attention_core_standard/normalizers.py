@@ -60,6 +60,7 @@ class Sigmoid(Normalizer):
     def scores_vjp(
         self,
         weights: Array,
+        statistics: tuple[Array, ...],
         grad_weights: Array,
         dot: Array,
         row_sums: Callable[[Array], Array],
@@ -130,6 +131,7 @@ class Entmax(Normalizer):
     def scores_vjp(
         self,
         weights: Array,
+        statistics: tuple[Array, ...],
         grad_weights: Array,
         dot: Array,
         row_sums: Callable[[Array], Array],

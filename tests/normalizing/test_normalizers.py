@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attention_core as ac
+from attention_core.engine import edges
 
 NORMALIZERS = {
     "softmax": {},
@@ -269,6 +271,24 @@ def test_gradients_through_the_log_normalizer(rng, tile, sink):
     if sink is not None:
         slope = (loss(query, ac.Softmax(sink + 1e-6)) - loss(query, ac.Softmax(sink - 1e-6))) / 2e-6
         np.testing.assert_allclose(found.normalizer["sink"], slope, rtol=1e-6)
+
+
+@pytest.mark.parametrize("sink", [0.4, [0.4, -2.0], [[0.4, -2.0], [1.0, 3.0]]])
+def test_a_sink_on_edges_is_that_on_tiles(rng, sink):
+    query, key, value, grad = rng.normal(size=(4, 2, 2, 30, 4))
+    mask = rng.random((30, 30)) < 0.1
+    mask[7] = False
+    options = {"scorer": "dot", "normalizer": ac.Softmax(sink)}
+    with mock.patch.object(edges, "prefers_edges", return_value=True):
+        got = ac.attend(query, key, value, mask=ac_sparse(mask), **options)
+        gradients = got.vjp(grad)
+    expected = ac.attend(query, key, value, mask=mask, **options)
+    wanted = expected.vjp(grad)
+    np.testing.assert_allclose(got.context, expected.context, atol=1e-12)
+    np.testing.assert_allclose(got.log_normalizer, expected.log_normalizer, atol=1e-12)
+    for one, other in zip(gradients[:3], wanted[:3], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-12)
+    np.testing.assert_allclose(gradients.normalizer["sink"], wanted.normalizer["sink"], atol=1e-12)
 
 
 def test_functions_may_give_the_gradient_of_the_weights(rng):
