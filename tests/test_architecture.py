@@ -61,7 +61,7 @@ REST = {
     ),
     "demo": f"{PUBLIC} fitting leave_one_out options parallel parameter_files plot",
     "estimators": f"{PUBLIC} fitting leave_one_out options registry",
-    "testing": f"{PUBLIC} compiled hookspecs registry scoring",
+    "testing": f"{PUBLIC} compiled components hookspecs registry scoring",
     "cli": (
         f"{PUBLIC} arrays compiled config demo files fitting masking parameter_files plot registry "
         "scoring testing"

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import attention_core
-from attention_core.cli.commands import attend, check, config, demo, new_scorer, scorers
+from attention_core.cli.commands import attend, check, config, demo, listing, new_plugin
 from attention_core.cli.errors import Commands
 
 __all__ = ["app"]
@@ -20,12 +20,14 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("scorers")(scorers.scorers)
+app.command("scorers")(listing.scorers)
+app.command("normalizers")(listing.normalizers)
+app.command("biases")(listing.biases)
 app.command("attend")(attend.attend)
 app.add_typer(config.app, name="config")
 app.add_typer(demo.app, name="demo")
 app.command("check")(check.check)
-app.command("new-scorer")(new_scorer.new_scorer)
+app.command("new-plugin")(new_plugin.new_plugin)
 
 
 def _print_version(wanted: bool) -> None:

@@ -35,6 +35,11 @@ class Kind(Generic[T]):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def plural(self) -> str:
+        """The word for several."""
+        return f"{self.name}es" if self.name.endswith("s") else f"{self.name}s"
+
     def __reduce__(self) -> Any:  # copied and pickled, it stays itself
         return _named, (self.name,)
 

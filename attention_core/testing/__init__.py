@@ -1,4 +1,4 @@
-"""The kit for authors of scorers: checks whether a scorer keeps the contract.
+"""The kit for authors: checks whether a scorer, a normalizer or a bias keeps the contract.
 
 >>> import attention_core as ac
 >>> from attention_core.testing import check_scorer
@@ -10,14 +10,26 @@ scorer 'scaled_dot' (attention-core ...) with query_dim=4, key_dim=4
 <BLANKLINE>
 ... passed
 
-`check_scorer` and `check_plugin` raise an error with the report if a check fails; `check_gradients`
-checks gradients only. `scorer_checks` and `plugin_checks` yield single checks, and
-`parametrize_scorers` makes a test of each. On the command line, use
-``attention-core check NAME`` or ``attention-core check MODULE``.
+`check_scorer`, `check_normalizer`, `check_bias` and `check_plugin` raise an error with the report
+if a check fails; `check_gradients` checks gradients of scorers only. `scorer_checks` and its
+siblings yield single checks, and `parametrize_scorers` and its siblings make a test of each. On the
+command line, use ``attention-core check NAME`` or ``attention-core check MODULE``.
 """
 
-from attention_core.testing.kit import check_gradients, check_scorer, scorer_checks
-from attention_core.testing.parametrize import parametrize_scorers
+from attention_core.testing.checks import (
+    bias_checks,
+    check_bias,
+    check_gradients,
+    check_normalizer,
+    check_scorer,
+    normalizer_checks,
+    scorer_checks,
+)
+from attention_core.testing.parametrize import (
+    parametrize_biases,
+    parametrize_normalizers,
+    parametrize_scorers,
+)
 from attention_core.testing.plugin import check_plugin, plugin_checks
 from attention_core.testing.report import (
     Check,
@@ -34,9 +46,15 @@ __all__ = [
     "Outcome",
     "Report",
     "Status",
+    "bias_checks",
+    "check_bias",
     "check_gradients",
+    "check_normalizer",
     "check_plugin",
     "check_scorer",
+    "normalizer_checks",
+    "parametrize_biases",
+    "parametrize_normalizers",
     "parametrize_scorers",
     "plugin_checks",
     "run_checks",

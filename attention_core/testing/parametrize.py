@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
-from attention_core import Registry, Scorer
-from attention_core.testing.kit import scorer_checks
-from attention_core.testing.report import CheckError, check_reasons
+from attention_core import Bias, Normalizer, Registry, Scorer
+from attention_core.testing.checks import bias_checks, normalizer_checks, scorer_checks
+from attention_core.testing.report import Check, CheckError, check_reasons
 
-__all__ = ["parametrize_scorers"]
+__all__ = ["parametrize_biases", "parametrize_normalizers", "parametrize_scorers"]
 
 
 def parametrize_scorers(
@@ -41,21 +42,68 @@ def parametrize_scorers(
     ... def test_scorer(check):
     ...     check()
     """
+    checks = partial(
+        scorer_checks, query_dim=query_dim, key_dim=key_dim, seed=seed, registry=registry
+    )
+    return _parametrized(scorers, checks, expected_failures)
+
+
+def parametrize_normalizers(
+    *normalizers: Normalizer,
+    seed: int = 0,
+    registry: Registry | None = None,
+    expected_failures: Mapping[str, str] | None = None,
+) -> Any:
+    """Decorate a test that takes a `check` for normalizers, as `parametrize_scorers`.
+
+    Examples
+    --------
+    >>> import attention_core as ac
+    >>> from attention_core.testing import parametrize_normalizers
+    >>> @parametrize_normalizers(ac.Softmax(), ac.Softmax(sink=[0.5, -1.0]))
+    ... def test_normalizer(check):
+    ...     check()
+    """
+    checks = partial(normalizer_checks, seed=seed, registry=registry)
+    return _parametrized(normalizers, checks, expected_failures)
+
+
+def parametrize_biases(
+    *biases: Bias,
+    seed: int = 0,
+    registry: Registry | None = None,
+    expected_failures: Mapping[str, str] | None = None,
+) -> Any:
+    """Decorate a test that takes a `check` for biases, as `parametrize_scorers`.
+
+    Examples
+    --------
+    >>> import attention_core as ac
+    >>> from attention_core.testing import parametrize_biases
+    >>> @parametrize_biases(ac.make_bias("alibi", heads=4))
+    ... def test_bias(check):
+    ...     check()
+    """
+    checks = partial(bias_checks, seed=seed, registry=registry)
+    return _parametrized(biases, checks, expected_failures)
+
+
+def _parametrized(
+    components: Iterable[Any],
+    checks_of: Callable[[Any], Iterator[Check]],
+    expected_failures: Mapping[str, str] | None,
+) -> Any:
     import pytest  # the kit works without it
 
     reasons = dict(expected_failures or {})
     names: Counter[str] = Counter()
     params = []
-    for scorer in scorers:
-        label = scorer.origin.name if scorer.origin else type(scorer).__name__
+    for component in components:
+        label = component.origin.name if component.origin else type(component).__name__
         names[label] += 1
         if names[label] > 1:
             label += str(names[label])
-        checks = list(
-            scorer_checks(
-                scorer, query_dim=query_dim, key_dim=key_dim, seed=seed, registry=registry
-            )
-        )
+        checks = list(checks_of(component))
         check_reasons(reasons, [check.name for check in checks])
         for check in checks:
             marks = (

@@ -1,4 +1,4 @@
-"""The checks of a plugin: its hooks module, its descriptions, and every scorer they describe."""
+"""The checks of a plugin: its hooks module, its descriptions, and all that they describe."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import ModuleType
+from typing import Any
 
-from attention_core import Registry, scorers
+from attention_core import Registry
 from attention_core.errors import INTERRUPTS
 from attention_core.hookspecs import Spec
+from attention_core.registry.default import default_registry
 from attention_core.registry.discovery import BUNDLED, Plugin, discover
-from attention_core.registry.kinds import SCORER, kind_of
+from attention_core.registry.kinds import Kind, kind_of
 from attention_core.registry.loading import load_specs
-from attention_core.testing.kit import passed, scorer_checks
+from attention_core.testing.checks import component_checks
+from attention_core.testing.kit import passed
 from attention_core.testing.report import Check, Report, Violation, run_checks
 
 __all__ = ["check_plugin", "plugin_checks"]
@@ -24,6 +27,7 @@ __all__ = ["check_plugin", "plugin_checks"]
 PROBE = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
+from attention_core.registry.default import default_registry
 from attention_core.registry.discovery import Plugin
 from attention_core.registry.loading import load_specs
 before = list(sys.modules)
@@ -34,9 +38,9 @@ print(json.dumps([before, list(sys.modules)[len(before):]]))
 
 
 def plugin_checks(module: str | ModuleType, *, seed: int = 0) -> Iterator[Check]:
-    """The checks of a plugin and of its scorers, to run one by one.
+    """The checks of a plugin and of its scorers, normalizers and biases, to run one by one.
 
-    Those of a scorer have its name in front, such as ``rbf.tiles``. Each scorer is made with the
+    Those of a component have its name in front, such as ``rbf.tiles``. Each is made with the
     `example` of its description.
 
     Parameters
@@ -44,7 +48,7 @@ def plugin_checks(module: str | ModuleType, *, seed: int = 0) -> Iterator[Check]
     module
         The hooks module, which the entry point names, or its name.
     seed
-        Of the arrays that the scorers are tried with.
+        The seed of the random arrays.
 
     Examples
     --------
@@ -57,9 +61,10 @@ def plugin_checks(module: str | ModuleType, *, seed: int = 0) -> Iterator[Check]
     yield Check(
         "hooks",
         about,
-        "the module describes its scorers",
+        "the module describes its components",
         "name the module that the entry point names, such as acme_attention.hooks; in it, decorate "
-        "attention_core_scorers() with @hookimpl and yield a ScorerSpec for each scorer",
+        "attention_core_scorers() with @hookimpl and yield a ScorerSpec for each scorer; "
+        "normalizers and biases likewise",
         lambda: _describes(plugin),
     )
     try:
@@ -94,7 +99,7 @@ def _plugin(module: str) -> Plugin:
 
 def _describes(plugin: Plugin) -> str | None:
     if not load_specs(plugin):
-        raise Violation("attention_core_scorers() yields nothing")
+        raise Violation("its hooks yield nothing")
     return None if plugin.distribution else "no installed entry point names it"
 
 
@@ -132,22 +137,18 @@ def _spec_checks(spec: Spec, plugin: Plugin, registry: Registry, seed: int) -> I
     except INTERRUPTS:
         raise
     except BaseException:  # noqa: BLE001 - the check of the example reports it
-        of_scorer: list[Check] = []
+        own: list[Check] = []
         about = f"{kind} {spec.name!r} of plugin {plugin.value!r}"
     else:
-        of_scorer = []
-        about = str(component)
-        if kind is SCORER:
-            of_scorer = list(scorer_checks(component, seed=seed, registry=registry))
-            about = of_scorer[0].subject
+        own = list(component_checks(kind, component, seed=seed, registry=registry))
+        about = own[0].subject
     yield Check(
         "reserved",
         about,
-        "no name or alias is that of a bundled scorer",
+        f"no name or alias is that of a bundled {kind}",
         "choose another: a bundled name never means anything else",
-        lambda: _has_free_names(spec, plugin),
+        lambda: _has_free_names(spec, kind, plugin),
     )
-
     yield Check(
         "example",
         about,
@@ -156,15 +157,15 @@ def _spec_checks(spec: Spec, plugin: Plugin, registry: Registry, seed: int) -> I
         'example={"query_dim": 4, "key_dim": 3, "rng": 0}',
         make,
     )
-    yield from of_scorer
+    yield from own
 
 
-def _has_free_names(spec: Spec, plugin: Plugin) -> None:
+def _has_free_names(spec: Spec, kind: Kind[Any], plugin: Plugin) -> None:
     if plugin.distribution == BUNDLED.distribution:
         return
     reserved = {
         name
-        for info in scorers()
+        for info in default_registry().of(kind).claims.infos()
         if info.distribution == BUNDLED.distribution
         for name in (info.name, *info.aliases)
     }
@@ -179,7 +180,7 @@ def check_plugin(
     seed: int = 0,
     expected_failures: Mapping[str, str] | None = None,
 ) -> Report:
-    """Run every check of a plugin and of its scorers.
+    """Run every check of a plugin and of its components.
 
     Parameters
     ----------

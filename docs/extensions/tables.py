@@ -10,6 +10,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from types import NoneType
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 import attention_core as ac
 from attention_core.registry.discovery import discover
 from attention_core.registry.installed import offered
+from attention_core.registry.kinds import KINDS, Kind, kind_of
 from attention_core.registry.loading import load_specs
 from attention_core.testing.kit import RULES
 
@@ -28,11 +30,11 @@ __all__ = [
     "TABLES",
     "checks",
     "commands",
+    "components",
     "config",
     "errors",
     "expand",
     "messages",
-    "scorers",
     "setup",
 ]
 
@@ -44,11 +46,13 @@ def expand(text: str) -> str:
     return PLACE.sub(lambda found: TABLES[found[1]](), text)
 
 
-def scorers() -> str:
-    """Every scorer that is installed."""
+def components(kind: Kind[Any]) -> str:
+    """Every component of a kind that is installed."""
     rows = []
     for plugin in discover().plugins:
         for spec in load_specs(plugin):
+            if kind_of(spec) is not kind:
+                continue
             offer = offered(spec, plugin)
             rows.append(
                 [
@@ -226,8 +230,9 @@ def message(text: ast.expr) -> str:
 
 
 def checks() -> str:
-    """The table of the kit's checks."""
-    return table(["check", "what must be true"], [[code(r.name), r.claim] for r in RULES])
+    """The table of the kit's checks, for each kind of component."""
+    rows = [[kind, code(rule.name), rule.claim] for kind, rules in RULES.items() for rule in rules]
+    return table(["of a", "check", "what must be true"], rows)
 
 
 def code(text: str) -> str:
@@ -249,7 +254,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "config": config,
     "errors": errors,
     "messages": messages,
-    "scorers": scorers,
+    **{kind.plural: partial(components, kind) for kind in KINDS},
 }
 
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -58,6 +59,75 @@ def saved(*arguments, output="out.npz"):
 
 def files(folder):
     return sorted(path.name for path in folder.iterdir())
+
+
+# --- components by name ---
+
+
+def test_a_normalizer_by_name_with_its_settings(arrays):
+    options = ["qkv.npz", "--scorer", "dot", "--normalizer", "entmax", "--weights"]
+    found = saved(*options, "--set", "normalizer.alpha=1.3")
+    entmax = ac.make_normalizer("entmax", alpha=1.3)
+    expected = ac.attend(*arrays, scorer="dot", normalizer=entmax)
+    np.testing.assert_allclose(found["weights"], expected.weights, rtol=1e-12)
+    np.testing.assert_allclose(found["context"], expected.context, rtol=1e-12)
+
+
+def test_a_bias_by_name_in_blocks_of_queries(arrays, monkeypatch):
+    monkeypatch.setattr(blocks, "_rows_per_block", lambda _: 2)
+    options = ["qkv.npz", "--scorer", "scaled_dot", "--set", "scale=2", "--bias", "alibi"]
+    found = saved(*options, "--set", "bias.slopes=0.5", "--causal", "--query-offset", "end")
+    expected = ac.attend(
+        *arrays,
+        scorer={"name": "scaled_dot", "scale": 2},
+        bias={"name": "alibi", "slopes": 0.5},
+        is_causal=True,
+        query_offset="end",
+    )
+    np.testing.assert_allclose(found["context"], expected.context, rtol=1e-12)
+
+
+def test_names_override_those_of_a_config(arrays):
+    Path("config.toml").write_text(
+        "scorer = 'dot'\nnormalizer = 'sigmoid'\n[bias]\nname='alibi'\nslopes=1.0\n"
+    )
+    by_config = ac.Attention.from_config("config.toml")
+    found = saved("qkv.npz", "--config", "config.toml")
+    np.testing.assert_allclose(found["context"], by_config(*arrays).context, rtol=1e-12)
+    found = saved("qkv.npz", "--config", "config.toml", "--normalizer", "sparsemax")
+    expected = ac.attend(*arrays, scorer="dot", bias=by_config.bias, normalizer="sparsemax")
+    np.testing.assert_allclose(found["context"], expected.context, rtol=1e-12)
+    found = saved("qkv.npz", "--config", "config.toml", "--bias", "bias.npy")
+    expected = ac.attend(*arrays, scorer="dot", bias=np.load("bias.npy"), normalizer="sigmoid")
+    np.testing.assert_allclose(found["context"], expected.context, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--normalizer", "sofmax"], "no normalizer named 'sofmax'; did you mean 'softmax'?"),
+        (["--bias", "alibbi"], "no bias named 'alibbi'; did you mean 'alibi'?"),
+        (["--bias", "alibi.npy"], "cannot read 'alibi.npy': No such file or directory"),
+        (
+            ["--normalizer", "entmax", "--set", "normalizer.alpha=1"],
+            (
+                f"normalizer 'entmax' (attention-core {ac.__version__}): alpha must be above 1.0, "
+                "got 1"
+            ),
+        ),
+        (
+            ["--set", "bias.slopes=1"],
+            "--set bias.slopes needs the name of a bias: give --bias NAME",
+        ),
+        (
+            ["--set", "bais.slopes=1"],
+            "--set 'bais.slopes': only 'normalizer.' and 'bias.' may stand before a name",
+        ),
+    ],
+)
+def test_components_that_cannot_be_made(folder, options, text):
+    done = run("qkv.npz", "--scorer", "dot", *options, code=2)
+    assert done.stderr.splitlines()[0] == f"error: {text}"
 
 
 # --- inputs ---

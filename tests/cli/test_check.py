@@ -11,9 +11,14 @@ import attention_core as ac
 from attention_core.cli.app import app
 from attention_core.registry import default
 from attention_core.testing import run_checks, scorer_checks
+from attention_core.testing.kit import RULES
 
 install = fakes.install
 CORE = f"attention-core {ac.__version__}"
+AVAILABLE = f"""\
+  scorers: additive, dot, gaussian, general, scaled_dot ({CORE})
+  normalizers: entmax, sigmoid, softmax, sparsemax ({CORE})
+  biases: alibi, relative, t5 ({CORE})"""
 
 
 @pytest.fixture
@@ -51,6 +56,38 @@ def test_a_scorer_with_parameters_of_ones_own(run):
 def test_dimensions_can_be_given(run):
     output = run("dot", "--query-dim", "6", "--key-dim", "6", "--seed", "1").stdout
     assert output.startswith(f"scorer 'dot' ({CORE}) with query_dim=6, key_dim=6\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        (["softmax", "--set", "sink=[0.5, 1.0]"], "normalizer"),
+        (["sparsemax", "--kind", "normalizer"], "normalizer"),
+        (["relative"], "bias"),
+    ],
+)
+def test_normalizers_and_biases(run, arguments, kind):
+    output = run(*arguments).stdout
+    assert output.startswith(f"{kind} {arguments[0]!r} ({CORE})\n")
+    assert "  passed   gradients  " in output
+    assert output.endswith(f"\n{len(RULES[kind])} passed\n")
+
+
+def test_a_name_of_several_kinds(run, install):
+    source = (
+        "from attention_core import BiasSpec, ScorerSpec, hookimpl\n"
+        "@hookimpl\ndef attention_core_scorers():\n"
+        f"    yield ScorerSpec({DESCRIBED})\n"
+        "@hookimpl\ndef attention_core_biases():\n"
+        "    yield BiasSpec(name='rbf', factory='attention_core_standard.biases:make_alibi',\n"
+        "                   summary='a line', formula='-|d|', example={'heads': 1})\n"
+    )
+    install(hooks=source, rbf=MATHS)
+    assert run("rbf", code=2).stderr == ("error: 'rbf' is a scorer and a bias; choose by --kind\n")
+    assert run("rbf", "--kind", "bias").stdout.startswith("bias 'rbf' (acme-attention 0.3)\n")
+    output = run("acme_attention.hooks").stdout
+    assert "  passed   rbf.tiles " in output
+    assert "  passed   rbf.offsets " in output
 
 
 def test_a_plugin(run, install):
@@ -93,7 +130,7 @@ def test_a_factory_that_makes_no_scorer_fails(run, install, line, seen):
 
 
 def test_a_module_that_is_no_plugin_fails(run):
-    assert "  FAILED   hooks  the module describes its scorers" in run("json", code=1).stdout
+    assert "  FAILED   hooks  the module describes its components" in run("json", code=1).stdout
 
 
 @pytest.mark.parametrize(
@@ -102,16 +139,16 @@ def test_a_module_that_is_no_plugin_fails(run):
         (
             ["dto"],
             (
-                "no scorer named 'dto'; did you mean 'dot'?\n"
-                f"  available: additive, dot, gaussian, general, scaled_dot ({CORE})\n"
+                "no scorer, normalizer or bias named 'dto'; did you mean 'dot'?\n"
+                f"{AVAILABLE}\n"
                 "  nor is there a module of this name"
             ),
         ),
         (
             ["attention_core_standard.hook"],
             (
-                "no scorer named 'attention_core_standard.hook'\n"
-                f"  available: additive, dot, gaussian, general, scaled_dot ({CORE})\n"
+                "no scorer, normalizer or bias named 'attention_core_standard.hook'\n"
+                f"{AVAILABLE}\n"
                 "  nor is there a module of this name"
             ),
         ),
@@ -124,8 +161,25 @@ def test_a_module_that_is_no_plugin_fails(run):
             ),
         ),
         (
+            ["sofmax", "--kind", "normalizer"],
+            (
+                "no normalizer named 'sofmax'; did you mean 'softmax'?\n"
+                f"  normalizers: entmax, sigmoid, softmax, sparsemax ({CORE})\n"
+                "  nor is there a module of this name"
+            ),
+        ),
+        (["dot", "--kind", "score"], "--kind must be scorer, normalizer or bias, got 'score'"),
+        (
+            ["alibi", "--query-dim", "3"],
+            "'alibi' is a bias; --query-dim and --key-dim go with scorers",
+        ),
+        (
+            ["entmax", "--set", "alpha=1"],
+            f"normalizer 'entmax' ({CORE}): alpha must be above 1.0, got 1",
+        ),
+        (
             ["attention_core_standard.hooks", "--key-dim", "3"],
-            "--set, --query-dim and --key-dim go with the name of a scorer",
+            "--set, --query-dim and --key-dim go with the name of a component",
         ),
     ],
 )

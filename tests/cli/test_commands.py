@@ -146,11 +146,14 @@ def test_a_good_config(run, tmp_path):
     path = tmp_path / "good.toml"
     path.write_text(
         '[scorer]\nname = "luong"\nquery_dim = 3\nkey_dim = 4\nrng = 0\n'
+        "[normalizer]\nname = 'softmax'\nsink = 0.5\n[bias]\nname = 'alibi'\nslopes = 0.5\n"
         "[attention]\nis_causal = true\nwindow = [512, inf]\n"
     )
     assert run("config", "check", str(path)).stdout == (
         f"OK: {path}\n"
         f"scorer 'general' (attention-core {ac.__version__})\n"
+        f"normalizer 'softmax' (attention-core {ac.__version__})\n"
+        f"bias 'alibi' (attention-core {ac.__version__})\n"
         "  weight (3, 4) float64\n"
         "is_causal = True\n"
         "window = [512, None]\n"
@@ -221,9 +224,9 @@ def test_importing_the_command_imports_nothing_heavy():
 
 
 def test_a_bug_stays_a_traceback(run, monkeypatch):
-    from attention_core.cli.commands import scorers
+    from attention_core.cli.commands import listing
 
-    monkeypatch.setattr(scorers, "default_registry", lambda: 1 / 0)
+    monkeypatch.setattr(listing, "default_registry", lambda: 1 / 0)
     result = CliRunner().invoke(app, ["scorers"])
     assert isinstance(result.exception, ZeroDivisionError)
 
@@ -232,6 +235,42 @@ def test_a_reader_that_leaves_is_no_error():
     command = f"{sys.executable} -m attention_core scorers --json | head -c 1"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("{", "")
+
+
+# --- normalizers and biases ---
+
+
+@pytest.mark.parametrize(
+    ("command", "names", "first"),
+    [
+        ("normalizers", ["entmax", "sigmoid", "softmax", "sparsemax"], "alpha"),
+        ("biases", ["alibi", "relative", "t5"], "slopes"),
+    ],
+)
+def test_normalizers_and_biases_are_listed_as_scorers_are(run, command, names, first):
+    listed = json.loads(run(command, "--json").stdout)
+    assert list(listed) == [command, "conflicts", "not_loaded", "blocked"]
+    assert [info["name"] for info in listed[command]] == names
+    assert listed[command][0]["parameters"][0]["name"] == first
+    assert "compiled" not in listed[command][0]
+    table = run(command).stdout
+    assert table.split()[0] in (command.removesuffix("s"), command.removesuffix("es"))
+    for info in listed[command]:
+        assert info["formula"] in table
+        assert info["reference"] in table
+
+
+def test_only_the_conflicts_of_a_kind_are_listed_with_it(run, install):
+    for distribution in ("acme-one", "acme-two"):
+        package = distribution.replace("-", "_")
+        source = (
+            "from attention_core import BiasSpec, hookimpl\n@hookimpl\n"
+            f"def attention_core_biases(): yield BiasSpec(name='fade', factory='{package}:make')\n"
+        )
+        install(distribution, plugin=package, hooks=source)
+    (conflict,) = json.loads(run("biases", "--json").stdout)["conflicts"]
+    assert conflict["name"] == "fade"
+    assert json.loads(run("scorers", "--json").stdout)["conflicts"] == []
 
 
 # --- the schema ---
@@ -255,6 +294,15 @@ def test_the_schema_has_the_scorers_that_are_installed(run, install):
     ]
     for config in good:
         jsonschema.validate(config, schema)
+    with_parts = {"scorer": "dot", "normalizer": {"name": "entmax", "alpha": 1.2}, "bias": "t5"}
+    jsonschema.validate(with_parts, schema)
+    for part in (
+        {"normalizer": {"name": "entmax", "alhpa": 1.2}},
+        {"normalizer": {"name": "entmax", "parameters": "w.npz"}},
+        {"bias": {"name": "alibi", "slope": 1.0}},
+    ):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({"scorer": "dot", **part}, schema)
     for scorer in ({"name": "rbf"}, {"name": "rbf", "gama": 2}, {"name": "dot", "scale": 1}):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate({"scorer": scorer}, schema)

@@ -141,19 +141,21 @@ def test_every_command_option_and_argument_is_documented():
     assert parameters >= 35
 
 
-def test_every_scorer_is_in_the_table():
-    rows = {
-        row.split("`")[1]: row for row in tables.scorers().splitlines() if row.startswith("| `")
-    }
-    infos = ac.scorers()
-    assert len(infos) >= 4
+@pytest.mark.parametrize("kind", ["scorers", "normalizers", "biases"])
+def test_every_component_is_in_its_table(kind):
+    table = tables.TABLES[kind]().splitlines()
+    rows = {row.split("`")[1]: row for row in table if row.startswith("| `")}
+    infos = getattr(ac, kind)()
+    assert len(infos) >= 3
+    assert len(rows) == len(infos)
     for info in infos:
         row = rows[info.name]
         assert all(f"`{alias}`" in row for alias in info.aliases)
         assert info.formula.replace("|", r"\|") in row
         assert info.summary in row
-    assert "`hidden_dim`" in rows["additive"]
-    assert "[arXiv:1409.0473](https://arxiv.org/abs/1409.0473)" in rows["additive"]
+    if kind == "scorers":
+        assert "`hidden_dim`" in rows["additive"]
+        assert "[arXiv:1409.0473](https://arxiv.org/abs/1409.0473)" in rows["additive"]
 
 
 def test_every_table_has_its_place():

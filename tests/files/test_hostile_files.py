@@ -401,7 +401,7 @@ def test_ascii_only_is_ascii():
 
 
 def test_a_plugin_that_prints_leaves_json_alone(folder, monkeypatch, capsys):
-    from attention_core.cli.commands import scorers
+    from attention_core.cli.commands import listing
 
     def loading():
         registry = ac.Registry()
@@ -409,7 +409,7 @@ def test_a_plugin_that_prints_leaves_json_alone(folder, monkeypatch, capsys):
         registry.register(spec)
         return registry
 
-    monkeypatch.setattr(scorers, "default_registry", loading)
+    monkeypatch.setattr(listing, "default_registry", loading)
     (listed,) = json.loads(CliRunner().invoke(app, ["scorers", "--json"]).stdout)["scorers"]
     assert [p["name"] for p in listed["parameters"] if p["required"]] == ["weight"]
 

@@ -17,11 +17,13 @@ from attention_core.testing import (
     CheckError,
     Status,
     check_scorer,
+    kit,
     parametrize_scorers,
     run_checks,
     scorer_checks,
 )
-from attention_core.testing.kit import RULES
+
+RULES = kit.RULES["scorer"]
 
 
 class Handmade(Honest):

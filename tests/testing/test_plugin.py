@@ -45,7 +45,7 @@ def test_a_module_serves_as_well_as_its_name(install):
 def test_a_plugin_that_is_not_installed_is_said_to_be(install):
     install(hooks=hooks(DESCRIBED), rbf=MATHS, entry_points="")
     text = str(check_plugin("acme_attention.hooks"))
-    assert "describes its scorers (no installed entry point names it)" in text
+    assert "describes its components (no installed entry point names it)" in text
     assert "scorer 'rbf' with query_dim=4, key_dim=4\n" in text
 
 
@@ -69,7 +69,7 @@ def test_a_plugin_that_is_not_installed_is_said_to_be(install):
         ),
         (
             f"{HOOKS}@hookimpl\ndef attention_core_scorers(): return []",
-            "attention_core_scorers() yields nothing",
+            "its hooks yield nothing",
         ),
     ],
 )

@@ -7,8 +7,9 @@ from fnmatch import fnmatchcase
 import broken_scorers as broken
 import pytest
 
-from attention_core.testing import CheckError, run_checks
-from attention_core.testing.kit import RULES
+from attention_core.testing import CheckError, kit, run_checks
+
+RULES = kit.RULES["scorer"]
 
 # The broken scorer of each check, what is seen of it (* for numbers), and the other checks that
 # cannot but fail with it.

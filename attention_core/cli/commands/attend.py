@@ -69,12 +69,20 @@ def attend(
     scorer: Annotated[
         str | None, typer.Option(metavar="NAME", help="The scorer; see `attention-core scorers`.")
     ] = None,
+    normalizer: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="softmax by default; see `attention-core normalizers`."),
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Scorer and options from .toml or .json.")
     ] = None,
     setting: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the scorer; repeatable."),
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="A parameter of the scorer, or normalizer.NAME, bias.NAME; repeatable.",
+        ),
     ] = None,
     parameters: Annotated[
         Path | None,
@@ -86,7 +94,13 @@ def attend(
             metavar=FILE, help="Booleans, True = may attend; or a sparse matrix saved by SciPy."
         ),
     ] = None,
-    bias: Annotated[str | None, typer.Option(metavar=FILE, help="Added to the scores.")] = None,
+    bias: Annotated[
+        str | None,
+        typer.Option(
+            metavar=f"NAME|{FILE}",
+            help="Added to the scores: a name as `attention-core biases` lists, or an array.",
+        ),
+    ] = None,
     key_lengths: Annotated[
         str | None, typer.Option(metavar="N,...|FILE", help="Keys at or beyond are masked.")
     ] = None,
@@ -149,18 +163,23 @@ def attend(
         str | None, typer.Option(metavar="N,...", help="The batch item to draw, such as 0,3.")
     ] = None,
 ) -> None:
-    """Attend: score, softmax, weighted sum of values, from files to a file.
+    """Attend: score, normalize, sum the values by weight, from files to a file.
 
     attention-core attend arrays.npz --scorer scaled_dot --causal -o out.npy
 
     attention-core attend arrays.npz --scorer general --parameters w.npz --top-k 5
+
+    attention-core attend arrays.npz --scorer dot --normalizer entmax --set normalizer.alpha=1.3
+
+    attention-core attend arrays.npz --scorer dot --bias alibi --set bias.heads=8
 
     attention-core attend arrays.npz --scorer dot --key-labels words.txt --plot weights.svg
 
     attention-core attend arrays.npz --scorer dot --html weights.html
     """
     wanted = Wanted(weights, top_k, log_normalizer, entropy)
-    references = {"query": query, "key": key, "value": value, "mask": mask, "bias": bias}
+    bias_name, bias_file = (None, bias) if bias is None or _is_file(bias) else (bias, None)
+    references = {"query": query, "key": key, "value": value, "mask": mask, "bias": bias_file}
     texts = (*references.values(), query_offset, key_lengths, query_lengths)
     files = [split_reference(text)[0] for text in texts if text]
     files += filter(None, (arrays, parameters, query_labels, key_labels))
@@ -184,13 +203,14 @@ def attend(
         "workers": workers,
     }
     given = {name: option for name, option in options.items() if option is not None}
-    attention = choose(scorer, config, settings(setting or []), parameters, given)
+    chosen = (scorer, normalizer, bias_name, config)
+    attention = choose(*chosen, settings(setting or []), parameters, given)
     inputs = _inputs(arrays, references)
     picture.check(*inputs)
     rows = [array.shape[-2] if array.ndim > 1 else 1 for array in inputs]
     call = {
         "mask": None if mask is None else read_mask(mask, (rows[0], rows[1])),
-        "bias": None if bias is None else read_array(bias, "bias"),
+        "bias": None if bias_file is None else read_array(bias_file, "bias"),
         "key_lengths": integers("--key-lengths", key_lengths),
         "query_lengths": integers("--query-lengths", query_lengths),
     }
@@ -209,6 +229,12 @@ def attend(
     _print(found, output)
     if picture:
         picture.draw(attention(*inputs, **call))
+
+
+def _is_file(reference: str) -> bool:
+    """Whether ``FILE[:NAME]`` is meant, and not the name of a component."""
+    path, _ = split_reference(reference)
+    return path.suffix in SUFFIXES or path.exists()
 
 
 def _inputs(arrays: Path | None, references: Mapping[str, str | None]) -> list[Array]:

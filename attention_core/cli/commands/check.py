@@ -1,4 +1,4 @@
-"""``attention-core check``: whether a scorer, or all those of a plugin, keep the contract."""
+"""``attention-core check``: whether a component, or all those of a plugin, keep the contract."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from rich.console import Console
 from rich.text import Text
 
 from attention_core import OptionError, PluginError, ScorerContractError, UnknownScorerError
+from attention_core.cli.kinds import kind_named, kinds_with, unknown_name
 from attention_core.cli.values import settings
-from attention_core.errors import printable
+from attention_core.errors import printable, shown
 from attention_core.registry.default import default_registry
-from attention_core.testing import Check, Report, plugin_checks, run_checks, scorer_checks
+from attention_core.registry.kinds import KINDS, SCORER
+from attention_core.testing import Check, Report, plugin_checks, run_checks
+from attention_core.testing.checks import component_checks
 
 __all__ = ["check"]
 
@@ -24,15 +27,20 @@ def check(
         str,
         typer.Argument(
             metavar="NAME|MODULE",
-            help="A scorer, or a plugin's module of hooks such as acme_attention.hooks.",
+            help="A scorer, a normalizer, a bias, or a plugin's module of hooks such as "
+            "acme_attention.hooks.",
         ),
     ],
+    kind: Annotated[
+        str | None,
+        typer.Option(metavar="KIND", help="scorer, normalizer or bias, if several have the name."),
+    ] = None,
     setting: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="NAME=VALUE",
-            help="A parameter of the scorer, in place of its example's; repeatable.",
+            help="A parameter, in place of its example's; repeatable.",
         ),
     ] = None,
     query_dim: Annotated[
@@ -43,30 +51,36 @@ def check(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the arrays it is tried with.")] = 0,
 ) -> None:
-    """Find out whether a scorer keeps the contract, or a plugin with all its scorers.
+    """Find out whether a scorer, a normalizer, a bias, or a whole plugin keeps the contract.
 
     Exit code 1 if a check fails.
     """
     parameters = settings(setting or [])
-    registry = default_registry()
+    dims = {k: v for k, v in {"query_dim": query_dim, "key_dim": key_dim}.items() if v}
+    kinds = KINDS if kind is None else [kind_named(kind)]
+    found = kinds_with(what, kinds)
+    if len(found) > 1:
+        raise OptionError(f"{shown(what)} is a {' and a '.join(map(str, found))}; choose by --kind")
     checks: Iterator[Check]
-    try:
-        info = registry.info(what)
-    except UnknownScorerError as error:
-        if not _is_module(what):
-            raise UnknownScorerError(f"{error}\n  nor is there a module of this name") from None
-        if parameters or query_dim or key_dim:
+    if found:
+        if dims and found[0] is not SCORER:
             raise OptionError(
-                "--set, --query-dim and --key-dim go with the name of a scorer"
-            ) from None
-        checks = plugin_checks(what, seed=seed)
-    else:
+                f"{shown(what)} is a {found[0]}; --query-dim and --key-dim go with scorers"
+            )
+        names = default_registry().of(found[0])
         try:
-            scorer = registry.make(what, **(parameters or info.example))
+            component = names.make(what, parameters or names.info(what).example)
         except (PluginError, ScorerContractError) as error:  # its fault, not that of --set
             typer.echo(f"error: {printable(str(error))}", err=True)
             raise typer.Exit(1) from error
-        checks = scorer_checks(scorer, query_dim=query_dim, key_dim=key_dim, seed=seed)
+        checks = component_checks(found[0], component, seed=seed, **dims)
+    else:
+        if not _is_module(what):
+            text = unknown_name(what, kinds)
+            raise UnknownScorerError(f"{text}\n  nor is there a module of this name")
+        if parameters or dims:
+            raise OptionError("--set, --query-dim and --key-dim go with the name of a component")
+        checks = plugin_checks(what, seed=seed)
     report = run_checks(checks)
     _print(report)
     if not report.ok:
@@ -83,6 +97,6 @@ def _is_module(name: str) -> bool:
 def _print(report: Report) -> None:
     text = Text(str(report))
     text.highlight_words(["FAILED"], "bold red")
-    text.highlight_regex(r"(?m)^(scorer|plugin) .*$", "bold")
+    text.highlight_regex(r"(?m)^(scorer|normalizer|bias|plugin) .*$", "bold")
     text.highlight_regex(r"(?m)^  passed ", "green")
     Console(highlight=False).print(text, soft_wrap=True)

@@ -9,11 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
-from attention_core import Attention, MultiHeadAttention, PluginError, ScorerInfo
-from attention_core import scorers as installed
-from attention_core.cli.commands.scorers import plain
+from attention_core import Attention, MultiHeadAttention, PluginError
+from attention_core.cli.commands.listing import plain
 from attention_core.cli.plugins import stdout_for_us
 from attention_core.config import describes_layer
+from attention_core.registry.default import default_registry
+from attention_core.registry.infos import Info
+from attention_core.registry.kinds import KINDS, SCORER, Kind
 
 __all__ = ["app"]
 
@@ -27,29 +29,35 @@ def _group() -> None:
 
 @app.command("schema")
 def schema() -> None:
-    """Print the JSON Schema of configuration files, with the scorers that are installed."""
+    """Print the JSON Schema of configuration files, with the components that are installed."""
     document = json.loads((files("attention_core") / "config.schema.json").read_text("utf-8"))
     with stdout_for_us():
-        scorers = [rule for info in installed() if (rule := _parameters_of(info))]
-    document["properties"]["scorer"]["allOf"] = scorers
+        for kind in KINDS:
+            infos = default_registry().of(kind).claims.infos()
+            rules = [rule for info in infos if (rule := _parameters_of(kind, info))]
+            document["properties"][kind.name]["allOf"] = rules
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
 
 
-def _parameters_of(info: ScorerInfo) -> dict[str, Any] | None:
-    """The rule for a table of one scorer: its parameters; None if its factory cannot be had."""
+def _parameters_of(kind: Kind[Any], info: Info) -> dict[str, Any] | None:
+    """The rule for a table of a component: its parameters; None if its factory cannot be had."""
     try:
         parameters = info.parameters
     except PluginError:
         return None
-    properties: dict[str, Any] = {"name": {"description": info.summary}, "parameters": {}}
+    properties: dict[str, Any] = {"name": {"description": info.summary}}
+    if kind is SCORER:
+        properties["parameters"] = {}
     for name, parameter in parameters.items():
         has_default = parameter.default is not parameter.empty
         properties[name] = {"default": plain(parameter.default)} if has_default else {}
     required = [name for name, p in parameters.items() if p.default is p.empty]
     names = dict.fromkeys([info.name, *info.aliases, info.qualified_name])
-    rule = {"properties": properties, "additionalProperties": False}
-    if required:  # by name, or in a file of parameters
+    rule: dict[str, Any] = {"properties": properties, "additionalProperties": False}
+    if required and kind is SCORER:  # by name, or in a file of parameters
         rule["anyOf"] = [{"required": required}, {"required": ["parameters"]}]
+    elif required:
+        rule["required"] = required
     return {
         "if": {"required": ["name"], "properties": {"name": {"enum": list(names)}}},
         "then": rule,
@@ -69,9 +77,13 @@ def check(
     else:
         attention = Attention.from_config(file)
         typer.echo(f"OK: {file}")
+        sections = attention.to_config()
         typer.echo(str(attention.scorer))
+        for part in ("normalizer", "bias"):
+            if part in sections:
+                typer.echo(str(getattr(attention, part)))
         parameters = attention.scorer.parameters
-        options = attention.to_config().get("attention", {})
+        options = sections.get("attention", {})
     for name, array in parameters.items():
         typer.echo(f"  {name} {array.shape} {array.dtype}")
     for name, option in options.items():

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from attention_core.testing.report import Violation
-from attention_core.testing.subject import Subject, require_equal, rule
+from attention_core.testing.scorer_subject import ScorerSubject
+from attention_core.testing.subject import require_equal, rule
 from attention_core.typing import Array
 
 __all__ = ["RULES"]
@@ -17,7 +18,7 @@ __all__ = ["RULES"]
     fix="cast parameters to the dtype that comes in (weight.astype(query.dtype, copy=False)), "
     "and multiply by Python numbers rather than NumPy scalars"
 )
-def dtype(subject: Subject) -> None:
+def dtype(subject: ScorerSubject) -> None:
     """Float32 stays float32 and float64 stays float64."""
     for kept in (np.dtype(np.float32), np.dtype(np.float64)):
         query, key = subject.queries(5, dtype=kept), subject.keys(5, dtype=kept)
@@ -38,7 +39,7 @@ def _read_only(array: Array) -> Array:
 
 
 @rule(fix="write into arrays of your own only: a * b instead of a *= b")
-def read_only(subject: Subject) -> None:
+def read_only(subject: ScorerSubject) -> None:
     """Arrays that must not be written to can be scored."""
     query, key = subject.queries(2, 5), subject.keys(2, 7)
     query, key = subject.project(_read_only(query), _read_only(key))
@@ -48,7 +49,7 @@ def read_only(subject: Subject) -> None:
 
 
 @rule(fix="write into arrays of your own only: a * b instead of a *= b, and out= never an input")
-def no_mutation(subject: Subject) -> None:
+def no_mutation(subject: ScorerSubject) -> None:
     """Neither the inputs nor the scorer's parameters are changed by scoring."""
     query, key = subject.queries(2, 5), subject.keys(2, 7)
     parameters = {f"parameter {name!r}": array for name, array in _parameters(subject).items()}
@@ -64,7 +65,7 @@ def no_mutation(subject: Subject) -> None:
     _require_unchanged("score_pairs", watched, before)
 
 
-def _parameters(subject: Subject) -> dict[str, Array]:
+def _parameters(subject: ScorerSubject) -> dict[str, Array]:
     try:
         return subject.scorer.parameters
     except Exception:  # noqa: BLE001 - the check of parameters reports it
@@ -78,7 +79,7 @@ def _require_unchanged(what: str, watched: dict[str, Array], before: dict[str, A
 
 
 @rule(fix="make no assumption on memory: no view(), .data or strides of what comes in")
-def strided(subject: Subject) -> None:
+def strided(subject: ScorerSubject) -> None:
     """The layout of arrays in memory makes no difference."""
     query, key = subject.queries(5), subject.keys(7)
     expected = subject.scores(query, key)

@@ -14,7 +14,8 @@ from attention_core.compiled.switch import is_switched_on
 from attention_core.scoring.compiled_forms import FEWEST_NUMBERS, compiled_result
 from attention_core.scoring.contract import resolved
 from attention_core.testing.report import Violation
-from attention_core.testing.subject import Subject, require_equal, rule
+from attention_core.testing.scorer_subject import ScorerSubject
+from attention_core.testing.subject import require_equal, rule
 from attention_core.typing import Array
 
 __all__ = ["RULES"]
@@ -23,7 +24,7 @@ FIX = "keep to what can be compiled, as the how-to guide 'Compile your scorer' l
 
 
 @rule(fix="make pair and pair_vjp compute what score and score_vjp compute")
-def compiled(subject: Subject) -> str | None:
+def compiled(subject: ScorerSubject) -> str | None:
     """Compiled code gives the scores and gradients of NumPy."""
     methods = sorted(subject.scorer.traits.compiled)
     if not methods:
@@ -38,7 +39,9 @@ def compiled(subject: Subject) -> str | None:
     return f"{_speed(subject):.1f} times the speed of NumPy"
 
 
-def _compare(subject: Subject, method: str, dtype: np.dtype[np.floating], tolerance: float) -> None:
+def _compare(
+    subject: ScorerSubject, method: str, dtype: np.dtype[np.floating], tolerance: float
+) -> None:
     arrays = _arrays(subject, method, dtype)
     try:
         found = compiled_result(subject.scorer, method, arrays)
@@ -64,7 +67,7 @@ def _named(method: str, results: Any) -> dict[str, Array]:
     return {"gradients for queries": query, "gradients for keys": key, **named}
 
 
-def _arrays(subject: Subject, method: str, dtype: np.dtype[np.floating]) -> tuple[Array, ...]:
+def _arrays(subject: ScorerSubject, method: str, dtype: np.dtype[np.floating]) -> tuple[Array, ...]:
     """Arrays that are large enough for compiled code, and the gradient of a result."""
     features = subject.project(subject.queries(1), subject.keys(1))[0].shape[-1]
     if "pairs" in method:
@@ -80,7 +83,7 @@ def _arrays(subject: Subject, method: str, dtype: np.dtype[np.floating]) -> tupl
     return (query, key, grad) if method.endswith("vjp") else (query, key)
 
 
-def _speed(subject: Subject) -> float:
+def _speed(subject: ScorerSubject) -> float:
     """The time of NumPy over that of compiled code, for a float32 tile."""
     arrays = _arrays(subject, "score", np.dtype(np.float32))
 

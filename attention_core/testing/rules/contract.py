@@ -1,4 +1,4 @@
-"""Rules about a scorer as an object: described, configurable, and made again from its config."""
+"""Rules about components as objects: described, configurable, made again from their config."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from dataclasses import is_dataclass
 
 import numpy as np
 
-from attention_core import Scorer, UnknownScorerError
+from attention_core import UnknownScorerError
+from attention_core.components.component import Component
 from attention_core.registry.signatures import checked_signature
 from attention_core.testing.report import Violation
-from attention_core.testing.subject import Subject, require_equal, rule, scores_of
+from attention_core.testing.subject import Subject, require_equal, rule
 from attention_core.typing import Array
 
 __all__ = ["RULES"]
@@ -24,21 +25,21 @@ UNKNOWN = (
 @rule(fix="begin the class with a docstring: the formula, the parameters, the paper, an example")
 def documented(subject: Subject) -> None:
     """The class has a docstring."""
-    scorer = type(subject.scorer)
-    text = scorer.__doc__ or ""
-    is_generated = is_dataclass(scorer) and text.startswith(f"{scorer.__name__}(")
+    kind = type(subject.component)
+    text = kind.__doc__ or ""
+    is_generated = is_dataclass(kind) and text.startswith(f"{kind.__name__}(")
     if not text.strip() or is_generated:
-        raise Violation(f"class {scorer.__name__} has none")
+        raise Violation(f"class {kind.__name__} has none")
 
 
-@rule(fix="give the ScorerSpec a summary and a formula, each in one line of plain text")
+@rule(fix="give its spec a summary and a formula, each in one line of plain text")
 def summary(subject: Subject) -> str | None:
     """The description has a summary and a formula, each in one line."""
-    origin = subject.scorer.origin
+    origin = subject.component.origin
     if origin is None:
         return "constructed directly, without a description"
     try:
-        info = subject.registry.info(origin.name)
+        info = subject.registry.of(subject.kind).info(origin.name)
     except UnknownScorerError:
         raise Violation(f"nothing installed is called {origin.name!r}", UNKNOWN) from None
     for field in ("summary", "formula"):
@@ -51,8 +52,8 @@ def summary(subject: Subject) -> str | None:
 @rule(fix="name every argument: no *args, no **kwargs, nothing before a /")
 def signature(subject: Subject) -> str | None:
     """Everything it is made with has a name."""
-    if subject.scorer.origin is None:
-        checked_signature(type(subject.scorer), str(subject.scorer))
+    if subject.component.origin is None:
+        checked_signature(type(subject.component), str(subject.component))
         return None
     return "or its factory could not have been used"
 
@@ -63,24 +64,23 @@ def signature(subject: Subject) -> str | None:
 )
 def parameters(subject: Subject) -> str | None:
     """Its arrays can be read, replaced and read back."""
-    scorer = subject.scorer
-    arrays = scorer.parameters
-    query, key = subject.queries(5), subject.keys(7)
-    expected = subject.scores(query, key)
+    component, results, compute = subject.component, subject.results, subject.trial()
+    arrays = component.parameters
+    expected = compute(component)
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):
             raise Violation(f"parameter {name!r} is {type(array).__name__}, not an array")
-    same = scorer.with_parameters(arrays)
-    require_equal("scores with the same parameters", scores_of(same, query, key), expected)
+    same = component.with_parameters(arrays)
+    require_equal(f"{results} with the same parameters", compute(same), expected)
     halved = _halved(arrays)
-    changed = scorer.with_parameters(halved)
+    changed = component.with_parameters(halved)
     if changed.parameters.keys() != arrays.keys():
         raise Violation(f"with_parameters lost {sorted(arrays.keys() - changed.parameters.keys())}")
     for name, array in changed.parameters.items():
         require_equal(f"values of parameter {name!r} after replacing it", array, halved[name])
     require_equal(
-        "scores of a scorer after another was made of it with_parameters,",
-        subject.scores(query, key),
+        f"{results} of a {subject.kind} after another was made of it with_parameters,",
+        compute(component),
         expected,
     )
     return None if arrays else "there are none"
@@ -92,18 +92,17 @@ def parameters(subject: Subject) -> str | None:
 )
 def config(subject: Subject) -> str | None:
     """A config makes it again, as it is and after its arrays were replaced."""
-    scorer = subject.scorer
-    if scorer.origin is None and scorer.name is None:
+    component, compute = subject.component, subject.trial()
+    if component.origin is None and component.name is None:
         return "constructed directly, of a class without a registered name"
-    query, key = subject.queries(5), subject.keys(7)
-    for what, variant in _variants(scorer):
+    for what, variant in _variants(component):
         settings = variant.to_config()
         try:
             text = json.dumps(settings)
         except (TypeError, ValueError) as error:
             raise Violation(f"to_config() {what} is not JSON: {error}") from None
         try:
-            again = subject.registry.resolve(json.loads(text))
+            again = subject.registry.of(subject.kind).resolve(json.loads(text))
         except UnknownScorerError:
             raise Violation(f"nothing installed is called {settings['name']!r}", UNKNOWN) from None
         except Exception as error:
@@ -112,21 +111,21 @@ def config(subject: Subject) -> str | None:
                 f"{type(error).__name__}: {error}"
             ) from error
         require_equal(
-            f"scores of the scorer made again from its config {what}",
-            scores_of(again, query, key),
-            scores_of(variant, query, key),
+            f"{subject.results} of the {subject.kind} made again from its config {what}",
+            compute(again),
+            compute(variant),
         )
     return None
 
 
-def _variants(scorer: Scorer) -> Iterator[tuple[str, Scorer]]:
-    yield "as it is", scorer
-    if scorer.parameters:
-        yield "after with_parameters", scorer.with_parameters(_halved(scorer.parameters))
+def _variants(component: Component) -> Iterator[tuple[str, Component]]:
+    yield "as it is", component
+    if component.parameters:
+        yield "after with_parameters", component.with_parameters(_halved(component.parameters))
 
 
 def _halved(arrays: dict[str, Array]) -> dict[str, Array]:
-    """Other values that a scorer should take: of the same signs and no larger."""
+    """Other values that a component should take: of the same signs and no larger."""
     return {name: (array / 2).astype(array.dtype) for name, array in arrays.items()}
 
 

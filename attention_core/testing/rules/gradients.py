@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from attention_core import NotDifferentiableError, Scorer
 from attention_core.scoring.contract import checked_vjp
 from attention_core.testing.report import Violation
-from attention_core.testing.subject import Subject, require_equal, rule, scores_of
+from attention_core.testing.scorer_subject import ScorerSubject, scores_of
+from attention_core.testing.subject import require_equal, require_slope, rule
 from attention_core.typing import Array
 
 __all__ = ["RULES"]
@@ -20,7 +23,7 @@ NONE = "none are offered"
     fix="return sums of grad times the derivatives of score from score_vjp, with a dict for the "
     "parameters it uses; project_query_vjp and project_key_vjp likewise"
 )
-def gradients(subject: Subject) -> str | None:
+def gradients(subject: ScorerSubject) -> str | None:
     """Gradients agree with finite differences, for queries, keys and every parameter."""
     if not _are_offered(subject.scorer):
         return NONE
@@ -39,26 +42,16 @@ def gradients(subject: Subject) -> str | None:
         scores = scores_of(scorer.with_parameters(parameters), given["queries"], given["keys"])
         return float((grad * scores).sum())
 
+    def moved(what: str, array: Array) -> float:
+        return loss({**given, what: array})
+
     for what, gradient in _gradients(scorer, query, key, grad).items():
-        array = given[what]
-        direction = subject.rng.standard_normal(array.shape)
-        step = float(np.finfo(array.dtype).eps) ** (1 / 3)  # neither rounding nor curvature
-        ahead, behind = (
-            loss({**given, what: (array + size * direction).astype(array.dtype)})
-            for size in (step, -step)
-        )
-        difference, derivative = (ahead - behind) / (2 * step), float((gradient * direction).sum())
-        scale = 1 + float(np.abs(gradient * direction).sum())
-        if not abs(derivative - difference) <= 2 * step * scale:
-            raise Violation(
-                f"with respect to {what}, the derivative along a random direction is "
-                f"{derivative:.6g}; finite differences give {difference:.6g}"
-            )
+        require_slope(what, gradient, partial(moved, what), given[what], subject.rng)
     return None
 
 
 @rule(fix="score_pairs_vjp must do for pairs what score_vjp does for tiles; or leave it out")
-def pair_gradients(subject: Subject) -> str | None:
+def pair_gradients(subject: ScorerSubject) -> str | None:
     """Gradients of pairs, for sparse masks, equal those of tiles."""
     if not _are_offered(subject.scorer):
         return NONE

@@ -8,13 +8,14 @@ from itertools import product
 import numpy as np
 
 from attention_core.testing.report import Violation
-from attention_core.testing.subject import Subject, require_equal, rule
+from attention_core.testing.scorer_subject import ScorerSubject
+from attention_core.testing.subject import require_equal, rule
 
 __all__ = ["RULES"]
 
 
 @rule(fix="compute each score from its own prepared query and key, and from nothing around them")
-def tiles(subject: Subject) -> None:
+def tiles(subject: ScorerSubject) -> None:
     """Scoring in tiles equals scoring whole."""
     query, key = subject.project(subject.queries(2, 7), subject.keys(2, 11))
     whole = subject.call("score", query, key)
@@ -33,7 +34,7 @@ def tiles(subject: Subject) -> None:
     fix="project each query and key by itself: a Memory projects what is appended on its own, "
     "so nothing may be normalized over queries or keys"
 )
-def projection(subject: Subject) -> None:
+def projection(subject: ScorerSubject) -> None:
     """Projecting in pieces equals projecting whole."""
     arrays = {"project_query": subject.queries(2, 7), "project_key": subject.keys(2, 7)}
     for method, array in arrays.items():
@@ -45,7 +46,7 @@ def projection(subject: Subject) -> None:
 
 
 @rule(fix="let batch axes broadcast; reduce over features (axis=-1) only")
-def batch(subject: Subject) -> None:
+def batch(subject: ScorerSubject) -> None:
     """Scoring a batch equals scoring its items one by one."""
     query, key = subject.queries(3, 5), subject.keys(3, 7)
     whole = subject.scores(query, key)
@@ -55,7 +56,7 @@ def batch(subject: Subject) -> None:
 
 
 @rule(fix="score_pairs must do for pairs (..., E, H) what score does for tiles; or leave it out")
-def pairs(subject: Subject) -> None:
+def pairs(subject: ScorerSubject) -> None:
     """Scores of pairs, for sparse masks, equal those of tiles."""
     query, key = subject.project(subject.queries(2, 5), subject.keys(2, 7))
     whole = subject.call("score", query, key)
@@ -69,7 +70,7 @@ def pairs(subject: Subject) -> None:
 
 
 @rule(fix="compute each score from its own pair; normalize nothing by a sum or maximum over others")
-def nan(subject: Subject) -> None:
+def nan(subject: ScorerSubject) -> None:
     """Padding with NaN or Inf in a query or a key reaches the scores of that one only."""
     query, key = subject.queries(5), subject.keys(7)
     clean = subject.scores(query, key)
@@ -82,7 +83,7 @@ def nan(subject: Subject) -> None:
 
 
 @rule(fix="draw random numbers in the constructor, never while scoring")
-def deterministic(subject: Subject) -> None:
+def deterministic(subject: ScorerSubject) -> None:
     """The same arrays give the same bits each time."""
     query, key = subject.queries(5), subject.keys(7)
     first, second = subject.scores(query, key), subject.scores(query, key)
@@ -91,7 +92,7 @@ def deterministic(subject: Subject) -> None:
 
 
 @rule(fix="pass everything on in what project_query and project_key return; store nothing on self")
-def stateless(subject: Subject) -> None:
+def stateless(subject: ScorerSubject) -> None:
     """Calls that take turns do not see each other."""
     mine = subject.queries(5), subject.keys(7)
     others = subject.queries(5), subject.keys(7)
@@ -103,7 +104,7 @@ def stateless(subject: Subject) -> None:
 
 
 @rule(fix="keep scratch memory in threading.local(), or allocate it; share nothing that is written")
-def threads(subject: Subject) -> None:
+def threads(subject: ScorerSubject) -> None:
     """Many threads may score concurrently."""
     inputs = [(subject.queries(3, 5), subject.keys(3, 7)) for _ in range(8)]
     expected = [subject.scores(*arrays) for arrays in inputs]

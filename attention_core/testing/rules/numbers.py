@@ -6,13 +6,14 @@ import numpy as np
 
 from attention_core.scoring.contract import resolved
 from attention_core.testing.report import Violation
-from attention_core.testing.subject import Subject, rule
+from attention_core.testing.scorer_subject import ScorerSubject
+from attention_core.testing.subject import rule
 
 __all__ = ["RULES"]
 
 
 @rule(fix="write the formula so that nothing in it overflows; the softmax needs no exponentials")
-def finite(subject: Subject) -> None:
+def finite(subject: ScorerSubject) -> None:
     """Moderate queries and keys have finite scores."""
     for dtype in (np.float32, np.float64):
         for scale in (0.01, 1, 10):
@@ -21,7 +22,7 @@ def finite(subject: Subject) -> None:
 
 
 @rule(fix="guard divisions and logarithms: a vector of zeros is what padding is made of")
-def zeros(subject: Subject) -> None:
+def zeros(subject: ScorerSubject) -> None:
     """Queries and keys of zeros have finite scores."""
     query, key = subject.queries(5), subject.keys(7)
     for factors in [(0, 1), (1, 0), (0, 0)]:
@@ -29,7 +30,7 @@ def zeros(subject: Subject) -> None:
         _require_finite(f"zeros as {where}", subject, query * factors[0], key * factors[1])
 
 
-def _require_finite(what: str, subject: Subject, *arrays: np.ndarray) -> None:
+def _require_finite(what: str, subject: ScorerSubject, *arrays: np.ndarray) -> None:
     scores = subject.scores(*arrays)
     wrong = np.argwhere(~np.isfinite(scores))
     if len(wrong):
@@ -40,7 +41,7 @@ def _require_finite(what: str, subject: Subject, *arrays: np.ndarray) -> None:
 @rule(
     fix="return a number that no |score| of these prepared arrays exceeds, or leave the method out"
 )
-def bound(subject: Subject) -> str | None:
+def bound(subject: ScorerSubject) -> str | None:
     """No score exceeds score_bound."""
     offered = False
     for dtype, scale in [(np.float64, 1), (np.float64, 100), (np.float32, 1), (np.float32, 100)]:

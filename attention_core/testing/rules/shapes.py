@@ -6,12 +6,13 @@ import numpy as np
 
 from attention_core import ShapeError
 from attention_core.testing.report import Violation
-from attention_core.testing.subject import Subject, rule
+from attention_core.testing.scorer_subject import ScorerSubject
+from attention_core.testing.subject import rule
 
 __all__ = ["RULES"]
 
 
-def _require_shapes(subject: Subject, query: tuple[int, ...], key: tuple[int, ...]) -> None:
+def _require_shapes(subject: ScorerSubject, query: tuple[int, ...], key: tuple[int, ...]) -> None:
     """Queries (..., L) and keys (..., S) give scores (..., L, S)."""
     arrays = {"query": subject.queries(*query), "key": subject.keys(*key)}
     prepared = []
@@ -33,7 +34,7 @@ def _require_shapes(subject: Subject, query: tuple[int, ...], key: tuple[int, ..
 
 
 @rule(fix="return one score for every pair: (..., L, H) and (..., S, H) -> (..., L, S)")
-def shape(subject: Subject) -> None:
+def shape(subject: ScorerSubject) -> None:
     """Scores have shape (..., L, S), also for one query or one key."""
     for length, keys in [(5, 7), (1, 7), (5, 1), (1, 1)]:
         _require_shapes(subject, (length,), (keys,))
@@ -43,7 +44,7 @@ def shape(subject: Subject) -> None:
     fix="count axes from the end (axis=-1, [..., :, None, :], swapaxes(-1, -2)), "
     "so that any leading axes broadcast as in numpy.matmul"
 )
-def batch_axes(subject: Subject) -> None:
+def batch_axes(subject: ScorerSubject) -> None:
     """Any batch axes work: one, several, of length 1, and different ones that broadcast."""
     batches = [
         ((2,), (2,)),
@@ -58,7 +59,7 @@ def batch_axes(subject: Subject) -> None:
 
 
 @rule(fix="avoid reductions without an identity (max, min) over queries or keys, or give initial=")
-def empty(subject: Subject) -> None:
+def empty(subject: ScorerSubject) -> None:
     """No queries or no keys give an empty array of scores."""
     for length, keys in [(5, 0), (0, 7), (0, 0)]:
         _require_shapes(subject, (length,), (keys,))
@@ -68,7 +69,7 @@ def empty(subject: Subject) -> None:
     fix="override check_features(query_dim, key_dim) and raise attention_core.ShapeError, "
     "saying which numbers of features the scorer takes"
 )
-def features(subject: Subject) -> None:
+def features(subject: ScorerSubject) -> None:
     """Numbers of features that do not fit are refused by check_features."""
     dims = subject.query_dim, subject.key_dim
     try:

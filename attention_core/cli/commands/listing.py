@@ -1,4 +1,4 @@
-"""``attention-core scorers``: what is installed, where it comes from, and what failed to load."""
+"""``attention-core scorers`` and its siblings: what is installed, and what failed to load."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from attention_core import PluginError, PluginWarning, Registry, ScorerInfo
+from attention_core import PluginError, PluginWarning, Registry
 from attention_core.cli.plugins import stdout_for_us
 from attention_core.compiled.switch import is_switched_on
 from attention_core.errors import printable, shown
 from attention_core.registry.default import default_registry
+from attention_core.registry.infos import Info
+from attention_core.registry.kinds import BIAS, NORMALIZER, SCORER, Kind
 from attention_core.scoring.compiled_forms import is_compiled
 
-__all__ = ["plain", "scorers"]
+__all__ = ["biases", "normalizers", "plain", "scorers"]
 
 FIELDS = (
     "name",
@@ -38,38 +40,56 @@ def scorers(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the scorers that are installed, and the plugins that could not be loaded."""
+    _print_listing(SCORER, as_json)
+
+
+def normalizers(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the normalizers that are installed, and the plugins that could not be loaded."""
+    _print_listing(NORMALIZER, as_json)
+
+
+def biases(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the biases that are installed, and the plugins that could not be loaded."""
+    _print_listing(BIAS, as_json)
+
+
+def _print_listing(kind: Kind[Any], as_json: bool) -> None:
     with warnings.catch_warnings(), stdout_for_us():  # the warnings are shown below
         warnings.simplefilter("ignore", PluginWarning)
         registry = default_registry()
-        listed = _as_json(registry) if as_json else _table(registry)
+        listed = _as_json(registry, kind) if as_json else _table(registry, kind)
     if as_json:
         typer.echo(json.dumps(listed, indent=2))
         return
     console = Console(highlight=False)
     console.print(listed)
-    _print_list(console, "Name conflicts", registry.conflicts)
+    _print_list(console, "Name conflicts", registry.of(kind).claims.conflicts())
     _print_list(console, "Not loaded", registry.failures)
     _print_list(console, "Blocked", registry.blocked)
 
 
-def _table(registry: Registry) -> Table:
+def _table(registry: Registry, kind: Kind[Any]) -> Table:
     table = Table(box=None, padding=(0, 2, 1, 0), header_style="bold")
-    table.add_column("scorer", no_wrap=True)
+    table.add_column(kind.name, no_wrap=True)
     table.add_column("formula, and what it is")
     table.add_column("from")
-    for info in registry.scorers():
+    for info in registry.of(kind).claims.infos():
         names = Text(info.name, "bold")
         for alias in info.aliases:
             names.append(f"\n= {alias}", "not bold")
         what = Text("\n").join(
             Text(printable(line)) for line in (info.formula, info.summary, info.reference) if line
         )
-        source = f"{_source(info)}\ncompiled" if _is_compiled(registry, info) else _source(info)
-        table.add_row(names, what, source)
+        is_fast = kind is SCORER and _is_compiled(registry, info)
+        table.add_row(names, what, f"{_source(info)}\ncompiled" if is_fast else _source(info))
     return table
 
 
-def _source(info: ScorerInfo) -> str:
+def _source(info: Info) -> str:
     return f"{info.distribution}\n{info.version}" if info.distribution else "run time"
 
 
@@ -82,19 +102,19 @@ def _print_list(console: Console, title: str, items: Iterable[object]) -> None:
         console.print()
 
 
-def _as_json(registry: Registry) -> dict[str, Any]:
+def _as_json(registry: Registry, kind: Kind[Any]) -> dict[str, Any]:
     return {
-        "scorers": [
+        kind.plural: [
             {
                 **{field: getattr(info, field) for field in FIELDS},
                 "parameters": _parameters(info),
-                "compiled": _is_compiled(registry, info),
+                **({"compiled": _is_compiled(registry, info)} if kind is SCORER else {}),
             }
-            for info in registry.scorers()
+            for info in registry.of(kind).claims.infos()
         ],
         "conflicts": [
             {"name": conflict.name, "kept_by": conflict.kept_by, "claims": dict(conflict.claims)}
-            for conflict in registry.conflicts
+            for conflict in registry.of(kind).claims.conflicts()
         ],
         "not_loaded": [
             {
@@ -109,7 +129,7 @@ def _as_json(registry: Registry) -> dict[str, Any]:
     }
 
 
-def _is_compiled(registry: Registry, info: ScorerInfo) -> bool:
+def _is_compiled(registry: Registry, info: Info) -> bool:
     """Whether compiled code serves large calls of a scorer: its example is made to find out."""
     if not is_switched_on():
         return False
@@ -119,7 +139,7 @@ def _is_compiled(registry: Registry, info: ScorerInfo) -> bool:
         return False
 
 
-def _parameters(info: ScorerInfo) -> list[dict[str, Any]] | None:
+def _parameters(info: Info) -> list[dict[str, Any]] | None:
     """List what a scorer's factory takes; None for a factory that cannot be imported."""
     try:
         known = info.parameters

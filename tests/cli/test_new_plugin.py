@@ -1,10 +1,11 @@
-"""``attention-core new-scorer``: what it writes works untouched, and it overwrites nothing."""
+"""``attention-core new-plugin``: what it writes works untouched, and it overwrites nothing."""
 
 from __future__ import annotations
 
 import importlib
 import re
 import shlex
+import sys
 import time
 import tomllib
 
@@ -19,7 +20,7 @@ import attention_core as ac
 from attention_core.cli.app import app
 from attention_core.fitting import fit
 from attention_core.registry import default
-from attention_core.testing import check_gradients
+from attention_core.testing import check_gradients, check_plugin
 
 install = fakes.install
 FILES = [
@@ -40,11 +41,13 @@ def run(install, tmp_path, monkeypatch):
     monkeypatch.setattr(default, "_default", None)
 
     def run(*arguments, code=0):
-        result = CliRunner().invoke(app, ["new-scorer", *arguments])
+        result = CliRunner().invoke(app, ["new-plugin", *arguments])
         assert result.exit_code == code, result.output
         return result
 
-    return run
+    yield run
+    for name in [name for name in sys.modules if name.startswith("attention_core_city_block")]:
+        del sys.modules[name]
 
 
 def written(folder):
@@ -97,6 +100,33 @@ def test_names_that_cannot_be_used(run, tmp_path, name):
     assert written(tmp_path) == []
 
 
+@pytest.mark.parametrize("kind", ["normalizer", "bias"])
+def test_normalizers_and_biases_pass_the_kit(run, tmp_path, monkeypatch, kind):
+    run("city_block", "--kind", kind)
+    project = tmp_path / "attention-core-city-block"
+    names = [name.replace("/scorer.py", f"/{kind}.py") for name in FILES]
+    assert written(project) == sorted(names)
+    texts = [(project / name).read_text() for name in names]
+    assert not [text for text in texts if re.search(r"\$\w", text)]
+    lines = [text.splitlines() for name, text in zip(names, texts, strict=True) if ".py" in name]
+    assert all(len(line) <= 100 for own in lines for line in own)
+    monkeypatch.syspath_prepend(project / "src")
+    report = check_plugin("attention_core_city_block.hooks")
+    assert f"\n{kind} 'city_block'\n" in str(report)
+
+
+def test_kinds_that_cannot_be_written(run):
+    assert run("fade", "--kind", "mask", code=2).stderr == (
+        "error: --kind must be scorer, normalizer or bias, got 'mask'\n"
+    )
+    assert run("fade", "--kind", "bias", "--trainable", code=2).stderr == (
+        "error: --trainable goes with scorers; the bias of the template has gradients\n"
+    )
+    assert run("alibi", "--kind", "bias", code=2).stderr == (
+        f"error: bias name 'alibi' is taken by attention-core {ac.__version__}; choose another\n"
+    )
+
+
 @pytest.mark.parametrize("name", ["dot", "luong"])
 def test_bundled_names_are_taken(run, tmp_path, name):
     assert run(name, code=2).stderr == (
@@ -136,7 +166,9 @@ def test_a_trainable_scorer_passes_the_kit_and_learns(run, tmp_path, monkeypatch
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [[], ["--trainable"]])
+@pytest.mark.parametrize(
+    "options", [[], ["--trainable"], ["--kind", "normalizer"], ["--kind", "bias"]]
+)
 def test_the_project_passes_untouched_in_a_fresh_environment(run, tmp_path, options):
     started = time.perf_counter()
     run("city_block", *options)

@@ -1,0 +1,44 @@
+"""Kinds of components that have names, as the command line calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from attention_core.errors import OptionError, did_you_mean, shown
+from attention_core.registry.default import default_registry
+from attention_core.registry.kinds import KINDS, Kind
+
+__all__ = ["kind_named", "kinds_with", "unknown_name"]
+
+
+def kind_named(name: str) -> Kind[Any]:
+    """The kind of this name.
+
+    >>> kind_named("bias").plural
+    'biases'
+    """
+    for kind in KINDS:
+        if kind.name == name:
+            return kind
+    raise OptionError(f"--kind must be {_either(KINDS)}, got {shown(name)}")
+
+
+def kinds_with(name: str, kinds: Iterable[Kind[Any]]) -> list[Kind[Any]]:
+    """Those of some kinds in which a component has this name; raises if two claim it in one."""
+    registry = default_registry()
+    return [kind for kind in kinds if registry.of(kind).claims.find(name) is not None]
+
+
+def unknown_name(name: str, kinds: Iterable[Kind[Any]]) -> str:
+    """The message for a name that no component of some kinds has, with those that there are."""
+    known = [default_registry().of(kind) for kind in kinds]
+    hint = did_you_mean(name[:200], [each for own in known for each in own.claims.spellings()])
+    lines = [f"no {_either(own.kind for own in known)} named {shown(name)}{hint}"]
+    lines += [f"  {own.kind.plural}: {str(own.claims) or 'none'}" for own in known]
+    return "\n".join([*lines, *known[0].missing])
+
+
+def _either(kinds: Iterable[Kind[Any]]) -> str:
+    *first, last = map(str, kinds)
+    return f"{', '.join(first)} or {last}" if first else last
