@@ -110,6 +110,118 @@ for scorer in ({"name": "rbf", "gamma": 2}, {"name": "cosine", "temperature": 1 
     assert printed.split() == ["0.966", "0.966"]
 
 
+PARTS = """
+[scorer]
+name = "dot"
+
+[normalizer]
+name = "scalable_softmax"
+scale = 0.5
+
+[bias]
+name = "kerple"
+amplitude = 2.0
+"""
+
+BROKEN = {
+    "pyproject.toml": """
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+
+[project]
+name = "acme-broken"
+version = "0.1"
+
+[project.entry-points.attention_core]
+broken = "acme_broken"
+worse = "acme_worse"
+""",
+    "acme_broken/__init__.py": """
+from attention_core import NormalizerSpec, hookimpl
+
+@hookimpl
+def attention_core_normalizers():
+    yield NormalizerSpec(name="broken", factory="acme_broken:make", summary="of no use")
+
+def make():
+    raise RuntimeError("out of order")
+""",
+    "acme_worse/__init__.py": """
+from attention_core import hookimpl
+
+@hookimpl
+def attention_core_normalizers():
+    raise OSError("no licence")
+""",
+}
+
+
+@pytest.fixture(scope="module")
+def parts(environment):
+    """A config of a normalizer and a bias, and the context that it is to give."""
+    (environment.folder / "parts.toml").write_text(PARTS)
+    with np.load(environment.folder / "arrays.npz") as arrays:
+        query, key, value = (arrays[name] for name in ("query", "key", "value"))
+    distances = abs(np.arange(6) - np.arange(6)[:, None])
+    scores = query @ key.T - 2 * np.log1p(distances)
+    powers = 6.0 ** (0.5 * scores)
+    return powers @ value / powers.sum(axis=-1, keepdims=True)
+
+
+def test_a_normalizer_and_a_bias_are_selected_by_name_in_a_config(environment, parts):
+    environment.run("python", "-W", "error", "-c", """
+import numpy as np, attention_core as ac
+attention = ac.Attention.from_config("parts.toml")
+assert attention.to_config()["normalizer"] == {"name": "scalable_softmax", "scale": 0.5}
+assert attention.bias.origin.distribution == "attention-core-kernels"
+with np.load("arrays.npz") as arrays:
+    np.save("context.npy", attention(**arrays).context)
+""")  # fmt: skip
+    np.testing.assert_allclose(context(environment), parts)
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        ("--config", "parts.toml"),
+        (
+            *("--scorer", "dot", "--normalizer", "scalable_softmax", "--bias", "kerple"),
+            *("--set", "normalizer.scale=0.5", "--set", "bias.amplitude=2.0"),
+        ),
+    ],
+)
+def test_a_normalizer_and_a_bias_are_selected_on_the_command_line(environment, parts, choice):
+    environment.run("attention-core", "attend", "arrays.npz", *choice, "--output", "context.npy")
+    np.testing.assert_allclose(context(environment), parts)
+
+
+def test_a_broken_normalizer_costs_nobody_else_anything(environment, parts, tmp_path):
+    for name, text in BROKEN.items():
+        (tmp_path / "broken" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "broken" / name).write_text(text)
+    with (tmp_path / "broken" / "pyproject.toml").open("a") as file:
+        file.write('[tool.hatch.build.targets.wheel]\npackages = ["acme_broken", "acme_worse"]\n')
+    build(tmp_path / "broken", tmp_path, "-t", "wheel")
+    environment.install(*tmp_path.glob("*.whl"))
+    try:
+        listed = json.loads(environment.run("attention-core", "normalizers", "--json"))
+        attend = ("attend", "arrays.npz", "--output", "context.npy")
+        environment.run("attention-core", *attend, "--config", "parts.toml")
+        np.testing.assert_allclose(context(environment), parts)
+        choice = ("--scorer", "dot", "--normalizer", "broken")
+        error = environment.run("attention-core", *attend, *choice, fails=True)
+    finally:
+        environment.run("pip", "uninstall", "--yes", "acme-broken")
+    names = [info["name"] for info in listed["normalizers"]]
+    assert names == ["broken", "entmax", "scalable_softmax", "sigmoid", "softmax", "sparsemax"]
+    assert [(each["plugin"], each["reason"]) for each in listed["not_loaded"]] == [
+        ("worse", "OSError: no licence")
+    ]
+    assert "normalizer 'broken' (acme-broken 0.1)" in error
+    assert "RuntimeError: out of order" in error
+
+
 def test_uninstalled_its_names_are_unknown_again(environment, wheels):
     try:
         environment.run("pip", "uninstall", "--yes", "attention-core-kernels")

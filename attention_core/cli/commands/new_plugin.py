@@ -55,9 +55,9 @@ FORMS = {
     "bias": {
         "result": "bias_ij",
         "formula": "-rate log(1 + |j - i|)",
-        "arguments": 'scorer="dot", bias={"name": "$name", "rates": [1.0]}',
+        "arguments": 'scorer="dot", bias={"name": "$name", "rate": 1.0}',
         "weights": "array([[0.67, 0.33],\n       [0.06, 0.94]])",
-        "options": "--scorer dot --bias $name --set 'bias.rates=[1.0]'",
+        "options": "--scorer dot --bias $name --set bias.rate=1.0",
     },
 }
 

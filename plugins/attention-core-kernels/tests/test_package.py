@@ -12,6 +12,7 @@ import pytest
 DISTRIBUTION = "attention-core-kernels"
 README = Path(__file__).parents[1] / "README.md"
 SCORERS = [info for info in ac.scorers() if info.distribution == DISTRIBUTION]
+OTHERS = [info for info in (*ac.normalizers(), *ac.biases()) if info.distribution == DISTRIBUTION]
 
 
 @pytest.mark.parametrize(
@@ -84,16 +85,16 @@ def test_the_readme_runs():
     assert doctest.testfile(str(README), module_relative=False).failed == 0
 
 
-def test_the_readme_lists_the_scorers_as_they_are_registered():
+def test_the_readme_lists_everything_as_it_is_registered():
     rows = [
         [cell.strip(" `") for cell in row.replace(r"\|", "¦").strip("|").split("|")]
         for row in README.read_text().splitlines()
         if row.startswith("| `")
     ]
     assert [[row[0], row[1].replace("¦", "|")] for row in rows] == [
-        ["` = `".join([info.name, *info.aliases]), info.formula] for info in SCORERS
+        ["` = `".join([info.name, *info.aliases]), info.formula] for info in (*SCORERS, *OTHERS)
     ]
-    for row, info in zip(rows, SCORERS, strict=True):
+    for row, info in zip(rows, (*SCORERS, *OTHERS), strict=True):
         authors, _, identifier = info.reference.rpartition(", ")
         assert row[3].startswith(f"{authors}, [{identifier}]")
 

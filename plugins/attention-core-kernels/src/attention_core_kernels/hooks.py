@@ -1,12 +1,37 @@
-"""The scorers of this distribution; light, so that listing them imports no mathematics."""
+"""The components of this distribution; light, so that listing them imports no mathematics."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attention_core import ScorerSpec, hookimpl
+from attention_core import BiasSpec, NormalizerSpec, ScorerSpec, hookimpl
 
-__all__ = ["attention_core_scorers"]
+__all__ = ["attention_core_biases", "attention_core_normalizers", "attention_core_scorers"]
+
+
+@hookimpl
+def attention_core_biases() -> Iterator[BiasSpec]:
+    """A kernel of distances."""
+    yield BiasSpec(
+        name="kerple",
+        factory="attention_core_kernels.kerple:KerpleBias",
+        summary="a logarithmic kernel of the distance, learned for each head",
+        formula="-|amplitude| log(1 + |rate| |j - i|)",
+        reference="Chi et al. 2022, arXiv:2205.09921",
+        example={"amplitude": [1.0, 0.5], "rate": [0.5, 2.0]},
+    )
+
+
+@hookimpl
+def attention_core_normalizers() -> Iterator[NormalizerSpec]:
+    """A softmax for any number of keys."""
+    yield NormalizerSpec(
+        name="scalable_softmax",
+        factory="attention_core_kernels.scalable_softmax:ScalableSoftmax",
+        summary="a softmax that does not flatten where there are many keys",
+        formula="n^(scale s) / sum n^(scale s)",
+        reference="Nakanishi 2025, arXiv:2501.19399",
+    )
 
 
 @hookimpl
