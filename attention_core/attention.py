@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from attention_core.arrays.inputs import is_sparse
 from attention_core.engine.dispatch import attend_call
 from attention_core.engine.memory import Memory
 from attention_core.engine.prepare import prepare
@@ -356,7 +357,7 @@ class Attention(Options):
 
 def _bias(bias: Any) -> Any:
     """The bias itself, or the one that a name or a mapping stands for."""
-    if not isinstance(bias, (str, Mapping)):
+    if not isinstance(bias, (str, Mapping)) or is_sparse(bias):  # SciPy's DOK is a mapping, too
         return bias
     from attention_core.registry.kinds import BIAS  # names are for those who use them
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from numbers import Integral
 from pathlib import Path
 from typing import Any, Self
 
+from attention_core.arrays.scalars import is_integer
 from attention_core.errors import (
     AttentionCoreError,
     ConfigError,
@@ -263,7 +263,7 @@ class Reader:
 
     def _check_seed(self, parameters: Mapping[str, Any]) -> None:
         seed = parameters.get("rng", 0)
-        if isinstance(seed, bool) or not isinstance(seed, Integral) or int(seed) < 0:
+        if not is_integer(seed) or seed < 0:
             self.report(
                 f"{self.place}.rng", f"must be a seed, an integer of at least 0, got {shown(seed)}"
             )

@@ -32,6 +32,7 @@ __all__ = [
     "did_you_mean",
     "listed",
     "message_of",
+    "note_call",
     "one_line",
     "printable",
     "said",
@@ -171,6 +172,25 @@ def said(error: BaseException, most: int = 500) -> str:
     'ValueError: gamma must be positive'
     """
     return one_line(": ".join(filter(None, [type(error).__name__, message_of(error)])), most)
+
+
+def note_call(
+    error: BaseException, subject: object, method: str, shapes: Iterable[tuple[int, ...]]
+) -> None:
+    """Add a note to what a scorer or a bias raised: the method, and the shapes it was called for.
+
+    Raises
+    ------
+    ScorerContractError
+        In place of a `SystemExit`: a plugin does not end the process.
+    """
+    note = (
+        f"{subject} raised {type(error).__name__} in {method} for arrays of shape "
+        f"{', '.join(map(str, shapes))}"
+    )
+    if isinstance(error, SystemExit):
+        raise ScorerContractError(note) from error
+    error.add_note(note)
 
 
 def message_of(error: BaseException) -> str:

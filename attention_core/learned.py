@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import isfinite, prod
-from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,11 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from attention_core.arrays.buffers import buffer
 from attention_core.arrays.inputs import as_array
+from attention_core.arrays.scalars import LARGEST_SIZE, as_float, is_integer
 from attention_core.arrays.seeds import random_generator
-from attention_core.errors import DTypeError, ScorerConfigError, ShapeError
+from attention_core.errors import DTypeError, ScorerConfigError, ShapeError, shown
 from attention_core.typing import Array
 
 __all__ = [
+    "LARGEST_SIZE",
     "Form",
     "buffer",
     "check_agreement",
@@ -94,23 +95,20 @@ def number(
     given = value
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
-    try:
-        found = float(value) if _is_real(value) else float("nan")
-    except OverflowError:  # an integer or fraction beyond the floats
-        found = float("nan")
-    if not isfinite(found):
-        raise ScorerConfigError(f"{name} must be a finite number, got {given!r}")
+    found = as_float(value)
+    if found is None or not isfinite(found):
+        raise ScorerConfigError(f"{name} must be a finite number, got {shown(given)}")
     if above is not None and not found > above:
-        raise ScorerConfigError(f"{name} must be above {above}, got {given!r}")
+        raise ScorerConfigError(f"{name} must be above {above}, got {shown(given)}")
     if at_least is not None and not found >= at_least:
-        raise ScorerConfigError(f"{name} must be at least {at_least}, got {given!r}")
+        raise ScorerConfigError(f"{name} must be at least {at_least}, got {shown(given)}")
     if at_most is not None and not found <= at_most:
-        raise ScorerConfigError(f"{name} must be at most {at_most}, got {given!r}")
+        raise ScorerConfigError(f"{name} must be at most {at_most}, got {shown(given)}")
     return found
 
 
-def whole_number(name: str, value: Any, *, at_least: int) -> int:
-    """Convert a scalar parameter to a Python int that is at least `at_least`.
+def whole_number(name: str, value: Any, *, at_least: int, at_most: int | None = None) -> int:
+    """Convert a scalar parameter to a Python int within some bounds.
 
     Raises
     ------
@@ -123,15 +121,13 @@ def whole_number(name: str, value: Any, *, at_least: int) -> int:
     Traceback (most recent call last):
     attention_core.errors.ScorerConfigError: degree must be at least 1, got 0
     """
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise ScorerConfigError(f"{name} must be an integer, got {value!r}")
+    if not is_integer(value):
+        raise ScorerConfigError(f"{name} must be an integer, got {shown(value)}")
     if value < at_least:
-        raise ScorerConfigError(f"{name} must be at least {at_least}, got {value!r}")
+        raise ScorerConfigError(f"{name} must be at least {at_least}, got {shown(value)}")
+    if at_most is not None and value > at_most:
+        raise ScorerConfigError(f"{name} must be at most {at_most}, got {shown(value)}")
     return int(value)
-
-
-def _is_real(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def check_agreement(axis: str, /, **arrays: Array | None) -> None:
@@ -173,8 +169,8 @@ query (..., L, 2) and key (..., S, 4)
 class Form(NamedTuple):
     """A set of arguments from which a scorer can be made.
 
-    A form with ``rng`` draws initial values: its other arguments are counts, integers of at least
-    1. Other settings are not part of a form; the factory handles them itself.
+    A form with ``rng`` draws initial values: its other arguments are sizes, integers from 1 to
+    `LARGEST_SIZE`. Other settings are not part of a form; the factory handles them itself.
     """
 
     required: tuple[str, ...]
@@ -229,7 +225,7 @@ weight, or query_dim, key_dim and rng; got query_dim
 def _drawn_with(name: str, value: Any) -> Any:
     if name == "rng":
         return random_generator(value, error=ScorerConfigError, type_error=ScorerConfigError)
-    return whole_number(name, value, at_least=1)
+    return whole_number(name, value, at_least=1, at_most=LARGEST_SIZE)
 
 
 def glorot_uniform(rng: np.random.Generator, fan_in: int, fan_out: int) -> NDArray[np.float64]:

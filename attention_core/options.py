@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from numbers import Integral, Real
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from attention_core.arrays.inputs import as_integers
+from attention_core.arrays.scalars import LARGEST_SIZE, as_float, is_integer
 from attention_core.errors import (
     DTypeError,
     OptionError,
     OptionTypeError,
     ShapeError,
     did_you_mean,
+    shown,
 )
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "check_count",
     "check_fraction",
     "check_option",
+    "check_size",
     "make_options",
     "options_schema",
 ]
@@ -36,12 +38,12 @@ __all__ = [
 def _is_causal(value: Any) -> bool:
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
-    raise OptionTypeError(f"is_causal must be True or False, got {value!r}")
+    raise OptionTypeError(f"is_causal must be True or False, got {shown(value)}")
 
 
 def _query_offset(value: Any) -> Any:
     # arrays, one offset per batch item, are checked against the batch when a call has one
-    if _is_integer(value):
+    if is_integer(value):
         return int(value)
     if isinstance(value, str) and value == "end":
         return value
@@ -49,7 +51,7 @@ def _query_offset(value: Any) -> Any:
         return value
     raise OptionTypeError(
         f"query_offset must be an integer, an integer array, one per batch item, or 'end', "
-        f"got {value!r}"
+        f"got {shown(value)}"
     )
 
 
@@ -59,7 +61,7 @@ def _window(value: Any) -> tuple[int | None, int | None] | None:
     if not isinstance(value, (list, tuple)) or len(value) != 2:
         raise OptionTypeError(
             f"window must be a pair (left, right) of key counts, None for an open side, "
-            f"got {value!r}"
+            f"got {shown(value)}"
         )
     left, right = (_window_side(side, value) for side in value)
     return left, right
@@ -68,44 +70,53 @@ def _window(value: Any) -> tuple[int | None, int | None] | None:
 def _window_side(side: Any, window: Any) -> int | None:
     if side is None or (isinstance(side, float) and side == math.inf):
         return None
-    if not _is_integer(side):
+    if not is_integer(side):
         raise OptionTypeError(
-            f"window must hold integers, or None for an open side, got {side!r} in {window!r}"
+            f"window must hold integers, or None for an open side, "
+            f"got {shown(side)} in {shown(window)}"
         )
     if side < 0:
-        raise OptionError(f"window must hold counts of at least 0, got {side!r} in {window!r}")
+        raise OptionError(
+            f"window must hold counts of at least 0, got {shown(side)} in {shown(window)}"
+        )
     return int(side)
 
 
 def _softcap(value: Any) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise OptionTypeError(f"softcap must be a positive number or None, got {value!r}")
-    if not 0 < float(value) < math.inf:
-        raise OptionError(f"softcap must be positive and finite, or None for no cap, got {value!r}")
-    return float(value)
+    cap = as_float(value)
+    if cap is None:
+        raise OptionTypeError(f"softcap must be a positive number or None, got {shown(value)}")
+    if not 0 < cap < math.inf:
+        raise OptionError(
+            f"softcap must be positive and finite, or None for no cap, got {shown(value)}"
+        )
+    return cap
 
 
 def _tile(value: Any) -> tuple[int, int] | None:
     if value is None:
         return None
-    if not isinstance(value, (list, tuple)) or len(value) != 2 or not all(map(_is_integer, value)):
+    if not isinstance(value, (list, tuple)) or len(value) != 2 or not all(map(is_integer, value)):
         raise OptionTypeError(
-            f"tile must be a pair of integers (queries, keys), or None to choose, got {value!r}"
+            f"tile must be a pair of integers (queries, keys), or None to choose, "
+            f"got {shown(value)}"
         )
     if min(value) < 1:
-        raise OptionError(f"tile must hold counts of at least 1, got {value!r}")
+        raise OptionError(f"tile must hold counts of at least 1, got {shown(value)}")
     return int(value[0]), int(value[1])
 
 
 def _workers(value: Any) -> int | None:
     if value is None:
         return None
-    if not _is_integer(value):
-        raise OptionTypeError(f"workers must be an integer, or None for every core, got {value!r}")
+    if not is_integer(value):
+        raise OptionTypeError(
+            f"workers must be an integer, or None for every core, got {shown(value)}"
+        )
     if value < 1:
-        raise OptionError(f"workers must be at least 1, got {value!r}")
+        raise OptionError(f"workers must be at least 1, got {shown(value)}")
     return int(value)
 
 
@@ -116,10 +127,6 @@ def _holds_integers(value: Any) -> bool:
     except (DTypeError, ShapeError):
         return False
     return True
-
-
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 _POSITIVE = {"type": "integer", "minimum": 1}
@@ -262,24 +269,34 @@ def check_option(name: str, value: Any) -> Any:
 
 def check_count(name: str, value: Any) -> None:
     """Raise unless an option is an integer of at least 1."""
-    _check(name, value, "an integer of at least 1", Integral, lambda count: count >= 1)
+    count = value if is_integer(value) else None
+    _check(name, value, "an integer of at least 1", count, lambda count: count >= 1)
+
+
+def check_size(name: str, value: Any) -> None:
+    """Raise unless the length of an axis of initial values is an integer from 1 to 2**20."""
+    size = value if is_integer(value) else None
+    expected = f"an integer from 1 to {LARGEST_SIZE}"
+    _check(name, value, expected, size, lambda size: 1 <= size <= LARGEST_SIZE)
 
 
 def check_amount(name: str, value: Any) -> None:
     """Raise unless an option is a finite number of at least 0."""
-    _check(name, value, "a finite number of at least 0", Real, lambda amount: 0 <= amount < np.inf)
+    expected = "a finite number of at least 0"
+    _check(name, value, expected, as_float(value), lambda amount: 0 <= amount < np.inf)
 
 
 def check_fraction(name: str, value: Any) -> None:
     """Raise unless an option is a number between 0 and 1."""
-    _check(name, value, "a number between 0 and 1", Real, lambda fraction: 0 < fraction < 1)
+    expected = "a number between 0 and 1"
+    _check(name, value, expected, as_float(value), lambda fraction: 0 < fraction < 1)
 
 
 def _check(
-    name: str, value: Any, expected: str, kind: type, is_possible: Callable[[Any], bool]
+    name: str, value: Any, expected: str, number: float | None, is_possible: Callable[[Any], bool]
 ) -> None:
-    message = f"{name} must be {expected}, got {value!r}"
-    if isinstance(value, bool) or not isinstance(value, kind):
+    message = f"{name} must be {expected}, got {shown(value)}"
+    if number is None:
         raise OptionTypeError(message)
-    if not is_possible(value):
+    if not is_possible(number):
         raise OptionError(message)

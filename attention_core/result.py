@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from attention_core.arrays.inputs import is_sparse
+from attention_core.arrays.scalars import is_integer
 from attention_core.engine.base import Readout
 from attention_core.engine.dispatch import Answer
 from attention_core.engine.gradients import Gradients, vjp
@@ -153,10 +154,10 @@ class AttentionResult:
         if isinstance(rows, slice):
             weights = self._in_dtype(self._readout.weights(range(length)[rows]))
             return weights
-        if isinstance(rows, bool) or not isinstance(rows, (int, np.integer)):
-            raise OptionTypeError(f"rows must be a slice or an integer, got {rows!r}")
+        if not is_integer(rows):
+            raise OptionTypeError(f"rows must be a slice or an integer, got {shown(rows)}")
         if not -length <= rows < length:
-            raise OptionError(f"rows: no query {rows} among {length}")
+            raise OptionError(f"rows: no query {shown(rows)} among {length}")
         row = int(rows) % length
         weights = self._in_dtype(_without_queries(self._readout.weights(range(row, row + 1))))
         return weights
@@ -176,10 +177,10 @@ class AttentionResult:
         >>> result.top_k(2).indices
         array([[1, 2]])
         """
-        if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
-            raise OptionTypeError(f"top_k must be asked for an integer, got {n!r}")
+        if not is_integer(n):
+            raise OptionTypeError(f"top_k must be asked for an integer, got {shown(n)}")
         if n < 1:
-            raise OptionError(f"top_k must be asked for at least 1 key, got {n!r}")
+            raise OptionError(f"top_k must be asked for at least 1 key, got {shown(n)}")
         if n >= 1 << 31:
             raise OptionError(f"top_k must be asked for fewer than 2**31 keys, got {shown(n)}")
         indices, weights = self._readout.top_k(int(n))

@@ -39,11 +39,11 @@ REST = {
     # the front door
     "merging": "arrays normalizing",
     "files": "options",
-    "config": "files options registry scoring",
+    "config": "arrays files options registry scoring",
     "plot": "arrays engine files",
     "result": "arrays engine plot",
     "attention": (
-        "components config engine markup masking normalizing options registry result scoring"
+        "arrays components config engine markup masking normalizing options registry result scoring"
     ),
     # learning and layers
     "learned": "arrays",
@@ -86,7 +86,7 @@ LAZY = {
     "ml_dtypes": {"files"},
     "pytest": {"testing"},
     "safetensors": {"files"},
-    "scipy": {"cli", "engine", "fitting", "masking", "plot", "typing"},
+    "scipy": {"arrays", "cli", "engine", "fitting", "masking", "plot", "typing"},
     "threadpoolctl": {"parallel"},
 }
 

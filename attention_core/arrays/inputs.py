@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from attention_core.arrays.scalars import is_integer
 from attention_core.errors import DTypeError, ShapeError, printable, shown
 from attention_core.typing import Array
 
@@ -198,7 +199,7 @@ def as_integers(name: str, value: ArrayLike, each: str = "") -> Array:
     if not isinstance(value, np.ndarray):  # NumPy makes floats of integers that meet in no dtype
         exact = np.array(value, np.object_)
     numbers = exact.reshape(-1).tolist()
-    if not all(isinstance(n, Integral) and not isinstance(n, (bool, np.bool_)) for n in numbers):
+    if not all(is_integer(n) for n in numbers):
         raise DTypeError(f"{name} must be integers{each}, got dtype {array.dtype}")
     clamped = [min(max(int(n), -LARGEST), LARGEST) for n in numbers]
     return np.array(clamped, np.int64).reshape(exact.shape)

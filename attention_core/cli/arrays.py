@@ -7,10 +7,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from attention_core.arrays.sparse import checked_csr
 from attention_core.errors import ParameterFileError, did_you_mean, listed, printable, shown
 from attention_core.files.npy import read_npy
 from attention_core.files.saved_parameters import describe
-from attention_core.masking.sparse_masks import checked_csr
 from attention_core.parameter_files import read_arrays
 
 __all__ = ["SUFFIXES", "read_array", "read_mask", "split_reference"]
@@ -81,7 +81,7 @@ def _read_sparse(path: Path, shape: tuple[int, int]) -> Any:
         if matrix.ndim != 2 or min(matrix.shape) < 0:
             raise ValueError(f"its shape is {shown(matrix.shape)}")
         # one of another shape is refused with the others; as CSR it could need any memory
-        return checked_csr(matrix) if matrix.shape == shape else matrix
+        return checked_csr("mask", matrix) if matrix.shape == shape else matrix
     except Exception as error:  # the decoder may raise anything for damaged files
         raise ParameterFileError(
             f"{shown(str(path), 300)} does not hold a two-dimensional sparse mask: "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -15,11 +14,13 @@ from attention_core.arrays.inputs import (
     to_numpy,
 )
 from attention_core.arrays.rows import Rows
+from attention_core.arrays.scalars import is_integer
 from attention_core.errors import (
     DTypeError,
     OptionError,
     OptionTypeError,
     ShapeError,
+    shown,
 )
 from attention_core.scoring.contract import project
 from attention_core.scoring.scorer import Scorer
@@ -234,12 +235,12 @@ class Memory:
         array([[1., 0., 0.],
                [0., 1., 0.]])
         """
-        if isinstance(length, bool) or not isinstance(length, Integral):
-            raise OptionTypeError(f"length must be an integer, got {length!r}")
+        if not is_integer(length):
+            raise OptionTypeError(f"length must be an integer, got {shown(length)}")
         kept = int(length)
         if not 0 <= kept <= len(self):
             raise OptionError(
-                f"length must be from 0 to the number of keys, {len(self)}, got {length!r}"
+                f"length must be from 0 to the number of keys, {len(self)}, got {shown(length)}"
             )
         self._keys, self._given, self._values = (
             self._keys.truncated(kept),
@@ -285,13 +286,15 @@ def _check_batch(name: str, kept: tuple[int, ...], given: tuple[int, ...]) -> No
 
 
 def _checked_axis(axis: Any, count: int) -> int:
-    if isinstance(axis, bool) or not isinstance(axis, Integral):
-        raise OptionTypeError(f"axis must be an integer, got {axis!r}")
+    if not is_integer(axis):
+        raise OptionTypeError(f"axis must be an integer, got {shown(axis)}")
     if not count:
         raise OptionError("take needs a batch axis, and the memory has none")
     position = int(axis)
     if not -count <= position < count:
-        raise OptionError(f"axis must be one of the {count} batch axes of the memory, got {axis!r}")
+        raise OptionError(
+            f"axis must be one of the {count} batch axes of the memory, got {shown(axis)}"
+        )
     return position % count
 
 

@@ -23,7 +23,7 @@ from attention_core.errors import (
     shown,
 )
 from attention_core.files.atomic import replacing
-from attention_core.files.npy import checked_members, read_header
+from attention_core.files.npy import checked_members, is_bomb, read_header
 from attention_core.typing import Array
 
 __all__ = ["ArrayFile", "open_file", "write_arrays"]
@@ -41,6 +41,8 @@ class ArrayFile(Protocol):
     note: str | None
     shapes: dict[str, tuple[int, ...]]
     """The arrays that the file holds."""
+    bombs: list[str]
+    """Those that are large and grow a hundred times when read, as trained weights never do."""
 
     def read(self, name: str) -> Array:
         """Read one array."""
@@ -182,6 +184,7 @@ class _NpzFile:
             if name.endswith(".npy")
         }
         self.shapes = {name: self._shape(name) for name in self.members}
+        self.bombs = [name for name, member in self.members.items() if is_bomb(member)]
 
     def read(self, name: str) -> Array:
         with self._reporting(name), self.archive.open(self.members[name]) as file:
@@ -206,6 +209,7 @@ class _NpzFile:
 class _SafetensorsFile:
     def __init__(self, file: Any) -> None:
         self.file = file
+        self.bombs: list[str] = []  # nothing is compressed
         self.note: str | None = (file.metadata() or {}).get(NOTE)
         self.shapes = {
             name: tuple(file.get_slice(name).get_shape()) for name in sorted(file.keys())

@@ -16,8 +16,9 @@ import numpy as np
 from attention_core.errors import ParameterFileError, shown
 from attention_core.typing import Array
 
-__all__ = ["Header", "checked_members", "read_header", "read_npy"]
+__all__ = ["Header", "checked_members", "is_bomb", "read_header", "read_npy"]
 
+_BOMB, _BOMB_GROWTH = 1 << 26, 100
 _MOST_DEFLATED = 1032  # the largest ratio of deflate
 
 
@@ -58,6 +59,11 @@ def read_header(file: IO[bytes], size: int) -> Header:
     ):
         raise ValueError(f"its shape {shown(shape)} needs more bytes than there are")
     return Header(shape, dtype)
+
+
+def is_bomb(member: zipfile.ZipInfo) -> bool:
+    """Whether a small member takes much memory."""
+    return member.file_size > max(_BOMB, _BOMB_GROWTH * member.compress_size)
 
 
 def read_npy(path: Path) -> Array:

@@ -88,7 +88,8 @@ def read_named(path: str | Path, names: Collection[str] | None = None) -> dict[s
     Raises
     ------
     ParameterFileError
-        For a file that cannot be read, or an array that it does not hold.
+        For a file that cannot be read, or an array that it does not hold; and without names for
+        large arrays that only compression makes small.
     MissingExtraError
         For a ``.safetensors`` file without the extra `safetensors`.
     """
@@ -100,6 +101,12 @@ def read_named(path: str | Path, names: Collection[str] | None = None) -> dict[s
                     f"{shown(str(path), 300)} holds no array {shown(name)}; "
                     f"it holds: {listed(file.shapes) or 'none'}"
                 )
+        if names is None and file.bombs:
+            raise ParameterFileError(
+                f"{shown(str(path), 300)}: array {shown(file.bombs[0])} of shape "
+                f"{file.shapes[file.bombs[0]]} is compressed more than 100 times, as files are "
+                f"that fill the memory; if it is right, save it without compression"
+            )
         return {name: file.read(name) for name in (file.shapes if names is None else names)}
 
 

@@ -18,7 +18,8 @@ from attention_core.masking.condition import Condition
 from attention_core.masking.factors import Dropout, DropoutFactors, Factors
 from attention_core.masking.intervals import Intervals
 from attention_core.masking.masking import Masking
-from attention_core.masking.neighborhood import Neighborhood, Neighbors
+from attention_core.masking.neighborhood import Neighborhood
+from attention_core.masking.neighbors import Neighbors
 from attention_core.masking.packing import Packed, Packing
 from attention_core.masking.patterns import ArrayMask, EdgeMask, FunctionMask
 from attention_core.masking.positions import (

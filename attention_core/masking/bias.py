@@ -19,7 +19,13 @@ from attention_core.arrays.batch import (
 )
 from attention_core.arrays.inputs import is_real
 from attention_core.components.bias import Bias
-from attention_core.errors import AttentionCoreError, ScorerContractError, ShapeError
+from attention_core.errors import (
+    AttentionCoreError,
+    ScorerContractError,
+    ShapeError,
+    Stopped,
+    note_call,
+)
 from attention_core.masking.patterns import pair_values
 from attention_core.masking.positions import Positions, evaluated
 from attention_core.typing import Array, PairFunction
@@ -307,12 +313,8 @@ def _called(bias: Bias, method: str, function: Callable[..., Any], *arrays: Arra
     """The result of a method; exceptions keep their type and get a note that names the bias."""
     try:
         return function(*arrays)
-    except AttentionCoreError:
+    except (AttentionCoreError, Stopped):
         raise
     except BaseException as error:
-        shapes = ", ".join(str(array.shape) for array in arrays)
-        note = f"{bias} raised {type(error).__name__} in {method} for arrays of shape {shapes}"
-        if isinstance(error, SystemExit):
-            raise ScorerContractError(note) from error
-        error.add_note(note)
+        note_call(error, bias, method, [array.shape for array in arrays])
         raise

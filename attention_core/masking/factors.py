@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
 from typing import Any, Protocol
 
 import numpy as np
 
 from attention_core.arrays.batch import Batch, Item, Shape, take, with_batch_axes
-from attention_core.errors import OptionError, OptionTypeError
+from attention_core.arrays.scalars import as_float, is_integer
+from attention_core.errors import (
+    OptionError,
+    OptionTypeError,
+    shown,
+)
 from attention_core.masking.positions import Positions
 from attention_core.typing import Array
 
@@ -72,15 +76,16 @@ class Dropout:
     seed: int
 
     def __init__(self, rate: float, seed: int) -> None:
-        if isinstance(rate, bool) or not isinstance(rate, Real):
-            raise OptionTypeError(f"rate must be a number, got {rate!r}")
-        if not 0 <= float(rate) < 1:
-            raise OptionError(f"rate must be at least 0 and below 1, got {rate!r}")
-        if isinstance(seed, bool) or not isinstance(seed, Integral):
-            raise OptionTypeError(f"seed must be an integer, got {seed!r}")
+        share = as_float(rate)
+        if share is None:
+            raise OptionTypeError(f"rate must be a number, got {shown(rate)}")
+        if not 0 <= share < 1:
+            raise OptionError(f"rate must be at least 0 and below 1, got {shown(rate)}")
+        if not is_integer(seed):
+            raise OptionTypeError(f"seed must be an integer, got {shown(seed)}")
         if not 0 <= seed < 1 << 63:
-            raise OptionError(f"seed must be at least 0 and below 2^63, got {seed!r}")
-        self.rate, self.seed = float(rate), int(seed)
+            raise OptionError(f"seed must be at least 0 and below 2^63, got {shown(seed)}")
+        self.rate, self.seed = share, int(seed)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Dropout):

@@ -16,7 +16,7 @@ from attention_core.learned import glorot_uniform
 from attention_core.multihead.heads import HeadGroup
 from attention_core.multihead.layout import LAYOUT
 from attention_core.normalizing.normalizer import Normalizer
-from attention_core.options import check_count
+from attention_core.options import check_size
 from attention_core.scoring.scorer import Scorer
 from attention_core.typing import Array
 
@@ -144,9 +144,9 @@ def initial_arrays(
     """
     given = {name: count for name, count in counts.items() if count is not None}
     for name in ("query_dim", "heads"):
-        check_count(name, counts[name])
+        check_size(name, counts[name])
     for name, count in given.items():
-        check_count(name, count)
+        check_size(name, count)
     query_dim, heads = given["query_dim"], given["heads"]
     if "head_dim" not in given and query_dim % heads:
         raise OptionError(

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from attention_core.errors import OptionError, OptionTypeError, ShapeError
+from attention_core.arrays.inputs import to_numpy
+from attention_core.errors import OptionError, OptionTypeError, ShapeError, shown
 from attention_core.typing import Array
 
 __all__ = ["Axis", "Tick", "checked_image", "has_no_glyph", "make_axis", "plural", "visible"]
@@ -112,13 +113,13 @@ def plural(name: str) -> str:
 
 
 def _chosen(places: Array, name: str, chosen: Any) -> Array:
-    index = chosen if isinstance(chosen, slice) else np.atleast_1d(np.asarray(chosen))
+    index = chosen if isinstance(chosen, slice) else np.atleast_1d(to_numpy(name, chosen))
     if not isinstance(index, slice) and (index.ndim != 1 or index.dtype.kind not in "iu"):
-        raise OptionTypeError(f"{name} must be a slice or integers, got {chosen!r}")
+        raise OptionTypeError(f"{name} must be a slice or integers, got {shown(chosen)}")
     try:
         kept: Array = places[index]
     except IndexError:
-        raise OptionError(f"{name}: {chosen!r} is not among {len(places)} positions") from None
+        raise OptionError(f"{name}: {shown(chosen)} is not among {len(places)} positions") from None
     return kept
 
 

@@ -19,7 +19,7 @@ from attention_core.plot.layout import (
     overhang,
     panel_size,
 )
-from attention_core.plot.options import Look, check_figsize, make_look
+from attention_core.plot.options import Look, check_figsize, check_texts, make_look
 from attention_core.plot.panel import draw_key, draw_panel
 from attention_core.plot.picture import Picture, make_picture
 from attention_core.plot.source import Drawn, What
@@ -164,6 +164,7 @@ def heatmap(
         summary=summary,
         most=(MOST_CELLS, MOST_CELLS),
     )
+    check_texts(title=title, xlabel=xlabel, ylabel=ylabel)
     look = make_look(
         limits=picture.limits if limits is None else limits,
         cmap=color_map(cmap),

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from numpy.typing import ArrayLike
 
-from attention_core.errors import OptionError, OptionTypeError
+from attention_core.arrays.scalars import as_float
+from attention_core.errors import (
+    OptionError,
+    OptionTypeError,
+    shown,
+)
 from attention_core.plot.cells import Summary
 from attention_core.plot.source import What
 
@@ -18,7 +22,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
 
-__all__ = ["Look", "PageOptions", "PlotOptions", "TextOptions", "check_figsize", "make_look"]
+__all__ = [
+    "Look",
+    "PageOptions",
+    "PlotOptions",
+    "TextOptions",
+    "check_figsize",
+    "check_texts",
+    "make_look",
+]
 
 LARGEST_SIDE = 400  # inches; 64,000 pixels, about what image files can hold
 
@@ -105,6 +117,13 @@ def make_look(
     return Look(_pair("limits", limits, "increasing"), cmap, margins, number_format, xlabel, ylabel)
 
 
+def check_texts(**texts: object) -> None:
+    """Raise `OptionTypeError` for titles that are not text."""
+    for name, text in texts.items():
+        if not (text is None or isinstance(text, str)):
+            raise OptionTypeError(f"{name} must be text, got {shown(text)}")
+
+
 def check_figsize(figsize: tuple[float, float]) -> tuple[float, float]:
     """Width and height of a figure in inches.
 
@@ -115,19 +134,19 @@ def check_figsize(figsize: tuple[float, float]) -> tuple[float, float]:
     """
     width, height = _pair("figsize", figsize, "positive")
     if max(width, height) > LARGEST_SIDE:
-        raise OptionError(f"figsize must be at most {LARGEST_SIDE} inches, got {figsize!r}")
+        raise OptionError(f"figsize must be at most {LARGEST_SIDE} inches, got {shown(figsize)}")
     return width, height
 
 
 def _pair(name: str, given: Any, rule: str) -> tuple[float, float]:
-    wanted = f"{name} must be two {rule} finite numbers, got {given!r}"
+    wanted = f"{name} must be two {rule} finite numbers, got {shown(given)}"
     try:
         first, second = given
     except (TypeError, ValueError):
         raise OptionTypeError(wanted) from None
-    if not all(isinstance(n, Real) and not isinstance(n, bool) for n in (first, second)):
+    first, second = as_float(first), as_float(second)
+    if first is None or second is None:
         raise OptionTypeError(wanted)
-    first, second = float(first), float(second)
     is_right = first < second if rule == "increasing" else min(first, second) > 0
     if not (is_right and math.isfinite(first) and math.isfinite(second)):
         raise OptionError(wanted)

@@ -9,7 +9,11 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
-from attention_core.errors import OptionError, ShapeError
+from attention_core.errors import (
+    OptionError,
+    ShapeError,
+    shown,
+)
 from attention_core.plot.axis import LONGEST, Axis, make_axis
 from attention_core.plot.cells import Summary, mean_per_cell
 from attention_core.plot.source import Drawn, What, source_of
@@ -109,7 +113,7 @@ def make_picture(
     for option, value, known in (("what", what, What), ("summary", summary, Summary)):
         if value not in get_args(known):
             raise OptionError(
-                f"{option} must be {' or '.join(map(repr, get_args(known)))}, got {value!r}"
+                f"{option} must be {' or '.join(map(repr, get_args(known)))}, got {shown(value)}"
             )
     source = source_of(drawn, what)
     *shape, length, key_length = source.shape

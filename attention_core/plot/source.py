@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from attention_core.arrays.batch import whole
 from attention_core.arrays.inputs import is_real, is_sparse
+from attention_core.arrays.sparse import checked_sparse
 from attention_core.engine.base import Problem, Readout
 from attention_core.engine.dispatch import Answer
 from attention_core.errors import DTypeError, OptionError, ShapeError
@@ -118,8 +119,8 @@ def source_of(drawn: Any, what: What) -> Source:
         return _of_steps([source_of(step, what) for step in drawn])
     if what == "scores":
         raise OptionError("scores can be drawn of a result only; an array is taken for weights")
-    weights = drawn if is_sparse(drawn) else np.ma.asanyarray(drawn)
-    if weights.ndim == 1 and not is_sparse(weights):
+    weights = checked_sparse("weights", drawn) if is_sparse(drawn) else np.ma.asanyarray(drawn)
+    if weights.ndim == 1:
         weights = weights[None, :]
     if weights.ndim < 2:
         raise ShapeError(f"weights must have shape (..., L, S) or (S,), got {weights.shape}")

@@ -7,7 +7,12 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from attention_core.errors import MissingExtraError, OptionError, OptionTypeError
+from attention_core.errors import (
+    MissingExtraError,
+    OptionError,
+    OptionTypeError,
+    shown,
+)
 from attention_core.plot.fonts import families
 
 if TYPE_CHECKING:
@@ -69,7 +74,7 @@ def color_map(cmap: str | Colormap | None = None) -> Colormap:
     elif isinstance(cmap, Colormap):
         scale = cmap
     else:
-        raise OptionTypeError(f"cmap must be a name or a matplotlib Colormap, got {cmap!r}")
+        raise OptionTypeError(f"cmap must be a name or a matplotlib Colormap, got {shown(cmap)}")
     return scale.with_extremes(bad=MASKED)
 
 

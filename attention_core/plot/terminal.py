@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from attention_core.errors import OptionError
+from attention_core.arrays.scalars import is_integer
+from attention_core.errors import OptionError, OptionTypeError, shown
 from attention_core.plot.axis import LONGEST, visible
 from attention_core.plot.cells import Summary
 from attention_core.plot.picture import Panel, Picture, make_picture
@@ -83,8 +84,10 @@ def text(
     key mass  ████▇▇▆▆  max 1.14
     ░ 0.04  ▒ 0.16  ▓ 0.36  █ 0.64 and more  · masked
     """
+    if not is_integer(width):
+        raise OptionTypeError(f"width must be an integer, got {shown(width)}")
     if width < LEAST_WIDTH:
-        raise OptionError(f"width must be at least {LEAST_WIDTH} columns, got {width!r}")
+        raise OptionError(f"width must be at least {LEAST_WIDTH} columns, got {shown(width)}")
     query_labels, key_labels = _words(query_labels), _words(key_labels)
     if ascii_only:
         query_labels, key_labels, names = map(_in_ascii, (query_labels, key_labels, names))

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from attention_core.arrays.batch import summed_to
-from attention_core.errors import AttentionCoreError, ScorerContractError
+from attention_core.arrays.scalars import as_float
+from attention_core.errors import (
+    AttentionCoreError,
+    ScorerContractError,
+    Stopped,
+    note_call,
+    shown,
+)
 from attention_core.scoring.compiled_forms import compiled_result
 from attention_core.scoring.scorer import ParameterGrads, Scorer
 from attention_core.typing import Array
@@ -41,11 +47,12 @@ def checked_bound(scorer: Scorer, query: Array, key: Array) -> float:
         For a `score_bound` that returns anything but a real number.
     """
     bound = _returned(scorer, "score_bound", query, key)
-    if not isinstance(bound, Real):
+    number = as_float(bound)
+    if number is None:
         raise ScorerContractError(
-            f"{scorer} returned {bound!r} from score_bound; expected a real number, or inf"
+            f"{scorer} returned {shown(bound)} from score_bound; expected a real number, or inf"
         )
-    return float(bound)
+    return number
 
 
 def checked_vjp(
@@ -154,12 +161,10 @@ def _returned(scorer: Scorer, method: str, *arrays: Array) -> Any:
     """The result of a method that sees read-only arrays; exceptions keep their type."""
     try:
         return served(scorer, method, *map(_read_only, arrays))
-    except AttentionCoreError:
+    except (AttentionCoreError, Stopped):
         raise
-    except SystemExit as error:
-        raise ScorerContractError(f"{scorer} {_raised(error, method, arrays)}") from error
     except BaseException as error:
-        error.add_note(f"{scorer} {_raised(error, method, arrays)}")
+        note_call(error, scorer, method, [array.shape for array in arrays])
         raise
 
 
@@ -167,11 +172,6 @@ def _read_only(array: Array) -> Array:
     view: Array = array[...]
     view.flags.writeable = False
     return view
-
-
-def _raised(error: BaseException, method: str, arrays: tuple[Array, ...]) -> str:
-    shapes = ", ".join(str(array.shape) for array in arrays)
-    return f"raised {type(error).__name__} in {method} for arrays of shape {shapes}"
 
 
 def _checked_grad(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from attention_core import ScorerConfigError
-from attention_core.learned import whole_number
+from attention_core.learned import LARGEST_SIZE, whole_number
 from attention_core_standard.distances import DistanceBias, per_head, summed_by
 
 __all__ = [
@@ -189,7 +189,7 @@ class T5Bias(DistanceBias):
             away = np.maximum(-distances, 0)
         exact = count // 2
         ratio = (np.maximum(away, exact) / exact).astype(np.float32)
-        steps = np.log(ratio) / np.float32(log(self.max_distance / exact)) * (count - exact)
+        steps = np.log(ratio) / np.float32(log(self.max_distance) - log(exact)) * (count - exact)
         far = np.minimum(exact + steps.astype(np.int64), count - 1)
         buckets: Array = first + np.where(away < exact, away, far)
         return buckets
@@ -226,7 +226,7 @@ def make_alibi(*, slopes: ArrayLike | None = None, heads: int | None = None) -> 
     if (slopes is None) == (heads is None):
         raise ScorerConfigError("give slopes, or heads for the standard slopes")
     if slopes is None:
-        slopes = standard_slopes(whole_number("heads", heads, at_least=1))
+        slopes = standard_slopes(_size("heads", heads))
     return AlibiBias(slopes)
 
 
@@ -253,7 +253,7 @@ def make_relative(
     if (table is None) == (max_distance is None) or (table is not None and heads is not None):
         raise ScorerConfigError("give table, or max_distance, and heads for one row per head")
     if table is None:
-        columns = 2 * whole_number("max_distance", max_distance, at_least=0) + 1
+        columns = 2 * _size("max_distance", max_distance, at_least=0) + 1
         table = np.zeros((*_heads(heads), columns))
     return RelativeBias(table)
 
@@ -283,10 +283,14 @@ def make_t5(
     if table is not None and not (heads is None and buckets is None):
         raise ScorerConfigError("give table, or buckets, and heads for one row per head")
     if table is None:
-        count = 32 if buckets is None else whole_number("buckets", buckets, at_least=2)
+        count = 32 if buckets is None else _size("buckets", buckets, at_least=2)
         table = np.zeros((*_heads(heads), count))
     return T5Bias(table, max_distance, is_bidirectional)
 
 
 def _heads(heads: int | None) -> tuple[int, ...]:
-    return () if heads is None else (whole_number("heads", heads, at_least=1),)
+    return () if heads is None else (_size("heads", heads),)
+
+
+def _size(name: str, value: Any, at_least: int = 1) -> int:
+    return whole_number(name, value, at_least=at_least, at_most=LARGEST_SIZE)

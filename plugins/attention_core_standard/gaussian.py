@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from attention_core import InnerProductScorer, ScorerConfigError
-from attention_core.learned import Form, check_dims, choose_form, parameter
+from attention_core import InnerProductScorer
+from attention_core.learned import (
+    LARGEST_SIZE,
+    Form,
+    check_dims,
+    choose_form,
+    parameter,
+    whole_number,
+)
 
 __all__ = ["GaussianScorer", "make_gaussian"]
 
@@ -135,6 +141,5 @@ def make_gaussian(*, scale: ArrayLike | None = None, dim: int | None = None) -> 
     form = choose_form({"scale": scale, "dim": dim}, Form(("scale",)), Form(("dim",)))
     if "scale" in form:
         return GaussianScorer(form["scale"])
-    if isinstance(dim, bool) or not isinstance(dim, Integral) or dim < 1:
-        raise ScorerConfigError(f"dim must be an integer of at least 1, got {dim!r}")
-    return GaussianScorer(np.full(dim, 0.5 * dim**-0.5))
+    features = whole_number("dim", dim, at_least=1, at_most=LARGEST_SIZE)
+    return GaussianScorer(np.full(features, 0.5 * features**-0.5))

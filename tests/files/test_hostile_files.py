@@ -106,6 +106,27 @@ def test_only_what_is_asked_for_is_read(tmp_path):
     assert int(done.stdout) < 30_000, done.stderr  # KiB; the bomb has 160 MB
 
 
+def test_a_small_file_does_not_fill_the_memory(tmp_path):
+    """Neither by an array that only compression makes small, nor by sizes to draw from a seed."""
+    np.savez_compressed(tmp_path / "w.npz", weight=np.zeros((3, 3_000_000)))
+    config = {"scorer": {"name": "general", "parameters": str(tmp_path / "w.npz")}}
+    with pytest.raises(
+        ac.ConfigError, match=r"'weight' of shape \(3, 3000000\) is compressed more"
+    ):
+        ac.Attention.from_config(config)
+    np.savez_compressed(tmp_path / "w.npz", weight=np.zeros((3, 1000)))  # is harmless
+    ac.Attention.from_config(config)
+    drawn = {"name": "additive", "query_dim": 3, "key_dim": 3, "hidden_dim": 292233720, "rng": 0}
+    with pytest.raises(ac.ConfigError, match="hidden_dim must be at most 1048576, got 292233720"):
+        ac.Attention.from_config({"scorer": drawn})
+    layer = {"multi_head": {"query_dim": 4, "heads": 2, "head_dim": 2**30, "rng": 0}}
+    with pytest.raises(ac.ConfigError, match="head_dim must be an integer from 1 to 1048576"):
+        ac.MultiHeadAttention.from_config(layer)
+    relative = {"name": "relative", "max_distance": 10**9}
+    with pytest.raises(ac.ConfigError, match="max_distance must be at most 1048576"):
+        ac.Attention.from_config({"scorer": "dot", "bias": relative})
+
+
 @pytest.mark.parametrize(
     ("shape", "descr"),
     [

@@ -12,7 +12,7 @@ import reference
 
 import attention_core as ac
 from attention_core.engine import edges
-from attention_core.masking.neighborhood import Neighbors
+from attention_core.masking.neighbors import Neighbors
 
 HOODS = [
     ac.Neighborhood(grid=(7,), radius=2),
@@ -141,6 +141,38 @@ def test_work_grows_with_neighbors_not_with_the_grid():
     assert neighbors.spanned <= 9 * 262 * 10**6
     volume = Neighbors(ac.Neighborhood(grid=(64, 64, 64), radius=1), (64**3, 64**3), 0)
     assert volume.spanned <= 3 * 6 * 64 * 64**3
+
+
+@pytest.mark.parametrize("way", ["edges", "tiles"])
+@pytest.mark.parametrize(
+    ("hood", "offset"),
+    [
+        (ac.Neighborhood((7,), radius=10**400), 0),
+        (ac.Neighborhood((7,), radius=2**31, dilation=2), 0),
+        (ac.Neighborhood((7,), radius=4096, dilation=2**20), 0),  # 2**32 in all
+        (ac.Neighborhood((7, 3), radius=(2**62, 1), dilation=(3, 2**64)), 0),
+    ],
+    ids=repr,
+)
+def test_steps_of_any_size(hood, offset, way):
+    size = int(np.prod(hood.grid))
+    x = np.arange(float(size))[:, None]
+    expected = ac.attend(x, x, x, scorer="dot", mask=dense(hood))
+    with on(way):
+        found = ac.attend(x, x, x, scorer="dot", mask=hood)
+    np.testing.assert_allclose(found.context, expected.context)
+
+
+@pytest.mark.parametrize("way", ["edges", "tiles"])
+@pytest.mark.parametrize("offset", [2**32 + 3, 2**31 - 1, 10**10 - 1])
+def test_positions_on_a_grid_of_any_size(offset, way):
+    hood, keys = ac.Neighborhood((100_000, 100_000), radius=1), np.ones((10, 1))
+    with on(way):
+        found = ac.attend([[1.0]], keys, keys, scorer="dot", mask=hood, query_offset=offset)
+    np.testing.assert_array_equal(found.context, [[0]])  # no key is near
+    assert not found.weights.sum()
+    with pytest.raises(ac.OptionError, match=r"^grid must have at most 2\*\*61 positions, got"):
+        ac.Neighborhood((2**31, 2**31), 1)
 
 
 def test_it_is_a_value():

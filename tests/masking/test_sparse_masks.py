@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -194,6 +195,56 @@ def test_arrays_that_do_not_belong_together(name):
     with pytest.raises(ac.ShapeError) as caught:
         attend(mask)
     assert str(caught.value).startswith("the sparse mask is malformed: ")
+
+
+def holding(layout, **attributes):
+    """A mask whose attributes are replaced by anything."""
+    mask = made(layout, dtype=float)
+    for name, value in attributes.items():
+        setattr(mask, name, value)
+    return mask
+
+
+ANYTHING = {
+    "nothing": lambda: holding("csr", indptr=None),
+    "lists": lambda: holding("csc", indices=[0, 1]),
+    "numbers of two axes": lambda: holding("csr", data=np.ones((12, 2))),
+    "a dictionary of words": lambda: holding("dok", _dict={("a", 1): 1.0}),
+    "a dictionary of fractions": lambda: holding("dok", _dict={(0.5, 1): 1.0}),
+    "rows of fractions": lambda: holding("lil", rows=np.array([[0.5], [], [], []], object)),
+    "coordinates of three axes": lambda: holding("coo", coords=(np.zeros(12, int),) * 3),
+}
+
+
+@pytest.mark.parametrize("name", ANYTHING)
+def test_arrays_that_hold_anything(name):
+    with pytest.raises(ac.ShapeError, match=r"^the sparse mask is malformed: "):
+        attend(ANYTHING[name]())
+
+
+@pytest.mark.parametrize(
+    "make", [*ANYTHING.values(), *(partial(broken, each[0], "indices", 0, -1) for each in WRONG)]
+)
+def test_every_door_for_sparse_arrays_checks_them(make):
+    array = make()
+    mask = made("csr", dtype=float)
+    for argument, option in {
+        "bias": {"bias": array, "mask": mask},
+        "weight_factors": {"weight_factors": array},
+    }.items():
+        with pytest.raises(ac.ShapeError, match=f"^the sparse {argument} is malformed: "):
+            ac.attend(Q, K, V, scorer="dot", **option)
+    for draw in (ac.plot.heatmap, ac.plot.text, ac.plot.page):
+        with pytest.raises(ac.ShapeError, match=r"^the sparse weights is malformed: "):
+            draw(array)
+
+
+def test_pictures_check_sparse_weights_with_batch_axes():
+    weights = sp.coo_array(np.ones((2, 3, 3)))
+    assert ac.plot.text(weights, batch=1) == ac.plot.text(np.ones((3, 3)))
+    weights.coords[0][0] = 7
+    with pytest.raises(ac.ShapeError, match="its batch indices must be from 0 to 1, got 7"):
+        ac.plot.text(weights)
 
 
 def test_layers_check_sparse_masks_too():

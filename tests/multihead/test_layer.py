@@ -784,14 +784,14 @@ ERRORS = [
     (lambda: Layer.initialize(6, heads=4, rng=0), ac.OptionError,
      "query_dim must be a multiple of heads, or give head_dim; got query_dim 6 and 4 heads"),
     (lambda: Layer.initialize(6, heads=2, key_heads=0, rng=0), ac.OptionError,
-     "key_heads must be an integer of at least 1, got 0"),
+     "key_heads must be an integer from 1 to 1048576, got 0"),
     (lambda: Layer.initialize(8, heads=0, rng=0), ac.OptionError,
-     "heads must be an integer of at least 1, got 0"),
+     "heads must be an integer from 1 to 1048576, got 0"),
     *((lambda heads=heads: Layer.initialize(8, heads=heads, rng=0), ac.OptionTypeError,
-       f"heads must be an integer of at least 1, got {heads!r}")
+       f"heads must be an integer from 1 to 1048576, got {heads!r}")
       for heads in (2.0, "2", True, None)),
     *((lambda name=name: Layer.initialize(**{"query_dim": 8, "heads": 2, "rng": 0, name: 1.5}),
-       ac.OptionTypeError, f"{name} must be an integer of at least 1, got 1.5")
+       ac.OptionTypeError, f"{name} must be an integer from 1 to 1048576, got 1.5")
       for name in ("query_dim", "key_dim", "value_dim", "output_dim", "head_dim", "key_heads")),
     (lambda: Layer.initialize(8, heads=2, rng=-1), ac.OptionError,
      "rng must be a seed, an integer of at least 0, or a numpy.random.Generator, got -1"),

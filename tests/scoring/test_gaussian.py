@@ -77,9 +77,9 @@ def test_standardized_rows_have_a_mean_score_of_a_half(rng):
             {"scale": [1.0], "dim": 1},
             "a learned scorer needs its parameters; give scale, or dim; got scale, dim",
         ),
-        ({"dim": 0}, "dim must be an integer of at least 1, got 0"),
-        ({"dim": True}, "dim must be an integer of at least 1, got True"),
-        ({"dim": 2.0}, "dim must be an integer of at least 1, got 2.0"),
+        ({"dim": 0}, "dim must be at least 1, got 0"),
+        ({"dim": True}, "dim must be an integer, got True"),
+        ({"dim": 2.0}, "dim must be an integer, got 2.0"),
         ({"scale": 2.0}, "parameter 'scale' must have shape (D,), got shape ()"),
     ],
 )

@@ -20,6 +20,7 @@ from attention_core.errors import OptionTypeError, ParameterFileError
 from attention_core.files.atomic import replacing
 from attention_core.plot.axis import Axis, plural, visible
 from attention_core.plot.cells import Summary
+from attention_core.plot.options import check_texts
 from attention_core.plot.picture import Picture, make_picture
 from attention_core.plot.source import Drawn, What
 from attention_core.plot.web.data import Images, data_of
@@ -131,6 +132,7 @@ def page(
         longest=LONGEST,
     )
     axes = picture.queries, picture.keys
+    check_texts(title=title, xlabel=xlabel, ylabel=ylabel)
     both = addresses(axes[0], images[0]), addresses(axes[1], images[1])
     html = page_of(picture, both, title, (ylabel, xlabel))
     if path is not None:
