@@ -18,9 +18,9 @@ from attention_core.typing import Array
 __all__ = ["careful_product", "inner_products", "matrix_product", "row_sums"]
 
 
-# Multiply-adds, of rows with rows and of rows with columns, up to which OpenBLAS multiplies matrices
-# without a copy of them. For few rows and a long matrix the copy takes most of the time: products of
-# pieces are up to five times faster.
+# Multiply-adds, of rows with rows and of rows with columns, up to which OpenBLAS multiplies
+# matrices without a copy of them. For few rows and a long matrix the copy takes most of the time:
+# products of pieces are up to five times faster.
 _WITH_ROWS, _WITH_COLUMNS = 1 << 16, 1 << 19
 _FEW_ROWS, _NARROWEST = 16, 32
 _FEW = 500

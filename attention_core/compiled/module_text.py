@@ -13,11 +13,13 @@ _HEAD = '''\
 import math
 import numpy as np
 from numba import carray
-from attention_core.compiled import polynomials
+from attention_core.compiled import extrema, polynomials
 from attention_core.compiled.runtime import exactly, inlined, kernel, pointer
 FLOAT = np.{dtype}
 EXP = exactly(polynomials.exp_{dtype})
 TANH = exactly(polynomials.tanh_{dtype})
+MAXIMUM = exactly(extrema.maximum)
+MINIMUM = exactly(extrema.minimum)
 '''
 
 _SCORE = """\

@@ -91,5 +91,6 @@ def _context() -> str:
     import numpy
 
     folder = Path(__file__).parent
-    sources = [(folder / f"{name}.py").read_text("utf-8") for name in ("polynomials", "runtime")]
+    names = "extrema", "polynomials", "runtime"
+    sources = [(folder / f"{name}.py").read_text("utf-8") for name in names]
     return "\n".join([numba.__version__, numpy.__version__, *sources])

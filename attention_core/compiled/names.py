@@ -13,8 +13,15 @@ import numpy as np
 
 __all__ = ["SourceError", "resolve_names"]
 
-# What is computed by our polynomials.
-_POLYNOMIALS = {np.exp: "EXP", math.exp: "EXP", np.tanh: "TANH", math.tanh: "TANH"}
+# What is computed by functions of our own.
+_OWN = {
+    np.exp: "EXP",
+    math.exp: "EXP",
+    np.tanh: "TANH",
+    math.tanh: "TANH",
+    np.maximum: "MAXIMUM",
+    np.minimum: "MINIMUM",
+}
 _MODULES = {math: "math", np: "np"}
 
 
@@ -93,7 +100,7 @@ class _Resolver(ast.NodeTransformer):
         if isinstance(value, (bool, int, float)):
             is_nan = value != value
             new: ast.expr = _expression("FLOAT(np.nan)") if is_nan else ast.Constant(value)
-        elif (name := _polynomial(value)) is not None:
+        elif (name := _own(value)) is not None:
             new = ast.Name(name, ast.Load())
         elif inspect.isfunction(value) and value.__module__.split(".")[0] not in {"numpy", "math"}:
             name = f"{value.__name__}_of_{value.__module__.replace('.', '_')}"
@@ -115,9 +122,9 @@ def _expression(text: str) -> ast.expr:
     return ast.parse(text, mode="eval").body
 
 
-def _polynomial(value: Any) -> str | None:
+def _own(value: Any) -> str | None:
     try:
-        return _POLYNOMIALS.get(value)
+        return _OWN.get(value)
     except TypeError:  # not hashable
         return None
 
