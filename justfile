@@ -20,6 +20,10 @@ docs:
 wheel:
     bash .ci/run wheel
 
+# small calls, compared with NumPy in one run
+small:
+    bash .ci/run small
+
 # the quick tests with the oldest supported dependencies
 oldest:
     bash .ci/run oldest

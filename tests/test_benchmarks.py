@@ -1,5 +1,6 @@
 """The benchmarks run, on sizes that take no time; how fast is not looked at."""
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,6 +113,17 @@ def test_small_calls_agree_with_numpy_and_become_a_table(capsys):
     assert len(cases) == 10
     for case in cases:
         np.testing.assert_allclose(case.ours(), case.plain(), rtol=1e-4, atol=1e-5)
-    small_calls.main(["--turns", "1"])
+    with suppress(SystemExit):  # one turn says little about time
+        small_calls.main(["--turns", "1"])
     rows = capsys.readouterr().out.splitlines()[2:]
     assert [row.split(" | ")[0] for row in rows] == [f"| {case.name}" for case in cases]
+
+
+def test_small_calls_fail_for_a_case_above_its_limit(monkeypatch):
+    from benchmarks import small_calls
+
+    first, second, *_ = small_calls.make_cases()
+    cases = [first._replace(at_most=1e9), second._replace(at_most=1e-9)]
+    monkeypatch.setattr(small_calls, "make_cases", lambda: cases)
+    with pytest.raises(SystemExit, match=f"^slower than they were: {second.name}$"):
+        small_calls.main(["--turns", "1"])
