@@ -51,6 +51,21 @@ def score_pairs(
         scores[e] = pair(q, k{arguments})
 """
 
+_SCORE_EDGES = """\
+@kernel
+def score_edges(
+    query, query_row, query_features, key, key_row, key_features, rows, keys, out, count{arguments}
+):
+    {casts}
+    queries = carray(pointer(rows), (count,), np.int64)
+    others = carray(pointer(keys), (count,), np.int64)
+    scores = carray(pointer(out), (count,), FLOAT)
+    for e in range(count):
+        q = carray(pointer(query + queries[e] * query_row), (query_features,), FLOAT)
+        k = carray(pointer(key + others[e] * key_row), (key_features,), FLOAT)
+        scores[e] = pair(q, k{arguments})
+"""
+
 # Gradients of parameters are summed for a query at a time, which rounds less than one long sum.
 _SCORE_VJP = """\
 @kernel
@@ -118,7 +133,7 @@ def module_text(
     add = "; ".join(f"total_{n} += sum_{n}; sum_{n}[...] = FLOAT(0)" for n in added) or "pass"
     parts = [_HEAD.format(dtype=dtype)]
     parts += [f"@inlined\n{function.text}\n" for function in functions]
-    templates = [_SCORE, _SCORE_PAIRS]
+    templates = [_SCORE, _SCORE_PAIRS, _SCORE_EDGES]
     if functions[-1].name == "pair_vjp":
         templates += [_SCORE_VJP, _SCORE_PAIRS_VJP]
     return "\n".join([*parts, *(template.format(**names, add=add) for template in templates)])

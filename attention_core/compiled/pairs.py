@@ -80,6 +80,19 @@ class CompiledPairs:
         self._run("score_pairs", query, key, (scores,), (scores.size,), *arguments.values())
         return scores
 
+    def score_edges(
+        self, query: Array, key: Array, rows: Array, keys: Array, arguments: Arguments
+    ) -> Array:
+        """Scores of the pairs of some rows (e,) of queries (L, H) and some (e,) of keys (S, H)."""
+        scores = np.empty(len(rows), self._dtype)
+        if not len(rows):
+            return scores
+        query, key = _rows(query), _rows(key)
+        self._try(query[0], key[0], arguments)
+        places = [np.ascontiguousarray(each, np.int64) for each in (rows, keys)]
+        self._run("score_edges", query, key, (*places, scores), (len(rows),), *arguments.values())
+        return scores
+
     def score_vjp(
         self, query: Array, key: Array, grad: Array, arguments: Arguments
     ) -> tuple[Array, Array, dict[str, Array]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from math import prod
+from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -19,6 +20,7 @@ from attention_core.engine.softcap import cap
 from attention_core.errors import ScorerContractError
 from attention_core.normalizing.normalizer import Statistics
 from attention_core.parallel.threads import fold_blocks, map_blocks
+from attention_core.scoring.compiled_forms import EdgeScores, compiled_edges
 from attention_core.scoring.contract import checked_call
 from attention_core.scoring.cost import pair_cost
 from attention_core.typing import Array
@@ -90,6 +92,8 @@ class EdgeEngine:
     def __init__(self, problem: Problem) -> None:
         assert problem.masking is not None
         self.problem, self.masking = problem, problem.masking
+        self._prepared: dict[Item, EdgeScores | None] = {}
+        self._lock = Lock()
 
     def attend(self) -> tuple[Array, Statistics]:
         """The context (..., L, Dv), and the normalizer's statistics (..., L, 1)."""
@@ -196,12 +200,25 @@ class EdgeEngine:
         query = of_item(self.problem.query, edges.item)
         key = of_item(self.problem.key, edges.item)
         queries = edges.rows[edges.places]  # (e,)
+        compiled = self._compiled(edges.item)
+        found = None if compiled is None else compiled(queries, edges.keys)
+        if found is not None:
+            return found
         scores = np.empty(len(edges.keys), self.problem.dtype)
         for piece in self.pieces(edges):
             scores[piece] = self._score_pairs(
                 query.take(queries[piece], axis=0), key.take(edges.keys[piece], axis=0)
             )
         return scores
+
+    def _compiled(self, item: Item) -> EdgeScores | None:
+        """What scores the edges of a batch item without gathering their ends, if anything does."""
+        with self._lock:  # the first thread prepares the rows
+            if item not in self._prepared:
+                query, key = (of_item(a, item) for a in (self.problem.query, self.problem.key))
+                count = self.masking.edge_count
+                self._prepared[item] = compiled_edges(self.problem.scorer, query, key, count)
+            return self._prepared[item]
 
     def pieces(self, edges: Edges) -> Iterator[slice]:
         """Runs of edges whose gathered queries and keys stay in cache."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     from attention_core.compiled.pairs import CompiledPairs
     from attention_core.scoring.scorer import Scorer
 
-__all__ = ["FEWEST_NUMBERS", "compiled_result", "is_compiled"]
+__all__ = ["FEWEST_NUMBERS", "EdgeScores", "compiled_edges", "compiled_result", "is_compiled"]
+
+EdgeScores = Callable[[Array, Array], Array | None]
+"""The scores of edges (e,), given the row of the query and that of the key of each."""
 
 FEWEST_NUMBERS = 1 << 15
 """With fewer numbers, pairs times features, a call of compiled code costs what it saves."""
@@ -46,9 +50,27 @@ def compiled_result(scorer: Scorer, method: str, arrays: tuple[Array, ...]) -> A
     query, key, arguments = scorer.pair_inputs(query, key)  # type: ignore[attr-defined]
     if are_pairs:
         query, key = query[..., 0, :], key[..., 0, :]
+    return _compiled(scorer, method, query, key, *arrays[2:], arguments)
+
+
+def compiled_edges(scorer: Scorer, query: Array, key: Array, count: int) -> EdgeScores | None:
+    """Scores of edges (e,) by rows of queries (L, H) and keys (S, H), which are not gathered.
+
+    None where NumPy has to serve. Rows are prepared once for all of the `count` edges.
+    """
+    if count * key.shape[-1] < FEWEST_NUMBERS or "score_pairs" not in scorer.traits.compiled:
+        return None
+    if not is_compiled(scorer):
+        return None
+    query, key, arguments = scorer.pair_inputs(query, key)  # type: ignore[attr-defined]
+    return lambda rows, keys: _compiled(scorer, "score_edges", query, key, rows, keys, arguments)
+
+
+def _compiled(scorer: Scorer, method: str, *arguments: Any) -> Any:
+    """The result of compiled code; None, after a warning, where it cannot be compiled."""
     try:
-        pairs = _pairs(scorer, arguments, query.dtype)
-        return getattr(pairs, method)(query, key, *arrays[2:], arguments)
+        pairs = _pairs(scorer, arguments[-1], arguments[0].dtype)
+        return getattr(pairs, method)(*arguments)
     except _module().CompilationError as error:
         _FAILED.add(type(scorer))
         warnings.warn(

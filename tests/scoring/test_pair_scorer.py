@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 import attention_core as ac
+from attention_core.engine import edges
 from attention_core.scoring import compiled_forms
 from attention_core.scoring.contract import served
 from attention_core.testing import check_gradients
@@ -265,6 +267,32 @@ def test_compiled_code_takes_arrays_of_any_layout(numba, rng, scorer, arranged):
             flat(scorer.score_vjp(query, key, grad)),
             np.float64,
         )
+
+
+@pytest.mark.parametrize("name", ["bent", "additive", "additive of few queries"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_compiled_code_scores_edges_where_their_ends_lie(
+    numba, rng, scorer, monkeypatch, dtype, name
+):
+    length = 300 if name != "additive of few queries" else 12
+    query, key = rng.normal(size=(2, length, 9)), rng.normal(size=(2, 50, 18))[..., ::2]
+    query, key = query.astype(dtype), key.astype(dtype)
+    if name != "bent":
+        scorer = ac.make_scorer("additive", query_dim=9, key_dim=9, hidden_dim=40, rng=0)
+    mask = csr_array(rng.random((length, 50)) < (0.3 if name == "bent" else 0.4))
+    call = {"scorer": scorer, "mask": mask, "is_causal": True}
+    monkeypatch.setattr(edges, "prefers_edges", lambda _: True)
+    monkeypatch.setattr(compiled_forms, "FEWEST_NUMBERS", 1)
+    with monkeypatch.context() as patch:
+        patch.setenv("ATTENTION_CORE_COMPILED", "0")
+        expected = ac.attend(query, key, key, **call)
+        expected.scores  # noqa: B018 - computed here
+    monkeypatch.setattr(
+        edges.EdgeEngine, "_score_pairs", lambda *_: pytest.fail("their ends were gathered")
+    )
+    found = ac.attend(query, key, key, **call)
+    agree((found.scores.data,), (expected.scores.data,), dtype)
+    agree((found.context,), (expected.context,), dtype)
 
 
 def test_a_branch_is_compiled_where_numpy_has_a_score_of_its_own(numba, rng, monkeypatch):
