@@ -24,44 +24,52 @@ __all__ = ["careful_product", "inner_products", "matrix_product", "row_sums"]
 _WITH_ROWS, _WITH_COLUMNS = 1 << 16, 1 << 19
 _FEW_ROWS, _NARROWEST = 16, 32
 _FEW = 500
+# Numbers so few that pieces save nothing.
+_FEW_NUMBERS = 4096
 # Multiply-adds of some ten microseconds, for which others may wait.
 _BRIEF = 1 << 16
 
 
-def inner_products(query: Array, key: Array, out: Array) -> Array:
-    """Write ``query @ key.T`` to out: (..., l, n), (..., m, n) -> (..., l, m).
+def inner_products(query: Array, key: Array, out: Array | None = None) -> Array:
+    """``query @ key.T``, written to `out` if given: (..., l, n), (..., m, n) -> (..., l, m).
 
-    >>> inner_products(np.ones((1, 3)), np.ones((4, 3)), np.empty((1, 4)))
+    Without `out` the batch axes are those of the queries; those of the keys broadcast to them.
+
+    >>> inner_products(np.ones((1, 3)), np.ones((4, 3)))
     array([[3., 3., 3., 3.]])
     """
-    *_, length, features = query.shape
-    count, width = key.shape[-2], _width(length, features, _WITH_ROWS)
-    if count <= width or width < _NARROWEST:
-        return matrix_product(query, key.swapaxes(-1, -2), out)
-    whole = count - count % width
-    pieces = _cut(key[..., :whole, :], -2, width).swapaxes(-1, -2)  # (..., p, n, w)
-    np.matmul(query[..., None, :, :], pieces, out=_cut(out[..., :whole], -1, width))
-    if whole < count:
-        np.matmul(query, key[..., whole:, :].swapaxes(-1, -2), out=out[..., whole:])
-    return out
+    length, features = query.shape[-2:]
+    if key.size > _FEW_NUMBERS and 1 < length <= _FEW_ROWS:
+        width = _WITH_ROWS // (length * max(features, 1))
+        if _NARROWEST <= width < key.shape[-2]:
+            return _in_pieces(query, key, out, width)
+    return matrix_product(query, key.swapaxes(-1, -2), out)
 
 
-def matrix_product(left: Array, right: Array, out: Array) -> Array:
-    """Write ``left @ right`` to out: (..., l, n), (..., n, m) -> (..., l, m).
+def matrix_product(left: Array, right: Array, out: Array | None = None) -> Array:
+    """``left @ right``, written to `out` if given: (..., l, n), (..., n, m) -> (..., l, m).
 
-    >>> matrix_product(np.ones((1, 3)), np.ones((3, 4)), np.empty((1, 4)))
+    Without `out` the batch axes are those of the left matrix; those of the right broadcast to them.
+
+    >>> matrix_product(np.ones((1, 3)), np.ones((3, 4)))
     array([[3., 3., 3., 3.]])
     """
-    *_, length, count = left.shape
-    width = _width(length, right.shape[-1], _WITH_COLUMNS)
-    if count > width >= _NARROWEST:
-        return _sum_of_pieces(left, right, out, width)
-    if out.ndim == 2 and out.flags.c_contiguous:
-        result: Array = np.dot(left, right, out=out)  # takes half as long to start, too
+    length, count = left.shape[-2:]
+    if out is None and length > _FEW_ROWS:
+        found: Array = left.dot(right) if left.ndim == right.ndim == 2 else np.matmul(left, right)
+        return found
+    if right.size > _FEW_NUMBERS and 1 < length <= _FEW_ROWS:
+        width = _WITH_COLUMNS // (length * max(right.shape[-1], 1))
+        if _NARROWEST <= width < count:
+            return _sum_of_pieces(left, right, out, width)
+    if left.ndim == right.ndim == 2 and (out is None or out.flags.c_contiguous):
+        result: Array = left.dot(right, out)  # takes half as long to start, too
         return result
+    if out is None:
+        out = np.empty((*left.shape[:-1], right.shape[-1]), left.dtype)
     is_brief = out.size * count <= _BRIEF
     if is_brief or (out.size > _FEW and length > 1) or not out.flags.c_contiguous:
-        return np.matmul(left, right, out=out)
+        return np.matmul(left, right, out)
     batch = out.shape[:-2]  # for one row, a vector times a matrix is faster, too
     left = np.broadcast_to(left, (*batch, *left.shape[-2:]))
     right = np.broadcast_to(right, (*batch, *right.shape[-2:]))
@@ -70,21 +78,29 @@ def matrix_product(left: Array, right: Array, out: Array) -> Array:
     return out
 
 
-def _sum_of_pieces(left: Array, right: Array, out: Array, width: int) -> Array:
+def _in_pieces(query: Array, key: Array, out: Array | None, width: int) -> Array:
+    """The inner products with pieces of the keys, one after the other."""
+    count = key.shape[-2]
+    if out is None:
+        out = np.empty((*query.shape[:-1], count), query.dtype)
+    whole = count - count % width
+    pieces = _cut(key[..., :whole, :], -2, width).swapaxes(-1, -2)  # (..., p, n, w)
+    np.matmul(query[..., None, :, :], pieces, out=_cut(out[..., :whole], -1, width))
+    if whole < count:
+        np.matmul(query, key[..., whole:, :].swapaxes(-1, -2), out=out[..., whole:])
+    return out
+
+
+def _sum_of_pieces(left: Array, right: Array, out: Array | None, width: int) -> Array:
     """The product as a sum over pieces of the inner axis."""
     count = left.shape[-1]
     whole = count - count % width
     rows = _cut(left[..., :whole], -1, width)  # (..., p, l, w)
     products = np.matmul(rows, _cut(right[..., :whole, :], -2, width))  # (..., p, l, m)
-    np.add.reduce(products, axis=-3, out=out)
+    result: Array = np.add.reduce(products, axis=-3, out=out)
     if whole < count:
-        out += left[..., whole:] @ right[..., whole:, :]
-    return out
-
-
-def _width(rows: int, columns: int, most: int) -> int:
-    """The width of pieces of that many multiply-adds; 0 if there are not few rows."""
-    return most // (rows * max(columns, 1)) if 1 < rows <= _FEW_ROWS else 0
+        result += left[..., whole:] @ right[..., whole:, :]
+    return result
 
 
 def _cut(array: Array, axis: int, width: int) -> Array:

@@ -12,7 +12,7 @@ from attention_core.typing import Array
 
 __all__ = ["SMALL", "Snapshot", "fingerprint", "owned"]
 
-SMALL = 1 << 14
+SMALL = 1 << 16
 """Bytes up to which arrays are copied: that is cheaper than looking for changes."""
 
 # A checksum by sums of 64-bit words reads memory at full speed, but does not see words that change

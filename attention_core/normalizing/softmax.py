@@ -195,11 +195,10 @@ class Softmax(Normalizer):
         else:
             np.exp(scores, out=scores)
         total = row_sums(scores)[..., None] if are_many else _row_sums(scores, -1, None, None, True)
-        if scores.ndim == 2:
+        if scores.ndim == 2 and not are_many:
             context: Array = scores.dot(value)
         else:
-            context = np.empty((*scores.shape[:-1], value.shape[-1]), scores.dtype)
-            matrix_product(scores, value, context)
+            context = matrix_product(scores, value)
         np.divide(context, total, out=context)
         return context, (shift, total)
 

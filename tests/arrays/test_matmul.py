@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from attention_core.arrays.matmul import matrix_product, row_sums
+from attention_core.arrays.matmul import inner_products, matrix_product, row_sums
 
 
 @pytest.mark.parametrize("batch", [(), (3,), (2, 3)])
@@ -57,3 +57,23 @@ def test_few_results_of_much_work_let_other_threads_work():
     calls = 5
     # a product takes ten turns or more; one that keeps the lock lets others in once
     assert turns_of_others(lambda: matrix_product(weights, value, out), calls=calls) > 3 * calls
+
+
+@pytest.mark.parametrize("batch", [(), (3,), (2, 1)], ids=str)
+@pytest.mark.parametrize("length", [1, 2, 5, 16, 17])
+@pytest.mark.parametrize("count", [7, 300, 2049, 5000])
+@pytest.mark.parametrize("features", [0, 1, 5, 64, 200])
+def test_few_rows_times_long_matrices(rng, batch, length, count, features):
+    query = rng.normal(size=(*batch, length, features))
+    wider = {(): (), (3,): (3,), (2, 1): (2, 4)}[batch]  # one query for several keys
+    key, value = rng.normal(size=(2, *wider, count, features))
+    scores = query @ key.swapaxes(-1, -2)
+    room = np.empty_like(scores)
+    np.testing.assert_allclose(inner_products(query, key, room), scores, atol=1e-12)
+    expected = scores @ value
+    found = matrix_product(scores, value, np.empty_like(expected))
+    scale = np.abs(expected).max(initial=0) * 1e-13
+    np.testing.assert_allclose(found, expected, atol=scale)
+    np.testing.assert_allclose(matrix_product(scores, value), expected, atol=scale)
+    whole = np.broadcast_to(query, (*scores.shape[:-1], features))
+    np.testing.assert_allclose(inner_products(whole, key), scores, atol=1e-12)

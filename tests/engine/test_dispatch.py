@@ -51,17 +51,17 @@ def test_a_buffer_that_is_used_again_changes_no_result():
 
 def large(rng, name):
     arrays = {
-        "query": rng.standard_normal((100, 64)),
-        "key": rng.standard_normal((100, 64)),
-        "value": rng.standard_normal((100, 64)),
-        "bias": rng.standard_normal((100, 100)),
-        "mask": rng.random((200, 200)) < 0.5,
+        "query": rng.standard_normal((150, 64)),
+        "key": rng.standard_normal((150, 64)),
+        "value": rng.standard_normal((150, 64)),
+        "bias": rng.standard_normal((150, 150)),
+        "mask": rng.random((300, 300)) < 0.5,
     }
     if name == "mask":
         arrays |= {
-            "query": rng.standard_normal((200, 2)),
-            "key": rng.standard_normal((200, 2)),
-            "value": rng.standard_normal((200, 2)),
+            "query": rng.standard_normal((300, 2)),
+            "key": rng.standard_normal((300, 2)),
+            "value": rng.standard_normal((300, 2)),
             "bias": None,
         }
     else:
