@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from attention_core.arrays.inputs import as_array
+from attention_core.arrays.quiet import quiet_context
 from attention_core.errors import OptionError, OptionTypeError, ShapeError
 from attention_core.normalizing.softmax import Softmax
 from attention_core.typing import Array
@@ -142,16 +143,19 @@ def merge(parts: Sequence[Any]) -> Merged:
                 f"got {context.shape} and {log.shape}"
             )
     stacked = np.stack(logs)  # (n, ..., L)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        top = stacked.max(axis=0)
-        shift = np.where(np.isneginf(top), 0, top)
-        exponentials = np.exp(stacked - shift)
-        total = exponentials.sum(axis=0)
-        log_normalizer = shift + np.log(total)
-        shares = exponentials / np.where(total == 0, 1, total)
-        context = np.zeros(shape, np.result_type(*contexts, stacked))
-        for share, own in zip(shares, contexts, strict=True):
-            context += np.where(share[..., None] == 0, 0, share[..., None] * own)
+    return quiet_context().run(_merged, contexts, stacked)
+
+
+def _merged(contexts: tuple[Array, ...], stacked: Array) -> Merged:
+    top = stacked.max(axis=0)
+    shift = np.where(np.isneginf(top), 0, top)
+    exponentials = np.exp(stacked - shift)
+    total = exponentials.sum(axis=0)
+    log_normalizer = shift + np.log(total)
+    shares = exponentials / np.where(total == 0, 1, total)
+    context = np.zeros(contexts[0].shape, np.result_type(*contexts, stacked))
+    for share, own in zip(shares, contexts, strict=True):
+        context += np.where(share[..., None] == 0, 0, share[..., None] * own)
     dtype = np.result_type(*contexts)
     return Merged(context.astype(dtype, copy=False), log_normalizer, shares, contexts)
 

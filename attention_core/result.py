@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from attention_core.arrays.inputs import is_sparse
+from attention_core.arrays.quiet import quiet_context
 from attention_core.arrays.scalars import is_integer
 from attention_core.engine.base import Readout
 from attention_core.engine.dispatch import Answer
@@ -356,8 +357,8 @@ class AttentionResult:
             return array
         if is_sparse(array) and self._dtype.itemsize < 4:
             return array  # SciPy's sparse arrays know no half precision
-        with np.errstate(over="ignore", under="ignore"):  # half precision holds less: Inf or 0
-            return array.astype(self._dtype, copy=False)
+        # half precision holds less: Inf or 0
+        return quiet_context().run(array.astype, self._dtype, copy=False)
 
 
 def _without_queries(array: Any, axis: int = -2) -> Any:

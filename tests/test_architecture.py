@@ -60,7 +60,7 @@ REST = {
         "parameter_files registry result scoring"
     ),
     "demo": f"{PUBLIC} fitting leave_one_out options parallel parameter_files plot",
-    "estimators": f"{PUBLIC} fitting leave_one_out options registry",
+    "estimators": f"{PUBLIC} arrays fitting leave_one_out options registry",
     "testing": f"{PUBLIC} compiled components hookspecs registry scoring",
     "cli": (
         f"{PUBLIC} arrays compiled config demo files fitting masking parameter_files plot registry "

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from attention_core.arrays.batch import Shape, with_batch_axes
+from attention_core.arrays.quiet import IGNORING
 from attention_core.arrays.snapshots import SMALL, Snapshot
 from attention_core.engine.base import Engine, Problem
 from attention_core.engine.plan import fits_one_tile, is_one_tile
@@ -23,7 +24,7 @@ from attention_core.masking.masking import Masking
 from attention_core.masking.patterns import ArrayMask
 from attention_core.masking.positions import UNSHIFTED, Positions
 from attention_core.normalizing.normalizer import Normalizer, Statistics
-from attention_core.parallel.blas import IGNORING, numerics
+from attention_core.parallel.blas import numerics
 from attention_core.parallel.threads import WORTH_THREADS, map_blocks
 from attention_core.scoring.contract import project
 from attention_core.scoring.scorer import Scorer

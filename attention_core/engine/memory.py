@@ -13,6 +13,7 @@ from attention_core.arrays.inputs import (
     computing_dtype,
     to_numpy,
 )
+from attention_core.arrays.quiet import quiet_context
 from attention_core.arrays.rows import Rows
 from attention_core.arrays.scalars import is_integer
 from attention_core.errors import (
@@ -268,8 +269,7 @@ class Memory:
 
     def _projected(self, key: Array) -> Array:
         key = key.astype(self.computing_dtype, copy=False)
-        with np.errstate(all="ignore"):  # NaN and Inf in the inputs are results, not accidents
-            return project(self.scorer, "project_key", key)
+        return quiet_context().run(project, self.scorer, "project_key", key)
 
 
 def _check_batch(name: str, kept: tuple[int, ...], given: tuple[int, ...]) -> None:

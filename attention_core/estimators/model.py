@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from attention_core import Attention, AttentionResult, Scorer
+from attention_core.arrays.quiet import quiet_context
 from attention_core.estimators.rows import Rows
 from attention_core.leave_one_out import DOUBT, log_loss, shares, squared_error
 from attention_core.typing import Array
@@ -231,8 +232,8 @@ class Classification(Model):
     def log_proba(self, query: Array, context: Array) -> Array:
         """``log p`` of each class, for rows (n, D) with their contexts: (n, classes)."""
         if self.coefficients is None:
-            with np.errstate(divide="ignore"):
-                return np.log(context)
+            logarithms: Array = quiet_context().run(np.log, context)
+            return logarithms
         return _log_odds(context, self.trend(query))
 
 

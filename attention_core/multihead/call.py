@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from attention_core.arrays.batch import broadcast_batch
 from attention_core.arrays.inputs import check_key_and_value, computing_dtype
+from attention_core.arrays.quiet import quiet_context
 from attention_core.components.bias import Bias
 from attention_core.errors import OptionError, OptionTypeError
 from attention_core.masking.packing import Packing
@@ -72,27 +73,26 @@ def attend_heads(
         is_packed = False
     offset = None if is_packed else numbers["query_offset"]
     results = []
-    with np.errstate(all="ignore"):  # NaN and Inf in the inputs are results, not accidents
-        asking = project_heads(layer.arrays, "query", query, workers)  # (..., N, L, Dq)
-        seen: Any
-        if isinstance(inputs[1], MultiHeadMemory):
-            seen = [(memory,) for memory in inputs[1].memories]
-        else:
-            seen = seen_by_groups(layer, key, value, workers)
-        for group, visible in zip(layer.groups, seen, strict=True):
-            attention = group.attention
-            if layer.extra_keys:
-                attention = without_order(attention)
-                visible = with_extra_keys(layer, group, visible)
-            own: dict[str, Any] = {
-                name: axes.pairs(name, given, group.heads, offset) for name, given in pairs.items()
-            }
-            for name, what in numbers.items():
-                # those of packed sequences are the same for every head
-                own[name] = what if is_packed else axes.numbers(name, what, group.heads)
-            results.append(attention(pick_heads(asking, group.heads), *visible, **own))
-        given = HeadInputs((query, key, value), dtypes, result_dtype, bias_shape)
-        return MultiHeadResult(layer, given, results)
+    asking = quiet_context().run(project_heads, layer.arrays, "query", query, workers)
+    seen: Any
+    if isinstance(inputs[1], MultiHeadMemory):
+        seen = [(memory,) for memory in inputs[1].memories]
+    else:
+        seen = seen_by_groups(layer, key, value, workers)
+    for group, visible in zip(layer.groups, seen, strict=True):
+        attention = group.attention
+        if layer.extra_keys:
+            attention = without_order(attention)
+            visible = with_extra_keys(layer, group, visible)
+        own: dict[str, Any] = {
+            name: axes.pairs(name, given, group.heads, offset) for name, given in pairs.items()
+        }
+        for name, what in numbers.items():
+            # those of packed sequences are the same for every head
+            own[name] = what if is_packed else axes.numbers(name, what, group.heads)
+        results.append(attention(pick_heads(asking, group.heads), *visible, **own))
+    given = HeadInputs((query, key, value), dtypes, result_dtype, bias_shape)
+    return quiet_context().run(MultiHeadResult, layer, given, results)
 
 
 def _copied(arrays: tuple[Array, ...], dtype: np.dtype[Any]) -> tuple[Array, ...]:

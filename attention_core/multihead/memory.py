@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from attention_core.arrays.inputs import check_key_and_value
+from attention_core.arrays.quiet import quiet_context
 from attention_core.engine.memory import Memory
 from attention_core.multihead.heads import HeadGroup, pick_heads
 from attention_core.multihead.parameters import LayerParameters
@@ -177,11 +178,10 @@ def seen_by_groups(
     layer: LayerParameters, key: Array, value: Array, workers: int | None
 ) -> list[tuple[Array, Array]]:
     """The keys and values of the heads of each group: (..., S, E) -> (..., heads, S, D)."""
-    with np.errstate(all="ignore"):  # NaN and Inf in the inputs are results, not accidents
-        keys, values = (
-            project_heads(layer.arrays, name, array, workers)
-            for name, array in (("key", key), ("value", value))
-        )
+    keys, values = (
+        quiet_context().run(project_heads, layer.arrays, name, array, workers)
+        for name, array in (("key", key), ("value", value))
+    )
     return [
         (pick_heads(keys, group.seen_heads), pick_heads(values, group.seen_heads))
         for group in layer.groups

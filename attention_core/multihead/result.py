@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from attention_core.arrays.inputs import as_array, is_sparse
+from attention_core.arrays.quiet import quiet_context
 from attention_core.engine.gradients import Gradients
 from attention_core.errors import ShapeError
 from attention_core.multihead.heads import HeadGroup, add_bias, add_heads, pick_heads
@@ -214,8 +215,7 @@ class MultiHeadResult:
                 f"got {grad.shape}"
             )
         grad = grad.astype(self._context.dtype, copy=False)
-        with np.errstate(all="ignore"):
-            return self._gradients(grad)
+        return quiet_context().run(self._gradients, grad)
 
     def plot(
         self, path: str | os.PathLike[str] | None = None, /, **options: Unpack[PlotOptions]

@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from contextvars import ContextVar, copy_context
 from functools import cache
 from typing import Any, Self
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from attention_core.parallel.helpers import elsewhere
 
-__all__ = ["IGNORING", "blas_on_one_thread", "numerics", "this_thread"]
+__all__ = ["blas_on_one_thread", "numerics", "this_thread"]
 
 
 class _ThisThread(threading.local):
@@ -154,26 +153,6 @@ class blas_on_one_thread:
 
     def _end(self) -> None:
         _hold.leave(self)
-
-
-def _settings_that_ignore() -> list[tuple[ContextVar[Any], object]]:
-    """Context variables that `np.errstate` sets, and what it sets them to."""
-    before, within = copy_context(), copy_context()
-    within.run(np.errstate(all="ignore").__enter__)
-    return [(name, value) for name, value in within.items() if before.get(name) is not value]
-
-
-IGNORING = _settings_that_ignore()
-"""Context variables and their values, with which arithmetic does not warn.
-
-Entering `np.errstate` for each call would take as long as several operations of a small one.
-
->>> context = copy_context()
->>> for variable, value in IGNORING:
-...     context.run(variable.set, value)
->>> context.run(np.log, 0.0)
-np.float64(-inf)
-"""
 
 
 class numerics(blas_on_one_thread):

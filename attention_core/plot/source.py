@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from attention_core.arrays.batch import whole
 from attention_core.arrays.inputs import is_real, is_sparse
+from attention_core.arrays.quiet import quiet_context
 from attention_core.arrays.sparse import checked_sparse
 from attention_core.engine.base import Problem, Readout
 from attention_core.engine.dispatch import Answer
@@ -96,9 +97,11 @@ class Source:
     ) -> list[np.ma.MaskedArray[Any, Any]]:
         """The cells of some batch items."""
         cells = {item: Cells(queries, keys, summary) for item in items}
-        with np.errstate(all="ignore"):  # NaN and Inf are to be seen, not warned of
-            self.fill(cells)
-            return [each.finished() for each in cells.values()]
+        return quiet_context().run(self._filled, cells)  # NaN and Inf are to be seen
+
+    def _filled(self, cells: Mapping[Item, Cells]) -> list[np.ma.MaskedArray[Any, Any]]:
+        self.fill(cells)
+        return [each.finished() for each in cells.values()]
 
 
 def source_of(drawn: Any, what: What) -> Source:

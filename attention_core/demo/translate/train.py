@@ -82,7 +82,7 @@ def train(
     translator = Translator.new(attention, for_network)
     stream = with_nonsense(examples(for_dates, held_out=False), for_nonsense)
     adam = Adam()
-    with blas_on_one_thread():  # small products are slower on several threads
+    with blas_on_one_thread() as again, again:  # small products are slower on several threads
         for step in range(steps):
             texts, dates = zip(*islice(stream, BATCH), strict=True)
             loss, gradients = translator.loss(*padded(texts), written_codes(dates))

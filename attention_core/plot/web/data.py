@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from attention_core.arrays.quiet import quiet_context
 from attention_core.plot.axis import Axis
 from attention_core.plot.picture import Panel, Picture
 from attention_core.plot.style import SCALE
@@ -89,8 +90,8 @@ def _panel(picture: Picture, panel: Panel, dtype: str, strongest: int) -> dict[s
 
 
 def _fits_float32(numbers: Array) -> bool:
-    with np.errstate(over="ignore"):
-        return np.array_equal(numbers.astype(np.float32), numbers, equal_nan=True)
+    rounded = quiet_context().run(numbers.astype, np.float32)
+    return np.array_equal(rounded, numbers, equal_nan=True)
 
 
 def _text(array: Array) -> str:
