@@ -13,4 +13,5 @@ NAMES = (
     "command_line",
     "signals",
     "concurrency",
+    "storm",
 )

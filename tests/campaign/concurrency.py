@@ -14,8 +14,8 @@ from cases import dense, make_case
 import attention_core as ac
 from campaign.calls import Call, Rng, random_call
 
-QUICK = 2
-THREADS = 16
+QUICK = 1
+THREADS = 64
 
 
 def everything(call: Call, grad: Any, memory: ac.Memory) -> list[Any]:

@@ -36,7 +36,7 @@ def interrupted(function: Any, seconds: float) -> bool:
             return False
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
-    except Alarm:
+    except (Alarm, KeyboardInterrupt):
         return True
 
 
