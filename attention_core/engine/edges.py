@@ -212,7 +212,7 @@ class EdgeEngine:
         return scores
 
     def _compiled(self, item: Item) -> EdgeScores | None:
-        """What scores the edges of a batch item without gathering their ends, if anything does."""
+        """A function that scores edges of a batch item without gathering their ends, or None."""
         with self._lock:  # the first thread prepares the rows
             if item not in self._prepared:
                 query, key = (of_item(a, item) for a in (self.problem.query, self.problem.key))
