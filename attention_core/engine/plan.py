@@ -30,7 +30,7 @@ _BLOCK_COST = 600_000.0
 # Nanoseconds that scoring the pairs between short packed sequences may waste to save a tile.
 _SHARED_COST = 50_000.0
 # Tiles of scores that are joined to whole rows for normalizers that need them.
-_WHOLE_ROWS = 8
+_WHOLE_ROWS = 2
 # Enough blocks to keep the threads of a small machine busy to the end.
 _ENOUGH_BLOCKS = 8
 

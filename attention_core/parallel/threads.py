@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar, copy_context
 from functools import partial
-from threading import Lock
+from threading import Condition, Lock
 from typing import Any, TypeVar
 
 from attention_core.parallel.blas import numerics, this_thread
 from attention_core.parallel.helpers import Task, ask, available_cores
 
 __all__ = ["WORTH_THREADS", "fold_blocks", "map_blocks", "stop_if_asked"]
+
+_MOST_EARLY = 2  # results that wait for those before them
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -55,22 +57,27 @@ def fold_blocks(
     """Apply a function to every item as `map_blocks` does, and pass each result to `add`.
 
     Results are added one at a time and in one order, whichever thread is first: sums have the same
-    bits however many threads there are.
+    bits however many threads there are. Threads that are ahead wait, so that few results are kept.
     """
     early: dict[int, Result] = {}
     order = _longest_first(items)
     following = iter(order)
     expected = next(following, None)
-    lock = Lock()
+    changed = Condition(Lock())
 
     def work(index: int) -> None:
         nonlocal expected
+        with changed:
+            while index != expected and len(early) >= _MOST_EARLY:
+                changed.wait(0.1)  # an error in another thread is no change
+                stop_if_asked()
         result = function(items[index])
-        with lock:
+        with changed:
             early[index] = result
             while expected in early:
                 add(items[expected], early.pop(expected))
                 expected = next(following, None)
+            changed.notify_all()
 
     _run(work, order, cost, workers)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from attention_core import Normalizer
 from attention_core.learned import number
+from attention_core_standard.thresholds import Candidates, find_thresholds, finite
 
 __all__ = ["Entmax", "Sigmoid", "Sparsemax"]
 
@@ -113,20 +114,32 @@ class Entmax(Normalizer):
 
     def statistics(self, scores: Array) -> tuple[Array, Array]:
         """The largest score of each row, and the threshold of scores less that one."""
-        largest = scores.max(axis=-1, keepdims=True, initial=-np.inf)
-        shifted = scores - _finite(largest)
-        shifted *= self.alpha - 1
-        find = _by_newton if self.alpha <= 2 else _by_bisection
-        return largest, find(shifted, 1 / (self.alpha - 1))
+        return find_thresholds(scores, self.alpha)
 
     def weights(self, scores: Array, statistics: tuple[Array, ...]) -> Array:
         """Weights in place of scores."""
-        largest, threshold = statistics
-        np.subtract(scores, _finite(largest), out=scores)
-        scores *= self.alpha - 1
+        largest, threshold = finite(statistics[0]), statistics[1]
+        few = None
+        if scores.ndim > 1:  # edges are few
+            few = Candidates.above(largest + threshold / (self.alpha - 1), scores)
+        if few is None:
+            np.subtract(scores, largest, out=scores)
+            return self._powers(scores, threshold)
+        own = few.of(scores) - few.spread(largest)
+        scores.fill(0)
+        scores.reshape(-1)[few.places] = self._powers(own, few.spread(threshold))
+        return scores
+
+    def _powers(self, scores: Array, threshold: Array) -> Array:
+        """Weights in place of scores less the largest."""
+        if self.alpha != 2:
+            scores *= self.alpha - 1
         scores -= threshold
         np.maximum(scores, 0, out=scores)
-        return _power(scores, 1 / (self.alpha - 1))
+        exponent = 1 / (self.alpha - 1)
+        if exponent == 2:
+            return np.square(scores, out=scores)
+        return scores if exponent == 1 else np.power(scores, exponent, out=scores)
 
     def scores_vjp(
         self,
@@ -139,12 +152,15 @@ class Entmax(Normalizer):
         """``g (dP - sum_j g dP / sum_j g)`` with ``g = P ^ (2 - alpha)`` where P > 0."""
         if self.alpha == 2:
             slope = (weights > 0).astype(weights.dtype)
+        elif self.alpha == 1.5:
+            slope = np.sqrt(weights)
         else:
             slope = np.power(weights, 2 - self.alpha, where=weights > 0, out=np.zeros_like(weights))
         grad_weights *= slope
         total = row_sums(slope)
         mean = row_sums(grad_weights) / np.where(total > 0, total, 1)
-        grad_weights -= slope * mean
+        slope *= mean
+        grad_weights -= slope
         return grad_weights
 
 
@@ -168,56 +184,3 @@ class Sparsemax(Entmax):
 
     def __init__(self) -> None:
         pass  # alpha is that of the class
-
-
-_ITERATIONS = 100  # far more than are needed, so that no input makes it endless
-
-
-def _finite(largest: Array) -> Array:
-    """The largest score to subtract: finite where there are only scores of -inf."""
-    lowest: Array = np.maximum(largest, np.finfo(largest.dtype).min)
-    return lowest
-
-
-def _power(array: Array, exponent: float) -> Array:
-    if exponent == 2:
-        return np.square(array, out=array)
-    return array if exponent == 1 else np.power(array, exponent, out=array)
-
-
-def _by_newton(scores: Array, exponent: float) -> Array:
-    """The threshold (..., l, 1) at which ``sum max(scores - t, 0) ^ exponent`` is 1.
-
-    The largest score of each row is 0, so t lies between -1 and 0. The sum is convex and falls in
-    t: from -1 each step stays below the solution.
-    """
-    threshold = np.full((*scores.shape[:-1], 1), -1, scores.dtype)
-    epsilon = np.finfo(scores.dtype).eps
-    rest = np.empty_like(scores)
-    for _ in range(_ITERATIONS):
-        np.subtract(scores, threshold, out=rest)
-        np.maximum(rest, 0, out=rest)
-        if exponent == 1:
-            total = rest.sum(axis=-1, keepdims=True)
-            slope = np.count_nonzero(rest, axis=-1, keepdims=True)
-        else:
-            powers = rest if exponent == 2 else np.power(rest, exponent - 1)
-            slope = exponent * powers.sum(axis=-1, keepdims=True)
-            total = np.vecdot(powers, rest)[..., None]
-        step = np.where(slope > 0, (total - 1) / np.where(slope > 0, slope, 1), 0)
-        threshold += step
-        if not (step > 4 * epsilon).any():  # NaN and what rounds to less ends it, too
-            break
-    return threshold
-
-
-def _by_bisection(scores: Array, exponent: float) -> Array:
-    """The same threshold where the sum is not convex."""
-    low = np.full((*scores.shape[:-1], 1), -1, scores.dtype)
-    high = np.zeros_like(low)
-    for _ in range(_ITERATIONS):
-        middle = (low + high) / 2
-        rest = np.maximum(scores - middle, 0)
-        is_low = np.power(rest, exponent).sum(axis=-1, keepdims=True) >= 1
-        low, high = np.where(is_low, middle, low), np.where(is_low, high, middle)
-    return low
