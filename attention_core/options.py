@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from attention_core.arrays.inputs import as_integers
-from attention_core.arrays.scalars import LARGEST_SIZE, as_float, is_integer
+from attention_core.arrays.scalars import LARGEST_SIZE, as_float, check_flag, is_integer
 from attention_core.errors import (
     DTypeError,
     OptionError,
@@ -36,9 +36,7 @@ __all__ = [
 
 
 def _is_causal(value: Any) -> bool:
-    if isinstance(value, (bool, np.bool_)):
-        return bool(value)
-    raise OptionTypeError(f"is_causal must be True or False, got {shown(value)}")
+    return check_flag("is_causal", value)
 
 
 def _query_offset(value: Any) -> Any:

@@ -19,6 +19,7 @@ __all__ = [
     "as_array",
     "as_integers",
     "check_key_and_value",
+    "check_unmasked",
     "computing_dtype",
     "integers_per_item",
     "is_real",
@@ -84,11 +85,7 @@ numbers: leave out keys by mask= (True = may attend), and fill the entries with 
         raise DTypeError(
             f"{name} must be a dense array, got a sparse {type(array).__name__}; call .toarray()"
         )
-    if "numpy.ma" in sys.modules and _has_masked_entries(array):
-        raise DTypeError(
-            f"{name} has masked entries (numpy.ma), which would be read as numbers: leave out "
-            f"keys by mask= (True = may attend), and fill the entries with .filled(0)"
-        )
+    check_unmasked(**{name: array})
     try:
         result = np.asarray(array)
     except (TypeError, ValueError, RuntimeError) as error:  # what tensors raise
@@ -117,6 +114,16 @@ numbers: leave out keys by mask= (True = may attend), and fill the entries with 
 def is_sparse(array: Any) -> bool:
     """Whether this is a sparse array, SciPy's or one that converts to SciPy's."""
     return hasattr(array, "tocsr")
+
+
+def check_unmasked(**arrays: Any) -> None:
+    """Raise `DTypeError` for masked arrays with masked entries, which NumPy reads as numbers."""
+    for name, array in arrays.items():
+        if "numpy.ma" in sys.modules and _has_masked_entries(array):
+            raise DTypeError(
+                f"{name} has masked entries (numpy.ma), which would be read as numbers: leave out "
+                f"keys by mask= (True = may attend), and fill the entries with .filled(0)"
+            )
 
 
 def _has_masked_entries(array: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The one door for single numbers: what counts as an integer, and what as a real number."""
+"""The one door for single values: what is an integer, what a real number, and what a flag."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-__all__ = ["LARGEST_SIZE", "as_float", "is_integer"]
+from attention_core.errors import OptionTypeError, shown
+
+__all__ = ["LARGEST_SIZE", "as_float", "check_flag", "is_integer"]
 
 LARGEST_SIZE = 1 << 20
 """Of an axis of initial values: a typo or a damaged file may ask for more, no model does."""
@@ -38,3 +40,15 @@ def as_float(value: object) -> float | None:
         return float(number)
     except OverflowError:  # an integer or a fraction
         return inf if number > 0 else -inf
+
+
+def check_flag(name: str, value: object) -> bool:
+    """A flag as a Python bool; a number or a text would mean True whatever it says.
+
+    >>> check_flag("biases", "no")
+    Traceback (most recent call last):
+    attention_core.errors.OptionTypeError: biases must be True or False, got 'no'
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise OptionTypeError(f"{name} must be True or False, got {shown(value)}")
+    return bool(value)

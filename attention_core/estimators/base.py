@@ -14,6 +14,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from attention_core import Attention, AttentionResult, OptionError, OptionTypeError, Scorer
+from attention_core.arrays.inputs import check_unmasked
+from attention_core.arrays.scalars import check_flag
 from attention_core.estimators.initial import initial_scorer
 from attention_core.estimators.learning import Learned, Settings, learn
 from attention_core.estimators.model import Model
@@ -111,6 +113,7 @@ class AttentionEstimator(BaseEstimator):  # type: ignore[misc]
     def _queries(self, X: ArrayLike) -> Array:
         """Rows (n, D) as the keys are: standardized, and in their dtype."""
         check_is_fitted(self)
+        check_unmasked(X=X)
         queries = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         # float32 rows among float64 keys would only be copied
         return self._units.measured(queries.astype(self.memory_.dtype, copy=False))
@@ -120,6 +123,7 @@ class AttentionEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _sample_weight(self, sample_weight: ArrayLike | None, key: Array) -> Array:
         """Weights of the rows: (n,), at least one of which is positive."""
+        check_unmasked(sample_weight=sample_weight)
         weight: Array = _check_sample_weight(
             sample_weight, key, dtype=np.float64, ensure_non_negative=True
         )
@@ -186,3 +190,5 @@ class AttentionEstimator(BaseEstimator):  # type: ignore[misc]
         check_count("batch_size", self.batch_size)
         check_fraction("validation_fraction", self.validation_fraction)
         check_count("n_iter_no_change", self.n_iter_no_change)
+        for flag in ("fit_scorer", "trend", "standardize", "early_stopping"):
+            check_flag(flag, getattr(self, flag))

@@ -13,6 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from attention_core import Scorer
+from attention_core.arrays.inputs import check_unmasked
 from attention_core.estimators.base import AttentionEstimator
 from attention_core.estimators.model import Classification
 from attention_core.estimators.rows import Rows, relevance
@@ -162,6 +163,7 @@ class AttentionClassifier(ClassifierMixin, AttentionEstimator):  # type: ignore[
         `sample_weight` (n,) says how often each row counts: 2 means the same as the row twice, 0
         the same as no such row. It is multiplied by `class_weight`.
         """
+        check_unmasked(X=X, y=y)
         key, labels = validate_data(self, X, y, dtype=[np.float64, np.float32])
         check_classification_targets(labels)
         weight = self._sample_weight(sample_weight, key)

@@ -10,6 +10,7 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import validate_data
 
 from attention_core import Attention
+from attention_core.arrays.inputs import check_unmasked
 from attention_core.estimators.base import AttentionEstimator
 from attention_core.estimators.model import Regression
 from attention_core.estimators.rows import Rows, Units, equal_rows
@@ -85,6 +86,7 @@ validation_fraction, n_iter_no_change, workers, verbose, random_state
         `sample_weight` (n,) says how often each row counts: 2 means the same as the row twice, 0
         the same as no such row.
         """
+        check_unmasked(X=X, y=y)
         key, targets = validate_data(
             self, X, y, dtype=[np.float64, np.float32], multi_output=True, y_numeric=True
         )

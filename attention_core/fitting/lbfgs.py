@@ -15,6 +15,7 @@ from typing import Any, Generic
 
 import numpy as np
 
+from attention_core.arrays.scalars import check_flag
 from attention_core.errors import OptionError, OptionTypeError, ScorerConfigError
 from attention_core.fitting.objective import Learnable, Loss, Objective, S, Vector
 from attention_core.fitting.progress import progress_line
@@ -137,6 +138,7 @@ def fit(
     check_count("patience", patience)
     check_amount("tol", tol)
     check_amount("penalty", penalty)
+    check_flag("progress", progress)
     if validation is not None and not callable(validation):
         raise OptionTypeError(f"validation must be a function of a scorer, got {validation!r}")
     losses = [loss] if callable(loss) else loss

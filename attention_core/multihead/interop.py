@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from attention_core.arrays.inputs import as_array
+from attention_core.arrays.scalars import check_flag
 from attention_core.errors import (
     DTypeError,
     OptionError,
@@ -110,8 +111,8 @@ def from_torch_state(
             "module instead of its state"
         )
     check_count("heads", heads)
-    if not isinstance(add_zero_attn, (bool, type(None))):
-        raise OptionTypeError(f"add_zero_attn must be True or False, got {add_zero_attn!r}")
+    if add_zero_attn is not None:
+        check_flag("add_zero_attn", add_zero_attn)
     given = _named(state)
     each, whole, features = _weights(given, heads)
     split = (heads, features // heads)

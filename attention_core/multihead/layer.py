@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from attention_core.arrays.inputs import as_array
+from attention_core.arrays.scalars import check_flag
 from attention_core.attention import Attention
 from attention_core.components.component import Component
-from attention_core.errors import OptionTypeError
 from attention_core.multihead.call import attend_heads
 from attention_core.multihead.heads import (
     AttentionOptions,
@@ -152,14 +152,14 @@ class MultiHeadAttention(LayerMakers):
             for name, value in checked.items()
             if not np.array_equal(value, OPTIONS[name])
         }
-        if not isinstance(zero_key, bool):
-            raise OptionTypeError(f"zero_key must be True or False, got {zero_key!r}")
         scorers = scorers_of_heads(scorer, sizes["N"])
         normalizers = normalizers_of_heads(normalizer, sizes["N"])
         groups = group_heads(scorers, normalizers, sizes["M"], self._options)
         for group in groups:
             group.attention.scorer.check_features(sizes["Dq"], sizes["Dk"])
-        self._own = LayerParameters(arrays, groups, tuple(normalizers), zero_key)
+        self._own = LayerParameters(
+            arrays, groups, tuple(normalizers), check_flag("zero_key", zero_key)
+        )
 
     @classmethod
     def _made(cls, arrays: Mapping[str, Any], **others: Any) -> Self:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 import numpy as np
 from numpy.typing import ArrayLike
 
+from attention_core.arrays.scalars import check_flag
 from attention_core.components.parameters import Parameterized
 from attention_core.multihead.heads import AttentionOptions
 from attention_core.multihead.interop import from_torch_module, from_torch_state, keras_arrays
@@ -83,7 +84,7 @@ class LayerMakers(Parameterized):
             "head_dim": head_dim,
             "key_heads": key_heads,
         }
-        arrays = initial_arrays(counts, rng, biases=biases)
+        arrays = initial_arrays(counts, rng, biases=check_flag("biases", biases))
         return cls._made(arrays, scorer=scorer, normalizer=normalizer, **options)
 
     @classmethod

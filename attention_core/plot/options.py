@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from numpy.typing import ArrayLike
 
-from attention_core.arrays.scalars import as_float
+from attention_core.arrays.scalars import as_float, check_flag
 from attention_core.errors import (
     OptionError,
     OptionTypeError,
@@ -105,6 +105,8 @@ def make_look(
     OptionError
         For limits that are not two increasing finite numbers, or a format that cannot format.
     """
+    if not isinstance(annotate, str):
+        annotate = check_flag("annotate", annotate)
     number_format = annotate if isinstance(annotate, str) else ".2f" if annotate else None
     if number_format is not None:
         try:
@@ -114,7 +116,14 @@ def make_look(
                 f"annotate must be True or a format of numbers such as '.2f' or '.0%', "
                 f"got {annotate!r}"
             ) from error
-    return Look(_pair("limits", limits, "increasing"), cmap, margins, number_format, xlabel, ylabel)
+    return Look(
+        _pair("limits", limits, "increasing"),
+        cmap,
+        check_flag("margins", margins),
+        number_format,
+        xlabel,
+        ylabel,
+    )
 
 
 def check_texts(**texts: object) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from attention_core.arrays.scalars import is_integer
+from attention_core.arrays.scalars import check_flag, is_integer
 from attention_core.errors import OptionError, OptionTypeError, shown
 from attention_core.plot.axis import LONGEST, visible
 from attention_core.plot.cells import Summary
@@ -88,6 +88,7 @@ def text(
         raise OptionTypeError(f"width must be an integer, got {shown(width)}")
     if width < LEAST_WIDTH:
         raise OptionError(f"width must be at least {LEAST_WIDTH} columns, got {shown(width)}")
+    check_flag("ascii_only", ascii_only)
     query_labels, key_labels = _words(query_labels), _words(key_labels)
     if ascii_only:
         query_labels, key_labels, names = map(_in_ascii, (query_labels, key_labels, names))

@@ -86,6 +86,9 @@ DOORS = {
     "a page's title": lambda n: ac.plot.page(RESULT, title=n),
     "summary": lambda n: ac.plot.text(RESULT, summary=n),
     "annotate": lambda n: ac.plot.heatmap(RESULT, annotate=n),
+    "margins": lambda n: ac.plot.heatmap(RESULT, margins=n),
+    "ascii_only": lambda n: ac.plot.text(RESULT, ascii_only=n),
+    "biases": lambda n: ac.MultiHeadAttention.initialize(2, heads=1, rng=0, biases=n),
     "cmap": lambda n: ac.plot.heatmap(RESULT, cmap=n),
 }
 
@@ -112,6 +115,16 @@ def test_the_largest_numbers_mean_the_same_as_infinite_ones():
     check_amount("alpha", Fraction(1, 3))
     with pytest.raises(ac.OptionError, match=r"^alpha must be a finite number of at least 0"):
         check_amount("alpha", 10**400)
+
+
+@pytest.mark.parametrize("flag", ["is_causal", "margins", "ascii_only", "biases", "annotate"])
+@pytest.mark.parametrize("given", ["no", 0, 1.0, None, [True]])
+def test_a_flag_is_true_or_false(flag, given):
+    if flag == "annotate" and isinstance(given, str):
+        return  # a format
+    with pytest.raises(ac.OptionTypeError, match=rf"^{flag} must be True or False, got "):
+        DOORS[flag](given)
+    DOORS[flag](np.True_)
 
 
 def test_what_counts_as_a_number():

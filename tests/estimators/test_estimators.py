@@ -619,3 +619,24 @@ def test_without_scikit_learn():
     assert result.stdout == (
         "attention_core.estimators needs scikit-learn: pip install 'attention-core[sklearn]'\n"
     )
+
+
+@pytest.mark.parametrize("argument", ["X", "y", "sample_weight"])
+def test_masked_rows_are_refused_not_read_as_numbers(rng, argument):
+    given = {"X": rng.normal(size=(6, 2)), "y": np.arange(6) % 2, "sample_weight": np.ones(6)}
+    given[argument] = np.ma.array(given[argument], mask=np.zeros_like(given[argument]))
+    fitted = AttentionClassifier("dot", fit_scorer=False).fit(**given)  # nothing is masked
+    given[argument][0] = np.ma.masked
+    for estimator in (AttentionClassifier("dot"), AttentionRegressor("dot")):
+        with pytest.raises(ac.DTypeError, match=f"^{argument} has masked entries"):
+            estimator.fit(**given)
+    if argument == "X":
+        with pytest.raises(ac.DTypeError, match=r"^X has masked entries"):
+            fitted.predict(given["X"])
+
+
+@pytest.mark.parametrize("flag", ["fit_scorer", "trend", "standardize", "early_stopping"])
+def test_a_flag_that_is_none(rng, flag):
+    estimator = AttentionRegressor("dot", **{flag: "no"})
+    with pytest.raises(ac.OptionTypeError, match=f"^{flag} must be True or False, got 'no'"):
+        estimator.fit(rng.normal(size=(6, 2)), np.arange(6.0))
