@@ -36,7 +36,7 @@ __all__ = [
 
 
 def _is_causal(value: Any) -> bool:
-    return check_flag("is_causal", value)
+    return value if type(value) is bool else check_flag("is_causal", value)
 
 
 def _query_offset(value: Any) -> Any:

@@ -69,7 +69,7 @@ def fold_blocks(
         nonlocal expected
         with changed:
             while index != expected and len(early) >= _MOST_EARLY:
-                changed.wait(0.1)  # an error in another thread is no change
+                changed.wait(0.1)  # an error in another thread changes nothing
                 stop_if_asked()
         result = function(items[index])
         with changed:

@@ -11,7 +11,7 @@ __all__ = ["Candidates", "find_thresholds", "finite"]
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _ITERATIONS = 100  # far more than are needed, so that no input makes it endless
-_FEWEST = 8  # of so many scores at most one is kept, or gathering them would not pay
+_FEWEST = 8  # at most one score of as many is kept, or gathering them would not pay
 _GROUP = 16  # keys of which the best is looked at first
 
 
@@ -27,7 +27,7 @@ class Candidates(NamedTuple):
     def above(cls, bounds: Array, scores: Array) -> Candidates | None:
         """Those of scores (..., l, s) above bounds (..., l, 1), or a little below; None if many.
 
-        None, too, for scores that are not contiguous, and for bounds that are no numbers.
+        None, too, for scores that are not contiguous, and for bounds that are NaN or inf.
         """
         with np.errstate(over="ignore"):  # of rows without keys, whose scores are not above -inf
             bounds = bounds - 1e-5 * (1 + abs(bounds))  # more of them do no harm
