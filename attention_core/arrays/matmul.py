@@ -67,10 +67,11 @@ def matrix_product(left: Array, right: Array, out: Array | None = None) -> Array
         return result
     if out is None:
         out = np.empty((*left.shape[:-1], right.shape[-1]), left.dtype)
-    is_brief = out.size * count <= _BRIEF
-    if is_brief or (out.size > _FEW and length > 1) or not out.flags.c_contiguous:
+    is_row = length == 1 and right.shape[-1] * count > _BRIEF  # then vectors are faster, too
+    is_brief = out.size > _FEW or out.size * count <= _BRIEF
+    if (is_brief and not is_row) or not out.flags.c_contiguous:
         return np.matmul(left, right, out)
-    batch = out.shape[:-2]  # for one row, a vector times a matrix is faster, too
+    batch = out.shape[:-2]
     left = np.broadcast_to(left, (*batch, *left.shape[-2:]))
     right = np.broadcast_to(right, (*batch, *right.shape[-2:]))
     for item in np.ndindex(batch):
