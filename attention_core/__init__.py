@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from attention_core import parameter_files as parameter_files
     from attention_core import plot as plot
     from attention_core import testing as testing
+    from attention_core import torch as torch
     from attention_core import typing as typing
     from attention_core.hookspecs import BiasSpec, NormalizerSpec, ScorerSpec, hookimpl
     from attention_core.multihead.layer import MultiHeadAttention
@@ -179,6 +180,7 @@ _SUBMODULES = (
     "parameter_files",
     "plot",
     "testing",
+    "torch",
     "typing",
 )
 """The public submodules, which are imported on first use."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from attention_core.arrays.inputs import is_sparse
+from attention_core.arrays.libraries import adapter_of
 from attention_core.engine.dispatch import attend_call
 from attention_core.engine.memory import Memory
 from attention_core.engine.prepare import prepare
@@ -172,6 +173,19 @@ def _attend(
     query_offset: ArrayLike | str | None = None,
 ) -> AttentionResult:
     """Check one call, make its mask and its bias if it has any, and compute it."""
+    if not (
+        type(query) is np.ndarray
+        and (type(key) is type(value) is np.ndarray or type(key) is Memory)
+    ):
+        adapter = adapter_of(query, key, value)
+        if adapter is not None:
+            attention = options
+            if not isinstance(attention, Attention):
+                attention = Attention(scorer, normalizer=normalizer, **vars(options))
+            found: AttentionResult = adapter.attend(
+                attention, query, key, value, terms, query_offset
+            )
+            return found
     call = prepare(scorer, query, key, value)
     mask, bias, key_lengths, query_lengths, weight_factors = terms
     bias = bias if bias is None else _bias(bias)
@@ -334,6 +348,11 @@ class Attention(Options):
 
     def memory(self, key: ArrayLike, value: ArrayLike) -> Memory:
         """Keys (..., S, Dk), projected once, and their values (..., S, Dv), for many calls."""
+        if type(key) is not np.ndarray or type(value) is not np.ndarray:
+            adapter = adapter_of(key, value)
+            if adapter is not None:
+                memory: Memory = adapter.memory(self, key, value)
+                return memory
         return Memory(self.scorer, key, value)
 
     def __call__(

@@ -37,6 +37,8 @@ nb_code_prompt_show, nb_code_prompt_hide = "Show the solution", "Hide the soluti
 # names in docstrings are parameters as often as objects, so none has to be found
 default_role = "py:obj"
 
+# their classes are documented where they are not installed
+autodoc_mock_imports = ["jax", "torch"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings say more: shapes
 autodoc_default_options = {"members": True}

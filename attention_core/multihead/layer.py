@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from attention_core.arrays.inputs import as_array
+from attention_core.arrays.libraries import adapter_of
 from attention_core.arrays.scalars import check_flag
 from attention_core.attention import Attention
 from attention_core.components.component import Component
@@ -225,6 +226,10 @@ class MultiHeadAttention(LayerMakers):
         ShapeError, DTypeError
             For arrays that do not fit the layer or each other.
         """
+        adapter = adapter_of(key, value)
+        if adapter is not None:
+            memory: MultiHeadMemory = adapter.heads_memory(self, key, value)
+            return memory
         return MultiHeadMemory(self._own, key, value)
 
     def __call__(
@@ -265,6 +270,13 @@ class MultiHeadAttention(LayerMakers):
         """
         if query_offset is None:
             query_offset = self._options.get("query_offset")
+        adapter = adapter_of(query, key, value)
+        if adapter is not None:
+            terms = mask, bias, key_lengths, query_lengths, weight_factors
+            found: MultiHeadResult = adapter.attend_heads(
+                self, query, key, value, terms, query_offset
+            )
+            return found
         return attend_heads(
             self._own,
             (query, key, value),

@@ -154,16 +154,16 @@ def test_nullable_columns_are_named():
 def test_tensors_that_numpy_cannot_read_are_named():
     torch = pytest.importorskip("torch")
     tensors = {
-        "detach": torch.ones((6, 2), requires_grad=True),
-        "call .float()": torch.ones((6, 2), dtype=torch.bfloat16),
-        "cpu": torch.ones((6, 2), device="meta"),
-        "to_dense": torch.ones((6, 2)).to_sparse(),
+        "detach": torch.zeros((4, 6), requires_grad=True),
+        "call .float()": torch.zeros((4, 6), dtype=torch.bfloat16),
+        "cpu": torch.zeros((4, 6), device="meta"),
+        "to_dense": torch.zeros((4, 6)).to_sparse(),
     }
     for way_out, tensor in tensors.items():
-        text = text_of(ac.DTypeError, ac.attend, Q, tensor, V, scorer="dot")
-        assert text.startswith("key must be an array that NumPy can read, got a torch.Tensor: ")
+        text = text_of(ac.DTypeError, ac.attend, Q, K, V, bias=tensor, scorer="dot")
+        assert text.startswith("bias must be an array that NumPy can read, got a torch.Tensor: ")
         assert way_out in text
-    assert ac.attend(Q, torch.ones((6, 2)), V, scorer="dot").context.shape == (4, 1)
+    assert ac.attend(Q, K, V, bias=torch.ones((4, 6)), scorer="dot").context.shape == (4, 1)
 
 
 def test_other_things_are_named():

@@ -1,0 +1,91 @@
+"""Calls of `attend`, `Attention` and `MultiHeadAttention` with tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from attention_core.arrays.libraries import library_of
+from attention_core.attention import Attention
+from attention_core.errors import OptionError, OptionTypeError
+from attention_core.multihead.layer import MultiHeadAttention
+from attention_core.torch.memory import TensorMemory
+from attention_core.torch.results import Recorded, TensorHeadsResult, TensorResult
+from attention_core.torch.tensors import result_dtype, to_array
+
+__all__ = ["attend", "attend_heads", "heads_memory", "memory"]
+
+TERMS = ("mask", "bias", "key_lengths", "query_lengths", "weight_factors")
+_NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+def attend(
+    attention: Attention,
+    query: Any,
+    key: Any,
+    value: Any,
+    terms: tuple[Any, ...],
+    query_offset: Any = None,
+    parameters: Mapping[str, Any] = _NONE,
+) -> TensorResult:
+    """Attend to tensors; gradients also reach `parameters`, the current ones of the attention."""
+    recorded = _recorded(attention, (query, key, value), terms, query_offset, parameters)
+    return TensorResult(recorded)
+
+
+def attend_heads(
+    layer: MultiHeadAttention,
+    query: Any,
+    key: Any,
+    value: Any,
+    terms: tuple[Any, ...],
+    query_offset: Any = None,
+    parameters: Mapping[str, Any] = _NONE,
+) -> TensorHeadsResult:
+    """Attend to tensors with every head."""
+    recorded = _recorded(layer, (query, key, value), terms, query_offset, parameters)
+    return TensorHeadsResult(recorded)
+
+
+def memory(attention: Attention, key: Any, value: Any) -> TensorMemory:
+    """A memory of tensors."""
+    return TensorMemory(attention, key, value)
+
+
+def heads_memory(layer: MultiHeadAttention, key: Any, value: Any) -> TensorMemory:
+    """A memory of tensors for every head."""
+    return TensorMemory(layer, key, value)
+
+
+def _recorded(
+    core: Attention | MultiHeadAttention,
+    inputs: tuple[Any, Any, Any],
+    terms: tuple[Any, ...],
+    query_offset: Any,
+    parameters: Mapping[str, Any],
+) -> Recorded:
+    """Compute, and note which tensors the result depends on."""
+    query, key, value = inputs
+    arrays: tuple[Any, ...]
+    if isinstance(key, TensorMemory):
+        if value is not None:
+            raise OptionTypeError("value must be left out: the memory holds its own")
+        tensors = {"query": query, "key": key.key, "value": key.value}
+        arrays = to_array("query", query), key.memory
+    elif value is None:
+        if hasattr(key, "serves"):
+            raise OptionError(
+                "this memory holds numpy arrays, and query is a tensor; make it from tensors"
+            )
+        raise OptionTypeError("value is missing: give it after key, or a memory as key")
+    else:
+        tensors = {"query": query, "key": key, "value": value}
+        arrays = tuple(to_array(name, tensor) for name, tensor in tensors.items())
+    own = {name: to_array(name, term) for name, term in zip(TERMS, terms, strict=True)}
+    if library_of(terms[1]):
+        tensors["bias"] = terms[1]
+    if getattr(terms[4], "requires_grad", False):
+        raise OptionError("weight_factors has no gradients; call .detach()")
+    result = core(*arrays, **own, query_offset=to_array("query_offset", query_offset))
+    return Recorded(result, tensors | dict(parameters), result_dtype(*list(tensors.values())[:3]))

@@ -1,0 +1,58 @@
+"""A call of attention as a node of torch's graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from attention_core.errors import NotDifferentiableError
+
+__all__ = ["differentiated_once", "record"]
+
+Pull = Callable[[Sequence[Any]], Sequence[Any]]
+"""From gradients of the outputs, None where there is none, to those of the inputs."""
+
+
+def record(pull: Pull, outputs: Sequence[Any], tensors: Sequence[Any]) -> tuple[Any, ...]:
+    """The outputs, through which gradients reach the tensors."""
+    recorded: tuple[Any, ...] = _Node.apply(pull, tuple(outputs), *tensors)
+    return recorded
+
+
+def differentiated_once(grads: Sequence[Any]) -> Sequence[Any]:
+    """Gradients that raise when they are differentiated again, instead of being constants."""
+    if not torch.is_grad_enabled():  # that is, with create_graph=True
+        return grads
+    anchor = torch.zeros((), requires_grad=True)
+    given = [grad for grad in grads if grad is not None]
+    marked = iter(_Once.apply(anchor, *given))
+    return [None if grad is None else next(marked) for grad in grads]
+
+
+class _Node(torch.autograd.Function):
+    """Outputs that are computed already, with their pullback to the tensors they depend on."""
+
+    @staticmethod
+    def forward(ctx: Any, pull: Pull, outputs: tuple[Any, ...], *tensors: Any) -> Any:
+        ctx.set_materialize_grads(False)
+        ctx.pull = pull
+        return outputs
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        return None, None, *differentiated_once(ctx.pull(grads))
+
+
+class _Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, anchor: Any, *grads: Any) -> Any:
+        return tuple(grad.clone() for grad in grads)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        raise NotDifferentiableError(
+            "attention has first derivatives only: its gradients, taken with create_graph=True, "
+            "cannot be differentiated again"
+        )

@@ -1,0 +1,209 @@
+"""Results whose fields are tensors, with gradients through the context, weights and normalizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+
+from attention_core.engine.gradients import Gradients
+from attention_core.result import TopK
+from attention_core.torch.autograd import record
+from attention_core.torch.tensors import to_array, to_tensor
+
+__all__ = ["Recorded", "TensorHeadsResult", "TensorResult"]
+
+
+class Recorded(NamedTuple):
+    """A NumPy result, and the tensors that it depends on."""
+
+    result: Any
+    """An `AttentionResult` or a `MultiHeadResult`."""
+    tensors: dict[str, Any]
+    """The tensors by name: query, key, value, bias, and the parameters."""
+    dtype: torch.dtype
+
+    def through(self, outputs: Sequence[Any], *names: str) -> Any:
+        """The outputs as tensors, through which gradients reach the inputs.
+
+        `names` are the arguments of the result's `vjp` for the gradients of each.
+        """
+
+        def pull(grads: Sequence[Any]) -> list[Any]:
+            given = {
+                name: to_array(name, grad)
+                for name, grad in zip(names, grads, strict=True)
+                if grad is not None
+            }
+            return self.gradients(self.result.vjp(**given)) if given else [None] * len(self.tensors)
+
+        return record(pull, outputs, list(self.tensors.values()))
+
+    def gradients(self, found: Gradients) -> list[Any]:
+        """The gradients of the tensors, in their order and dtypes."""
+        return [
+            to_tensor(gradient_of(name, found)).to(tensor.dtype)
+            for name, tensor in self.tensors.items()
+        ]
+
+
+def gradient_of(name: str, found: Gradients) -> Any:
+    """The gradient of an input or a parameter, such as ``scorer.weight``, by its name."""
+    if name in ("query", "key", "value", "bias"):
+        return getattr(found, name)
+    part, _, own = name.partition(".")
+    kinds = {"scorer": found.parameters, "normalizer": found.normalizer, "bias": found.bias}
+    return kinds[part][own] if part in kinds else found.parameters[name]
+
+
+class Readouts:
+    """Fields of a result that are computed on demand, as detached tensors."""
+
+    def __init__(self, recorded: Recorded) -> None:
+        self._recorded = recorded
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._recorded.result!r})"
+
+    def numpy(self) -> Any:
+        """The result with NumPy arrays, for plots and whatever else has no tensors."""
+        return self._recorded.result
+
+    @cached_property
+    def scores(self) -> Any:
+        """The input of the normalizer, after softcap and bias; -inf where masked: (..., L, S)."""
+        return self._tensor(self._recorded.result.scores)
+
+    @cached_property
+    def entropy(self) -> Any:
+        """The entropy of each row of weights, in nats: (..., L)."""
+        return self._tensor(self._recorded.result.entropy)
+
+    @cached_property
+    def key_mass(self) -> Any:
+        """The weight each key receives from all queries: (..., S)."""
+        return self._tensor(self._recorded.result.key_mass)
+
+    def rows(self, rows: slice | int) -> Any:
+        """The weights of some queries: (..., l, S), or (..., S) for one query."""
+        return self._tensor(self._recorded.result.rows(rows))
+
+    def top_k(self, n: int) -> TopK:
+        """The n keys with the largest weights for each query, and these weights: (..., L, n)."""
+        found: TopK = self._tensor(self._recorded.result.top_k(n))
+        return found
+
+    def _tensor(self, found: Any) -> Any:
+        return to_tensor(found, self._recorded.dtype)
+
+    def _repr_html_(self) -> str:
+        """The page of the result, for notebooks."""
+        page: str = self._recorded.result._repr_html_()
+        return page
+
+
+class TensorResult(Readouts):
+    """An `attention_core.AttentionResult` with tensors for arrays.
+
+    Gradients flow through `context`, `log_normalizer` and `weights` to the inputs, if the scorer
+    and the normalizer have a vjp. Other fields are detached. Weights cost nothing until they are
+    asked for; then they are a node of the graph of their own.
+
+    Examples
+    --------
+    >>> import attention_core as ac
+    >>> x = torch.eye(3, requires_grad=True)
+    >>> result = ac.attend(x, x, x, scorer="dot", is_causal=True)
+    >>> (result.context.square().sum() + result.weights[1, 0]).backward()
+    >>> x.grad.shape, result.entropy.dtype
+    (torch.Size([3, 3]), torch.float32)
+    """
+
+    def __init__(self, recorded: Recorded) -> None:
+        super().__init__(recorded)
+        result = recorded.result
+        self.context: Any = recorded.through(
+            [to_tensor(result.context, recorded.dtype)], "grad_context"
+        )[0]
+        """The weighted sum of values: (..., L, Dv)."""
+
+    @cached_property
+    def log_normalizer(self) -> Any:
+        """``log sum_j exp(score_ij)`` over the allowed keys: (..., L)."""
+        own = to_tensor(self._recorded.result.log_normalizer)
+        return self._recorded.through([own], "grad_log_normalizer")[0]
+
+    @cached_property
+    def weights(self) -> Any:
+        """The weights: (..., L, S); with a sparse mask, a detached sparse COO tensor."""
+        weights = self._tensor(self._recorded.result.weights)
+        if weights.is_sparse:
+            return weights
+        return self._recorded.through([weights], "grad_weights")[0]
+
+    def vjp(self, *grads: Any, **named: Any) -> Gradients:
+        """Gradients by `AttentionResult.vjp`, as tensors, without torch's graph."""
+        return gradients_of_tensors(self._recorded.result, grads, named)
+
+
+class TensorHeadsResult(Readouts):
+    """An `attention_core.MultiHeadResult` with tensors for arrays.
+
+    Gradients flow through `output`. Other fields are detached.
+
+    Examples
+    --------
+    >>> import attention_core as ac
+    >>> layer = ac.MultiHeadAttention.initialize(4, heads=2, rng=0)
+    >>> x = torch.eye(4, requires_grad=True)
+    >>> result = layer(x, x, x)
+    >>> result.output.sum().backward()
+    >>> x.grad.shape, result.weights.shape
+    (torch.Size([4, 4]), torch.Size([2, 4, 4]))
+    """
+
+    def __init__(self, recorded: Recorded) -> None:
+        super().__init__(recorded)
+        output = to_tensor(recorded.result.output, recorded.dtype)
+        self.output: Any = recorded.through([output], "grad_output")[0]
+        """``sum_h context_h W^O_h + b^O``: (..., L, Eo)."""
+
+    @cached_property
+    def weights(self) -> Any:
+        """The weights of every head: (..., N, L, S)."""
+        return self._tensor(self._recorded.result.weights)
+
+    @cached_property
+    def log_normalizer(self) -> Any:
+        """``log sum_j exp(score_ij)`` over the allowed keys: (..., N, L)."""
+        return to_tensor(self._recorded.result.log_normalizer)
+
+    @property
+    def groups(self) -> Any:
+        """The heads of each scorer and normalizer."""
+        return self._recorded.result.groups
+
+    @cached_property
+    def attention(self) -> tuple[TensorResult, ...]:
+        """The result of each group, detached: weights (..., heads, L, S) and more."""
+        _, _, dtype = self._recorded
+        return tuple(TensorResult(Recorded(one, {}, dtype)) for one in self.numpy().attention)
+
+    def vjp(self, grad_output: Any) -> Gradients:
+        """Gradients by `MultiHeadResult.vjp`, as tensors, without torch's graph."""
+        return gradients_of_tensors(self._recorded.result, (grad_output,), {})
+
+
+def gradients_of_tensors(result: Any, grads: Sequence[Any], named: dict[str, Any]) -> Gradients:
+    """The gradients of a NumPy result, given and returned as tensors."""
+    arrays = [to_array("the gradient", grad) for grad in grads]
+    found = result.vjp(*arrays, **{name: to_array(name, grad) for name, grad in named.items()})
+    return Gradients(*(_each(to_tensor, part) for part in found))
+
+
+def _each(convert: Callable[[Any], Any], part: Any) -> Any:
+    if isinstance(part, dict):
+        return {name: convert(own) for name, own in part.items()}
+    return None if part is None else convert(part)

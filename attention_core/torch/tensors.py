@@ -1,0 +1,80 @@
+"""Tensors to NumPy arrays and back."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import torch
+
+from attention_core.arrays.inputs import is_sparse
+from attention_core.arrays.libraries import check_library, library_of
+from attention_core.errors import DTypeError, printable
+from attention_core.result import TopK
+
+__all__ = ["result_dtype", "to_array", "to_tensor"]
+
+
+def to_array(name: str, given: Any) -> Any:
+    """The numbers of a tensor as an array, which shares its memory; anything else as it is.
+
+    bfloat16, which NumPy does not have, becomes float32: that is what half precision computes in.
+
+    Raises
+    ------
+    DTypeError
+        For a tensor that is not dense, or not in main memory, and an array of another library.
+
+    Examples
+    --------
+    >>> to_array("query", torch.ones(2, dtype=torch.bfloat16))
+    array([1., 1.], dtype=float32)
+    """
+    if library_of(given) != "torch":
+        if library_of(given):
+            check_library(name, given, "torch")
+        return given
+    tensor = given.detach()
+    if tensor.device.type != "cpu":
+        way_out = "is computed in main memory: call .cpu()"
+        if tensor.device.type == "meta":
+            way_out = "needs numbers, which a tensor on 'meta' does not have"
+        raise DTypeError(f"{name} is on device {str(tensor.device)!r}, and attention {way_out}")
+    if tensor.layout is not torch.strided:
+        raise DTypeError(f"{name} must be a dense tensor, got {tensor.layout}; call .to_dense()")
+    if tensor.dtype is torch.bfloat16:
+        tensor = tensor.float()
+    try:
+        return tensor.numpy(force=True)
+    except (RuntimeError, TypeError) as error:  # quantized, float8, inside torch.func.vmap
+        said = printable(str(error).partition("\n")[0], 300).rstrip(".")
+        raise DTypeError(f"{name} must be a tensor that NumPy can read: {said}") from error
+
+
+def to_tensor(found: Any, dtype: torch.dtype | None = None) -> Any:
+    """A tensor for an array or a sparse array; floats in the dtype, if it is given."""
+    if isinstance(found, TopK):
+        return TopK(to_tensor(found.indices), to_tensor(found.weights, dtype))
+    if is_sparse(found):
+        coo = found.tocoo()
+        indices = np.stack(coo.coords)
+        tensor = torch.sparse_coo_tensor(
+            torch.from_numpy(indices.astype(np.int64)),
+            torch.from_numpy(np.ascontiguousarray(coo.data)),
+            coo.shape,
+            check_invariants=False,
+        ).coalesce()
+    else:
+        tensor = torch.from_numpy(found if found.flags.writeable else found.copy())
+    return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
+
+
+def result_dtype(*tensors: Any) -> torch.dtype:
+    """The dtype of results: integers count as float64, and float16 with bfloat16 gives float32.
+
+    >>> result_dtype(torch.ones(2, dtype=torch.bfloat16), torch.ones(2, dtype=torch.float16))
+    torch.float32
+    """
+    dtypes = [t.dtype if t.is_floating_point() else torch.float64 for t in tensors]
+    return reduce(torch.promote_types, dtypes)
