@@ -258,13 +258,38 @@ def test_a_memory_of_tensors_does_what_one_of_arrays_does(make, requires_grad):
     assert memory.key.shape[-2] == 0
 
 
-def test_results_and_memories_can_be_pickled():
-    query, key, value = tensors()
-    memory = ac.Attention("dot").memory(key, value)
-    again = pickle.loads(pickle.dumps(memory))
-    first = ac.Attention("dot")(query, memory)
-    np.testing.assert_array_equal(ac.Attention("dot")(query, again).context, first.context)
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(first)).weights, first.weights)
+# class -> an instance, and what it does; each has a case
+CASES = {
+    ac.torch.TensorHeadsResult: (
+        lambda: ac.MultiHeadAttention.initialize(3, heads=3, rng=0)(*tensors()[:1] * 3),
+        lambda result: [result.output, result.weights, result.vjp(result.output).query],
+    ),
+    ac.torch.TensorMemory: (
+        lambda: ac.Attention(SCORER).memory(*tensors()[1:]),
+        lambda memory: [ac.Attention(SCORER)(tensors()[0], memory).context, memory.key],
+    ),
+    ac.torch.TensorResult: (
+        lambda: ac.attend(*tensors(), scorer=SCORER),
+        lambda result: [result.context, result.weights, result.vjp(result.context).query],
+    ),
+}
+
+
+def test_every_public_class_has_a_case():
+    assert {getattr(ac.torch, name) for name in ac.torch.__all__} == {*CASES}
+
+
+@pytest.mark.parametrize("kind", CASES, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("way", [lambda x: pickle.loads(pickle.dumps(x)), copy.copy, copy.deepcopy])
+def test_a_copy_shows_itself_and_does_the_same(kind, way):
+    make, behavior = CASES[kind]
+    made = make()
+    copied = way(made)
+    assert type(copied) is kind
+    assert repr(copied) == repr(made)
+    assert " at 0x" not in repr(made)
+    for found, expected in zip(behavior(copied), behavior(make()), strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 # ----------------------------------------------------------------------------------------- layers
