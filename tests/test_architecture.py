@@ -53,7 +53,7 @@ REST = {
         "arrays attention components config engine files learned masking normalizing options "
         "parallel plot registry result scoring"
     ),
-    "libraries": "arrays attention engine multihead result",
+    "libraries": "arrays attention components engine multihead normalizing registry result",
     "parameter_files": "components files multihead normalizing registry scoring",
     # what is built on the public names
     PUBLIC: (

@@ -31,6 +31,7 @@ _CONVERSIONS = {
 """Calls that convert an array to the first library from the second; None is NumPy."""
 
 _known: dict[type, str | None] = {np.ndarray: None}
+_adapters: dict[str, Any] = {}
 
 
 def library_of(array: object) -> str | None:
@@ -72,9 +73,14 @@ def adapter_of(query: Any, *others: Any) -> Any:
         For arrays of different libraries.
     """
     library = library_of(query)
-    for name, array in zip(("key", "value")[-len(others) :], others, strict=True):
-        check_library(name, array, library, "key" if len(others) == 1 else "query")
-    return None if library is None else import_module(f"attention_core.{library}.adapter")
+    leader, *names = ("query", "key", "value")[2 - len(others) :]
+    for name, array in zip(names, others, strict=True):
+        check_library(name, array, library, leader)
+    if library is None:
+        return None
+    if library not in _adapters:
+        _adapters[library] = import_module(f"attention_core.{library}.adapter")
+    return _adapters[library]
 
 
 def check_library(name: str, array: Any, library: str | None, leader: str = "query") -> None:

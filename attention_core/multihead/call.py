@@ -16,11 +16,12 @@ from attention_core.errors import OptionError, OptionTypeError
 from attention_core.masking.packing import Packing
 from attention_core.masking.positions import end_offset
 from attention_core.multihead.extra_keys import opened, with_extra_keys, without_order
+from attention_core.multihead.gradients import HeadInputs
 from attention_core.multihead.heads import HeadAxes, pick_heads
 from attention_core.multihead.memory import MultiHeadMemory, seen_by_groups
 from attention_core.multihead.parameters import LayerParameters
 from attention_core.multihead.projections import checked_input, project_heads
-from attention_core.multihead.result import HeadInputs, MultiHeadResult
+from attention_core.multihead.result import MultiHeadResult
 from attention_core.typing import Array
 
 __all__ = ["attend_heads"]

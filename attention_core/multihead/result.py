@@ -5,24 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from attention_core.arrays.inputs import as_array, is_sparse
+from attention_core.arrays.inputs import is_sparse
 from attention_core.arrays.quiet import quiet_context
 from attention_core.engine.gradients import Gradients
-from attention_core.errors import ShapeError
-from attention_core.multihead.heads import HeadGroup, add_bias, add_heads, pick_heads
-from attention_core.multihead.layout import INPUTS
+from attention_core.multihead.gradients import HeadInputs, checked_grads, layer_vjp
+from attention_core.multihead.heads import HeadGroup
 from attention_core.multihead.parameters import LayerParameters
 from attention_core.multihead.projections import (
     join_heads,
     linear,
-    linear_vjp,
     matrix,
-    split_heads,
 )
 from attention_core.result import AttentionResult, TopK
 from attention_core.typing import Array, Weights
@@ -32,21 +29,9 @@ if TYPE_CHECKING:
 
     from attention_core.plot.options import PageOptions, PlotOptions, TextOptions
 
-__all__ = ["HeadInputs", "MultiHeadResult"]
+__all__ = ["MultiHeadResult"]
 
 Shape = tuple[int, ...]
-
-
-class HeadInputs(NamedTuple):
-    """The arguments of a call that have gradients."""
-
-    arrays: tuple[Array, Array, Array]
-    """query (..., L, Eq), key (..., S, Ek) and value (..., S, Ev), in the computing dtype."""
-    dtypes: tuple[np.dtype[Any], np.dtype[Any], np.dtype[Any]]
-    """The original dtypes of query, key and value."""
-    result_dtype: np.dtype[Any]
-    bias_shape: Shape | None
-    """None for a bias that is not an array."""
 
 
 class MultiHeadResult:
@@ -164,13 +149,23 @@ class MultiHeadResult:
             self._readout([part.weights for part in parts], -3),
         )
 
-    def vjp(self, grad_output: ArrayLike) -> Gradients:
-        """Gradients of a loss with respect to the arguments, from its gradient at the output.
+    def vjp(
+        self,
+        grad_output: ArrayLike | None = None,
+        *,
+        grad_weights: ArrayLike | None = None,
+        grad_log_normalizer: ArrayLike | None = None,
+    ) -> Gradients:
+        """Gradients of a loss with respect to the arguments, from its gradients at the results.
 
         Parameters
         ----------
         grad_output : (..., L, Eo)
             The gradient of the loss with respect to `output`, in its shape.
+        grad_weights : (..., N, L, S)
+            The gradient with respect to `weights`, in its shape.
+        grad_log_normalizer : (..., N, L)
+            The gradient with respect to `log_normalizer`, in its shape.
 
         Returns
         -------
@@ -183,7 +178,7 @@ class MultiHeadResult:
         NotDifferentiableError
             When a scorer or a normalizer offers no gradients.
         ShapeError, DTypeError
-            For a gradient that does not fit the output.
+            For a gradient that does not fit the result.
 
         Notes
         -----
@@ -208,14 +203,17 @@ class MultiHeadResult:
         for group in self.groups:
             group.attention.scorer.check_differentiable()
             group.attention.normalizer.check_differentiable()
-        grad = as_array("grad_output", grad_output)
-        if grad.shape != self.output.shape:
-            raise ShapeError(
-                f"grad_output must have the shape of the output, {self.output.shape}, "
-                f"got {grad.shape}"
-            )
-        grad = grad.astype(self._context.dtype, copy=False)
-        return quiet_context().run(self._gradients, grad)
+        keys = self._given.arrays[1].shape[-2] + self._layer.extra_keys
+        *batch, length, _ = self._context.shape
+        rows = (*batch, self._layer.heads, length)
+        given = {
+            "output": (grad_output, self.output.shape),
+            "weights": (grad_weights, (*rows, keys)),
+            "log_normalizer": (grad_log_normalizer, rows),
+        }
+        grads = checked_grads(given)
+        call = self._layer, self._given, self._context, self.attention, grads
+        return quiet_context().run(layer_vjp, *call)
 
     def plot(
         self, path: str | os.PathLike[str] | None = None, /, **options: Unpack[PlotOptions]
@@ -252,71 +250,6 @@ class MultiHeadResult:
     def _workers(self) -> int | None:
         return self.groups[0].attention.workers
 
-    def _gradients(self, grad: Array) -> Gradients:
-        arrays = self._layer.arrays
-        out = linear_vjp(self._context, matrix(arrays, "output")[0], grad, self._workers)
-        found = {"output_weight": out.weight, "output_bias": out.bias}
-        grad_context = split_heads(out.array, self._layer.heads)  # (..., N, L, Dv)
-        inner, grad_bias = self._through_attention(grad_context, found)
-        outer: list[Array] = []
-        for name, array, grad_heads, dtype in zip(
-            INPUTS, self._given.arrays, inner, self._given.dtypes, strict=True
-        ):
-            weight, _ = matrix(arrays, name)
-            back = linear_vjp(array, weight, join_heads(grad_heads), self._workers)
-            found |= {f"{name}_weight": back.weight, f"{name}_bias": back.bias}
-            outer.append(back.array.astype(dtype, copy=False))
-        parameters = {
-            name: found[name].reshape(array.shape).astype(array.dtype, copy=False)
-            for name, array in self._layer.parameters.items()
-        }
-        query, key, value = outer
-        return Gradients(query, key, value, grad_bias, parameters, {})
-
-    def _through_attention(
-        self, grad_context: Array, found: dict[str, Array]
-    ) -> tuple[list[Array], Any]:
-        """Gradients of heads (..., N or M, n, D) and of the bias; others are added to `found`."""
-        layer, dtype = self._layer, grad_context.dtype
-        totals = [
-            np.zeros((*array.shape[:-2], weight.shape[1], array.shape[-2], weight.shape[2]), dtype)
-            for array, weight in zip(
-                self._given.arrays, (layer.arrays[f"{name}_weight"] for name in INPUTS), strict=True
-            )
-        ]
-        found |= {
-            name: np.zeros(array.shape, np.result_type(array, dtype))
-            for name, array in layer.parameters.items()
-            if name.startswith(("extra_", "heads."))
-        }
-        total_bias: Any = None
-        count = totals[1].shape[-2]
-        for group, result in zip(self.groups, self.attention, strict=True):
-            own = result.vjp(pick_heads(grad_context, group.heads))
-            add_heads(totals[0], group.heads, own.query)
-            for total, name, grad in zip(
-                totals[1:], ("extra_key", "extra_value"), (own.key, own.value), strict=True
-            ):
-                add_heads(total, group.seen_heads, grad[..., :count, :])
-                if name in found:
-                    extra = grad[..., count, :]  # (..., heads, D)
-                    extra = extra.sum(axis=tuple(range(extra.ndim - 2)))
-                    np.add.at(found[name], list(group.seen_heads), extra)
-            for name, array in own.parameters.items():
-                found[f"{group.scorer_prefix}{name}"] += array
-            for name, array in own.normalizer.items():
-                total = found[f"{group.normalizer_prefix}{name}"]
-                total[(..., group.positions) if array.shape != total.shape else ...] += array
-            if isinstance(own.bias, dict) or is_sparse(own.bias):
-                total_bias = _sum_of_biases(total_bias, own.bias)
-            elif own.bias is not None and self._given.bias_shape is not None:
-                grad_bias = own.bias[..., :count] if layer.extra_keys else own.bias
-                if total_bias is None:
-                    shape = self._given.bias_shape
-                    total_bias = np.zeros(shape, own.bias.dtype)
-                add_bias(total_bias, group.heads, grad_bias)
-        return totals, total_bias
-
     def _readout(self, parts: Sequence[Any], axis: int) -> Any:
         """Merge the arrays of the groups, in the dtype of the result."""
         merged, dtype = self._merged(parts, axis), self._given.result_dtype
@@ -341,13 +274,3 @@ class MultiHeadResult:
             data.append(part.data)
         together = tuple(map(np.concatenate, zip(*coordinates, strict=True)))
         return type(parts[0])((np.concatenate(data), together), tuple(shape))
-
-
-def _sum_of_biases(total: Any, part: Any) -> Any:
-    """The sum of gradients of a group's bias, by name or on edges, and of those of others."""
-    if total is None:
-        return part
-    if isinstance(part, dict):
-        return {name: total[name] + own for name, own in part.items()}
-    data = total.data + part.data
-    return type(part)((data, part.indices, part.indptr), shape=part.shape)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+import torch
+
 from attention_core.arrays.libraries import library_of
 from attention_core.attention import Attention
 from attention_core.errors import OptionError, OptionTypeError
@@ -13,6 +15,7 @@ from attention_core.multihead.layer import MultiHeadAttention
 from attention_core.torch.memory import TensorMemory
 from attention_core.torch.results import Recorded, TensorHeadsResult, TensorResult
 from attention_core.torch.tensors import result_dtype, to_array
+from attention_core.torch.traced import TracedHeadsResult, TracedResult, trace
 
 __all__ = ["attend", "attend_heads", "heads_memory", "memory"]
 
@@ -28,8 +31,11 @@ def attend(
     terms: tuple[Any, ...],
     query_offset: Any = None,
     parameters: Mapping[str, Any] = _NONE,
-) -> TensorResult:
+) -> TensorResult | TracedResult:
     """Attend to tensors; gradients also reach `parameters`, the current ones of the attention."""
+    if torch.compiler.is_compiling():
+        traced: TracedResult = trace(attention, (query, key, value), terms, query_offset)
+        return traced
     recorded = _recorded(attention, (query, key, value), terms, query_offset, parameters)
     return TensorResult(recorded)
 
@@ -42,8 +48,11 @@ def attend_heads(
     terms: tuple[Any, ...],
     query_offset: Any = None,
     parameters: Mapping[str, Any] = _NONE,
-) -> TensorHeadsResult:
+) -> TensorHeadsResult | TracedHeadsResult:
     """Attend to tensors with every head."""
+    if torch.compiler.is_compiling():
+        traced: TracedHeadsResult = trace(layer, (query, key, value), terms, query_offset)
+        return traced
     recorded = _recorded(layer, (query, key, value), terms, query_offset, parameters)
     return TensorHeadsResult(recorded)
 

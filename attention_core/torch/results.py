@@ -25,6 +25,16 @@ class Recorded(NamedTuple):
     """The tensors by name: query, key, value, bias, and the parameters."""
     dtype: torch.dtype
 
+    def weights(self) -> Any:
+        """The weights, with gradients unless they are sparse."""
+        weights = to_tensor(self.result.weights, self.dtype)
+        return weights if weights.is_sparse else self.through([weights], "grad_weights")[0]
+
+    def log_normalizer(self) -> Any:
+        """The log-normalizer, with gradients."""
+        own = to_tensor(self.result.log_normalizer)
+        return self.through([own], "grad_log_normalizer")[0]
+
     def through(self, outputs: Sequence[Any], *names: str) -> Any:
         """The outputs as tensors, through which gradients reach the inputs.
 
@@ -43,9 +53,10 @@ class Recorded(NamedTuple):
 
     def gradients(self, found: Gradients) -> list[Any]:
         """The gradients of the tensors, in their order and dtypes."""
+        grads = ((gradient_of(name, found), tensor) for name, tensor in self.tensors.items())
         return [
-            to_tensor(gradient_of(name, found)).to(tensor.dtype)
-            for name, tensor in self.tensors.items()
+            torch.zeros_like(tensor) if grad is None else to_tensor(grad).to(tensor.dtype)
+            for grad, tensor in grads
         ]
 
 
@@ -54,7 +65,9 @@ def gradient_of(name: str, found: Gradients) -> Any:
     if name in ("query", "key", "value", "bias"):
         return getattr(found, name)
     part, _, own = name.partition(".")
-    kinds = {"scorer": found.parameters, "normalizer": found.normalizer, "bias": found.bias}
+    if part == "bias":  # None where another bias was given to the call
+        return found.bias[own] if isinstance(found.bias, dict) else None
+    kinds = {"scorer": found.parameters, "normalizer": found.normalizer}
     return kinds[part][own] if part in kinds else found.parameters[name]
 
 
@@ -98,6 +111,13 @@ class Readouts:
     def _tensor(self, found: Any) -> Any:
         return to_tensor(found, self._recorded.dtype)
 
+    def vjp(self, *grads: Any, **named: Any) -> Gradients:
+        """Gradients as tensors, by the `vjp` of the result with arrays, without torch's graph."""
+        result = self._recorded.result
+        arrays = [to_array("the gradient", grad) for grad in grads]
+        found = result.vjp(*arrays, **{name: to_array(name, grad) for name, grad in named.items()})
+        return Gradients(*(_each(to_tensor, part) for part in found))
+
     def _repr_html_(self) -> str:
         """The page of the result, for notebooks."""
         page: str = self._recorded.result._repr_html_()
@@ -132,26 +152,18 @@ class TensorResult(Readouts):
     @cached_property
     def log_normalizer(self) -> Any:
         """``log sum_j exp(score_ij)`` over the allowed keys: (..., L)."""
-        own = to_tensor(self._recorded.result.log_normalizer)
-        return self._recorded.through([own], "grad_log_normalizer")[0]
+        return self._recorded.log_normalizer()
 
     @cached_property
     def weights(self) -> Any:
         """The weights: (..., L, S); with a sparse mask, a detached sparse COO tensor."""
-        weights = self._tensor(self._recorded.result.weights)
-        if weights.is_sparse:
-            return weights
-        return self._recorded.through([weights], "grad_weights")[0]
-
-    def vjp(self, *grads: Any, **named: Any) -> Gradients:
-        """Gradients by `AttentionResult.vjp`, as tensors, without torch's graph."""
-        return gradients_of_tensors(self._recorded.result, grads, named)
+        return self._recorded.weights()
 
 
 class TensorHeadsResult(Readouts):
     """An `attention_core.MultiHeadResult` with tensors for arrays.
 
-    Gradients flow through `output`. Other fields are detached.
+    Gradients flow through `output`, `weights` and `log_normalizer`. Other fields are detached.
 
     Examples
     --------
@@ -173,12 +185,12 @@ class TensorHeadsResult(Readouts):
     @cached_property
     def weights(self) -> Any:
         """The weights of every head: (..., N, L, S)."""
-        return self._tensor(self._recorded.result.weights)
+        return self._recorded.weights()
 
     @cached_property
     def log_normalizer(self) -> Any:
         """``log sum_j exp(score_ij)`` over the allowed keys: (..., N, L)."""
-        return to_tensor(self._recorded.result.log_normalizer)
+        return self._recorded.log_normalizer()
 
     @property
     def groups(self) -> Any:
@@ -190,17 +202,6 @@ class TensorHeadsResult(Readouts):
         """The result of each group, detached: weights (..., heads, L, S) and more."""
         _, _, dtype = self._recorded
         return tuple(TensorResult(Recorded(one, {}, dtype)) for one in self.numpy().attention)
-
-    def vjp(self, grad_output: Any) -> Gradients:
-        """Gradients by `MultiHeadResult.vjp`, as tensors, without torch's graph."""
-        return gradients_of_tensors(self._recorded.result, (grad_output,), {})
-
-
-def gradients_of_tensors(result: Any, grads: Sequence[Any], named: dict[str, Any]) -> Gradients:
-    """The gradients of a NumPy result, given and returned as tensors."""
-    arrays = [to_array("the gradient", grad) for grad in grads]
-    found = result.vjp(*arrays, **{name: to_array(name, grad) for name, grad in named.items()})
-    return Gradients(*(_each(to_tensor, part) for part in found))
 
 
 def _each(convert: Callable[[Any], Any], part: Any) -> Any:

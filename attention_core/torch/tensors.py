@@ -66,7 +66,7 @@ def to_tensor(found: Any, dtype: torch.dtype | None = None) -> Any:
             check_invariants=False,
         ).coalesce()
     else:
-        tensor = torch.from_numpy(found if found.flags.writeable else found.copy())
+        tensor = torch.from_numpy(np.require(found, requirements=("C", "W")))
     return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
 
 

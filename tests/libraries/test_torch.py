@@ -14,6 +14,7 @@ pytestmark = pytest.mark.slow  # to import torch
 
 rng = np.random.default_rng(12)
 Q, K, V = (rng.normal(size=shape) for shape in [(2, 4, 3), (2, 5, 3), (2, 5, 2)])
+LAYER = ac.MultiHeadAttention.initialize(3, heads=3, value_dim=2, rng=0)
 SCORER = ac.make_scorer("additive", query_dim=3, key_dim=3, hidden_dim=4, rng=0)
 
 
@@ -258,8 +259,29 @@ def test_a_memory_of_tensors_does_what_one_of_arrays_does(make, requires_grad):
     assert memory.key.shape[-2] == 0
 
 
+def traced(function):
+    """The result of a function in compiled code."""
+    return torch.compile(function, backend="eager", fullgraph=True)(*tensors())
+
+
 # class -> an instance, and what it does; each has a case
 CASES = {
+    ac.torch.Attention: (
+        lambda: ac.torch.Attention(SCORER, dtype=torch.float64),
+        lambda module: [module(*tensors()).context.detach(), *module.state_dict().values()],
+    ),
+    ac.torch.MultiHeadAttention: (
+        lambda: ac.torch.MultiHeadAttention(3, heads=3, dtype=torch.float64, rng=0),
+        lambda module: [module(*tensors()[:1] * 3).output.detach()],
+    ),
+    ac.torch.TracedHeadsResult: (
+        lambda: traced(lambda q, k, v: LAYER(k, k, v)),
+        lambda result: [result.output, result.weights],
+    ),
+    ac.torch.TracedResult: (
+        lambda: traced(lambda q, k, v: ac.attend(q, k, v, scorer=SCORER)),
+        lambda result: [result.context, result.weights],
+    ),
     ac.torch.TensorHeadsResult: (
         lambda: ac.MultiHeadAttention.initialize(3, heads=3, rng=0)(*tensors()[:1] * 3),
         lambda result: [result.output, result.weights, result.vjp(result.output).query],

@@ -1,0 +1,258 @@
+"""Attention and multi-head attention as modules, with their parameters registered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import reduce
+from typing import TYPE_CHECKING, Any, Self, Unpack
+
+import numpy as np
+import torch
+from torch import nn
+
+from attention_core.attention import Attention as NumpyAttention
+from attention_core.components.bias import Bias
+from attention_core.multihead.heads import AttentionOptions
+from attention_core.multihead.layer import MultiHeadAttention as NumpyLayer
+from attention_core.torch.adapter import attend, attend_heads
+from attention_core.torch.memory import TensorMemory
+from attention_core.torch.parameters import Core, parameters_of, with_parameters
+from attention_core.torch.results import TensorHeadsResult, TensorResult
+from attention_core.torch.templates import template_of
+from attention_core.torch.tensors import to_array
+from attention_core.torch.traced import TracedHeadsResult, TracedResult, trace
+from attention_core.typing import NormalizerLike, ScorerLike
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from attention_core.registry.registry import Registry
+
+__all__ = ["Attention", "MultiHeadAttention"]
+
+
+class _Module(nn.Module):
+    """A module around an attention or a layer of NumPy."""
+
+    def __init__(self, core: Core, dtype: torch.dtype | None) -> None:
+        super().__init__()
+        self._template = template_of(core)
+        for name, array in parameters_of(core).items():
+            tensor = torch.from_numpy(np.array(array))
+            if tensor.is_floating_point():
+                tensor = tensor.to(dtype or torch.get_default_dtype())
+            _register(self, name, nn.Parameter(tensor, requires_grad=tensor.is_floating_point()))
+
+    def numpy(self) -> Any:
+        """The same with NumPy arrays, and the present parameters."""
+        tensors = self._tensors()
+        arrays = {name: to_array(name, tensor).copy() for name, tensor in tensors.items()}
+        return with_parameters(self._template.core, arrays)
+
+    def memory(self, key: Any, value: Any) -> TensorMemory:
+        """Keys and values, projected once with the present parameters, for many calls."""
+        return TensorMemory(self.numpy(), key, value)
+
+    def extra_repr(self) -> str:
+        """The attention or the layer."""
+        return repr(self._template.core)
+
+    def _tensors(self) -> dict[str, Any]:
+        """The parameters, in the order of the template."""
+        return {name: reduce(getattr, name.split("."), self) for name in self._template.parameters}
+
+    def _traced(
+        self, inputs: tuple[Any, Any, Any], terms: tuple[Any, ...], query_offset: Any
+    ) -> Any:
+        """The call in compiled code."""
+        parameters = list(self._tensors().values())
+        return trace(self._template.name, inputs, terms, query_offset, parameters)
+
+
+class Attention(_Module):
+    """An `attention_core.Attention` as a module, whose parameters are those of its components.
+
+    They are named by component: ``scorer.weight``, ``normalizer.sink``, ``bias.table``. `numpy`
+    returns the attention with their present values, for `attention_core.save` and for use without
+    PyTorch; `from_numpy` makes a module of one.
+
+    Parameters
+    ----------
+    scorer, normalizer, bias
+        As for `attention_core.Attention`: a name, a mapping or an object. Initial values come from
+        it.
+    dtype
+        The dtype of floating-point parameters, by default torch's.
+    **options
+        The options of `attention_core.Attention`.
+
+    Examples
+    --------
+    >>> scorer = {"name": "additive", "query_dim": 4, "key_dim": 4, "hidden_dim": 8, "rng": 0}
+    >>> attention = Attention(scorer, normalizer={"name": "softmax", "sink": 0.0}, is_causal=True)
+    >>> [name for name, _ in attention.named_parameters()]  # doctest: +NORMALIZE_WHITESPACE
+    ['scorer.query_weight', 'scorer.key_weight', 'scorer.score_weight', 'normalizer.sink']
+    >>> x = torch.eye(4)
+    >>> loss = attention(x, x, x).context.square().sum()
+    >>> loss.backward()
+    >>> attention.scorer.score_weight.grad.shape
+    torch.Size([8])
+    """
+
+    def __init__(
+        self,
+        scorer: ScorerLike,
+        *,
+        normalizer: NormalizerLike = "softmax",
+        bias: str | Mapping[str, Any] | Bias | None = None,
+        dtype: torch.dtype | None = None,
+        **options: Unpack[AttentionOptions],
+    ) -> None:
+        core = NumpyAttention(scorer, normalizer=normalizer, bias=bias, **options)
+        super().__init__(core, dtype)
+
+    @classmethod
+    def from_numpy(cls, attention: NumpyAttention, *, dtype: torch.dtype | None = None) -> Self:
+        """The module of an attention."""
+        return cls(**vars(attention), dtype=dtype)
+
+    @classmethod
+    def from_config(
+        cls,
+        source: str | Path | Mapping[str, Any],
+        registry: Registry | None = None,
+        *,
+        dtype: torch.dtype | None = None,
+    ) -> Self:
+        """The module that a TOML or JSON file, or a mapping of the same shape, describes.
+
+        Errors are those of `attention_core.Attention.from_config`.
+        """
+        return cls.from_numpy(NumpyAttention.from_config(source, registry), dtype=dtype)
+
+    def forward(
+        self,
+        query: Any,
+        key: Any,
+        value: Any = None,
+        *,
+        mask: Any = None,
+        bias: Any = None,
+        key_lengths: Any = None,
+        query_lengths: Any = None,
+        query_offset: Any = None,
+        weight_factors: Any = None,
+    ) -> TensorResult | TracedResult:
+        """Attend; arguments are those of `attention_core.attend`.
+
+        In compiled code the result has the context, the log-normalizer and the weights.
+        """
+        terms = mask, bias, key_lengths, query_lengths, weight_factors
+        if torch.compiler.is_compiling():
+            found: TracedResult = self._traced((query, key, value), terms, query_offset)
+            return found
+        return attend(self.numpy(), query, key, value, terms, query_offset, self._tensors())
+
+
+class MultiHeadAttention(_Module):
+    """An `attention_core.MultiHeadAttention` as a module.
+
+    Parameters have the names that the layer gives them: ``query_weight``, ``heads.0.score_weight``,
+    ``heads.0.normalizer.sink``. Masks mean the same as everywhere in this library: True may attend.
+
+    Parameters
+    ----------
+    query_dim, heads, **options
+        Those of `attention_core.MultiHeadAttention.initialize`: scorer, normalizer, biases,
+        key_heads, is_causal and the like.
+    rng
+        A seed or a generator of initial weights; by default torch's seed decides.
+    dtype
+        The dtype of floating-point parameters, by default torch's.
+
+    Examples
+    --------
+    >>> layer = MultiHeadAttention(8, heads=2, scorer="scaled_dot", biases=True, rng=0)
+    >>> x = torch.randn(3, 5, 8)
+    >>> layer(x, x, x, key_lengths=torch.tensor([5, 2, 4])).output.shape
+    torch.Size([3, 5, 8])
+    >>> layer.numpy()
+    MultiHeadAttention(heads=2, key_heads=2, scorer 'scaled_dot' (attention-core 0.1.0) for (0, 1))
+    """
+
+    def __init__(
+        self,
+        query_dim: int,
+        *,
+        heads: int,
+        rng: int | np.random.Generator | None = None,
+        dtype: torch.dtype | None = None,
+        **options: Any,
+    ) -> None:
+        if rng is None:
+            rng = int(torch.randint(2**31, ()))
+        core = NumpyLayer.initialize(query_dim, heads=heads, rng=rng, **options)
+        super().__init__(core, dtype)
+
+    @classmethod
+    def from_numpy(cls, layer: NumpyLayer, *, dtype: torch.dtype | None = None) -> Self:
+        """The module of a layer, such as one that `attention_core.load` returns."""
+        made = cls.__new__(cls)
+        _Module.__init__(made, layer, dtype)
+        return made
+
+    @classmethod
+    def from_torch(cls, module: Any, *, dtype: torch.dtype | None = None, **options: Any) -> Self:
+        """The module that computes the same as a ``torch.nn.MultiheadAttention``, or its state.
+
+        Options and errors are those of `attention_core.MultiHeadAttention.from_torch`.
+        """
+        return cls.from_numpy(NumpyLayer.from_torch(module, **options), dtype=dtype)
+
+    @classmethod
+    def from_config(
+        cls,
+        source: str | Path | Mapping[str, Any],
+        registry: Registry | None = None,
+        *,
+        dtype: torch.dtype | None = None,
+    ) -> Self:
+        """The module that a TOML or JSON file, or a mapping of the same shape, describes.
+
+        Errors are those of `attention_core.MultiHeadAttention.from_config`.
+        """
+        return cls.from_numpy(NumpyLayer.from_config(source, registry), dtype=dtype)
+
+    def forward(
+        self,
+        query: Any,
+        key: Any,
+        value: Any = None,
+        *,
+        mask: Any = None,
+        bias: Any = None,
+        key_lengths: Any = None,
+        query_lengths: Any = None,
+        query_offset: Any = None,
+        weight_factors: Any = None,
+    ) -> TensorHeadsResult | TracedHeadsResult:
+        """Attend with every head; arguments are those of `attention_core.MultiHeadAttention`.
+
+        In compiled code the result has the output, the log-normalizer and the weights.
+        """
+        terms = mask, bias, key_lengths, query_lengths, weight_factors
+        if torch.compiler.is_compiling():
+            found: TracedHeadsResult = self._traced((query, key, value), terms, query_offset)
+            return found
+        return attend_heads(self.numpy(), query, key, value, terms, query_offset, self._tensors())
+
+
+def _register(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+    """Register a parameter whose name may have dots, in modules of the parts of the name."""
+    first, _, rest = name.partition(".")
+    if not rest:
+        module.register_parameter(first, parameter)
+        return
+    if first not in module._modules:
+        module.add_module(first, nn.Module())
+    _register(module.get_submodule(first), rest, parameter)

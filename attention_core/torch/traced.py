@@ -1,0 +1,162 @@
+"""Calls in compiled code: what `torch.compile` traces instead of the computation.
+
+Objects become the name of a `Template` while the code is traced. Whatever they were chosen by is
+guarded: strings and numbers by value, objects by identity, so that other ones are traced again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import NoneType
+from typing import Any
+
+import numpy as np
+import torch
+
+from attention_core.attention import Attention, resolve, resolve_normalizer
+from attention_core.errors import OptionError
+from attention_core.multihead.layer import MultiHeadAttention
+from attention_core.torch.ops import attend, has_log_normalizer
+from attention_core.torch.parameters import Core
+from attention_core.torch.templates import Template, template_named, template_of
+
+__all__ = ["TracedHeadsResult", "TracedResult", "trace"]
+
+TERMS = ("mask", "bias", "key_lengths", "query_lengths", "weight_factors", "query_offset")
+_FIELDS = (
+    "normalizer",
+    "bias",
+    "query_offset",
+    "is_causal",
+    "window",
+    "softcap",
+    "tile",
+    "workers",
+)
+_LITERALS = (str, int, float, tuple, dict, NoneType)
+
+_kept: dict[str, Template] = {}
+"""Templates that compiled functions refer to."""
+
+
+class TracedResult:
+    """The result of a call in compiled code: context, log-normalizer and weights.
+
+    Gradients flow through all of them. Weights are computed by another call of the operator.
+    """
+
+    def __init__(self, call: tuple[Any, ...], has_log_normalizer: bool) -> None:
+        self._call = call
+        self._has_log_normalizer = has_log_normalizer
+        self.context, self._log_normalizer, _ = attend(*call, False)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({tuple(self.context.shape)}, {self.context.dtype})"
+
+    @property
+    def log_normalizer(self) -> Any:
+        """``log sum_j exp(score_ij)`` over the allowed keys: (..., L)."""
+        if not self._has_log_normalizer:
+            raise OptionError(
+                "this normalizer has no log_normalizer: its weights are not exponentials divided "
+                "by a sum"
+            )
+        return self._log_normalizer
+
+    @property
+    def weights(self) -> Any:
+        """The weights: (..., L, S)."""
+        return attend(*self._call, True)[2]
+
+
+class TracedHeadsResult(TracedResult):
+    """The result of a layer in compiled code, with its output."""
+
+    @property
+    def output(self) -> Any:
+        """``sum_h context_h W^O_h + b^O``: (..., L, Eo)."""
+        return self.context
+
+
+def trace(
+    core: Core | str,
+    inputs: tuple[Any, Any, Any],
+    terms: tuple[Any, ...],
+    query_offset: Any,
+    parameters: Sequence[Any] = (),
+) -> Any:
+    """Trace a call of an attention or a layer, or of a template by its name.
+
+    `parameters` are those of the template, in its order.
+    """
+    names, tensors, bias, object_names, objects = [], [], None, [], []
+    for name, term in zip(TERMS, (*terms, query_offset), strict=True):
+        if isinstance(term, (bool, int, list, np.ndarray)):
+            term = torch.as_tensor(term)
+        if isinstance(term, torch.Tensor):
+            if name == "bias":
+                bias = term
+            else:
+                names.append(name)
+                tensors.append(term)
+        elif term is not None:
+            object_names.append(name)
+            objects.append(term)
+    if isinstance(core, str):
+        parts: tuple[Any, ...] = (core,)
+    elif isinstance(core, MultiHeadAttention):
+        parts = (core,)
+    else:
+        options = core.is_causal, core.window, core.softcap, core.tile, core.workers
+        parts = (core.scorer, core.normalizer, core.bias, core.query_offset, *options)
+    guards = [0 if isinstance(part, _LITERALS) else id(part) for part in (*parts, *objects)]
+    template = _template(" ".join(object_names), *parts, *objects, *guards)
+    call = (*inputs, bias, tensors, list(parameters), template, " ".join(names))
+    kind = TracedHeadsResult if _is_layer(template) else TracedResult
+    return kind(call, _has_log_normalizer(template))
+
+
+@torch.compiler.assume_constant_result
+def _template(names: str, *given: Any) -> str:
+    """The name of the template that objects make: `parts`, then the named ones, then guards.
+
+    The guards are not used, but what they are computed from is then watched.
+    """
+    given = given[: len(given) // 2]
+    count = len(given) - len(names.split())
+    parts, arguments = given[:count], dict(zip(names.split(), given[count:], strict=True))
+    first, *others = parts
+    if others:
+        fields = dict(zip(_FIELDS, others, strict=True))
+        made = template_of(Attention(first, **fields), arguments, is_fixed=True)
+    elif isinstance(first, MultiHeadAttention):
+        made = template_of(first, arguments, is_fixed=True)
+    elif arguments:
+        made = template_of(template_named(first).core, arguments)
+    else:
+        return str(first)
+    _kept[made.name] = made
+    return made.name
+
+
+@torch.compiler.assume_constant_result
+def _is_layer(template: str) -> bool:
+    return isinstance(template_named(template).core, MultiHeadAttention)
+
+
+@torch.compiler.assume_constant_result
+def _has_log_normalizer(template: str) -> bool:
+    return has_log_normalizer(template_named(template).core)
+
+
+# A name stays a name until a template is made: looking it up is not for torch to trace.
+
+
+@torch.compiler.substitute_in_graph(resolve)
+def _resolve(scorer: Any) -> Any:
+    return scorer
+
+
+@torch.compiler.substitute_in_graph(resolve_normalizer)
+def _resolve_normalizer(normalizer: Any) -> Any:
+    return normalizer
