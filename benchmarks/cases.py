@@ -31,6 +31,8 @@ class Problem:
     """Whether keys are already projected, as in the steps of a decoder."""
     is_backward: bool = False
     """Whether all gradients are computed, from that of a known result."""
+    is_training: bool = False
+    """Whether a step of training is computed: the result, and all gradients from that of it."""
     edges: int = 0
     """The number of keys each query may attend to, at random; 0 for all."""
 
@@ -264,6 +266,28 @@ CASES = (
         problem=_additive(L=512, S=512, D=128, H=128, is_backward=True),
         peers=("ours_numpy", "torch", "jax"),
         limits=(Limit(("torch",), 0.25),),
+    ),
+    Case(
+        name="additive-training",
+        title="a training step of additive in PyTorch, L=S=512, D=128, H=128",
+        problem=_additive(L=512, S=512, D=128, H=128, is_training=True),
+        peers=("torch", "torch_compile"),
+        limits=(Limit(("torch_compile",), 0.30),),
+    ),
+    Case(
+        name="additive-training-batch",
+        title="a training step of additive in PyTorch, batch 8, L=S=64, D=256, H=256",
+        problem=_additive(batch=(8,), L=64, S=64, D=256, H=256, is_training=True),
+        peers=("torch", "torch_compile"),
+        limits=(Limit(("torch_compile",), 0.60),),
+    ),
+    Case(
+        name="additive-training-2048",
+        title="a training step of additive in PyTorch, L=S=2048, D=64, H=256",
+        problem=_additive(L=2048, S=2048, D=64, H=256, is_training=True),
+        peers=("torch_compile",),
+        memory_limit=64,
+        remark="the tensor of hidden units has 4 GiB",
     ),
     Case(
         name="scaled-dot-backward",

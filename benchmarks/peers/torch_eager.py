@@ -20,8 +20,10 @@ def version() -> str:
 def prepare(
     problem: Problem, inputs: Inputs, transform: Callable[..., Any] = lambda function: function
 ) -> Callable[[], Any]:
-    torch.set_grad_enabled(problem.is_backward)
+    torch.set_grad_enabled(problem.is_backward or problem.is_training)
     query, key, value, query_weight, key_weight, score_weight = map(torch.from_numpy, inputs[:6])
+    if problem.is_training:
+        return training(transform(additive), inputs)
     if problem.is_backward:
         return backward(problem, inputs)
     if problem.scorer == "scaled_dot":
@@ -51,6 +53,13 @@ def backward(problem: Problem, inputs: Inputs) -> Callable[[], Any]:
         result = additive(*tensors)
     grad = torch.from_numpy(inputs.grad)
     return lambda: torch.autograd.grad(result, tensors, grad, retain_graph=True)
+
+
+def training(function: Callable[..., Tensor], inputs: Inputs) -> Callable[[], Any]:
+    """The forward and the backward pass of a function."""
+    tensors = [torch.from_numpy(array).requires_grad_() for array in inputs[:6]]
+    grad = torch.from_numpy(inputs.grad)
+    return lambda: torch.autograd.grad(function(*tensors), tensors, grad)
 
 
 def to_numpy(result: Any) -> Any:
