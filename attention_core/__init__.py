@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from attention_core import estimators as estimators
     from attention_core import fitting as fitting
     from attention_core import hookspecs as hookspecs
+    from attention_core import jax as jax
     from attention_core import learned as learned
     from attention_core import leave_one_out as leave_one_out
     from attention_core import parameter_files as parameter_files
@@ -175,6 +176,7 @@ _SUBMODULES = (
     "estimators",
     "fitting",
     "hookspecs",
+    "jax",
     "learned",
     "leave_one_out",
     "parameter_files",

@@ -79,6 +79,7 @@ THIRD_PARTY = {
     "pluggy": {"hookspecs", "registry"},
     "rich": {"cli"},
     "sklearn": {"estimators"},
+    "jax": {"libraries"},
     "torch": {"libraries"},
     "typer": {"cli"},
 }
@@ -93,7 +94,11 @@ LAZY = {
 }
 
 
-LIBRARIES = {"torch"}  # each has a folder of its own, which are one row: they do the same
+LIBRARIES = {
+    "jax",
+    "libraries",
+    "torch",
+}  # each has a folder of its own, which are one row: they do the same
 
 
 def row_of(path):

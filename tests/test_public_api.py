@@ -45,8 +45,9 @@ def need(name):
     """Skip where the optional package is missing that a module imports when it is imported."""
     if name == "attention_core.compiled.runtime":
         pytest.importorskip("numba")
-    if name.split(".")[1:2] == ["torch"]:
-        pytest.importorskip("torch")
+    library = name.split(".")[1]
+    if library in ("jax", "torch"):
+        pytest.importorskip(library)
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -12,11 +12,11 @@ from torch import nn
 
 from attention_core.attention import Attention as NumpyAttention
 from attention_core.components.bias import Bias
+from attention_core.libraries.cores import Core, parameters_of, with_parameters
 from attention_core.multihead.heads import AttentionOptions
 from attention_core.multihead.layer import MultiHeadAttention as NumpyLayer
 from attention_core.torch.adapter import attend, attend_heads
 from attention_core.torch.memory import TensorMemory
-from attention_core.torch.parameters import Core, parameters_of, with_parameters
 from attention_core.torch.results import TensorHeadsResult, TensorResult
 from attention_core.torch.templates import template_of
 from attention_core.torch.tensors import to_array

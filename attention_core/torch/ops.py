@@ -11,15 +11,19 @@ from typing import Any, NamedTuple
 import torch
 
 from attention_core.arrays.inputs import is_sparse
-from attention_core.multihead.layer import MultiHeadAttention
-from attention_core.normalizing.normalizer import Normalizer
+from attention_core.libraries.cores import (
+    Core,
+    has_log_normalizer,
+    output_name,
+    result_shapes,
+    with_parameters,
+)
 from attention_core.torch.autograd import differentiated_once
-from attention_core.torch.parameters import Core, with_parameters
 from attention_core.torch.results import Recorded
 from attention_core.torch.templates import template_named
 from attention_core.torch.tensors import result_dtype, to_array, to_tensor
 
-__all__ = ["attend", "attend_vjp", "has_log_normalizer"]
+__all__ = ["attend", "attend_vjp"]
 
 _ARGUMENTS = (
     "Tensor query, Tensor key, Tensor value, Tensor? bias, Tensor[] terms, Tensor[] parameters, "
@@ -69,29 +73,18 @@ class _Call(NamedTuple):
 
     def empty_outputs(self) -> tuple[Any, Any, Any]:
         """Outputs of the right shapes and dtypes."""
-        core, is_single = self.core, self.query.dim() == 1
-        dtype = result_dtype(self.query, self.key, self.value)
-        batches = self.query.shape[:-2], self.key.shape[:-2], self.value.shape[:-2]
-        batch, keys = torch.broadcast_shapes(*batches), self.key.shape[-2]
-        rows = batch if is_single else (*batch, self.query.shape[-2])
-        width, heads = self.value.shape[-1], rows
-        if isinstance(core, MultiHeadAttention):
-            width = core.arrays["output_weight"].shape[-1]
-            heads = (*batch, core.heads, *rows[len(batch) :])
-            keys = keys + ("extra_key" in core.arrays) + core.zero_key
+        tensors = self.query, self.key, self.value
+        dtype = result_dtype(*tensors)
+        query, key, value = (tuple(tensor.shape) for tensor in tensors)
+        broadcast = torch.broadcast_shapes
+        output, heads, weights = result_shapes(self.core, query, key, value, broadcast)
         log_dtype = dtype if dtype.itemsize >= 4 else torch.float32
+        has_log = has_log_normalizer(self.core)
         return (
-            self.query.new_empty((*rows, width), dtype=dtype),
-            self.query.new_empty(heads if has_log_normalizer(core) else (0,), dtype=log_dtype),
-            self.query.new_empty((*heads, keys) if self.with_weights else (0,), dtype=dtype),
+            self.query.new_empty(output, dtype=dtype),
+            self.query.new_empty(heads if has_log else (0,), dtype=log_dtype),
+            self.query.new_empty(weights if self.with_weights else (0,), dtype=dtype),
         )
-
-
-def has_log_normalizer(core: Core) -> bool:
-    """Whether every head has one."""
-    normalizers = core.normalizers if isinstance(core, MultiHeadAttention) else [core.normalizer]
-    own = Normalizer.log_normalizer
-    return all(type(normalizer).log_normalizer is not own for normalizer in normalizers)
 
 
 @torch.library.custom_op(
@@ -105,7 +98,7 @@ def attend(*arguments: Any) -> Any:
     call = _Call(*arguments)
     _, log_normalizer, weights = call.empty_outputs()
     result, _, dtype = call.compute()
-    output = getattr(result, _output(call.core))
+    output = getattr(result, output_name(call.core))
     if has_log_normalizer(call.core):
         log_normalizer = to_tensor(result.log_normalizer)
     if call.with_weights:
@@ -132,7 +125,7 @@ def attend_vjp(*arguments: Any) -> Any:
     """The gradients of query, key, value, the bias if there is one, and the parameters."""
     grads, call = arguments[:3], _Call(*arguments[3:])
     recorded = call.compute()
-    names = _output(call.core), "log_normalizer", "weights"
+    names = output_name(call.core), "log_normalizer", "weights"
     given = {
         f"grad_{name}": to_array(f"grad_{name}", grad)
         for name, grad in zip(names, grads, strict=True)
@@ -188,7 +181,3 @@ attend.register_autograd(_backward, setup_context=_setup)
 
 def _arrays(tensors: Any) -> dict[str, Any]:
     return {name: to_array(name, tensor) for name, tensor in tensors.items()}
-
-
-def _output(core: Core) -> str:
-    return "output" if isinstance(core, MultiHeadAttention) else "context"

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from attention_core.engine.gradients import Gradients
+from attention_core.libraries.cores import gradient_of
 from attention_core.result import TopK
 from attention_core.torch.autograd import record
 from attention_core.torch.tensors import to_array, to_tensor
@@ -58,17 +59,6 @@ class Recorded(NamedTuple):
             torch.zeros_like(tensor) if grad is None else to_tensor(grad).to(tensor.dtype)
             for grad, tensor in grads
         ]
-
-
-def gradient_of(name: str, found: Gradients) -> Any:
-    """The gradient of an input or a parameter, such as ``scorer.weight``, by its name."""
-    if name in ("query", "key", "value", "bias"):
-        return getattr(found, name)
-    part, _, own = name.partition(".")
-    if part == "bias":  # None where another bias was given to the call
-        return found.bias[own] if isinstance(found.bias, dict) else None
-    kinds = {"scorer": found.parameters, "normalizer": found.normalizer}
-    return kinds[part][own] if part in kinds else found.parameters[name]
 
 
 class Readouts:

@@ -12,7 +12,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from attention_core.errors import OptionError
-from attention_core.torch.parameters import Core, parameters_of, with_parameters
+from attention_core.libraries.cores import Core, parameters_of, with_parameters
 
 __all__ = ["Template", "template_named", "template_of"]
 

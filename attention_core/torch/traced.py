@@ -15,9 +15,9 @@ import torch
 
 from attention_core.attention import Attention, resolve, resolve_normalizer
 from attention_core.errors import OptionError
+from attention_core.libraries.cores import Core, has_log_normalizer
 from attention_core.multihead.layer import MultiHeadAttention
-from attention_core.torch.ops import attend, has_log_normalizer
-from attention_core.torch.parameters import Core
+from attention_core.torch.ops import attend
 from attention_core.torch.templates import Template, template_named, template_of
 
 __all__ = ["TracedHeadsResult", "TracedResult", "trace"]

@@ -1,0 +1,149 @@
+"""A call of attention that JAX can trace: a callback, with a callback for its gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from attention_core.arrays.inputs import computing_dtype, is_sparse
+from attention_core.libraries.cores import (
+    Core,
+    gradient_of,
+    output_name,
+    result_shapes,
+    with_parameters,
+)
+from attention_core.typing import Array
+
+__all__ = ["Call", "traced"]
+
+INPUTS = ("query", "key", "value")
+Operands = dict[str, Any]
+"""The arrays of a call: query, key, value, bias, and dicts of parameters and of other terms."""
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """Everything about a call that is not an array."""
+
+    core: Core
+    """The attention or the layer; the values of parameters that are operands do not matter."""
+    arguments: Mapping[str, Any]
+    """Arguments that are not arrays, such as a mask that is a function."""
+    outputs: tuple[str, ...]
+    """The fields of the result that are returned."""
+
+    def shapes(self, operands: Operands) -> tuple[Any, ...]:
+        """The shapes and dtypes of the outputs."""
+        inputs = [operands[name] for name in INPUTS]
+        query, key, value = (array.shape for array in inputs)
+        output, log, weights = result_shapes(self.core, query, key, value, np.broadcast_shapes)
+        floats = [a.dtype if _is_float(a.dtype) else np.dtype(np.float64) for a in inputs]
+        computed, returned = map(jax.dtypes.canonicalize_dtype, computing_dtype(*floats))
+        found = {
+            output_name(self.core): jax.ShapeDtypeStruct(output, returned),
+            "log_normalizer": jax.ShapeDtypeStruct(log, computed),
+            "weights": jax.ShapeDtypeStruct(weights, returned),
+        }
+        return tuple(found[name] for name in self.outputs)
+
+    def result(self, operands: Operands) -> Any:
+        """The result with NumPy arrays."""
+        core: Any = with_parameters(self.core, operands["parameters"])
+        terms = {**self.arguments, **operands["terms"]}
+        if "bias" in operands:
+            terms["bias"] = operands["bias"]
+        return core(*(operands[name] for name in INPUTS), **terms)
+
+    def compute(self, operands: Operands) -> tuple[Array, ...]:
+        """The outputs."""
+        result = self.result(operands)
+        fields = (getattr(result, name) for name in self.outputs)
+        return tuple(field.toarray() if is_sparse(field) else field for field in fields)
+
+    def pull(self, operands: Operands, grads: tuple[Array, ...]) -> Operands:
+        """The gradients of all operands but the other terms."""
+        given = {f"grad_{name}": grad for name, grad in zip(self.outputs, grads, strict=True)}
+        found = self.result(operands).vjp(**given)
+        names = [*INPUTS, *(["bias"] if "bias" in operands else [])]
+        pulled: Operands = {name: gradient_of(name, found) for name in names}
+        pulled["parameters"] = {
+            name: np.zeros_like(array) if (own := gradient_of(name, found)) is None else own
+            for name, array in operands["parameters"].items()
+        }
+        return pulled
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def traced(call: Call, operands: Operands) -> Any:
+    """The outputs of a call."""
+    return _called_back(call.compute, call.shapes(operands), operands)
+
+
+def _forward(call: Call, operands: Operands) -> tuple[Any, Operands]:
+    return traced(call, operands), operands
+
+
+def _backward(call: Call, operands: Operands, grads: Any) -> tuple[Operands]:
+    shapes = {
+        name: jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), own)
+        for name, own in operands.items()
+        if name != "terms"
+    }
+    found = _called_back(call.pull, shapes, operands, grads)
+    floating = {name: _without_integers(found[name], operands[name]) for name in found}
+    return ({**floating, "terms": dict.fromkeys(operands["terms"])},)
+
+
+traced.defvjp(_forward, _backward)
+
+
+def _called_back(function: Callable[..., Any], shapes: Any, *operands: Any) -> Any:
+    """Call a function of NumPy arrays; under ``vmap``, once for each item."""
+    ranks = tuple(leaf.ndim for leaf in jax.tree.leaves(operands))
+    each = _EachItem(function, ranks, shapes)
+    return jax.pure_callback(each, shapes, *operands, vmap_method="expand_dims")
+
+
+@dataclass(frozen=True, eq=False)
+class _EachItem:
+    """A function of arrays that ``vmap`` may have given more axes, all in front."""
+
+    function: Callable[..., Any]
+    ranks: tuple[int, ...]
+    """The numbers of axes of the operands without those of ``vmap``."""
+    shapes: Any
+
+    def __call__(self, *operands: Any) -> Any:
+        leaves, tree = jax.tree.flatten(operands)
+        arrays = [np.asarray(leaf) for leaf in leaves]
+        fronts = [a.shape[: a.ndim - rank] for a, rank in zip(arrays, self.ranks, strict=True)]
+        front = np.broadcast_shapes(*fronts)
+        wholes = [
+            np.broadcast_to(array, front + array.shape[array.ndim - rank :])
+            for array, rank in zip(arrays, self.ranks, strict=True)
+        ]
+        out = jax.tree.map(lambda one: np.empty(front + one.shape, one.dtype), self.shapes)
+        for index in np.ndindex(front):
+            item = jax.tree.unflatten(tree, [whole[index] for whole in wholes])
+            jax.tree.map(partial(_write, index), out, self.function(*item))
+        return out
+
+
+def _write(index: tuple[int, ...], out: Array, found: Any) -> None:
+    with np.errstate(over="ignore", under="ignore"):  # half precision holds less: Inf or 0
+        out[index] = found
+
+
+def _without_integers(grads: Any, operands: Any) -> Any:
+    """Gradients, with None for those of integers."""
+    return jax.tree.map(lambda g, a: g if _is_float(a.dtype) else None, grads, operands)
+
+
+def _is_float(dtype: Any) -> bool:
+    return bool(jax.numpy.issubdtype(dtype, jax.numpy.floating))

@@ -1,0 +1,153 @@
+"""Results whose fields are arrays of JAX."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from attention_core.engine.gradients import Gradients
+from attention_core.jax.arrays import to_array, to_jax
+from attention_core.jax.tracing import TracedCall
+from attention_core.result import TopK
+
+__all__ = ["JaxResult", "TracedResult"]
+
+
+class JaxResult:
+    """An `attention_core.AttentionResult`, or that of a layer, with arrays of JAX.
+
+    Fields are computed when they are asked for. `output` is that of a layer, `context` of others.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> import attention_core as ac
+    >>> x = jnp.eye(3)
+    >>> result = ac.attend(x, x, x, scorer="dot", is_causal=True)
+    >>> result.weights[0]
+    Array([1., 0., 0.], dtype=float32)
+    """
+
+    def __init__(self, result: Any) -> None:
+        self._result = result
+
+    def __repr__(self) -> str:
+        return f"JaxResult({self._result!r})"
+
+    def numpy(self) -> Any:
+        """The result with NumPy arrays, for plots and whatever else JAX has no arrays for."""
+        return self._result
+
+    @cached_property
+    def context(self) -> Any:
+        """The weighted sum of values: (..., L, Dv)."""
+        return to_jax(self._result.context)
+
+    @cached_property
+    def output(self) -> Any:
+        """``sum_h context_h W^O_h + b^O`` of a layer: (..., L, Eo)."""
+        return to_jax(self._result.output)
+
+    @cached_property
+    def log_normalizer(self) -> Any:
+        """``log sum_j exp(score_ij)`` over the allowed keys: (..., L)."""
+        return to_jax(self._result.log_normalizer)
+
+    @cached_property
+    def weights(self) -> Any:
+        """The weights: (..., L, S); dense, also with a sparse mask."""
+        return to_jax(self._result.weights)
+
+    @cached_property
+    def scores(self) -> Any:
+        """The input of the normalizer, after softcap and bias: (..., L, S)."""
+        return to_jax(self._result.scores)
+
+    @cached_property
+    def entropy(self) -> Any:
+        """The entropy of each row of weights, in nats: (..., L)."""
+        return to_jax(self._result.entropy)
+
+    @cached_property
+    def key_mass(self) -> Any:
+        """The weight each key receives from all queries: (..., S)."""
+        return to_jax(self._result.key_mass)
+
+    @property
+    def groups(self) -> Any:
+        """The heads of each scorer and normalizer of a layer."""
+        return self._result.groups
+
+    @cached_property
+    def attention(self) -> tuple[JaxResult, ...]:
+        """The result of each group of heads of a layer."""
+        return tuple(map(JaxResult, self._result.attention))
+
+    def rows(self, rows: slice | int) -> Any:
+        """The weights of some queries: (..., l, S), or (..., S) for one query."""
+        return to_jax(self._result.rows(rows))
+
+    def top_k(self, n: int) -> TopK:
+        """The n keys with the largest weights for each query, and these weights: (..., L, n)."""
+        found: TopK = to_jax(self._result.top_k(n))
+        return found
+
+    def vjp(self, *grads: Any, **named: Any) -> Gradients:
+        """Gradients as arrays of JAX, by the `vjp` of the result with NumPy arrays."""
+        arrays = [to_array("the gradient", grad) for grad in grads]
+        found = self._result.vjp(*arrays, **{k: to_array(k, grad) for k, grad in named.items()})
+        return Gradients(*map(_each, found))
+
+    def _repr_html_(self) -> str:
+        """The page of the result, for notebooks."""
+        page: str = self._result._repr_html_()
+        return page
+
+
+class TracedResult:
+    """The result of a call inside of ``jit``, ``grad`` or ``vmap``.
+
+    Gradients flow through all fields. Each is a callback of its own.
+
+    Examples
+    --------
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> import attention_core as ac
+    >>> def loss(query, key):
+    ...     return (ac.attend(query, key, key, scorer="dot").context ** 2).sum()
+    >>> jax.jit(jax.grad(loss))(jnp.ones((1, 2)), jnp.eye(2)).shape
+    (1, 2)
+    """
+
+    def __init__(self, call: TracedCall) -> None:
+        self._call = call
+
+    def __repr__(self) -> str:
+        return f"TracedResult({self._call.core!r})"
+
+    @cached_property
+    def context(self) -> Any:
+        """The weighted sum of values: (..., L, Dv)."""
+        return self._call.outputs("context")[0]
+
+    @cached_property
+    def output(self) -> Any:
+        """``sum_h context_h W^O_h + b^O`` of a layer: (..., L, Eo)."""
+        return self._call.outputs("output")[0]
+
+    @cached_property
+    def log_normalizer(self) -> Any:
+        """``log sum_j exp(score_ij)`` over the allowed keys: (..., L)."""
+        return self._call.outputs("log_normalizer")[0]
+
+    @cached_property
+    def weights(self) -> Any:
+        """The weights: (..., L, S)."""
+        return self._call.outputs("weights")[0]
+
+
+def _each(part: Any) -> Any:
+    if isinstance(part, dict):
+        return {name: to_jax(own) for name, own in part.items()}
+    return None if part is None else to_jax(part)

@@ -1,0 +1,1 @@
+"""Attention for arrays of other libraries: what their adapters share."""
