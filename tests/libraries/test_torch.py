@@ -135,7 +135,7 @@ def test_a_second_derivative_is_an_error():
 
 
 def test_a_tensor_that_was_changed_is_noticed():
-    query, key, value = (torch.zeros(600, 8, requires_grad=True) for _ in range(3))
+    query, key, value = (torch.zeros(6000, 8, requires_grad=True) for _ in range(3))
     context = ac.attend(query, key, value, scorer="dot").context
     with torch.no_grad():
         key += 1
