@@ -7,6 +7,9 @@ A page is one program, and runs as a reader would run it, in a folder of its own
 - a `toml` block whose first line is `# NAME.toml` is written to that file;
 - a `console` block is commands, after `$`, and what they print.
 
+A line ``<!-- needs: torch -->`` names a package. The site can be built without it: then the page
+does not run. The tests run it where the package is installed.
+
 As an extension of Sphinx it runs every page before any is read, and puts the pictures that a page
 shows next to it, and the pages of attention that it shows in frames. As a command it runs one:
 ``python docs/extensions/run_pages.py PAGE [FOLDER]`` puts them into the folder.
@@ -23,6 +26,7 @@ import sysconfig
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
+from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,11 +34,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
-__all__ = ["Block", "blocks", "pages", "pictures", "run_page", "setup"]
+__all__ = ["Block", "blocks", "needs", "pages", "pictures", "run_page", "setup"]
 
 DOCS = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^\$ (.*)$", flags=re.MULTILINE)
+NEEDS = re.compile(r"^<!-- needs: (\w+) -->$", flags=re.MULTILINE)
 PICTURE = re.compile(r"\]\(([\w-]+\.png)\)|<iframe class=\"page\" src=\"([\w-]+\.html)\"")
 
 
@@ -69,6 +74,11 @@ def pages(docs: Path = DOCS) -> list[Path]:
         if "_build" not in page.parts
         and any(block.language in {"python", "console"} for block in blocks(page))
     ]
+
+
+def needs(page: Path) -> list[str]:
+    """The packages that a page needs beyond those of the documentation."""
+    return NEEDS.findall(page.read_text("utf-8"))
 
 
 def run_page(page: Path) -> dict[str, Any]:
@@ -132,7 +142,7 @@ def _run_alone(page: Path, target: Path) -> str:
 def _run_all(app: Sphinx) -> None:
     from sphinx.errors import ExtensionError
 
-    found = pages(Path(app.srcdir))
+    found = [p for p in pages(Path(app.srcdir)) if all(map(find_spec, needs(p)))]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         failures = [each for each in pool.map(_run_alone, found, [p.parent for p in found]) if each]
     if failures:
