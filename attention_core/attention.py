@@ -188,7 +188,7 @@ def _attend(
             return found
     call = prepare(scorer, query, key, value)
     mask, bias, key_lengths, query_lengths, weight_factors = terms
-    bias = bias if bias is None else _bias(bias)
+    bias = bias if bias is None else resolve_bias(bias)
     offset = options.query_offset if query_offset is None else query_offset
     masking, added, factors, positions = None, None, None, UNSHIFTED
     if not (
@@ -274,7 +274,7 @@ class Attention(Options):
             {**OPTIONS, **options},
             scorer=resolve(scorer),
             normalizer=resolve_normalizer(normalizer),
-            bias=_bias(bias),
+            bias=resolve_bias(bias),
         )
 
     @classmethod
@@ -374,7 +374,7 @@ class Attention(Options):
         return _attend(self.scorer, self.normalizer, self, query, key, value, terms, query_offset)
 
 
-def _bias(bias: Any) -> Any:
+def resolve_bias(bias: Any) -> Any:
     """The bias itself, or the one that a name or a mapping stands for."""
     if not isinstance(bias, (str, Mapping)) or is_sparse(bias):  # SciPy's DOK is a mapping, too
         return bias

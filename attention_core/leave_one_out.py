@@ -19,7 +19,7 @@ from attention_core.engine.gradients import Gradients
 from attention_core.errors import OptionError, OptionTypeError, ShapeError
 from attention_core.result import AttentionResult
 from attention_core.scoring.scorer import Scorer
-from attention_core.typing import Array
+from attention_core.typing import Array, NormalizerLike
 
 __all__ = ["Measure", "leave_one_out", "log_loss", "squared_error"]
 
@@ -40,6 +40,7 @@ def leave_one_out(
     rows: ArrayLike | None = None,
     groups: ArrayLike | None = None,
     weight: ArrayLike | None = None,
+    normalizer: NormalizerLike = "softmax",
     workers: int | None = None,
 ) -> Callable[[Scorer], tuple[float, Gradients]]:
     """The loss of predicting rows from all others, for `fit`.
@@ -61,7 +62,9 @@ def leave_one_out(
         Labels of groups: rows of one group are left out together. Each row is a group by default.
     weight : (n,), optional
         Positive numbers: how often each row counts, as a key and in the mean loss. Where equal
-        rows are a group, a weight of 2 means the same as giving the row twice.
+        rows are a group, a weight of 2 means the same as giving the row twice: with softmax.
+    normalizer
+        A name, a mapping or a `Normalizer`, as for `attend`.
     workers
         As for `attend`.
 
@@ -111,7 +114,7 @@ def leave_one_out(
     others = Others(key, value, query, rows, groups, weight, workers)
 
     def loss(scorer: Scorer) -> tuple[float, Gradients]:
-        result = others.attend(scorer)
+        result = others.attend(scorer, normalizer)
         found, grad = measure(result.context, *others.expected)
         return found, result.vjp(grad)
 
@@ -160,9 +163,9 @@ class Others:
             self.expected = *self.expected, weights[chosen]
         self._workers = workers
 
-    def attend(self, scorer: Scorer) -> AttentionResult:
+    def attend(self, scorer: Scorer, normalizer: NormalizerLike = "softmax") -> AttentionResult:
         """Attend to all rows of other groups: a context (m, Dv)."""
-        attention = Attention(scorer, workers=self._workers)
+        attention = Attention(scorer, normalizer=normalizer, workers=self._workers)
         return attention(*self._arrays, mask=self._is_another, bias=self._bias)
 
     def _is_another(self, query_positions: Array, key_positions: Array) -> Array:

@@ -13,7 +13,14 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from attention_core import Attention, AttentionResult, OptionError, OptionTypeError, Scorer
+from attention_core import (
+    Attention,
+    AttentionResult,
+    Normalizer,
+    OptionError,
+    OptionTypeError,
+    Scorer,
+)
 from attention_core.arrays.inputs import check_unmasked
 from attention_core.arrays.scalars import check_flag
 from attention_core.estimators.initial import initial_scorer
@@ -25,7 +32,7 @@ from attention_core.typing import Array
 
 __all__ = ["AttentionEstimator"]
 
-_NESTED = "scorer__"
+_NESTED = ("scorer", "normalizer")
 # How much longer than 1 the deviation of a feature may be made before learning: sharper attention.
 _LENGTHS: tuple[float, ...] = (1.0, 2.0, 4.0)
 
@@ -42,6 +49,7 @@ class AttentionEstimator(BaseEstimator):  # type: ignore[misc]
         self,
         scorer: str | Mapping[str, Any] | Scorer = "gaussian",
         *,
+        normalizer: str | Mapping[str, Any] | Normalizer = "softmax",
         fit_scorer: bool = True,
         trend: bool = True,
         standardize: bool = True,
@@ -57,6 +65,7 @@ class AttentionEstimator(BaseEstimator):  # type: ignore[misc]
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.scorer = scorer
+        self.normalizer = normalizer
         self.fit_scorer = fit_scorer
         self.trend = trend
         self.standardize = standardize
@@ -72,26 +81,31 @@ class AttentionEstimator(BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the parameters; with `deep` also those given to the scorer: ``scorer__rank``."""
+        """Return the parameters; with `deep` also those of components: ``scorer__rank``."""
         params: dict[str, Any] = super().get_params(deep=False)
-        if deep and isinstance(self.scorer, Mapping):
-            nested = {_NESTED + name: self.scorer[name] for name in self.scorer if name != "name"}
-            params |= nested
+        for kind in _NESTED if deep else ():
+            own = params[kind]
+            if isinstance(own, Mapping):
+                params |= {f"{kind}__{name}": own[name] for name in own if name != "name"}
         return params
 
     def set_params(self, **params: Any) -> Self:
         """Set parameters; ``scorer__hidden_dim=64`` sets one of the scorer's."""
-        nested = {name: params[name] for name in params if name.startswith(_NESTED)}
-        super().set_params(**{name: params[name] for name in params if name not in nested})
-        if nested:
-            scorer = {"name": self.scorer} if isinstance(self.scorer, str) else self.scorer
-            if not isinstance(scorer, Mapping):
+        nested: dict[str, dict[str, Any]] = {}
+        for name in list(params):
+            kind, _, own = name.partition("__")
+            if own and kind in _NESTED:
+                nested.setdefault(kind, {})[own] = params.pop(name)
+        super().set_params(**params)
+        for kind, given in nested.items():
+            component = getattr(self, kind)
+            described = {"name": component} if isinstance(component, str) else component
+            if not isinstance(described, Mapping):
                 raise OptionTypeError(
-                    f"{min(nested)} sets a parameter of a scorer that is given by name or as a "
-                    f"mapping; scorer is {scorer!r}"
+                    f"{kind}__{min(given)} sets a parameter of a {kind} that is given by name or "
+                    f"as a mapping; {kind} is {component!r}"
                 )
-            given = {name.removeprefix(_NESTED): value for name, value in nested.items()}
-            self.scorer = {**scorer, **given}
+            setattr(self, kind, {**described, **given})
         return self
 
     def attend(self, X: ArrayLike) -> AttentionResult:
@@ -119,7 +133,10 @@ class AttentionEstimator(BaseEstimator):  # type: ignore[misc]
         return self._units.measured(queries.astype(self.memory_.dtype, copy=False))
 
     def _attend(self, queries: Array) -> AttentionResult:
-        return Attention(self.scorer_, workers=self.workers)(queries, self.memory_, bias=self._bias)
+        return self._attention()(queries, self.memory_, bias=self._bias)
+
+    def _attention(self) -> Attention:
+        return Attention(self.scorer_, normalizer=self.normalizer, workers=self.workers)
 
     def _sample_weight(self, sample_weight: ArrayLike | None, key: Array) -> Array:
         """Weights of the rows: (n,), at least one of which is positive."""
@@ -142,7 +159,7 @@ class AttentionEstimator(BaseEstimator):  # type: ignore[misc]
         features = rows.key.shape[1]
         scorer, is_filled_in = initial_scorer(self.scorer, features, random_state)
         coefficients = np.zeros((features, rows.value.shape[1])) if self.trend else None
-        model = self._model(scorer, coefficients if self.fit_scorer else None)
+        model = self._model(scorer, coefficients if self.fit_scorer else None, self.normalizer)
         given, rows = rows.key, Rows(rows.key, rows.value, rows.weight, equal_rows(rows.key))
         units, lengths = Units.of(features), _LENGTHS[:1]
         if self.standardize:

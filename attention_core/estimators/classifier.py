@@ -12,7 +12,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-from attention_core import Scorer
+from attention_core import Normalizer, Scorer
 from attention_core.arrays.inputs import check_unmasked
 from attention_core.estimators.base import AttentionEstimator
 from attention_core.estimators.model import Classification
@@ -36,6 +36,10 @@ class AttentionClassifier(ClassifierMixin, AttentionEstimator):  # type: ignore[
     scorer
         A name, a mapping of a name and parameters, or a `Scorer`: where learning starts.
         Dimensions and a seed that a learned scorer needs are filled in (32 hidden units).
+    normalizer
+        A name, a mapping of a name and parameters, or a `Normalizer`; ``"entmax"`` gives weight to
+        few training rows. With others than softmax, a `sample_weight` of 2 weighs about as much as
+        the row twice.
     fit_scorer
         Whether to learn; if not, the scorer is used as it is, without a trend.
     trend
@@ -124,6 +128,7 @@ class AttentionClassifier(ClassifierMixin, AttentionEstimator):  # type: ignore[
         self,
         scorer: str | Mapping[str, Any] | Scorer = "gaussian",
         *,
+        normalizer: str | Mapping[str, Any] | Normalizer = "softmax",
         fit_scorer: bool = True,
         trend: bool = True,
         standardize: bool = True,
@@ -141,6 +146,7 @@ class AttentionClassifier(ClassifierMixin, AttentionEstimator):  # type: ignore[
     ) -> None:
         super().__init__(
             scorer,
+            normalizer=normalizer,
             fit_scorer=fit_scorer,
             trend=trend,
             standardize=standardize,

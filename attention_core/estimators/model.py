@@ -20,7 +20,7 @@ from attention_core import Attention, AttentionResult, Scorer
 from attention_core.arrays.quiet import quiet_context
 from attention_core.estimators.rows import Rows
 from attention_core.leave_one_out import DOUBT, log_loss, shares, squared_error
-from attention_core.typing import Array
+from attention_core.typing import Array, NormalizerLike
 
 __all__ = ["Classification", "Model", "Regression"]
 
@@ -46,6 +46,7 @@ class Model(ABC):
     scorer: Scorer
     coefficients: NDArray[np.float64] | None = None
     """(D, Dv); None without a trend."""
+    normalizer: NormalizerLike = "softmax"
 
     @property
     def parameter_vector(self) -> NDArray[np.float64]:
@@ -98,7 +99,7 @@ class Model(ABC):
     ) -> tuple[Measured, AttentionResult, float, Array]:
         measure = self.measure(rows.key[chosen])
         others = replace(rows, value=self.values(rows)).others(chosen, workers)
-        result = others.attend(self.scorer)
+        result = others.attend(self.scorer, self.normalizer)
         return measure, result, *measure(result.context, *others.expected)
 
     def _grad_coefficients(
@@ -111,7 +112,7 @@ class Model(ABC):
 
     def loss_on(self, held: Rows, rows: Rows, workers: int | None) -> float:
         """The loss of predicting rows that are not among the keys."""
-        attention = Attention(self.scorer, workers=workers)
+        attention = Attention(self.scorer, normalizer=self.normalizer, workers=workers)
         context = attention(held.key, rows.key, self.values(rows), bias=rows.bias).context
         return self.measure(held.key)(context, self.values(held), held.weight)[0]
 
@@ -165,7 +166,8 @@ class Regression(Model):
         if self.coefficients is None:
             return self
         both = replace(rows, value=np.hstack([rows.value, rows.key]))
-        context = both.others(chosen, workers).attend(self.scorer).context
+        others = both.others(chosen, workers)
+        context = others.attend(self.scorer, self.normalizer).context
         left = (both.value[chosen] - context).astype(np.float64, copy=False)  # (m, Dv + D)
         weight = None if rows.weight is None else rows.weight[chosen]
         left = left * np.sqrt(shares(len(left), weight))[:, None]
@@ -232,8 +234,7 @@ class Classification(Model):
     def log_proba(self, query: Array, context: Array) -> Array:
         """``log p`` of each class, for rows (n, D) with their contexts: (n, classes)."""
         if self.coefficients is None:
-            logarithms: Array = quiet_context().run(np.log, context)
-            return logarithms
+            return quiet_context().run(_log_shares, context)
         return _log_odds(context, self.trend(query))
 
 
@@ -267,3 +268,9 @@ def _log_odds(context: Array, trend: Array) -> Array:
     odds = odds - odds.max(axis=1, keepdims=True)
     log_p: Array = odds - np.log(np.exp(odds).sum(axis=1, keepdims=True))
     return log_p
+
+
+def _log_shares(context: Array) -> Array:
+    """Logarithms of the shares of each label in the weights, which may not sum to 1."""
+    logarithms: Array = np.log(context / context.sum(axis=1, keepdims=True))
+    return logarithms

@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import validate_data
 
-from attention_core import Attention
 from attention_core.arrays.inputs import check_unmasked
 from attention_core.estimators.base import AttentionEstimator
 from attention_core.estimators.model import Regression
@@ -31,8 +30,8 @@ class AttentionRegressor(RegressorMixin, AttentionEstimator):  # type: ignore[mi
 
     Parameters
     ----------
-    scorer, fit_scorer, trend, standardize, alpha, max_iter, tol, batch_size, early_stopping, \
-validation_fraction, n_iter_no_change, workers, verbose, random_state
+    scorer, normalizer, fit_scorer, trend, standardize, alpha, max_iter, tol, batch_size, \
+early_stopping, validation_fraction, n_iter_no_change, workers, verbose, random_state
         As for `AttentionClassifier`; all features are lengthened alike.
 
     Attributes
@@ -117,9 +116,10 @@ validation_fraction, n_iter_no_change, workers, verbose, random_state
             return self._shaped(predicted)
         if self._errors is None:
             self._errors = self._squared_errors()
-        attention = Attention(self.scorer_, workers=self.workers)
         key = self.memory_.given_key
-        variance = attention(queries, key, self._errors, bias=self._bias).context  # (n, targets)
+        variance = self._attention()(
+            queries, key, self._errors, bias=self._bias
+        ).context  # (n, targets)
         deviation = (np.sqrt(variance) * self._deviation).astype(mean.dtype)
         return self._shaped(predicted), self._shaped(deviation)
 
@@ -128,7 +128,7 @@ validation_fraction, n_iter_no_change, workers, verbose, random_state
         key = self.memory_.given_key
         rows = Rows(key, self.memory_.value, self._weight, equal_rows(key))
         others = rows.others(np.arange(len(rows)), self.workers)
-        squares: Array = (others.attend(self.scorer_).context - rows.value) ** 2
+        squares: Array = (others.attend(self.scorer_, self.normalizer).context - rows.value) ** 2
         return squares
 
     @property

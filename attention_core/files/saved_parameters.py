@@ -31,8 +31,8 @@ class Parameters(NamedTuple):
     scorer: dict[str, Any] | None
     """The scorer's config without its arrays; None in a file of a layer, or of arrays alone."""
     layer: dict[str, Any] | None
-    """``groups`` of heads with their scorers' configs, ``normalizers`` likewise, and ``attention``
-    options; None if it is not the file of a layer."""
+    """``groups`` of heads with their scorers' configs, ``normalizers`` likewise, the
+    ``bias``, and ``attention`` options; None if it is not the file of a layer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ def read_parameters(path: str | Path) -> Parameters:
 
 
 def _scorer(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of a scorer, or of a normalizer."""
+    """The config of a component."""
     config = dict(content)
     if not isinstance(config["name"], str):
         raise ValueError(f"the name of a component must be a string, got {config['name']!r}")
@@ -168,6 +168,7 @@ def _components(layer: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
         *(group["scorer"] for group in layer["groups"]),
         *(group["normalizer"] for group in layer["normalizers"]),
+        *([layer["bias"]] if layer["bias"] else []),
     ]
 
 
@@ -207,9 +208,11 @@ def _layer(content: Mapping[str, Any]) -> dict[str, Any]:
     zero_key = content.get("zero_key", False)
     if not isinstance(zero_key, bool):
         raise ValueError(f"zero_key must be true or false, got {zero_key!r}")
+    bias = content.get("bias")
     return {
         "groups": groups,
         "normalizers": normalizers,
+        "bias": None if bias is None else _scorer(bias),
         "attention": options,
         "zero_key": zero_key,
     }

@@ -51,7 +51,9 @@ def attend_heads(
     query, key, value, dtypes = _checked(layer, *inputs)
     batch = broadcast_batch(query.shape, key.shape, value.shape)
     axes = HeadAxes(len(batch), layer.heads)
-    bias = pairs["bias"]
+    bias, has_own_bias = pairs["bias"], pairs["bias"] is None and layer.bias is not None
+    if has_own_bias:
+        bias, pairs = layer.bias, {**pairs, "bias": layer.bias}
     pairs = {name: axes.checked(name, given) for name, given in pairs.items()}
     is_array = not (bias is None or callable(bias) or isinstance(bias, Bias))
     bias_shape = np.shape(bias) if is_array else None
@@ -92,7 +94,7 @@ def attend_heads(
             # those of packed sequences are the same for every head
             own[name] = what if is_packed else axes.numbers(name, what, group.heads)
         results.append(attention(pick_heads(asking, group.heads), *visible, **own))
-    given = HeadInputs((query, key, value), dtypes, result_dtype, bias_shape)
+    given = HeadInputs((query, key, value), dtypes, result_dtype, bias_shape, has_own_bias)
     return quiet_context().run(MultiHeadResult, layer, given, results)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from attention_core.components.bias import Bias
+from attention_core.components.component import Component
 from attention_core.config import LAYER, SECTIONS, Reader
 from attention_core.errors import (
     AttentionCoreError,
@@ -18,11 +20,11 @@ from attention_core.files.saved_parameters import describe, read_named
 from attention_core.multihead.layout import LAYOUT
 from attention_core.multihead.parameters import initial_arrays
 from attention_core.normalizing.normalizer import Normalizer
-from attention_core.registry.kinds import NORMALIZER, SCORER, Kind
+from attention_core.registry.kinds import BIAS, NORMALIZER, SCORER, Kind
 from attention_core.registry.registry import Registry
 from attention_core.scoring.scorer import Scorer
 
-__all__ = ["LayerConfig", "read_layer_config"]
+__all__ = ["LayerConfig", "config_of_heads", "read_layer_config"]
 
 T = TypeVar("T")
 
@@ -41,6 +43,7 @@ class LayerConfig(NamedTuple):
     zero_key: bool
     scorers: Scorer | list[Scorer]
     normalizers: Normalizer | list[Normalizer]
+    bias: Bias | None
     options: dict[str, Any]
 
     def make(self, layer: Callable[..., T]) -> T:
@@ -51,7 +54,7 @@ class LayerConfig(NamedTuple):
         ConfigError
             For arguments that do not fit together.
         """
-        components = {"scorer": self.scorers, "normalizer": self.normalizers}
+        components = {"scorer": self.scorers, "normalizer": self.normalizers, "bias": self.bias}
         try:
             return layer(**self.arrays, zero_key=self.zero_key, **components, **self.options)
         except AttentionCoreError as error:
@@ -87,9 +90,11 @@ def read_layer_config(
         reader.report(LAYER, f"must be a table, got {shown(section)}")
     scorers = _of_heads(reader, SCORER, reader.content.get("scorer", "scaled_dot"))
     normalizers = _of_heads(reader, NORMALIZER, reader.content.get("normalizer", "softmax"))
+    given = reader.content.get("bias")
+    bias = None if given is None else reader.component(given, BIAS, "bias")
     options = reader.options(reader.content.get("attention", {}))
     reader.finish()
-    return LayerConfig(reader, arrays, zero_key, scorers, normalizers, options)
+    return LayerConfig(reader, arrays, zero_key, scorers, normalizers, bias, options)
 
 
 def _arrays(reader: Reader, section: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,3 +163,10 @@ def _of_heads(reader: Reader, kind: Kind[Any], section: Any) -> Any:
         place = f"{kind.name}[{head}]"
         made.append((entry, same[0] if same else reader.component(entry, kind, place)))
     return [component for _, component in made]
+
+
+def config_of_heads(components: Sequence[Component]) -> Any:
+    """The config of the component of all heads, or one for each head."""
+    configs = [component.to_config() for component in components]
+    is_one = all(component is components[0] for component in components)
+    return configs[0] if is_one else configs

@@ -13,7 +13,7 @@ from attention_core.engine.gradients import Gradients
 from attention_core.errors import OptionTypeError, ShapeError
 from attention_core.multihead.heads import add_bias, add_heads
 from attention_core.multihead.layout import INPUTS
-from attention_core.multihead.parameters import LayerParameters
+from attention_core.multihead.parameters import BIAS_PREFIX, LayerParameters
 from attention_core.multihead.projections import join_heads, linear_vjp, matrix, split_heads
 from attention_core.result import AttentionResult
 from attention_core.typing import Array
@@ -33,6 +33,8 @@ class HeadInputs(NamedTuple):
     result_dtype: np.dtype[Any]
     bias_shape: Shape | None
     """None for a bias that is not an array."""
+    has_own_bias: bool
+    """Whether the bias is that of the layer."""
 
 
 def checked_grads(given: Mapping[str, tuple[ArrayLike | None, Shape]]) -> dict[str, Array]:
@@ -121,7 +123,7 @@ def _through_attention(
     found |= {
         name: np.zeros(array.shape, np.result_type(array, dtype))
         for name, array in layer.parameters.items()
-        if name.startswith(("extra_", "heads."))
+        if name.startswith(("extra_", "heads.", BIAS_PREFIX))
     }
     total_bias: Any = None
     count = totals[1].shape[-2]
@@ -147,7 +149,10 @@ def _through_attention(
         for name, array in own.normalizer.items():
             total = found[f"{group.normalizer_prefix}{name}"]
             total[(..., group.positions) if array.shape != total.shape else ...] += array
-        if isinstance(own.bias, dict) or is_sparse(own.bias):
+        if given.has_own_bias:
+            for name, array in own.bias.items():
+                found[f"{BIAS_PREFIX}{name}"] += array
+        elif isinstance(own.bias, dict) or is_sparse(own.bias):
             total_bias = _sum_of_biases(total_bias, own.bias)
         elif own.bias is not None and given.bias_shape is not None:
             grad_bias = own.bias[..., :count] if layer.extra_keys else own.bias

@@ -9,14 +9,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from attention_core.arrays.inputs import as_integers, is_sparse, to_numpy
-from attention_core.attention import Attention, resolve, resolve_normalizer
+from attention_core.attention import Attention, resolve, resolve_bias, resolve_normalizer
 from attention_core.components.bias import Bias
-from attention_core.errors import OptionError, OptionTypeError, ShapeError
+from attention_core.errors import OptionError, OptionTypeError, ShapeError, shown
 from attention_core.masking.factors import Dropout
 from attention_core.masking.neighborhood import Neighborhood
 from attention_core.masking.packing import Packing
 from attention_core.multihead.head_biases import bias_of_heads, dropout_of_heads
 from attention_core.normalizing.normalizer import Normalizer
+from attention_core.normalizing.softmax import SOFTMAX
 from attention_core.scoring.scorer import Scorer
 from attention_core.typing import Array, NormalizerLike, ScorerLike
 
@@ -26,6 +27,7 @@ __all__ = [
     "HeadGroup",
     "add_bias",
     "add_heads",
+    "checked_bias",
     "group_heads",
     "normalizers_of_heads",
     "pick_heads",
@@ -55,6 +57,12 @@ class HeadGroup(NamedTuple):
     """The head of keys and values for each of them."""
     alike: tuple[tuple[int, ...], tuple[int, ...]]
     """All heads of the layer with the same scorer, and all with the same normalizer."""
+
+    def __str__(self) -> str:
+        """The scorer, and the normalizer if it is not the default, of which heads."""
+        scorer, normalizer = self.attention.scorer, self.attention.normalizer
+        named = f"{scorer}" if normalizer == SOFTMAX else f"{scorer}, {normalizer}"
+        return f"{named} for {self.heads}"
 
     @property
     def scorer_prefix(self) -> str:
@@ -147,6 +155,23 @@ def _of_heads(
             f"{what} must be one for all {heads} heads, or {heads} of them, got {len(given)}"
         )
     return [resolved(one) for one in given]
+
+
+def checked_bias(bias: str | Mapping[str, Any] | Bias | None) -> Bias | None:
+    """The bias of a layer.
+
+    Raises
+    ------
+    OptionTypeError
+        For an array or a function, which only a call takes.
+    """
+    found = resolve_bias(bias)
+    if found is None or isinstance(found, Bias):
+        return found
+    raise OptionTypeError(
+        f"the bias of a layer must be a name, a mapping with a 'name', or a Bias, "
+        f"got {shown(found)}; arrays and functions go with its calls"
+    )
 
 
 def pick_heads(array: Array, heads: Sequence[int]) -> Array:

@@ -11,12 +11,13 @@ from numpy.typing import ArrayLike
 from attention_core.arrays.inputs import as_array
 from attention_core.arrays.libraries import adapter_of
 from attention_core.arrays.scalars import check_flag
-from attention_core.attention import Attention
-from attention_core.components.component import Component
+from attention_core.components.bias import Bias
 from attention_core.multihead.call import attend_heads
+from attention_core.multihead.configured import config_of_heads
 from attention_core.multihead.heads import (
     AttentionOptions,
     HeadGroup,
+    checked_bias,
     group_heads,
     normalizers_of_heads,
     scorers_of_heads,
@@ -74,6 +75,8 @@ class MultiHeadAttention(LayerMakers):
         Likewise a name, a mapping or a `Normalizer` for all heads, or a sequence of N of them. A
         parameter whose last axis has one entry for each head, such as the ``sink`` of `Softmax`,
         is split.
+    bias
+        That of calls that give none: a name, a mapping or a `Bias`, with parameters for each head.
     **options
         The options of `Attention`: is_causal, query_offset, window, softcap, tile and workers.
 
@@ -94,11 +97,12 @@ class MultiHeadAttention(LayerMakers):
     dtype of the inputs. With an extra key or a zero key, masks are expanded to arrays of all pairs,
     so a sparse mask saves no work.
 
-    Layers are equal if their arrays, scorers, normalizers and options are. They can be copied and
+    Layers are equal if their arrays, components and options are. They can be copied and
     pickled.
 
     `parameters` has copies of these arrays, those of the scorers as ``heads.0.weight``, where 0 is
-    the first head with that scorer, and those of the normalizers as ``heads.0.normalizer.sink``.
+    the first head with that scorer, those of the normalizers as ``heads.0.normalizer.sink``, and
+    those of the bias as ``bias.table``.
 
     References
     ----------
@@ -137,6 +141,7 @@ class MultiHeadAttention(LayerMakers):
         zero_key: bool = False,
         scorer: ScorerLike | Sequence[ScorerLike] = "scaled_dot",
         normalizer: NormalizerLike | Sequence[NormalizerLike] = "softmax",
+        bias: str | Mapping[str, Any] | Bias | None = None,
         **options: Unpack[AttentionOptions],
     ) -> None:
         weights = query_weight, key_weight, value_weight, output_weight
@@ -159,7 +164,11 @@ class MultiHeadAttention(LayerMakers):
         for group in groups:
             group.attention.scorer.check_features(sizes["Dq"], sizes["Dk"])
         self._own = LayerParameters(
-            arrays, groups, tuple(normalizers), check_flag("zero_key", zero_key)
+            arrays,
+            groups,
+            tuple(normalizers),
+            check_flag("zero_key", zero_key),
+            checked_bias(bias),
         )
 
     @classmethod
@@ -171,10 +180,12 @@ class MultiHeadAttention(LayerMakers):
         arrays = {name: array.tolist() for name, array in self.arrays.items()}
         config: dict[str, Any] = {
             "multi_head": {**arrays, **({"zero_key": True} if self.zero_key else {})},
-            "scorer": _config_of_heads(self.scorers),
+            "scorer": config_of_heads(self.scorers),
         }
         if any(normalizer != SOFTMAX for normalizer in self.normalizers):
-            config["normalizer"] = _config_of_heads(self.normalizers)
+            config["normalizer"] = config_of_heads(self.normalizers)
+        if self.bias is not None:
+            config["bias"] = self.bias.to_config()
         options = self._plain_options()
         return {**config, "attention": options} if options else config
 
@@ -214,8 +225,13 @@ class MultiHeadAttention(LayerMakers):
         return self._own.normalizers
 
     @property
+    def bias(self) -> Bias | None:
+        """The bias of calls that give none."""
+        return self._own.bias
+
+    @property
     def parameters(self) -> dict[str, Array]:
-        """The arrays of the layer, then those of the scorers and normalizers."""
+        """The arrays of the layer, then those of the scorers, normalizers and the bias."""
         return self._own.parameters
 
     def memory(self, key: ArrayLike, value: ArrayLike) -> MultiHeadMemory:
@@ -289,7 +305,7 @@ class MultiHeadAttention(LayerMakers):
         )
 
     def __eq__(self, other: object) -> bool:
-        """Compare arrays, scorers, normalizers and options."""
+        """Compare arrays, components and options."""
         if not isinstance(other, MultiHeadAttention):
             return NotImplemented
         return self._plain_options() == other._plain_options() and self._own == other._own
@@ -302,7 +318,7 @@ class MultiHeadAttention(LayerMakers):
 
     def __repr__(self) -> str:
         parts = [f"heads={self.heads}", f"key_heads={self.key_heads}"]
-        parts += [f"{_said(group.attention)} for {group.heads}" for group in self.groups]
+        parts += [*map(str, self.groups), *([] if self.bias is None else [str(self.bias)])]
         parts += ["extra_key"] * ("extra_key" in self.arrays) + ["zero_key"] * self.zero_key
         parts += [f"{name}={value!r}" for name, value in self._plain_options().items()]
         return f"MultiHeadAttention({', '.join(parts)})"
@@ -316,19 +332,5 @@ class MultiHeadAttention(LayerMakers):
         arrays: dict[str, Any] = {
             name: parameters.get(name, array) for name, array in self.arrays.items()
         }
-        scorers, normalizers = self._own.components_with(parameters)
-        arrays |= {"zero_key": self.zero_key, "scorer": scorers, "normalizer": normalizers}
-        return type(self)(**arrays, **self._options)
-
-
-def _config_of_heads(components: Sequence[Component]) -> Any:
-    """The config of the component of all heads, or one for each head."""
-    configs = [component.to_config() for component in components]
-    is_one = all(component is components[0] for component in components)
-    return configs[0] if is_one else configs
-
-
-def _said(attention: Attention) -> str:
-    """The scorer of a group, and its normalizer if it is not the default."""
-    is_plain = attention.normalizer == SOFTMAX
-    return f"{attention.scorer}" if is_plain else f"{attention.scorer}, {attention.normalizer}"
+        components = self._own.components_with(parameters)
+        return type(self)(**arrays, zero_key=self.zero_key, **components, **self._options)

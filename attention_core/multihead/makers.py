@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from attention_core.arrays.scalars import check_flag
+from attention_core.components.bias import Bias
 from attention_core.components.parameters import Parameterized
 from attention_core.multihead.heads import AttentionOptions
 from attention_core.multihead.interop import from_torch_module, from_torch_state, keras_arrays
@@ -46,6 +47,7 @@ class LayerMakers(Parameterized):
         biases: bool = False,
         scorer: ScorerLike | Sequence[ScorerLike] = "scaled_dot",
         normalizer: NormalizerLike | Sequence[NormalizerLike] = "softmax",
+        bias: str | Mapping[str, Any] | Bias | None = None,
         rng: int | np.random.Generator,
         **options: Unpack[AttentionOptions],
     ) -> Self:
@@ -85,7 +87,7 @@ class LayerMakers(Parameterized):
             "key_heads": key_heads,
         }
         arrays = initial_arrays(counts, rng, biases=check_flag("biases", biases))
-        return cls._made(arrays, scorer=scorer, normalizer=normalizer, **options)
+        return cls._made(arrays, scorer=scorer, normalizer=normalizer, bias=bias, **options)
 
     @classmethod
     def from_torch(
@@ -96,6 +98,7 @@ class LayerMakers(Parameterized):
         add_zero_attn: bool | None = None,
         scorer: ScorerLike | Sequence[ScorerLike] = "scaled_dot",
         normalizer: NormalizerLike | Sequence[NormalizerLike] = "softmax",
+        bias: str | Mapping[str, Any] | Bias | None = None,
         **options: Unpack[AttentionOptions],
     ) -> Self:
         """Make the layer that computes the same as a ``torch.nn.MultiheadAttention``.
@@ -137,7 +140,7 @@ class LayerMakers(Parameterized):
         """
         read = from_torch_module if hasattr(module, "state_dict") else from_torch_state
         found = read(module, heads, add_zero_attn)
-        components: dict[str, Any] = {"scorer": scorer, "normalizer": normalizer}
+        components: dict[str, Any] = {"scorer": scorer, "normalizer": normalizer, "bias": bias}
         return cls._made(found.arrays, zero_key=found.zero_key, **components, **options)
 
     @classmethod
@@ -147,6 +150,7 @@ class LayerMakers(Parameterized):
         *,
         scorer: ScorerLike | Sequence[ScorerLike] = "scaled_dot",
         normalizer: NormalizerLike | Sequence[NormalizerLike] = "softmax",
+        bias: str | Mapping[str, Any] | Bias | None = None,
         **options: Unpack[AttentionOptions],
     ) -> Self:
         """Make a layer from the weights of a Keras ``MultiHeadAttention``.
@@ -177,7 +181,9 @@ class LayerMakers(Parameterized):
         >>> MultiHeadAttention.from_keras(kernels).key_heads
         2
         """
-        return cls._made(keras_arrays(weights), scorer=scorer, normalizer=normalizer, **options)
+        return cls._made(
+            keras_arrays(weights), scorer=scorer, normalizer=normalizer, bias=bias, **options
+        )
 
     @classmethod
     def from_config(

@@ -1,4 +1,4 @@
-"""The arrays, scorers and normalizers of a layer, their initial values, and their equality."""
+"""The arrays and components of a layer, their initial values, and their equality."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from attention_core.arrays.seeds import random_generator
+from attention_core.components.bias import Bias
 from attention_core.components.component import Component
 from attention_core.errors import OptionError
 from attention_core.learned import glorot_uniform
@@ -20,7 +21,10 @@ from attention_core.options import check_size
 from attention_core.scoring.scorer import Scorer
 from attention_core.typing import Array
 
-__all__ = ["LayerParameters", "initial_arrays"]
+__all__ = ["BIAS_PREFIX", "LayerParameters", "initial_arrays"]
+
+BIAS_PREFIX = "bias."
+"""The prefix of the names of the bias's parameters in the layer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +37,8 @@ class LayerParameters:
     """The normalizer of each head; groups have their parts of those that differ between heads."""
     zero_key: bool = False
     """Whether a key of zeros with a value of zeros is appended."""
+    bias: Bias | None = None
+    """The bias of calls that give none."""
 
     @property
     def heads(self) -> int:
@@ -65,8 +71,8 @@ class LayerParameters:
 
     @property
     def components(self) -> dict[str, Component]:
-        """Scorers and normalizers, by the prefixes of the names of their parameters."""
-        return {
+        """Scorers, normalizers and the bias, by the prefixes of the names of their parameters."""
+        found: dict[str, Component] = {
             prefix: component
             for group in self.groups
             for prefix, component in (
@@ -74,20 +80,19 @@ class LayerParameters:
                 (group.normalizer_prefix, self.normalizers[group.heads[0]]),
             )
         }
+        return found if self.bias is None else {**found, BIAS_PREFIX: self.bias}
 
     @property
     def parameters(self) -> dict[str, Array]:
-        """The arrays of the layer, then those of the scorers and normalizers."""
+        """The arrays of the layer, then those of its components."""
         return self.arrays | {
             f"{prefix}{name}": array
             for prefix, component in self.components.items()
             for name, array in component.parameters.items()
         }
 
-    def components_with(
-        self, parameters: Mapping[str, Array]
-    ) -> tuple[list[Scorer], list[Normalizer]]:
-        """The scorer and the normalizer of each head, with some parameters replaced."""
+    def components_with(self, parameters: Mapping[str, Array]) -> dict[str, Any]:
+        """The arguments of a layer for its components, with some parameters replaced."""
         changed = {
             id(component): component.with_parameters(own)
             for prefix, component in self.components.items()
@@ -99,18 +104,21 @@ class LayerParameters:
                 }
             )
         }
-        scorers: list[Any] = [changed.get(id(one), one) for one in self.scorers]
-        normalizers: list[Any] = [changed.get(id(one), one) for one in self.normalizers]
-        return scorers, normalizers
+        return {
+            "scorer": [changed.get(id(one), one) for one in self.scorers],
+            "normalizer": [changed.get(id(one), one) for one in self.normalizers],
+            "bias": changed.get(id(self.bias), self.bias),
+        }
 
     def __eq__(self, other: object) -> bool:
-        """Compare arrays, the scorers and normalizers of the heads, and the zero key."""
+        """Compare arrays, components and the zero key."""
         if not isinstance(other, LayerParameters):
             return NotImplemented
         return self is other or (
             self.arrays.keys() == other.arrays.keys()
             and self.zero_key == other.zero_key
             and [group[1:] for group in self.groups] == [group[1:] for group in other.groups]
+            and self.components.keys() == other.components.keys()
             and all(
                 Component.__eq__(own, others) is True
                 for own, others in zip(

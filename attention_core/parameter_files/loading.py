@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from attention_core.components.bias import Bias
 from attention_core.errors import (
     DTypeError,
     OptionError,
@@ -18,10 +19,11 @@ from attention_core.errors import (
 )
 from attention_core.files.saved_parameters import describe, read_named
 from attention_core.multihead.layout import LAYOUT
+from attention_core.multihead.parameters import BIAS_PREFIX
 from attention_core.normalizing.normalizer import Normalizer
 from attention_core.normalizing.softmax import SOFTMAX
 from attention_core.parameter_files.saved_components import SavedComponents, ScorerMaker
-from attention_core.registry.kinds import NORMALIZER, SCORER, Kind
+from attention_core.registry.kinds import BIAS, NORMALIZER, SCORER, Kind
 from attention_core.scoring.scorer import Scorer
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["load", "load_layer", "load_scorer"]
 
-T = TypeVar("T", Scorer, Normalizer)
+T = TypeVar("T", Scorer, Normalizer, Bias)
 
 
 def load(
@@ -127,7 +129,7 @@ def load_layer(
     *,
     scorer: ScorerMaker | Sequence[ScorerMaker] | None = None,
 ) -> MultiHeadAttention:
-    """Load the layer that `save` wrote, with each head's scorer and normalizer, and its options.
+    """Load the layer that `save` wrote, with all its components and options.
 
     Parameters
     ----------
@@ -177,30 +179,33 @@ def load_layer(
     saved = SavedComponents(path, registry, described.versions, "layer")
     rest = dict(described.shapes)
 
-    def made(kind: Kind[T], group: Mapping[str, Any], under: str, of_head: Any = None) -> T:
-        """The component of a group of heads; its arrays are taken from the rest."""
-        prefix = f"heads.{group['heads'][0]}.{under}"
+    def made(kind: Kind[T], config: Mapping[str, Any], prefix: str, chosen: Any = None) -> T:
+        """A component of the layer; its arrays are taken from the rest."""
         own = {name: rest.pop(name) for name in list(rest) if name.startswith(prefix)}
         return saved.make(
             kind,
-            group[kind.name],
+            config,
             {name.removeprefix(prefix): shape for name, shape in own.items()},
             lambda: {
                 name.removeprefix(prefix): array
                 for name, array in read_named(path, list(own)).items()
             },
-            of_head,
+            chosen,
         )
 
     normalizers: list[Normalizer] = [SOFTMAX] * count
     for group in layer["normalizers"]:  # first, since their names begin as those of the scorers
-        normalizer = made(NORMALIZER, group, "normalizer.")
+        prefix = f"heads.{group['heads'][0]}.normalizer."
+        normalizer = made(NORMALIZER, group["normalizer"], prefix)
         for head in group["heads"]:
             normalizers[head] = normalizer
     scorers: dict[int, Scorer] = {}
     for group in layer["groups"]:
-        one = made(SCORER, group, "", None if chosen is None else chosen[group["heads"][0]])
+        first = group["heads"][0]
+        of_head = None if chosen is None else chosen[first]
+        one = made(SCORER, group["scorer"], f"heads.{first}.", of_head)
         scorers |= dict.fromkeys(group["heads"], one)
+    bias = None if layer["bias"] is None else made(BIAS, layer["bias"], BIAS_PREFIX)
     weights = [name for name in LAYOUT if name.endswith("_weight")]
     if not set(weights) <= rest.keys() <= LAYOUT.keys():
         raise ParameterFileError(
@@ -214,6 +219,7 @@ def load_layer(
             zero_key=layer["zero_key"],
             scorer=[scorers[head] for head in range(count)],
             normalizer=normalizers,
+            bias=bias,
         )
     except (DTypeError, OptionError, ScorerConfigError, ShapeError) as error:
         raise ParameterFileError(f"{subject} does not fit its layer: {error}") from error

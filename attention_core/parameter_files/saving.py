@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attention_core.components.bias import Bias
 from attention_core.components.component import Component
 from attention_core.errors import OptionTypeError, ScorerConfigError, shown
 from attention_core.files.array_files import write_arrays
@@ -22,9 +23,9 @@ __all__ = ["save"]
 def save(path: str | Path, owner: Scorer | MultiHeadAttention) -> None:
     """Save a scorer or a layer to an ``.npz`` or ``.safetensors`` file.
 
-    The file holds the arrays and a note: the names and settings of the scorers, and the normalizers
-    and options of a layer. It names each with its distribution, so that a package that is installed
-    later cannot change its meaning. The file is written atomically.
+    The file holds the arrays and a note: the names and settings of the scorers, and the
+    normalizers, the bias and the options of a layer. It names each with its distribution, so that a
+    package that is installed later cannot change its meaning. The file is written atomically.
 
     Parameters
     ----------
@@ -62,6 +63,8 @@ def save(path: str | Path, owner: Scorer | MultiHeadAttention) -> None:
         components: list[Component] = [owner]
     else:
         components = [*getattr(owner, "scorers", ()), *getattr(owner, "normalizers", ())]
+        bias = getattr(owner, "bias", None)
+        components += [bias] if isinstance(bias, Bias) else []
     origins = [component.origin for component in components if component.origin is not None]
     note = {
         **_described(owner),
@@ -90,6 +93,8 @@ def _described(owner: Scorer | MultiHeadAttention) -> dict[str, Any]:
     }
     if any(normalizer != SOFTMAX for normalizer in owner.normalizers):
         layer["normalizers"] = _grouped(owner.normalizers)
+    if owner.bias is not None:
+        layer["bias"] = _config_without_arrays(owner.bias)
     return {"layer": layer}
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_core import Attention, AttentionResult, Scorer
+from attention_core.demo.translate.aligned import alignment_loss
 from attention_core.demo.translate.alphabet import LENGTH, READ, START, WRITTEN
 from attention_core.demo.translate.layers import (
     cross_entropy,
@@ -164,21 +165,39 @@ class Translator:
         hidden = np.tanh(context @ own["context"] + query @ own["query"] + own["hidden_bias"])
         return hidden, hidden @ own["digit"] + own["digit_bias"]
 
-    def loss(self, codes: Codes, lengths: Codes, target: Codes) -> tuple[float, Arrays]:
+    def loss(
+        self,
+        codes: Codes,
+        lengths: Codes,
+        target: Codes,
+        *,
+        where: Array | None = None,
+        strength: float = 1.0,
+    ) -> tuple[float, Arrays]:
         """The cross-entropy of the dates (B, 10) given their texts (B, S), and its gradients.
 
         The queries use the correct previous characters (teacher forcing), so that all ten steps are
-        one call.
+        one call. With `where` (B, 10, S), the loss of `alignment_loss` times a strength is added.
         """
         encoded = self.encode(codes)
         query = self.queries(target[:, :-1])
         result = self.attention(query, encoded.key, encoded.value, key_lengths=lengths)
         decoded = Decoded(query, result, *self.answer(query, result.context))
         loss, grad = cross_entropy(decoded.logits, target)
-        return loss, self._gradients(codes, target, encoded, decoded, grad)
+        grad_weights = None
+        if where is not None:
+            found, slope = alignment_loss(np.asarray(result.weights), where)
+            loss, grad_weights = loss + strength * found, strength * slope
+        return loss, self._gradients(codes, target, encoded, decoded, grad, grad_weights)
 
     def _gradients(
-        self, codes: Codes, target: Codes, encoded: Encoded, decoded: Decoded, grad: Array
+        self,
+        codes: Codes,
+        target: Codes,
+        encoded: Encoded,
+        decoded: Decoded,
+        grad: Array,
+        grad_weights: Array | None,
     ) -> Arrays:
         """Backpropagate through the decoder, attention and the encoder."""
         own = self.arrays
@@ -188,7 +207,7 @@ class Translator:
         found["context"], found["hidden_bias"] = _of_weights(decoded.result.context, grad)
         found["query"], _ = _of_weights(decoded.query, grad)
 
-        of_attention = decoded.result.vjp(grad @ own["context"].T)
+        of_attention = decoded.result.vjp(grad @ own["context"].T, grad_weights=grad_weights)
         found |= {f"scorer.{name}": array for name, array in of_attention.parameters.items()}
         of_query = grad @ own["query"].T + of_attention.query  # (B, L, Q)
         found["position"] = of_query.sum(axis=0)

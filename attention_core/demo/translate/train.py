@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from attention_core import Attention
+from attention_core.demo.translate.aligned import year_alignment
 from attention_core.demo.translate.alphabet import padded, written_codes
 from attention_core.demo.translate.dates import Example, examples
 from attention_core.demo.translate.model import Arrays, Translator
@@ -67,6 +68,7 @@ def train(
     *,
     steps: int = STEPS,
     seed: int = 0,
+    strength: float = 0.0,
     report: Callable[[int, float], None] = lambda _step, _loss: None,
 ) -> Translator:
     """Train a network on `steps` batches of strings, none of a held-out day.
@@ -75,6 +77,8 @@ def train(
     ----------
     attention
         Attention with any differentiable scorer for queries and keys of 64 features.
+    strength
+        That of a loss on the weights, which teaches where the digits of years are; 0 for none.
     report
         Called after each step with its number and its loss.
     """
@@ -85,7 +89,10 @@ def train(
     with blas_on_one_thread() as again, again:  # small products are slower on several threads
         for step in range(steps):
             texts, dates = zip(*islice(stream, BATCH), strict=True)
-            loss, gradients = translator.loss(*padded(texts), written_codes(dates))
+            where = year_alignment(texts, dates) if strength else None
+            loss, gradients = translator.loss(
+                *padded(texts), written_codes(dates), where=where, strength=strength
+            )
             rate = RATE * min(1.0, 2 * (1 - step / steps))  # to zero in the second half
             translator = translator.with_parameters(
                 adam.step(translator.parameters, gradients, rate)
