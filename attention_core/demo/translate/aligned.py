@@ -1,4 +1,4 @@
-"""Where the digits of a year are written in a date, to teach a network where to look for them."""
+"""The places of the digits of a year in a date, to teach a network to look there."""
 
 from __future__ import annotations
 
