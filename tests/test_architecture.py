@@ -53,7 +53,10 @@ REST = {
         "arrays attention components config engine files learned masking normalizing options "
         "parallel plot registry result scoring"
     ),
-    "libraries": "arrays attention components engine multihead normalizing registry result",
+    "libraries": (
+        "arrays attention components engine masking multihead normalizing options parallel "
+        "registry result scoring"
+    ),
     "parameter_files": "components files multihead normalizing registry scoring",
     # what is built on the public names
     PUBLIC: (
@@ -74,6 +77,8 @@ TABLE = {row: set(cell.split()) for row, cell in (NUMBERS | NAMES | REST).items(
 # Imported when the module is; all else waits in the function that needs it.
 THIRD_PARTY = {
     "matplotlib": {"plot"},  # in a file of its own, which a function imports
+    "cloudpickle": {"libraries"},  # comes with Dask
+    "dask": {"libraries"},
     "numba": {"compiled"},  # likewise: in a file that generated modules import
     "numpy": set(TABLE) | WORDS,
     "pluggy": {"hookspecs", "registry"},
@@ -85,6 +90,8 @@ THIRD_PARTY = {
 }
 # Imported by functions and for type checkers.
 LAZY = {
+    "dask": {"components", "libraries"},  # where Dask itself asks
+    "distributed": {"libraries"},
     "matplotlib": {"demo", "multihead", "plot", "result"},
     "ml_dtypes": {"files"},
     "pytest": {"testing"},
@@ -95,6 +102,7 @@ LAZY = {
 
 
 LIBRARIES = {
+    "dask",
     "jax",
     "libraries",
     "torch",

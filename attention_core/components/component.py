@@ -107,6 +107,13 @@ class Component(Parameterized):
         shapes = ((k, v.shape) for k, v in self._arguments().items() if isinstance(v, np.ndarray))
         return hash((type(self), *shapes))
 
+    def __dask_tokenize__(self) -> Any:
+        """The class and the arguments, by which Dask names results: the same in every process."""
+        from dask.base import normalize_token  # who calls this has it
+
+        arguments = self._arguments() if self._keeps_its_arguments() else vars(self)
+        return normalize_token((type(self), arguments))
+
     def _adopt(self, origin: Origin) -> None:
         object.__setattr__(self, "_origin", origin)  # frozen dataclasses are components too
 

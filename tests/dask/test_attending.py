@@ -1,0 +1,66 @@
+"""Attention on dask arrays equals that on one machine, for any chunks of any axis."""
+
+import numpy as np
+import pytest
+
+dask = pytest.importorskip("dask")
+pytest.importorskip("dask.array")
+
+from dask_cases import calls, lazy  # noqa: E402
+from hypothesis import given, settings  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+
+import attention_core as ac  # noqa: E402
+import attention_core.dask  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def in_this_thread():
+    with dask.config.set(scheduler="synchronous"):
+        yield
+
+
+def same(found, expected, error=1e-12):
+    assert found.dtype == expected.dtype
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=error, atol=error)
+
+
+@given(calls(), st.data())
+@settings(max_examples=150)
+def test_any_chunks_give_the_result_and_the_gradients_of_one_machine(call, data):
+    arrays, chunked, options, lazy_options = call
+    whole = ac.attend(*arrays, **options)
+    result = attention_core.dask.attend(*chunked, **lazy_options)
+    found = {"context": result.context, "weights": result.weights, "top": result.top_k(2)}
+    grad = np.random.default_rng(0).normal(size=whole.context.shape)
+    of_log = {}, {}
+    if options.get("normalizer") != "sigmoid":
+        found["log"] = result.log_normalizer
+        own = np.random.default_rng(1).normal(size=whole.log_normalizer.shape)
+        of_log = {"grad_log_normalizer": own}, {"grad_log_normalizer": lazy(data.draw, own)}
+    found["grads"] = result.vjp(lazy(data.draw, grad), **of_log[1])
+    (found,) = dask.compute(found)
+    same(found["context"], whole.context)
+    same(found["weights"], whole.weights)
+    if "log" in found:
+        same(found["log"], whole.log_normalizer)
+    top = whole.top_k(2)
+    same(found["top"].weights, top.weights)
+    indices = found["top"].indices  # keys of equal weight may change places by a last bit
+    assert ((indices < 0) == (top.indices < 0)).all()
+    chosen = np.take_along_axis(whole.weights, np.maximum(indices, 0), -1)
+    same(np.where(indices < 0, 0, chosen), top.weights)
+    expected, grads = whole.vjp(grad, **of_log[0]), found["grads"]
+    for name in ("query", "key", "value"):
+        same(getattr(grads, name), getattr(expected, name), 1e-11)
+    for name in ("bias", "parameters", "normalizer"):
+        own, other = getattr(grads, name), getattr(expected, name)
+        if isinstance(other, dict):
+            assert own.keys() == other.keys()
+            for each in other:
+                same(own[each], other[each], 1e-11)
+        elif other is None:
+            assert own is None
+        else:
+            same(own, other, 1e-11)
