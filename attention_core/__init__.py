@@ -50,6 +50,7 @@ from attention_core.scoring.pair_scorer import PairScorer
 from attention_core.scoring.scorer import Scorer
 
 if TYPE_CHECKING:
+    from attention_core import dask as dask
     from attention_core import estimators as estimators
     from attention_core import fitting as fitting
     from attention_core import hookspecs as hookspecs
@@ -173,6 +174,7 @@ _ON_DEMAND = {
 """The modules of the names that are imported on first use: layers, and what handles plugins."""
 
 _SUBMODULES = (
+    "dask",
     "estimators",
     "fitting",
     "hookspecs",

@@ -46,7 +46,7 @@ def need(name):
     if name == "attention_core.compiled.runtime":
         pytest.importorskip("numba")
     library = name.split(".")[1]
-    if library in ("jax", "torch"):
+    if library in ("dask", "jax", "torch"):
         pytest.importorskip(library)
 
 

@@ -156,7 +156,7 @@ CASES = {
 }
 # a protocol, and a block of a `with` statement
 LEFT_OUT = {"Learnable", "buffer"}
-LIBRARIES = {"jax", "torch"}  # optional; tests/libraries has the cases of their classes
+LIBRARIES = {"dask", "jax", "torch"}  # optional; tests/libraries has the cases of their classes
 NAMES = [name for name in dir(ac) if name not in LIBRARIES]
 MODULES = [ac, *filter(inspect.ismodule, (getattr(ac, name) for name in NAMES))]
 CLASSES = {

@@ -1,10 +1,13 @@
 """What a call on dask arrays promises: tasks that are left out, errors before any work, dtypes."""
 
+import copy
+import pickle
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
@@ -72,8 +75,7 @@ def test_tasks_out_of_reach_are_left_out(x, options, count):
 
 
 def test_a_sparse_mask_is_cut_into_blocks(rng, x):
-    sparse = pytest.importorskip("scipy.sparse")
-    mask = sparse.random_array((64, 64), density=0.03, rng=rng)
+    mask = scipy.sparse.random_array((64, 64), density=0.03, rng=rng)
     lazy = chunked(x, 8, 4)
     options = {"scorer": "dot", "mask": mask, "normalizer": ac.Softmax(sink=0.3), "is_causal": True}
     whole, result = ac.attend(x, x, x, **options), attend(lazy, lazy, lazy, **options)
@@ -228,10 +230,9 @@ def test_errors_come_before_any_work(x, arguments, kind, text):
 
 
 def test_sparse_numbers_are_refused(x):
-    sparse = pytest.importorskip("scipy.sparse")
     lazy = chunked(x, 8, 4)
     with pytest.raises(ac.OptionTypeError) as raised:
-        attend(lazy, lazy, lazy, scorer="dot", bias=sparse.eye_array(64))
+        attend(lazy, lazy, lazy, scorer="dot", bias=scipy.sparse.eye_array(64))
     assert str(raised.value) == (
         "bias must not be sparse on dask arrays, got dia_array; give a dask array, or a function "
         "of (query_positions, key_positions)"
@@ -301,6 +302,59 @@ def test_names_follow_from_the_arguments(x):
         {"normalizer": ac.Softmax(sink=0.0)},
     ]
     assert len({named(**options) for options in different}) == len(different)
+
+
+def test_attend_leaves_dask_arrays_to_dask(x):
+    lazy = chunked(x, 8, 4)
+    options = {"is_causal": True, "window": (20, 0), "softcap": 3.0, "normalizer": ac.Softmax(0.5)}
+    terms = {"mask": np.tri(64, dtype=bool), "key_lengths": 50}
+    whole = ac.attend(x, x, x, scorer="dot", **options, **terms).context
+    here = ac.attend(lazy, lazy, lazy, scorer="dot", **options, **terms)
+    configured = ac.Attention("dot", **options, query_offset=3)
+    there = configured(lazy, lazy, lazy, query_offset=0, **terms)
+    assert isinstance(here, attention_core.dask.DaskResult)
+    assert here.context.name == there.context.name
+    np.testing.assert_allclose(here.context.compute(), whole, rtol=1e-12, atol=1e-13)
+    whole = configured(x, x, x).context
+    np.testing.assert_allclose(configured(lazy, lazy, lazy).context.compute(), whole, rtol=1e-12)
+
+
+def test_memories_and_layers_say_what_to_do_instead(x):
+    lazy, layer = chunked(x, 8, 4), ac.MultiHeadAttention.initialize(4, heads=2, rng=0)
+    for call in (layer.memory, ac.Attention("dot").memory):
+        with pytest.raises(ac.OptionTypeError) as raised:
+            call(lazy, lazy)
+        assert str(raised.value) == (
+            "a Memory holds keys in the memory of one machine, got dask arrays; attend to the "
+            "arrays themselves, whose chunks stay where they are, or give key.compute() and "
+            "value.compute()"
+        )
+    with pytest.raises(ac.OptionTypeError) as raised:
+        layer(lazy, lazy, lazy)
+    assert str(raised.value) == (
+        "MultiHeadAttention takes no dask arrays; project them with Dask, put the heads on a batch "
+        "axis, and call attention_core.dask.attend"
+    )
+
+
+@pytest.mark.parametrize(
+    "way", [copy.copy, copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))]
+)
+def test_results_can_be_copied_and_pickled(x, way):
+    lazy = chunked(x, 8, 4)
+    result = attend(lazy, lazy, lazy, scorer="dot", is_causal=True)
+    copied = way(result)
+    assert (
+        repr(copied)
+        == repr(result)
+        == ("DaskResult(context (64, 4), float64, 36 tasks of 8 x 8 chunks, DotScorer())")
+    )
+    for made in (lambda it: it, lambda it: it.top_k(2), lambda it: it.vjp(lazy)):
+        own, other = dask.compute(way(made(result)), made(copied))
+        if made(result) is result:
+            own, other = own.context.compute(), other.context.compute()
+        for one, two in zip(own, other, strict=True):
+            np.testing.assert_equal(one, two)
 
 
 def test_it_says_what_to_install_without_dask():

@@ -56,9 +56,9 @@ def test_results_and_gradients_are_those_of_one_machine(client, rng):
     for name in ("bias", "parameters", "normalizer"):
         for each, other in getattr(expected, name).items():
             np.testing.assert_allclose(getattr(grads, name)[each], other, **close)
-    assert {worker for held in client.who_has(list(client.who_has())).values() for worker in held} <= {
-        *client.scheduler_info()["workers"]
-    }
+    assert {
+        worker for held in client.who_has(list(client.who_has())).values() for worker in held
+    } <= {*client.scheduler_info()["workers"]}
 
 
 def slowly(block):
@@ -73,7 +73,9 @@ def test_a_killed_worker_changes_no_digit(rng):
     grads = result.vjp(lazy)
     with dask.config.set(scheduler="synchronous"):
         calm = dask.compute(result.context, grads.key)
-    with start() as cluster, distributed.Client(cluster) as client:
+    # a worker that does not answer is given up soon
+    quick = {"distributed.comm.timeouts.connect": "2s", "distributed.comm.timeouts.tcp": "2s"}
+    with dask.config.set(quick), start() as cluster, distributed.Client(cluster) as client:
         futures = client.compute([result.context, grads.key])
         while not client.run(lambda dask_worker: len(dask_worker.data)).popitem()[1]:
             time.sleep(0.05)  # until results are lost with it
