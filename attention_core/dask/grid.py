@@ -17,6 +17,7 @@ from attention_core.dask.placed import Place
 from attention_core.dask.work import Block
 from attention_core.errors import DTypeError, ShapeError
 from attention_core.masking.masking import Masking
+from attention_core.typing import Array
 
 __all__ = ["Grid", "as_dask", "make_grid"]
 
@@ -109,13 +110,36 @@ class Grid:
         return (array.name, *(0 if count == 1 else number for number, count in parts))
 
     def keys_of(self, index: Index, keys: int) -> list[Any]:
-        """Those of all arrays."""
-        return [self.key_of(position, index, keys) for position in range(len(self.arrays))]
+        """Those of the query, the key with its value, the mask, the bias and the weight factors."""
+        query, key, value, *others = [self.key_of(p, index, keys) for p in range(len(self.arrays))]
+        both = [key, value] if self.pairs is None else (self.pairs.name, *key[1:])
+        return [query, both, *others]
 
-    @property
+    @cached_property
+    def pairs(self) -> da.Array | None:
+        """Each chunk of keys with that of their values, as a tuple; None where batch axes differ.
+
+        A layer that Dask fuses with the tasks which make the two: they are made in one place.
+        """
+        _, key, value, *_ = self.arrays
+        assert key is not None
+        assert value is not None
+        if key.chunks[:-1] != value.chunks[:-1]:
+            return None
+        last = key.ndim - 1
+        axes = tuple(range(last))
+        arrays = (key, (*axes, last), value, (*axes, last + 1))
+        meta = np.empty((0,) * key.ndim, key.dtype)
+        return da.blockwise(
+            pair, (*axes, last + 2), *arrays, new_axes={last + 2: 1}, meta=meta, align_arrays=False
+        )
+
+    @cached_property
     def sources(self) -> list[da.Array]:
-        """The arrays that there are."""
-        return [array for array in self.arrays if array is not None]
+        """The arrays that blocks are made from."""
+        query, key, value, *others = self.arrays
+        both = [key, value] if self.pairs is None else [self.pairs]
+        return [array for array in (query, *both, *others) if array is not None]
 
     def _reached(self, rows: Place) -> Iterator[tuple[int, Block]]:
         for number, keys in enumerate(_spans(self.keys)):
@@ -154,6 +178,11 @@ def make_grid(
         masking,
         edges,
     )
+
+
+def pair(key: list[Array], value: list[Array]) -> tuple[Array, Array]:
+    """A chunk of keys and its values, from lists of the only chunk of features."""
+    return key[0], value[0]
 
 
 def _spans(chunks: tuple[int, ...]) -> list[slice]:

@@ -37,7 +37,7 @@ def block_weights(
     rows: range,
     dtype: np.dtype[Any],
     state: State,
-    *arrays: Array | None,
+    *arrays: Any,
 ) -> Array:
     """The final weights of some rows of a block: (..., n, s)."""
     with numerics() as again, again:
@@ -46,7 +46,7 @@ def block_weights(
         return dense.astype(dtype, copy=False)
 
 
-def block_top_k(work: Work, block: Block, n: int, state: State, *arrays: Array | None) -> Strongest:
+def block_top_k(work: Work, block: Block, n: int, state: State, *arrays: Any) -> Strongest:
     """The keys of a block with the largest weights of each row, -1 where there are fewer."""
     with numerics() as again, again:
         readout = open_readout(posed(work, block, arrays), state.statistics, None)

@@ -65,7 +65,7 @@ class Block:
     """CSR booleans (l, s)."""
 
 
-def attend_block(work: Work, block: Block, *arrays: Array | None) -> State:
+def attend_block(work: Work, block: Block, *arrays: Any) -> State:
     """The state of the rows of a block after its keys, without a sink."""
     normalizer = work.normalizer.value
     normalizer = SOFTMAX if type(normalizer) is Softmax else normalizer
@@ -139,7 +139,7 @@ def block_vjp(
     state: State,
     grad_context: Array | None,
     grad_log_normalizer: Array | None,
-    *arrays: Array | None,
+    *arrays: Any,
 ) -> Gradients:
     """The contribution of a block to all gradients, given the final state of its rows.
 
@@ -160,16 +160,16 @@ def block_vjp(
     )
 
 
-def posed(work: Work, block: Block, arrays: tuple[Array | None, ...]) -> Problem:
+def posed(work: Work, block: Block, arrays: tuple[Any, ...]) -> Problem:
     """The block as a call of its own, to be read out given the final state of its rows."""
     return _problem(work, block, work.local_normalizer(block.place), arrays)[1]
 
 
 def _problem(
-    work: Work, block: Block, normalizer: Normalizer, arrays: tuple[Array | None, ...]
+    work: Work, block: Block, normalizer: Normalizer, arrays: tuple[Any, ...]
 ) -> tuple[Call, Problem]:
     """The block as a call of its own."""
-    query, key, value, mask, bias, factors = arrays
+    query, (key, value), mask, bias, factors = arrays
     scorer, place = work.scorer.value, block.place
     inputs = (np.asarray(array, work.dtype) for array in (query, key, value))
     call = prepare(scorer, *inputs)
