@@ -25,9 +25,19 @@ GIB = 1 << 30
 
 
 def random(length: int, features: int, rows: int, seed: int) -> da.Array:
-    """Normal float32 numbers (length, features), made by the tasks that need them."""
-    generator = da.random.default_rng(seed)
-    return generator.standard_normal((length, features), dtype=np.float32, chunks=(rows, features))
+    """Normal float32 numbers (length, features), made by the tasks that need them.
+
+    As from a file, every chunk is read where it is needed.
+    """
+    chunks = da.core.normalize_chunks((rows, features), (length, features))
+    meta = np.empty((0, 0), np.float32)
+    return da.map_blocks(normal, seed, chunks=chunks, meta=meta)
+
+
+def normal(seed: int, block_info: Any = None) -> np.ndarray[Any, Any]:
+    """One chunk of such numbers."""
+    place, shape = block_info[None]["chunk-location"], block_info[None]["chunk-shape"]
+    return np.random.default_rng([seed, *place]).standard_normal(shape, np.float32)
 
 
 @contextmanager

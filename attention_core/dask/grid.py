@@ -119,20 +119,16 @@ class Grid:
     def pairs(self) -> da.Array | None:
         """Each chunk of keys with that of their values, as a tuple; None where batch axes differ.
 
-        A layer that Dask fuses with the tasks which make the two: they are made in one place.
+        Dask fuses this layer with those that make the two, as from a file: in one place, then.
         """
         _, key, value, *_ = self.arrays
         assert key is not None
         assert value is not None
         if key.chunks[:-1] != value.chunks[:-1]:
             return None
-        last = key.ndim - 1
-        axes = tuple(range(last))
-        arrays = (key, (*axes, last), value, (*axes, last + 1))
-        meta = np.empty((0,) * key.ndim, key.dtype)
-        return da.blockwise(
-            pair, (*axes, last + 2), *arrays, new_axes={last + 2: 1}, meta=meta, align_arrays=False
-        )
+        axes = tuple(range(key.ndim))
+        options = {"meta": key._meta, "align_arrays": False, "concatenate": True}
+        return da.blockwise(pair, axes, key, axes, value, axes, **options)
 
     @cached_property
     def sources(self) -> list[da.Array]:
@@ -180,9 +176,9 @@ def make_grid(
     )
 
 
-def pair(key: list[Array], value: list[Array]) -> tuple[Array, Array]:
-    """A chunk of keys and its values, from lists of the only chunk of features."""
-    return key[0], value[0]
+def pair(key: Array, value: Array) -> tuple[Array, Array]:
+    """A chunk of keys and that of their values."""
+    return key, value
 
 
 def _spans(chunks: tuple[int, ...]) -> list[slice]:
