@@ -101,7 +101,7 @@ def keys() -> None:
 
 def speed() -> None:
     """A case of about 20 seconds on one worker, and on two."""
-    key, value = (random(1_048_576, 64, 65_536, seed) for seed in (1, 2))
+    key, value = (random(1_310_720, 64, 65_536, seed) for seed in (1, 2))
     query = random(4096, 64, 2048, 0)
     result = attend(query, key, value, scorer="scaled_dot")
     found = {}
