@@ -28,7 +28,7 @@ small:
 oldest:
     bash .ci/run oldest
 
-# the slow tests, and those that compare with torch, JAX, Keras, numba and pandas
+# the slow tests, and those that compare with torch, JAX, Dask, Keras, numba and pandas
 peers:
     bash .ci/run peers
 
