@@ -28,6 +28,7 @@ __all__ = [
     "PlotOptions",
     "TextOptions",
     "check_figsize",
+    "check_limits",
     "check_texts",
     "make_look",
 ]
@@ -64,6 +65,7 @@ class PageOptions(_Content, total=False):
     """Options of `attention_core.plot.page`."""
 
     images: Sequence[Iterable[Any] | None] | None
+    limits: tuple[float, float] | None
     title: str | None
     xlabel: str | None
     ylabel: str | None
@@ -117,13 +119,24 @@ def make_look(
                 f"got {annotate!r}"
             ) from error
     return Look(
-        _pair("limits", limits, "increasing"),
+        check_limits(limits),
         cmap,
         check_flag("margins", margins),
         number_format,
         xlabel,
         ylabel,
     )
+
+
+def check_limits(limits: tuple[float, float]) -> tuple[float, float]:
+    """The ends of a color scale.
+
+    Raises
+    ------
+    OptionError, OptionTypeError
+        For anything but two increasing finite numbers.
+    """
+    return _pair("limits", limits, "increasing")
 
 
 def check_texts(**texts: object) -> None:

@@ -50,10 +50,13 @@ class Picture:
     panels: list[Panel]
     most_entropy: float
     """``log S``: the entropy of a row that attends equally to all S keys."""
+    given_limits: tuple[float, float] | None = None
 
     @property
     def limits(self) -> tuple[float, float]:
-        """The least and the largest number on the scale of all panels."""
+        """The ends of the scale of all panels: those given, or its least and largest number."""
+        if self.given_limits is not None:
+            return self.given_limits
         numbers = np.concatenate([panel.cells.compressed() for panel in self.panels])
         numbers = numbers[np.isfinite(numbers)]
         if self.what == "weights":

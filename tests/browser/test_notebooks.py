@@ -88,3 +88,17 @@ def test_elsewhere_it_is_a_picture(opened, exported, tmp_path, case):
             assert page.locator("iframe").count() == 0
             box = page.locator("img").bounding_box()
             assert min(box["width"], box["height"]) > 100
+
+
+@pytest.mark.parametrize("shape", [(1, 5), (3, 12), (9, 9), (5, 100)])
+def test_a_frame_is_as_tall_as_what_it_shows(opened, rng, tmp_path, shape):
+    import attention_core as ac
+
+    query, key = (rng.normal(size=(count, 4)) for count in shape)
+    (tmp_path / "a.html").write_text(ac.attend(query, key, key, scorer="dot")._repr_html_())
+    with opened(tmp_path / "a.html", width=960) as page:
+        frame = page.frame_locator("iframe").locator("main")
+        frame.locator("#key li").first.wait_for()
+        page.wait_for_timeout(300)
+        tall = page.locator("iframe").bounding_box()["height"]
+        assert tall - 30 <= frame.bounding_box()["height"] <= tall

@@ -46,6 +46,15 @@ def shown(page):
     return [page.inner_text(f"#{name}") for name in ("query-name", "key-name", "number")]
 
 
+def until(page, condition):
+    """Wait for a change; the policy of pages forbids Playwright's own way to."""
+    for _ in range(100):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError(condition)
+
+
 def centre(page, query, key):
     """Where the cell of a query and a key is on the canvas."""
     box = page.evaluate("box")
@@ -174,6 +183,36 @@ def test_a_slider_steps_the_decoder(opened, written, rng):
             assert (page.evaluate(paper) == "255,255,255,255") == (step == 1)
         page.hover("#matrix", position=centre(page, 0, 4))
         assert shown(page)[2] == "masked"
+
+
+def test_steps_can_be_played(opened, written, rng):
+    weights = [np.array([0.5, 0.5]), np.array([0.2, 0.3, 0.5]), np.array([0.1, 0.2, 0.3, 0.4])]
+    with opened(written(weights, query_labels="xyz")) as page:
+        assert shown(page)[0] == "z"
+        page.click("#play")  # from the first step on
+        assert shown(page)[0] == "x"
+        assert page.inner_text("#play") == "Pause"
+        until(page, "state.query === 1")
+        page.click("#play")
+        page.wait_for_timeout(1000)
+        assert (shown(page)[0], page.inner_text("#play")) == ("y", "Play")
+        page.press("#play", "Enter")  # goes on, and stops at the last
+        until(page, "state.query === 2 && play.textContent === 'Play'")
+    with opened(written(rng.random((3, 3)))) as page:
+        assert page.is_hidden("#play")  # not steps
+
+
+def test_pages_with_the_same_limits_have_the_same_shades(opened, written):
+    strong, weak = np.array([[0.8, 0.2]]), np.array([[0.2, 0.05]])
+    codes = "Array.from(panels[0].codes).join()"
+    with opened(written(strong, limits=(0, 1))) as page:
+        strong_codes = page.evaluate(codes).split(",")
+        assert page.inner_text("#legend span >> nth=0").split() == ["weight", "0", "1"]
+    with opened(written(weak, limits=(0, 1))) as page:
+        assert page.evaluate(codes).split(",")[0] == strong_codes[1]
+    with opened(written(strong, limits=(0, 0.5))) as page:
+        assert shown(page)[2] == "0.8"  # beyond the scale, and still exact
+        assert page.evaluate(codes).split(",")[0] == "254"
 
 
 def test_labels_are_text(opened, written, rng):

@@ -18,7 +18,7 @@ __all__ = ["in_notebook"]
 MOST = 128  # queries and keys
 MOST_CELLS = 30_000  # of all panels: a notebook keeps every page that it shows
 MOST_PAIRS = 1 << 24  # of them all weights are computed, which takes a second
-HEIGHT = 680  # pixels, at most
+HEIGHT, MATRIX = 680, 520  # pixels, at most: of the frame, and of the matrix in it
 
 
 def in_notebook(result: Any) -> str:
@@ -52,8 +52,7 @@ def in_notebook(result: Any) -> str:
     if batch is not None:
         title += f": item {list(batch)} of {items}"
     html = page_of(picture, (None, None), title)
-    rows, columns = picture.queries.cells, picture.keys.cells
-    height = min(HEIGHT, 300 + 40 * rows + 24 * max(rows, columns))
+    height = _height(picture.queries.cells, picture.keys.cells)
     static = static_picture(picture, title, (None, None))
     address = f"data:image/svg+xml;base64,{b64encode(static.encode()).decode()}"
     return (
@@ -63,6 +62,13 @@ def in_notebook(result: Any) -> str:
         f'style="position: absolute; inset: 0; width: 100%; height: 100%; border: 0; '
         f'background: Canvas"></iframe></div>'
     )
+
+
+def _height(rows: int, columns: int) -> int:
+    """Pixels for the matrix beside the lists; in a narrower frame they stand below, and scroll."""
+    cell = min(40, MATRIX // columns)
+    longest = max(rows, columns)
+    return min(HEIGHT, 250 + max(20 + cell * rows, 24 * (longest if longest <= 64 else 12)))
 
 
 def _only_said(result: Any, why: str) -> str:

@@ -1,6 +1,5 @@
 "use strict";
-// `state` says what is chosen; `choose` changes it, and `show` shows it: a sentence, the matrix,
-// and lists of queries and keys with lines between them.
+// `state` says what is chosen; `choose` changes it, and `show` shows it.
 const element = id => document.getElementById(id);
 const data = JSON.parse(element("data").textContent);
 const MASKED = 0, NAN = 255, SHADES = 254; // codes of cells; 1 to 254 are shades
@@ -42,9 +41,9 @@ function exact(i, j) {
 const numberOf = (i, j) => exact(i, j) ??
   data.low + partOf(Math.max(codeAt(i, j), 1.5)) * (data.high - data.low);
 
-const short = (number, digits) => Number(number.toPrecision(digits));
+const short = (number, digits) => +number.toPrecision(digits);
 
-// The number of a cell, in the fewest digits that are this very number in its own precision.
+// The number of a cell, in the fewest digits that say it exactly.
 function text(i, j) {
   const code = codeAt(i, j), number = exact(i, j);
   if (code === MASKED) return "masked";
@@ -55,7 +54,7 @@ function text(i, j) {
   return String(number);
 }
 
-// The positions on the other side that are not masked, the strongest first.
+// Positions on the other side that are not masked, the strongest first.
 function ranked(side, n) {
   const numbers = data[opposite[side]].names.map((_, m) => numberOf(...cell(side, n, m)));
   return [...numbers.keys()].filter(m => codeAt(...cell(side, n, m)) && !isNaN(numbers[m]))
@@ -66,7 +65,7 @@ function ranked(side, n) {
 
 function choose(change) {
   Object.assign(state, change);
-  for (const side of ["query", "key"])
+  for (const side in opposite)
     state[side] = Math.max(0, Math.min(data[side].names.length - 1, state[side]));
   requestAnimationFrame(show);
 }
@@ -108,7 +107,7 @@ const color = name => getComputedStyle(document.body).getPropertyValue(`--${name
 const drawn = {}; // the cells of each panel in each theme
 let box; // where the cells are
 
-// The cells of the panel, a pixel each; masked ones are transparent.
+// A pixel for each cell; masked ones are transparent.
 function pixels() {
   const name = `${state.panel} ${dark.matches}`;
   if (!drawn[name]) {
@@ -122,7 +121,7 @@ function pixels() {
   return drawn[name];
 }
 
-// Find the size of cells, and the room for labels.
+// The size of cells, and the room for labels.
 function measure() {
   const room = element("scroller").clientWidth, most = room < 500 ? 80 : 130;
   const size = (space, count) => Math.max(1, Math.min(40, Math.floor(space / count)));
@@ -200,9 +199,8 @@ function point(event) {
   else if (key >= 0) chooseSide("key", key);
   else if (query >= 0) chooseSide("query", query);
 }
-canvas.addEventListener("pointermove", point);
-canvas.addEventListener("pointerdown", point);
-canvas.addEventListener("keydown", event => {
+canvas.onpointermove = canvas.onpointerdown = point;
+canvas.onkeydown = event => {
   const { query, key } = state;
   const move = {
     ArrowLeft: { key: key - 1 }, ArrowUp: { query: query - 1 }, Home: { key: 0 },
@@ -212,7 +210,7 @@ canvas.addEventListener("keydown", event => {
   event.preventDefault();
   choose({ ...move, by: "query" });
   element("scroller").scrollTo(state.key * box.wide - 200, state.query * box.high - 200);
-});
+};
 
 // ---- lines
 
@@ -238,7 +236,7 @@ function showLines() {
   picture.innerHTML = lines.join("");
 }
 
-// Fill a list; items that stay do not move under a finger.
+// Items that stay do not move under a finger.
 function fill(side, some) {
   const list = lists[side], { names, images } = data[side];
   const shown = isSmall ? [...names.keys()] : some;
@@ -268,28 +266,42 @@ for (const [side, list] of Object.entries(lists)) {
     const item = event.target.closest("li");
     if (item) chooseSide(side, +item.dataset.n);
   };
-  if (isSmall) list.addEventListener("pointerover", hear);
-  list.addEventListener("click", hear);
-  list.addEventListener("keydown", event => {
+  if (isSmall) list.onpointerover = hear;
+  list.onclick = hear;
+  list.onkeydown = event => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (!step) return;
     event.preventDefault();
     chooseSide(side, state[side] + step);
-  });
-  list.icons = data[side].images?.map(address => {
-    const icon = new Image();
-    icon.onload = () => requestAnimationFrame(show);
-    icon.src = address;
-    return icon;
-  });
+  };
+  list.icons = data[side].images?.map(src =>
+    Object.assign(new Image(), { src, onload: () => requestAnimationFrame(show) }));
 }
+
+// ---- steps
+
+const play = element("play"), isLast = () => state.query === queries.length - 1;
+let clock;
+
+function run(isOn) {
+  play.textContent = isOn ? "Pause" : "Play";
+  clearTimeout(clock);
+  if (isOn) clock = setTimeout(() => {
+    chooseSide("query", state.query + 1);
+    run(!isLast());
+  }, 800);
+}
+play.onclick = () => {
+  if (isLast()) chooseSide("query", 0);
+  run(play.textContent === "Play");
+};
 
 // ---- start
 
 element("figure").hidden = false;
 for (const panel of panels) add(element("panel"), "option", panel.name);
-element("panel").addEventListener("change", event => choose({ panel: event.target.selectedIndex }));
-element("row").addEventListener("input", event => chooseSide("query", +event.target.value));
+element("panel").onchange = event => choose({ panel: event.target.selectedIndex });
+element("row").oninput = event => chooseSide("query", +event.target.value);
 const again = () => {
   const scale = dark.matches ? [...data.scale].reverse() : data.scale;
   element("scale").style.background = `linear-gradient(90deg, ${scale})`;
@@ -297,7 +309,7 @@ const again = () => {
   show();
 };
 new ResizeObserver(again).observe(element("views"));
-dark.addEventListener("change", again);
+dark.onchange = again;
 again();
 chooseSide("query", data.steps ? Infinity : 0);
 if (isSmall && !data.steps) choose({ by: "" }); // all lines

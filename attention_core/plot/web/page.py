@@ -6,6 +6,7 @@ import json
 import os
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cache
 from hashlib import sha256
 from html import escape
@@ -20,7 +21,7 @@ from attention_core.errors import OptionTypeError, ParameterFileError
 from attention_core.files.atomic import replacing
 from attention_core.plot.axis import Axis, plural, visible
 from attention_core.plot.cells import Summary
-from attention_core.plot.options import check_texts
+from attention_core.plot.options import check_limits, check_texts
 from attention_core.plot.picture import Picture, make_picture
 from attention_core.plot.source import Drawn, What
 from attention_core.plot.web.data import Images, data_of
@@ -49,6 +50,7 @@ def page(
     queries: slice | ArrayLike | None = None,
     keys: slice | ArrayLike | None = None,
     summary: Summary = "max",
+    limits: tuple[float, float] | None = None,
     title: str | None = None,
     xlabel: str | None = None,
     ylabel: str | None = None,
@@ -77,6 +79,8 @@ def page(
         may be None.
     what, batch, names, queries, keys, summary
         As in `heatmap`.
+    limits
+        As in `heatmap`: the ends of the color scale. Numbers beyond them are read out as they are.
     title
         Title of the page; None for "Attention weights" or "Attention scores".
     xlabel, ylabel
@@ -132,6 +136,8 @@ def page(
         longest=LONGEST,
     )
     axes = picture.queries, picture.keys
+    if limits is not None:
+        picture = replace(picture, given_limits=check_limits(limits))
     check_texts(title=title, xlabel=xlabel, ylabel=ylabel)
     both = addresses(axes[0], images[0]), addresses(axes[1], images[1])
     html = page_of(picture, both, title, (ylabel, xlabel))
@@ -171,6 +177,7 @@ def page_of(
         {name: escape(text) for name, text in texts.items()},
         hide_panels=" hidden" * (len(picture.panels) == 1),
         hide_rows=" hidden" * (picture.queries.cells == 1),
+        hide_play=" hidden" * (data["steps"] is False or picture.queries.cells == 1),
         legend=_legend(picture),
         picture=static_picture(picture, title, images),
         # in a script nothing but "</" could end it, and in JSON "<" may be written so
@@ -251,11 +258,11 @@ def _roundings(strongest: int) -> str:
 def _legend(picture: Picture) -> str:
     low, high = picture.limits
     number, scale = picture.what.removesuffix("s"), '<i id="scale" class="scale"></i>'
-    legend = f"{number} {low:.3g} {scale} {high:.3g}"
+    parts = [f"{number} {low:.3g} {scale} {high:.3g}"]
     if picture.what == "weights":
-        legend += ", shaded by its square root"
+        parts.append("shaded by its square root")
     if picture.has_masked:
-        legend += ' <i class="masked"></i> masked'
+        parts.append('<i class="masked"></i> masked')
     if picture.has_nan:
-        legend += ' <i class="nan"></i> not a number'
-    return legend
+        parts.append('<i class="nan"></i> not a number')
+    return "".join(f"<span>{part}</span>" for part in parts)
