@@ -286,13 +286,17 @@ class MultiHeadAttention(LayerMakers):
         """
         if query_offset is None:
             query_offset = self._options.get("query_offset")
-        adapter = adapter_of(query, key, value)
-        if adapter is not None:
-            terms = mask, bias, key_lengths, query_lengths, weight_factors
-            found: MultiHeadResult = adapter.attend_heads(
-                self, query, key, value, terms, query_offset
-            )
-            return found
+        if not (
+            type(query) is np.ndarray
+            and (type(key) is type(value) is np.ndarray or type(key) is MultiHeadMemory)
+        ):
+            adapter = adapter_of(query, key, value)
+            if adapter is not None:
+                terms = mask, bias, key_lengths, query_lengths, weight_factors
+                found: MultiHeadResult = adapter.attend_heads(
+                    self, query, key, value, terms, query_offset
+                )
+                return found
         return attend_heads(
             self._own,
             (query, key, value),

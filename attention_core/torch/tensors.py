@@ -47,7 +47,12 @@ def to_array(name: str, given: Any) -> Any:
         tensor = tensor.float()
     try:
         return tensor.numpy(force=True)
-    except (RuntimeError, TypeError) as error:  # quantized, float8, inside torch.func.vmap
+    except (RuntimeError, TypeError) as error:  # quantized, float8
+        if "storage" in str(error):
+            raise DTypeError(
+                f"{name} has no numbers inside of torch.func and torch.vmap: use "
+                f"torch.autograd.grad, and batch axes in place of vmap"
+            ) from error
         said = printable(str(error).partition("\n")[0], 300).rstrip(".")
         raise DTypeError(f"{name} must be a tensor that NumPy can read: {said}") from error
 

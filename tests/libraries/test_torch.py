@@ -182,6 +182,11 @@ ERRORS = {
         lambda q, k, v: ac.Attention("dot")(q, ac.Attention("dot").memory(k, v), v),
     "this memory holds numpy arrays, and query is a tensor; make it from tensors":
         lambda q, k, v: ac.Attention("dot")(q, ac.Attention("dot").memory(K, V)),
+    "query has no numbers inside of torch.func and torch.vmap: use torch.autograd.grad, and batch "
+    "axes in place of vmap":
+        lambda q, k, v: torch.vmap(lambda q: ac.attend(q, k, v, scorer="dot").context)(q[None]),
+    "key must be a tensor that NumPy can read: Got unsupported ScalarType Float8_e4m3fn":
+        lambda q, k, v: ac.attend(q, k.to(torch.float8_e4m3fn), v, scorer="dot"),
     "value is missing: give it after key, or a memory as key":
         lambda q, k, v: ac.attend(q, k, scorer="dot"),
     "key is a numpy array, and the memory one of torch: the arrays of a call must be of one "

@@ -276,7 +276,11 @@ def test_workers_of_a_data_loader_attend(context):
     module = ac.torch.Attention("scaled_dot")
     output(module)  # threads of ours are running
     loader = torch.utils.data.DataLoader(
-        Attended(module), batch_size=None, num_workers=2, multiprocessing_context=context
+        Attended(module),
+        batch_size=None,
+        num_workers=2,
+        multiprocessing_context=context,
+        timeout=300,
     )
     with torch.no_grad():
         expected = [module(X[:, index], X, X).context for index in range(4)]
