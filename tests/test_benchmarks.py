@@ -129,3 +129,15 @@ def test_small_calls_fail_for_a_case_above_its_limit(monkeypatch):
     monkeypatch.setattr(small_calls, "make_cases", lambda: cases)
     with pytest.raises(SystemExit, match=f"^slower than they were: {second.name}$"):
         small_calls.main(["--turns", "1"])
+
+
+def test_components_are_measured(capsys, monkeypatch):
+    from benchmarks import components
+
+    with suppress(SystemExit):  # one turn says little about time
+        components.main(["--length", "64", "--long", "128", "--turns", "1"])
+    rows = capsys.readouterr().out.splitlines()[1:]
+    assert [row[:20].strip() for row in rows] == list(components.CASES)
+    monkeypatch.setattr(components, "MOST_MEMORY", 0.0)
+    with pytest.raises(SystemExit, match=r"above its limit: softmax, .*, t5$"):
+        components.main(["--length", "64", "--long", "128", "--turns", "1"])

@@ -396,6 +396,22 @@ def test_memory_is_that_of_tiles(rng, bias, is_causal):
         tracemalloc.stop()
 
 
+@pytest.mark.slow
+def test_a_table_of_a_long_call_learns_in_the_memory_of_tiles(rng):
+    query, key, value = rng.standard_normal((3, 32768, 16)).astype(np.float32)
+    bias = make_relative(max_distance=128)
+    tracemalloc.start()
+    try:
+        result = ac.attend(query, key, value, scorer="dot", bias=bias)
+        (grad,) = result.vjp(value).bias.values()
+        assert tracemalloc.get_traced_memory()[1] <= 64 << 20
+    finally:
+        tracemalloc.stop()
+    assert grad.shape == (257,)
+    # what is added to all scores changes nothing
+    assert abs(grad.sum()) < 1e-3 * abs(grad).sum()
+
+
 @pytest.mark.parametrize("given", ["alibi", {"name": "alibi", "heads": HEADS}])
 def test_they_are_chosen_by_name(rng, given):
     if given == "alibi":
