@@ -60,3 +60,13 @@ assert_type(heads.weights, Weights)
 assert_type(heads.vjp(y), ac.Gradients)
 assert_type(layer.memory(y, y), ac.MultiHeadMemory)
 assert_type(layer.parameters, dict[str, Array])
+
+
+def on_dask_arrays(x: Any) -> None:
+    from attention_core.dask import DaskGradients, DaskResult, DaskTopK, attend
+
+    result = attend(x, x, x, scorer="dot", mask=lambda i, j: j <= i, bias="alibi")
+    assert_type(result, DaskResult)
+    assert_type(result.top_k(2), DaskTopK)
+    assert_type(result.vjp(x, grad_log_normalizer=x), DaskGradients)
+    assert_type(result.task_count, int)

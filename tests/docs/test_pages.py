@@ -41,7 +41,7 @@ def names(module):
 # ------------------------------------------------------------------------- nothing is left out
 
 
-EXTRAS = {"estimators": "sklearn", "jax": "jax", "torch": "torch"}
+EXTRAS = {"dask": "dask", "estimators": "sklearn", "jax": "jax", "torch": "torch"}
 """Public submodules, and the packages they need."""
 
 
