@@ -121,7 +121,7 @@ class SubtractsNothing(HonestNormalizer):
 
 
 class KeepsItsTotal(HonestNormalizer):
-    """What weights needs lies on the object, for each thread."""
+    """Keeps the input of `weights` on the object, for each thread."""
 
     kept = threading.local()
 

@@ -241,7 +241,7 @@ def test_other_numbers_are_no_integers(value):
 
 
 def allowed_by(offset, window, is_causal, key_lengths, query_lengths):
-    """Where the 4 queries may attend to the 6 keys, in Python's integers."""
+    """The pairs of 4 queries and 6 keys that are allowed, in Python's integers."""
     left, right = window
     return [
         [

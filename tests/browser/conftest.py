@@ -76,7 +76,7 @@ def opened(browser):
 
 @pytest.fixture(scope="session")
 def serious():
-    """What axe finds wrong with a page, and calls serious or critical."""
+    """The violations that axe finds in a page, and calls serious or critical."""
     try:
         from axe_playwright_python.sync_playwright import Axe
     except ImportError:

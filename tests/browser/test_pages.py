@@ -56,7 +56,7 @@ def until(page, condition):
 
 
 def centre(page, query, key):
-    """Where the cell of a query and a key is on the canvas."""
+    """The point on the canvas at the center of a cell."""
     box = page.evaluate("box")
     x = box["left"] + (key + 0.5) * box["wide"]
     return {"x": x, "y": box["above"] + (query + 0.5) * box["high"]}

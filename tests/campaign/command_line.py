@@ -101,7 +101,7 @@ def check(rng: Rng) -> None:
 
 
 def check_output(arguments: list[str], output: Path) -> None:
-    """What was written is what the library says, where the arguments are plain."""
+    """Compare the files written with the library, if the arguments are plain."""
     given = dict(zip(arguments[2::2], arguments[3::2], strict=False))
     if not set(arguments[2::2]) <= COMPARED or output.suffix != ".npy":
         return

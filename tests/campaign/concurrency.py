@@ -61,7 +61,7 @@ def check(rng: Rng) -> None:
 
 
 def shares_a_result() -> mock.mock._patch:
-    """What a call computed stands in one place for all threads, until it is returned."""
+    """Keep the result of a call in one place for all threads, until it is returned."""
     attend, place = ac.attend, {}
 
     def hasty(*args, **options):

@@ -1,4 +1,4 @@
-"""What `attend` returns, held against the oracle: contexts, weights, scores and all the rest."""
+"""Results of `attend` against the oracle: contexts, weights, scores and all the rest."""
 
 from __future__ import annotations
 

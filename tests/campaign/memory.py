@@ -1,4 +1,4 @@
-"""How much memory some code takes beyond what the process had, where the system says so."""
+"""The memory that some code takes beyond what the process had, where the system says so."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ INTERRUPTS = 20
 
 
 class Alarm(BaseException):
-    """What no library should catch."""
+    """An exception that no library should catch."""
 
 
 def ring(*_: object) -> None:

@@ -57,7 +57,7 @@ def bucket(distance, buckets, most, is_bidirectional):
 
 
 def element(bias, head, i, j):
-    """Whose number is added for a pair of positions: (parameter, index, factor)."""
+    """The number that is added for a pair of positions: (parameter, index, factor)."""
     (name, array), *_ = bias.parameters.items()
     if name == "slopes":
         index, factor = (), -abs(i - j)

@@ -327,7 +327,7 @@ def test_signals_at_random_moments():
 
 
 def python(code, *arguments):
-    """What a program prints in a process of its own, which must not fail, warn or hang."""
+    """The output of a program in a process of its own, which must not fail, warn or hang."""
     command = [sys.executable, "-c", code, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")

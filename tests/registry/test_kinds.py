@@ -18,7 +18,7 @@ install = fakes.install
 
 
 class Rounder:
-    """What a component of the kind is."""
+    """The base class of the kind."""
 
     def __init__(self, digits=1):
         if digits < 0:
@@ -31,7 +31,7 @@ class Rounder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RounderSpec(hookspecs.Spec):
-    """What a plugin says of one."""
+    """The spec that a plugin yields for one."""
 
 
 def hook():
