@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from typing import Any
 
 import jax
@@ -66,6 +67,24 @@ class Call:
         fields = (getattr(result, name) for name in self.outputs)
         return tuple(field.toarray() if is_sparse(field) else field for field in fields)
 
+    def compute_batch(
+        self, ranks: Mapping[str, int], operands: Operands, front: tuple[int, ...]
+    ) -> tuple[Array, ...] | None:
+        """The outputs of items as one batch; None where parameters differ between them.
+
+        `ranks` are the numbers of axes of the parameters, `front` the axes of the items, which are
+        batch axes of everything else.
+        """
+        parameters = {}
+        for name, array in operands["parameters"].items():
+            own = array.shape[array.ndim - ranks[name] :]
+            if array.size != prod(own):
+                return None
+            parameters[name] = array.reshape(own)
+        query = operands["query"]
+        whole = np.broadcast_to(query, front + query.shape[len(front) :])
+        return self.compute({**operands, "query": whole, "parameters": parameters})
+
     def pull(self, operands: Operands, grads: tuple[Array, ...]) -> Operands:
         """The gradients of all operands but the other terms."""
         given = {f"grad_{name}": grad for name, grad in zip(self.outputs, grads, strict=True)}
@@ -82,7 +101,9 @@ class Call:
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def traced(call: Call, operands: Operands) -> Any:
     """The outputs of a call."""
-    return _called_back(call.compute, call.shapes(operands), operands)
+    ranks = {name: array.ndim for name, array in operands["parameters"].items()}
+    as_batch = None if call.arguments else partial(call.compute_batch, ranks)
+    return _called_back(call.compute, call.shapes(operands), operands, as_batch=as_batch)
 
 
 def _forward(call: Call, operands: Operands) -> tuple[Any, Operands]:
@@ -103,10 +124,15 @@ def _backward(call: Call, operands: Operands, grads: Any) -> tuple[Operands]:
 traced.defvjp(_forward, _backward)
 
 
-def _called_back(function: Callable[..., Any], shapes: Any, *operands: Any) -> Any:
-    """Call a function of NumPy arrays; under ``vmap``, once for each item."""
+def _called_back(
+    function: Callable[..., Any],
+    shapes: Any,
+    *operands: Any,
+    as_batch: Callable[..., Any] | None = None,
+) -> Any:
+    """Call a function of NumPy arrays; under ``vmap``, once for each item if they differ."""
     ranks = tuple(leaf.ndim for leaf in jax.tree.leaves(operands))
-    each = _EachItem(function, ranks, shapes)
+    each = _EachItem(function, ranks, shapes, as_batch)
     return jax.pure_callback(each, shapes, *operands, vmap_method="expand_dims")
 
 
@@ -118,17 +144,24 @@ class _EachItem:
     ranks: tuple[int, ...]
     """The numbers of axes of the operands without those of ``vmap``."""
     shapes: Any
+    as_batch: Callable[..., Any] | None = None
+    """The same for all items together, or None where that would be something else."""
 
     def __call__(self, *operands: Any) -> Any:
         leaves, tree = jax.tree.flatten(operands)
         arrays = [np.asarray(leaf) for leaf in leaves]
         fronts = [a.shape[: a.ndim - rank] for a, rank in zip(arrays, self.ranks, strict=True)]
         front = np.broadcast_shapes(*fronts)
+        out = jax.tree.map(lambda one: np.empty(front + one.shape, one.dtype), self.shapes)
+        if self.as_batch is not None and front:
+            found = self.as_batch(*jax.tree.unflatten(tree, arrays), front)
+            if found is not None:
+                jax.tree.map(partial(_write, ()), out, found)
+                return out
         wholes = [
             np.broadcast_to(array, front + array.shape[array.ndim - rank :])
             for array, rank in zip(arrays, self.ranks, strict=True)
         ]
-        out = jax.tree.map(lambda one: np.empty(front + one.shape, one.dtype), self.shapes)
         for index in np.ndindex(front):
             item = jax.tree.unflatten(tree, [whole[index] for whole in wholes])
             jax.tree.map(partial(_write, index), out, self.function(*item))

@@ -387,6 +387,17 @@ def test_errors_say_what_to_do(text):
     assert str(caught.value) == text
 
 
+def test_an_array_on_an_accelerator_is_never_copied_silently():
+    device = type("Device", (), {"platform": "gpu", "__str__": lambda self: "cuda:0"})()
+    elsewhere = type("Array", (), {"__module__": "jax", "devices": lambda self: {device}})()
+    with pytest.raises(ac.DTypeError) as caught:
+        ac.attend(elsewhere, elsewhere, elsewhere, scorer="dot")
+    assert str(caught.value) == (
+        "query is on device 'cuda:0', and attention is computed in main memory: call "
+        "jax.device_put(query, jax.devices('cpu')[0])"
+    )
+
+
 def test_ambiguous_masks_of_a_layer_are_errors_while_traced():
     with pytest.raises(ac.ShapeError, match="mask is ambiguous where rows are batched"):
         jax.jit(lambda q, k, v: LAYER(q, k, v, mask=jnp.ones((3, 4, 5), bool)).output)(*arrays())

@@ -336,3 +336,24 @@ def test_a_layer_takes_tensors():
         np.testing.assert_array_equal(tensor, getattr(expected, name))
     np.testing.assert_array_equal(result.attention[0].weights, expected.attention[0].weights)
     assert result.groups == expected.groups
+
+
+class Elsewhere(torch.Tensor):
+    """A tensor that says it is on a GPU."""
+
+    @staticmethod
+    def __new__(cls, tensor):
+        return torch.Tensor._make_wrapper_subclass(cls, tensor.shape, device="cuda:0")
+
+    @classmethod
+    def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
+        return args[0]  # detach
+
+
+def test_a_tensor_on_an_accelerator_is_never_copied_silently():
+    query, key, value = tensors()
+    with pytest.raises(ac.DTypeError) as caught:
+        ac.attend(query, Elsewhere(key), value, scorer="dot")
+    assert str(caught.value) == (
+        "key is on device 'cuda:0', and attention is computed in main memory: call .cpu()"
+    )
