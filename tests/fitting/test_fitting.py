@@ -178,7 +178,7 @@ def test_anything_with_a_parameter_vector_can_be_learned():
 
 
 def test_a_layer_of_heads_is_learned_with_its_scorers(rng):
-    """A layer learns to do the same as another: projections, output and the scorers of its heads."""
+    """A layer learns to do as another: projections, output and the scorers of its heads."""
     query, key, value = rng.normal(size=(3, 6, 2)), rng.normal(size=(5, 2)), rng.normal(size=(5, 2))
     start, truth = (
         ac.MultiHeadAttention.initialize(
