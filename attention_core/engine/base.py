@@ -19,7 +19,7 @@ from attention_core.typing import Array
 __all__ = ["Engine", "PreparedGradients", "Problem", "Readout", "Upstream", "without_nonfinite"]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Problem:
     """A checked and projected call: everything the engines need to know."""
 

@@ -33,7 +33,7 @@ from attention_core.typing import Array
 __all__ = ["Answer", "attend_call", "choose_engine", "compute"]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Answer:
     """A computed call, and everything that questions about it need."""
 

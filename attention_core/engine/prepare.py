@@ -21,7 +21,7 @@ Dtypes = tuple[np.dtype[Any], np.dtype[Any], np.dtype[Any]]
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Call:
     """Arrays that fit together, in the dtype to compute in."""
 
