@@ -26,6 +26,7 @@ def same(found, expected, error=1e-12):
     np.testing.assert_allclose(found, expected, rtol=error, atol=error)
 
 
+@pytest.mark.slow
 @given(calls(), st.data())
 @settings(max_examples=150)
 def test_any_chunks_give_the_result_and_the_gradients_of_one_machine(call, data):

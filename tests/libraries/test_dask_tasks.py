@@ -319,6 +319,25 @@ def test_attend_leaves_dask_arrays_to_dask(x):
     np.testing.assert_allclose(configured(lazy, lazy, lazy).context.compute(), whole, rtol=1e-12)
 
 
+def test_components_are_chosen_by_name(x):
+    lazy = chunked(x, 8, 4)
+    named = {
+        "scorer": {"name": "scaled_dot", "scale": 0.3},
+        "normalizer": {"name": "softmax", "sink": 0.2},
+        "bias": {"name": "relative", "max_distance": 3},
+    }
+    whole, result = ac.attend(x, x, x, **named), ac.attend(lazy, lazy, lazy, **named)
+    np.testing.assert_allclose(result.context.compute(), whole.context, rtol=1e-12)
+    configured = ac.Attention(**named)(lazy, lazy, lazy)
+    assert configured.context.name == result.context.name
+    own, other = result.vjp(x), whole.vjp(x)
+    for found, expected in (
+        (own.bias["table"], other.bias["table"]),
+        (own.normalizer["sink"], other.normalizer["sink"]),
+    ):
+        np.testing.assert_allclose(found.compute(), expected, rtol=1e-11, atol=1e-12)
+
+
 def test_memories_and_layers_say_what_to_do_instead(x):
     lazy, layer = chunked(x, 8, 4), ac.MultiHeadAttention.initialize(4, heads=2, rng=0)
     for call in (layer.memory, ac.Attention("dot").memory):
