@@ -10,6 +10,8 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
+from dask.base import is_dask_collection
+from dask.highlevelgraph import HighLevelGraph
 
 from attention_core.arrays.batch import Shape
 from attention_core.arrays.inputs import to_numpy
@@ -34,9 +36,17 @@ def as_dask(name: str, array: Any) -> da.Array:
     ShapeError
         For chunks of unknown size.
     DTypeError
-        For chunks that are not NumPy arrays, and as `to_numpy`.
+        For chunks that are not NumPy arrays, other collections of Dask, and as `to_numpy`.
     """
-    if not isinstance(array, da.Array):
+    is_lazy = is_dask_collection(array)
+    if is_lazy and not isinstance(getattr(array, "dask", None), HighLevelGraph):
+        raise DTypeError(
+            f"{name} is an array of Dask's query planning, which has no graph of tasks yet; call "
+            f"dask.config.set({{'array.query-planning': False}}) before dask.array is imported"
+        )
+    if is_lazy and not isinstance(array, da.Array):
+        raise DTypeError(f"{name} must be a dask array, got a dask {type(array).__name__}")
+    if not is_lazy:
         own = to_numpy(name, array)
         return da.from_array(own, chunks=own.shape)
     if np.isnan([n for own in array.chunks for n in own]).any():

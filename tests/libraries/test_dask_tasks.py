@@ -1,6 +1,7 @@
 """What a call on dask arrays promises: tasks that are left out, errors before any work, dtypes."""
 
 import copy
+import os
 import pickle
 import subprocess
 import sys
@@ -227,6 +228,34 @@ def test_errors_come_before_any_work(x, arguments, kind, text):
     with pytest.raises(kind) as raised:
         attend(*arrays, **{"scorer": "dot", **options})
     assert str(raised.value) == text
+
+
+def test_other_collections_are_named(x):
+    with pytest.raises(ac.DTypeError) as raised:
+        attend(chunked(x, 8, 4), dask.delayed(x), x, scorer="dot")
+    assert str(raised.value) == "key must be a dask array, got a dask DelayedLeaf"
+
+
+PLANNED = """
+import dask.array as da
+import attention_core.dask
+x = da.ones((8, 2), chunks=(2, 2))
+attention_core.dask.attend(x, x, x, scorer="dot")
+"""
+
+
+def test_arrays_of_query_planning_are_refused():
+    done = subprocess.run(
+        [sys.executable, "-c", PLANNED],
+        env=os.environ | {"DASK_ARRAY__QUERY_PLANNING": "True"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr.splitlines()[-1] == (
+        "attention_core.errors.DTypeError: query is an array of Dask's query planning, which has "
+        "no graph of tasks yet; call dask.config.set({'array.query-planning': False}) before "
+        "dask.array is imported"
+    )
 
 
 def test_sparse_numbers_are_refused(x):
