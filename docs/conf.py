@@ -26,7 +26,7 @@ extensions = [
 # a table of contents names its pages in order, and takes up others where there are any
 suppress_warnings = ["toc.empty_glob"]
 exclude_patterns = ["_build", "data/*.md", "jupyter_execute"]
-myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 # the notebook runs each time the site is built, and an error in it is an error of the site
 nb_execution_mode = "force"

@@ -29,6 +29,11 @@ def test_no_output_is_kept_in_it():
         assert cell.get("execution_count") is None
 
 
+def test_formulas_need_no_network():
+    """The site would load a program for TeX from elsewhere."""
+    assert [text for text, cell in CELLS if cell["cell_type"] == "markdown" and "$" in text] == []
+
+
 @pytest.mark.slow
 def test_it_runs(monkeypatch, capsys):
     monkeypatch.setenv("MPLBACKEND", "Agg")
