@@ -10,7 +10,7 @@ _SCORED = ("project_query", "project_key", "score")
 _FORMS = ("score_bound", "score_pairs", "score_pairs_vjp")
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(frozen=True, slots=True)
 class MissingVJP:
     """A method that has no vector-Jacobian product of its own."""
 
@@ -29,7 +29,7 @@ class MissingVJP:
         return f"{self.method}_vjp(self, {array}, grad) -> grad_{array}, parameter_grads"
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(frozen=True, slots=True)
 class Traits:
     """Facts about a class of scorers that decide how the engine calls it."""
 
