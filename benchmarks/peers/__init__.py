@@ -32,7 +32,7 @@ class Peer:
 
 
 PEERS = {
-    "ours": Peer(title="attention-core", module="ours"),
+    "ours": Peer(title="attention-core", module="ours", is_compiled=True),
     "numpy": Peer(title="NumPy", module="plain_numpy"),
     "torch": Peer(title="torch", module="torch_eager"),
     "torch_compile": Peer(title="torch.compile", module="torch_compiled", is_compiled=True),
