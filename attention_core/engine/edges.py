@@ -29,9 +29,12 @@ __all__ = ["EdgeEngine", "Edges", "prefers_edges"]
 
 Result = TypeVar("Result")
 
-# Elements gathered for a piece of pairs, and edges in a block of rows; both stay in cache.
-_PIECE_ELEMENTS = 1 << 17
-_BLOCK_EDGES = 1 << 15
+# Elements gathered for a piece of pairs, and edges in a block of rows: the fewer pieces, the less
+# Python, until they leave the cache.
+_PIECE_ELEMENTS = 1 << 18
+_BLOCK_EDGES = 1 << 17
+# Enough blocks for the threads of a small machine, if each is worth it.
+_ENOUGH_BLOCKS, _WORTH_A_BLOCK = 4, 1 << 14
 
 
 class Edges(NamedTuple):
@@ -144,7 +147,8 @@ class EdgeEngine:
         if rows is not None:
             queries = np.array(rows, dtype=np.intp)
             graph = graph[queries]
-        count = max(1, -(-graph.nnz // _BLOCK_EDGES))
+        enough = min(_ENOUGH_BLOCKS, graph.nnz // _WORTH_A_BLOCK)
+        count = max(1, enough, -(-graph.nnz // _BLOCK_EDGES))
         cuts = np.searchsorted(graph.indptr, np.linspace(0, graph.nnz, count + 1)[1:-1])
         return [
             Edges(
