@@ -20,10 +20,12 @@ def in_this_thread():
         yield
 
 
-def same(found, expected, error=1e-12):
+def same(found, expected):
     assert found.dtype == expected.dtype
     assert found.shape == expected.shape
-    np.testing.assert_allclose(found, expected, rtol=error, atol=error)
+    finite = np.abs(expected)[np.isfinite(expected)]
+    scale = max(1, finite.max(initial=0))  # sums of large and small terms round with the large
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12 * scale)
 
 
 @pytest.mark.slow
@@ -54,14 +56,14 @@ def test_any_chunks_give_the_result_and_the_gradients_of_one_machine(call, data)
     same(np.where(indices < 0, 0, chosen), top.weights)
     expected, grads = whole.vjp(grad, **of_log[0]), found["grads"]
     for name in ("query", "key", "value"):
-        same(getattr(grads, name), getattr(expected, name), 1e-11)
+        same(getattr(grads, name), getattr(expected, name))
     for name in ("bias", "parameters", "normalizer"):
         own, other = getattr(grads, name), getattr(expected, name)
         if isinstance(other, dict):
             assert own.keys() == other.keys()
             for each in other:
-                same(own[each], other[each], 1e-11)
+                same(own[each], other[each])
         elif other is None:
             assert own is None
         else:
-            same(own, other, 1e-11)
+            same(own, other)
