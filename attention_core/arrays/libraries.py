@@ -9,7 +9,10 @@ import numpy as np
 
 from attention_core.errors import DTypeError
 
-__all__ = ["adapter_of", "check_library", "library_of"]
+__all__ = ["TERMS", "adapter_of", "check_library", "library_of"]
+
+TERMS = ("mask", "bias", "key_lengths", "query_lengths", "weight_factors")
+"""The arguments of a call that come to an adapter as one tuple, None for those not given."""
 
 _ARRAYS = {
     ("dask", "Array"): "dask",
@@ -52,15 +55,12 @@ def library_of(array: object) -> str | None:
 def adapter_of(query: Any, *others: Any) -> Any:
     """The module that attends to arrays of the library of `query`; None for NumPy.
 
-    It is ``attention_core.<library>.adapter``, imported on first use, with four functions::
+    It is ``attention_core.<library>.adapter``, imported on first use, with two functions::
 
-        attend(attention, query, key, value, terms, query_offset)
-        memory(attention, key, value)
-        attend_heads(layer, query, key, value, terms, query_offset)
-        heads_memory(layer, key, value)
+        attend(core, query, key, value, terms, query_offset)
+        memory(core, key, value)
 
-    where `attention` is an `Attention`, `layer` a `MultiHeadAttention`, and `terms` are the mask,
-    the bias, key_lengths, query_lengths and weight_factors of the call, None for those not given.
+    where `core` is an `Attention` or a `MultiHeadAttention`, and `terms` are the `TERMS` of a call.
 
     Parameters
     ----------

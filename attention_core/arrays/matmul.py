@@ -15,8 +15,10 @@ import numpy as np
 
 from attention_core.typing import Array
 
-__all__ = ["careful_product", "inner_products", "matrix_product", "row_sums"]
+__all__ = ["FEW_NUMBERS", "careful_product", "inner_products", "matrix_product", "row_sums"]
 
+FEW_NUMBERS = 4096
+"""Numbers of a matrix up to which pieces save nothing, and plain `dot` is quickest to start."""
 
 # Multiply-adds, of rows with rows and of rows with columns, up to which OpenBLAS multiplies
 # matrices without a copy of them. For few rows and a long matrix the copy takes most of the time:
@@ -24,8 +26,6 @@ __all__ = ["careful_product", "inner_products", "matrix_product", "row_sums"]
 _WITH_ROWS, _WITH_COLUMNS = 1 << 16, 1 << 19
 _FEW_ROWS, _NARROWEST = 16, 32
 _FEW = 500
-# Numbers so few that pieces save nothing.
-_FEW_NUMBERS = 4096
 # Multiply-adds of some ten microseconds, for which others may wait.
 _BRIEF = 1 << 16
 
@@ -39,7 +39,7 @@ def inner_products(query: Array, key: Array, out: Array | None = None) -> Array:
     array([[3., 3., 3., 3.]])
     """
     length, features = query.shape[-2:]
-    if key.size > _FEW_NUMBERS and 1 < length <= _FEW_ROWS:
+    if key.size > FEW_NUMBERS and 1 < length <= _FEW_ROWS:
         width = _WITH_ROWS // (length * max(features, 1))
         if _NARROWEST <= width < key.shape[-2]:
             return _in_pieces(query, key, out, width)
@@ -55,16 +55,16 @@ def matrix_product(left: Array, right: Array, out: Array | None = None) -> Array
     array([[3., 3., 3., 3.]])
     """
     length, count = left.shape[-2:]
-    if out is None and length > _FEW_ROWS:
-        found: Array = left.dot(right) if left.ndim == right.ndim == 2 else np.matmul(left, right)
-        return found
-    if right.size > _FEW_NUMBERS and 1 < length <= _FEW_ROWS:
+    if right.size > FEW_NUMBERS and 1 < length <= _FEW_ROWS:
         width = _WITH_COLUMNS // (length * max(right.shape[-1], 1))
         if _NARROWEST <= width < count:
             return _sum_of_pieces(left, right, out, width)
     if left.ndim == right.ndim == 2 and (out is None or out.flags.c_contiguous):
         result: Array = left.dot(right, out)  # takes half as long to start, too
         return result
+    if out is None and length > _FEW_ROWS:
+        found: Array = np.matmul(left, right)
+        return found
     if out is None:
         out = np.empty((*left.shape[:-1], right.shape[-1]), left.dtype)
     is_row = length == 1 and right.shape[-1] * count > _BRIEF  # then vectors are faster, too

@@ -4,37 +4,48 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from attention_core.attention import Attention
+from attention_core.arrays.libraries import TERMS
 from attention_core.dask.attending import attend as attend_lazily
 from attention_core.dask.result import DaskResult
 from attention_core.errors import OptionTypeError
+from attention_core.libraries.cores import Core
+from attention_core.multihead.layer import MultiHeadAttention
 
-__all__ = ["attend", "attend_heads", "heads_memory", "memory"]
-
-TERMS = ("mask", "bias", "key_lengths", "query_lengths", "weight_factors")
+__all__ = ["attend", "memory"]
 
 
 def attend(
-    attention: Attention,
+    core: Core,
     query: Any,
     key: Any,
     value: Any,
     terms: tuple[Any, ...],
     query_offset: Any = None,
 ) -> DaskResult:
-    """Attend lazily. The number of threads is left to Dask: a task has one."""
-    offset = attention.query_offset if query_offset is None else query_offset
+    """Attend lazily. The number of threads is left to Dask: a task has one.
+
+    Raises
+    ------
+    OptionTypeError
+        For a layer, which has no graph of tasks.
+    """
+    if isinstance(core, MultiHeadAttention):
+        raise OptionTypeError(
+            "MultiHeadAttention takes no dask arrays; project them with Dask, put the heads on a "
+            "batch axis, and call attention_core.dask.attend"
+        )
+    offset = core.query_offset if query_offset is None else query_offset
     return attend_lazily(
         query,
         key,
         value,
-        scorer=attention.scorer,
-        normalizer=attention.normalizer,
-        is_causal=attention.is_causal,
+        scorer=core.scorer,
+        normalizer=core.normalizer,
+        is_causal=core.is_causal,
         query_offset=offset,
-        window=attention.window,
-        softcap=attention.softcap,
-        tile=attention.tile,
+        window=core.window,
+        softcap=core.softcap,
+        tile=core.tile,
         **dict(zip(TERMS, terms, strict=True)),
     )
 
@@ -44,15 +55,4 @@ def memory(*_: Any) -> NoReturn:
     raise OptionTypeError(
         "a Memory holds keys in the memory of one machine, got dask arrays; attend to the arrays "
         "themselves, whose chunks stay where they are, or give key.compute() and value.compute()"
-    )
-
-
-heads_memory = memory
-
-
-def attend_heads(*_: Any) -> NoReturn:
-    """A layer has no graph of tasks."""
-    raise OptionTypeError(
-        "MultiHeadAttention takes no dask arrays; project them with Dask, put the heads on a batch "
-        "axis, and call attention_core.dask.attend"
     )

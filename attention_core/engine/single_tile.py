@@ -6,7 +6,7 @@ from math import isfinite
 
 import numpy as np
 
-from attention_core.arrays.matmul import inner_products
+from attention_core.arrays.matmul import FEW_NUMBERS, inner_products
 from attention_core.engine.base import Problem
 from attention_core.engine.softcap import cap
 from attention_core.normalizing.normalizer import Statistics
@@ -14,9 +14,6 @@ from attention_core.scoring.cost import score_tile
 from attention_core.typing import Array
 
 __all__ = ["attend_single_tile"]
-
-
-_FEW_NUMBERS = 4096
 
 
 def attend_single_tile(
@@ -43,7 +40,7 @@ def attend_single_tile(
 def _scores(problem: Problem) -> Array:
     query, key = problem.query, problem.key
     if query.ndim == 2 and problem.scorer.traits.is_inner_product:
-        if key.size > _FEW_NUMBERS:
+        if key.size > FEW_NUMBERS:
             return inner_products(query, key)
         scores: Array = query.dot(key.T)  # takes least time to start
         return scores

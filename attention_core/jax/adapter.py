@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from attention_core.attention import Attention
+from attention_core.arrays.libraries import TERMS
 from attention_core.errors import OptionError, OptionTypeError
 from attention_core.jax.arrays import is_traced, to_array
 from attention_core.jax.memory import JaxMemory
 from attention_core.jax.results import JaxResult, TracedResult
 from attention_core.jax.tracing import TracedCall
 from attention_core.libraries.cores import Core
-from attention_core.multihead.layer import MultiHeadAttention
 
-__all__ = ["attend", "attend_heads", "heads_memory", "memory"]
+__all__ = ["attend", "memory"]
 
-TERMS = ("mask", "bias", "key_lengths", "query_lengths", "weight_factors")
+
+def memory(core: Core, key: Any, value: Any) -> JaxMemory:
+    """A memory of JAX's arrays."""
+    return JaxMemory(core, key, value)
 
 
 def attend(
-    attention: Attention,
+    core: Core,
     query: Any,
     key: Any,
     value: Any,
@@ -27,34 +29,6 @@ def attend(
     query_offset: Any = None,
 ) -> JaxResult | TracedResult:
     """Attend to arrays, with a callback where they are traced."""
-    return _attend(attention, query, key, value, terms, query_offset)
-
-
-def attend_heads(
-    layer: MultiHeadAttention,
-    query: Any,
-    key: Any,
-    value: Any,
-    terms: tuple[Any, ...],
-    query_offset: Any = None,
-) -> JaxResult | TracedResult:
-    """Attend to arrays with every head."""
-    return _attend(layer, query, key, value, terms, query_offset)
-
-
-def memory(attention: Attention, key: Any, value: Any) -> JaxMemory:
-    """A memory of JAX's arrays."""
-    return JaxMemory(attention, key, value)
-
-
-def heads_memory(layer: MultiHeadAttention, key: Any, value: Any) -> JaxMemory:
-    """A memory of JAX's arrays for every head."""
-    return JaxMemory(layer, key, value)
-
-
-def _attend(
-    core: Core, query: Any, key: Any, value: Any, terms: tuple[Any, ...], query_offset: Any
-) -> JaxResult | TracedResult:
     if isinstance(key, JaxMemory) and value is not None:
         raise OptionTypeError("value must be left out: the memory holds its own")
     if is_traced(query, key, value, query_offset, *terms):

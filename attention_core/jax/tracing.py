@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from attention_core.arrays.libraries import TERMS
 from attention_core.engine.prepare import prepare
 from attention_core.errors import OptionError, OptionTypeError, ShapeError
 from attention_core.jax.arrays import to_array
@@ -24,7 +25,6 @@ from attention_core.multihead.projections import checked_input
 
 __all__ = ["TracedCall"]
 
-TERMS = ("mask", "bias", "key_lengths", "query_lengths", "weight_factors", "query_offset")
 _PAIRS = ("mask", "bias", "weight_factors")
 """Those with axes of queries and keys; the others have batch axes only."""
 
@@ -54,7 +54,7 @@ class TracedCall:
         }
         self.operands |= {"parameters": dict(parameters), "terms": {}}
         self.arguments: dict[str, Any] = {}
-        for name, term in zip(TERMS, (*terms, query_offset), strict=True):
+        for name, term in zip((*TERMS, "query_offset"), (*terms, query_offset), strict=True):
             self._add(name, term, rank)
 
     def outputs(self, *names: str) -> tuple[Any, ...]:

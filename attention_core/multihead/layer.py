@@ -244,7 +244,7 @@ class MultiHeadAttention(LayerMakers):
         """
         adapter = adapter_of(key, value)
         if adapter is not None:
-            memory: MultiHeadMemory = adapter.heads_memory(self, key, value)
+            memory: MultiHeadMemory = adapter.memory(self, key, value)
             return memory
         return MultiHeadMemory(self._own, key, value)
 
@@ -293,7 +293,7 @@ class MultiHeadAttention(LayerMakers):
             adapter = adapter_of(query, key, value)
             if adapter is not None:
                 terms = mask, bias, key_lengths, query_lengths, weight_factors
-                found: MultiHeadResult = adapter.attend_heads(
+                found: MultiHeadResult = adapter.attend(
                     self, query, key, value, terms, query_offset
                 )
                 return found

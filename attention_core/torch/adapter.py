@@ -8,67 +8,48 @@ from typing import Any
 
 import torch
 
-from attention_core.arrays.libraries import library_of
-from attention_core.attention import Attention
+from attention_core.arrays.libraries import TERMS, library_of
 from attention_core.errors import OptionError, OptionTypeError
+from attention_core.libraries.cores import Core
 from attention_core.multihead.layer import MultiHeadAttention
 from attention_core.torch.memory import TensorMemory
 from attention_core.torch.results import Recorded, TensorHeadsResult, TensorResult
 from attention_core.torch.tensors import result_dtype, to_array
-from attention_core.torch.traced import TracedHeadsResult, TracedResult, trace
+from attention_core.torch.traced import trace
 
-__all__ = ["attend", "attend_heads", "heads_memory", "memory"]
+__all__ = ["attend", "memory"]
 
-TERMS = ("mask", "bias", "key_lengths", "query_lengths", "weight_factors")
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 def attend(
-    attention: Attention,
+    core: Core,
     query: Any,
     key: Any,
     value: Any,
     terms: tuple[Any, ...],
     query_offset: Any = None,
     parameters: Mapping[str, Any] = _NONE,
-) -> TensorResult | TracedResult:
-    """Attend to tensors; gradients also reach `parameters`, the current ones of the attention."""
+) -> Any:
+    """Attend to tensors; gradients also reach `parameters`, the current ones of `core`.
+
+    The result is a `TracedResult` or `TracedHeadsResult` in compiled code, and a `TensorResult` or
+    `TensorHeadsResult` elsewhere.
+    """
     if torch.compiler.is_compiling():
-        traced: TracedResult = trace(attention, (query, key, value), terms, query_offset)
-        return traced
-    recorded = _recorded(attention, (query, key, value), terms, query_offset, parameters)
-    return TensorResult(recorded)
+        return trace(core, (query, key, value), terms, query_offset)
+    recorded = _recorded(core, (query, key, value), terms, query_offset, parameters)
+    is_layer = isinstance(core, MultiHeadAttention)
+    return TensorHeadsResult(recorded) if is_layer else TensorResult(recorded)
 
 
-def attend_heads(
-    layer: MultiHeadAttention,
-    query: Any,
-    key: Any,
-    value: Any,
-    terms: tuple[Any, ...],
-    query_offset: Any = None,
-    parameters: Mapping[str, Any] = _NONE,
-) -> TensorHeadsResult | TracedHeadsResult:
-    """Attend to tensors with every head."""
-    if torch.compiler.is_compiling():
-        traced: TracedHeadsResult = trace(layer, (query, key, value), terms, query_offset)
-        return traced
-    recorded = _recorded(layer, (query, key, value), terms, query_offset, parameters)
-    return TensorHeadsResult(recorded)
-
-
-def memory(attention: Attention, key: Any, value: Any) -> TensorMemory:
+def memory(core: Core, key: Any, value: Any) -> TensorMemory:
     """A memory of tensors."""
-    return TensorMemory(attention, key, value)
-
-
-def heads_memory(layer: MultiHeadAttention, key: Any, value: Any) -> TensorMemory:
-    """A memory of tensors for every head."""
-    return TensorMemory(layer, key, value)
+    return TensorMemory(core, key, value)
 
 
 def _recorded(
-    core: Attention | MultiHeadAttention,
+    core: Core,
     inputs: tuple[Any, Any, Any],
     terms: tuple[Any, ...],
     query_offset: Any,

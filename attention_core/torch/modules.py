@@ -15,7 +15,7 @@ from attention_core.components.bias import Bias
 from attention_core.libraries.cores import Core, parameters_of, with_parameters
 from attention_core.multihead.heads import AttentionOptions
 from attention_core.multihead.layer import MultiHeadAttention as NumpyLayer
-from attention_core.torch.adapter import attend, attend_heads
+from attention_core.torch.adapter import attend
 from attention_core.torch.memory import TensorMemory
 from attention_core.torch.results import TensorHeadsResult, TensorResult
 from attention_core.torch.templates import template_of
@@ -151,7 +151,10 @@ class Attention(_Module):
         if torch.compiler.is_compiling():
             found: TracedResult = self._traced((query, key, value), terms, query_offset)
             return found
-        return attend(self.numpy(), query, key, value, terms, query_offset, self._tensors())
+        made: TensorResult = attend(
+            self.numpy(), query, key, value, terms, query_offset, self._tensors()
+        )
+        return made
 
 
 class MultiHeadAttention(_Module):
@@ -244,7 +247,10 @@ class MultiHeadAttention(_Module):
         if torch.compiler.is_compiling():
             found: TracedHeadsResult = self._traced((query, key, value), terms, query_offset)
             return found
-        return attend_heads(self.numpy(), query, key, value, terms, query_offset, self._tensors())
+        made: TensorHeadsResult = attend(
+            self.numpy(), query, key, value, terms, query_offset, self._tensors()
+        )
+        return made
 
 
 def _register(module: nn.Module, name: str, parameter: nn.Parameter) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from attention_core.arrays.libraries import TERMS
 from attention_core.attention import Attention, resolve, resolve_normalizer
 from attention_core.errors import OptionError
 from attention_core.libraries.cores import Core, has_log_normalizer
@@ -22,7 +23,6 @@ from attention_core.torch.templates import Template, template_named, template_of
 
 __all__ = ["TracedHeadsResult", "TracedResult", "trace"]
 
-TERMS = ("mask", "bias", "key_lengths", "query_lengths", "weight_factors", "query_offset")
 _FIELDS = (
     "normalizer",
     "bias",
@@ -90,7 +90,7 @@ def trace(
     `parameters` are those of the template, in its order.
     """
     names, tensors, bias, object_names, objects = [], [], None, [], []
-    for name, term in zip(TERMS, (*terms, query_offset), strict=True):
+    for name, term in zip((*TERMS, "query_offset"), (*terms, query_offset), strict=True):
         if isinstance(term, (bool, int, list, np.ndarray)):
             term = torch.as_tensor(term)
         if isinstance(term, torch.Tensor):

@@ -22,7 +22,7 @@ HUGE = {
     "inf": float("inf"),
     "nan": np.float64("nan"),
     "2**64": 2**64,
-    "a duration": np.timedelta64(3, "s"),  # an `Integral` that is no number
+    "a duration": np.timedelta64(3, "s"),  # an `Integral` with a unit
     "a date": np.datetime64(3, "s"),
     "True": True,
     "True of NumPy": np.bool_(True),

@@ -1,4 +1,4 @@
-"""What a call on dask arrays promises: tasks that are left out, errors before any work, dtypes."""
+"""Promises of a call on dask arrays: tasks left out, errors before any work, dtypes."""
 
 import copy
 import os
