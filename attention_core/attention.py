@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from attention_core.arrays.adapters import adapter_of
 from attention_core.arrays.inputs import is_sparse
-from attention_core.arrays.libraries import adapter_of
 from attention_core.engine.dispatch import attend_call
 from attention_core.engine.memory import Memory
 from attention_core.engine.prepare import prepare
@@ -31,7 +31,11 @@ if TYPE_CHECKING:
     from attention_core.components.bias import Bias
     from attention_core.registry.registry import Registry
 
-__all__ = ["Attention", "attend", "resolve", "resolve_normalizer"]
+__all__ = ["Attention", "attend", "resolve_bias", "resolve_normalizer", "resolve_scorer"]
+
+_DEFAULT_VALUES = tuple(OPTIONS.values())
+_Terms = tuple[Any, Any, ArrayLike | None, ArrayLike | None, Any]
+"""The arguments `TERMS` of `arrays/adapters.py`, in that order."""
 
 
 def attend(
@@ -151,15 +155,11 @@ def attend(
     """
     options = DEFAULTS
     given = is_causal, query_offset, window, softcap, tile, workers
-    if not all(map(is_, given, _DEFAULTS)):
+    if not all(map(is_, given, _DEFAULT_VALUES)):
         options = Options(**make_options(dict(zip(OPTIONS, given, strict=True))))
     terms = mask, bias, key_lengths, query_lengths, weight_factors
-    chosen, normalizer = resolve(scorer), resolve_normalizer(normalizer)
+    chosen, normalizer = resolve_scorer(scorer), resolve_normalizer(normalizer)
     return _attend(chosen, normalizer, options, query, key, value, terms)
-
-
-_DEFAULTS = tuple(OPTIONS.values())
-_Terms = tuple[Any, Any, ArrayLike | None, ArrayLike | None, Any]
 
 
 def _attend(
@@ -172,19 +172,21 @@ def _attend(
     terms: _Terms,
     query_offset: ArrayLike | str | None = None,
 ) -> AttentionResult:
-    """Check one call, make its mask and its bias if it has any, and compute it."""
+    """Check one call, make its mask and its bias if it has any, and compute it.
+
+    `options` are the `Attention` itself where one is called. Arrays of other libraries are left to
+    their adapters, which call it again with arrays of NumPy.
+    """
     if not (
         type(query) is np.ndarray
         and (type(key) is type(value) is np.ndarray or type(key) is Memory)
     ):
         adapter = adapter_of(query, key, value)
         if adapter is not None:
-            attention = options
-            if not isinstance(attention, Attention):
-                attention = Attention(scorer, normalizer=normalizer, **vars(options))
-            found: AttentionResult = adapter.attend(
-                attention, query, key, value, terms, query_offset
-            )
+            core = options
+            if not isinstance(core, Attention):
+                core = Attention(scorer, normalizer=normalizer, **vars(options))
+            found: AttentionResult = adapter.attend(core, query, key, value, terms, query_offset)
             return found
     call = prepare(scorer, query, key, value)
     mask, bias, key_lengths, query_lengths, weight_factors = terms
@@ -202,9 +204,9 @@ def _attend(
         and type(offset) is int
         and offset == 0
     ):
-        from attention_core.masking.arguments import make_masking  # most calls mask nothing
+        from attention_core.masking.arguments import make_terms  # most calls mask nothing
 
-        masking, added, factors, positions = make_masking(
+        masking, added, factors, positions = make_terms(
             call.batch,
             call.query.shape[-2],
             call.key.shape[-2],
@@ -272,7 +274,7 @@ class Attention(Options):
         # frozen: attributes cannot be set one by one
         self.__dict__.update(
             {**OPTIONS, **options},
-            scorer=resolve(scorer),
+            scorer=resolve_scorer(scorer),
             normalizer=resolve_normalizer(normalizer),
             bias=resolve_bias(bias),
         )
@@ -380,7 +382,7 @@ def resolve_bias(bias: Any) -> Any:
         return bias
     from attention_core.registry.kinds import BIAS  # names are for those who use them
 
-    return _names()(bias, BIAS)
+    return _registry()(bias, BIAS)
 
 
 def resolve_normalizer(normalizer: NormalizerLike) -> Normalizer:
@@ -391,21 +393,21 @@ def resolve_normalizer(normalizer: NormalizerLike) -> Normalizer:
         return normalizer
     from attention_core.registry.kinds import NORMALIZER  # names are for those who use them
 
-    found: Normalizer = _names()(normalizer, NORMALIZER)
+    found: Normalizer = _registry()(normalizer, NORMALIZER)
     return found
 
 
-def resolve(scorer: ScorerLike) -> Scorer:
+def resolve_scorer(scorer: ScorerLike) -> Scorer:
     """The scorer itself, or the one that a name or a mapping stands for."""
     if isinstance(scorer, Scorer):
         return scorer
-    found: Scorer = _names()(scorer)
+    found: Scorer = _registry()(scorer)
     return found
 
 
 @cache  # an import statement costs the smallest calls a microsecond
-def _names() -> Callable[..., Any]:
-    """Look up names; scorers that are given need no registry."""
+def _registry() -> Callable[..., Any]:
+    """The `resolve` of `registry/default.py`; scorers that are given need no registry."""
     from attention_core.registry.default import resolve
 
     return resolve

@@ -15,7 +15,7 @@ import numpy as np
 from attention_core import Attention, AttentionResult
 from attention_core.arrays.batch import broadcast_batch
 from attention_core.arrays.inputs import as_array, as_integers, computing_dtype, is_sparse
-from attention_core.masking.arguments import make_masking
+from attention_core.masking.arguments import make_terms
 from attention_core.masking.positions import end_offset
 from attention_core.masking.sparse_masks import checked_edges
 from attention_core.typing import Array
@@ -74,7 +74,7 @@ def attend_in_blocks(
     if is_sparse(mask):
         options["mask"] = mask = checked_edges(mask, (length, key_length))  # SciPy can slice CSR
     # Errors should name the shapes of the whole call, not of a block.
-    make_masking(
+    make_terms(
         batch, length, key_length, query_lengths=query_lengths, query_offset=offset, **options
     )
     if isinstance(offset, str):  # "end"

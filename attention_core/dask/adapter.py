@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from attention_core.arrays.libraries import TERMS
+from attention_core.arrays.adapters import TERMS
 from attention_core.dask.attending import attend as attend_lazily
 from attention_core.dask.result import DaskResult
 from attention_core.errors import OptionTypeError

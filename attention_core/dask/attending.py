@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import dask.array as da
@@ -11,7 +10,7 @@ from dask.base import is_dask_collection, tokenize
 from numpy.typing import ArrayLike
 
 from attention_core.arrays.inputs import as_array, computing_dtype, is_sparse
-from attention_core.attention import resolve, resolve_normalizer
+from attention_core.attention import resolve_bias, resolve_normalizer, resolve_scorer
 from attention_core.components.bias import Bias
 from attention_core.dask.call import LazyCall
 from attention_core.dask.grid import as_dask, make_grid
@@ -21,7 +20,7 @@ from attention_core.dask.work import Work, is_mergeable
 from attention_core.engine.memory import Memory
 from attention_core.engine.prepare import prepare
 from attention_core.errors import OptionError, OptionTypeError
-from attention_core.masking.arguments import make_masking
+from attention_core.masking.arguments import make_terms
 from attention_core.masking.bias import ArrayBias
 from attention_core.masking.factors import Dropout
 from attention_core.masking.masking import Masking
@@ -30,8 +29,6 @@ from attention_core.masking.packing import Packing
 from attention_core.masking.patterns import ArrayMask, EdgeMask
 from attention_core.normalizing.normalizer import Normalizer
 from attention_core.options import make_options
-from attention_core.registry.default import resolve as resolve_name
-from attention_core.registry.kinds import BIAS
 from attention_core.scoring.scorer import Scorer
 from attention_core.typing import (
     Array,
@@ -130,14 +127,14 @@ def attend(
     counted = {"key_lengths": key_lengths, "query_lengths": query_lengths}
     _check_known({**counted, "query_offset": query_offset})
     options = {**given, **make_options(given)}
-    parts = resolve(scorer), resolve_normalizer(normalizer)
+    parts = resolve_scorer(scorer), resolve_normalizer(normalizer)
     if isinstance(key, Memory):
         raise OptionTypeError("key must be an array: a Memory is in the memory of one machine")
     named = {"query": query, "key": key, "value": value}
     inputs = [as_dask(name, array) for name, array in named.items()]
     pairs = {
         "mask": _term("mask", mask),
-        "bias": _term("bias", _bias(bias)),
+        "bias": _term("bias", resolve_bias(bias)),
         "weight_factors": _term("weight_factors", weight_factors),
     }
     token = tokenize(*parts, *inputs, list(pairs.items()), list(counted.items()), options)
@@ -166,7 +163,7 @@ def _lazy_call(
         for name, term in pairs.items()
     }
     single: dict[str, Any] = {"single_query": call.is_single}
-    terms = make_masking(call.batch, length, key_length, **single, **given)
+    terms = make_terms(call.batch, length, key_length, **single, **given)
     normalizer.check_batch(call.batch)
     conditions = [] if terms.masking is None else terms.masking.conditions
     by_position = [c for c in conditions if not isinstance(c, (ArrayMask, EdgeMask))]
@@ -213,10 +210,6 @@ def _check_known(arrays: dict[str, Any]) -> None:
                 f"{name} must be known before any task is made, got a dask collection; "
                 f"give {name}.compute()"
             )
-
-
-def _bias(bias: Any) -> Any:
-    return resolve_name(bias, BIAS) if isinstance(bias, (str, Mapping)) else bias
 
 
 def _term(name: str, term: Any) -> Any:

@@ -83,7 +83,7 @@ def prefers_edges(problem: Problem) -> bool:
     features, value_features = problem.key.shape[-1], problem.value.shape[-1]
     per_pair = pair_cost(problem.scorer, features, value_features)
     per_edge = (features + value_features) / 2 + 15  # gathered, then scored
-    pairs: int | None = problem.masking.pairs
+    pairs: int | None = problem.masking.pair_count
     if pairs is None:
         pairs = prod(problem.shape[-2:])
     return bool(problem.masking.edge_count * per_edge < pairs * per_pair)
@@ -165,7 +165,7 @@ class EdgeEngine:
     def scored(self, block: Edges) -> tuple[Edges, Array]:
         """The edges that every other condition allows, and their scores (e,)."""
         problem, edges = self.problem, block
-        keep = self.masking.keeps(edges.item, edges.rows[edges.places], edges.keys)
+        keep = self.masking.allowed_pairs(edges.item, edges.rows[edges.places], edges.keys)
         if keep is not None:
             edges = edges.kept(keep)
         scores = self.bare_scores(edges)

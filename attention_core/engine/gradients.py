@@ -15,7 +15,7 @@ from attention_core.engine.dispatch import Answer, choose_engine, compute
 from attention_core.engine.prepare import Call
 from attention_core.engine.tiles import TileEngine
 from attention_core.errors import ChangedInputError, OptionTypeError, ShapeError
-from attention_core.masking.arguments import make_bias
+from attention_core.masking.arguments import make_bias_term
 from attention_core.masking.bias import BiasTerm
 from attention_core.parallel.blas import numerics
 from attention_core.scoring.contract import checked_vjp
@@ -68,7 +68,7 @@ def vjp(
     grad = np.zeros_like(context)
     if grad_context is not None:
         grad = _checked_grad("grad_context", call, context, grad_context)
-    of_weights = make_bias(
+    of_weights = make_bias_term(
         "grad_weights", grad_weights, problem.positions, problem.shape, call.is_single
     )
     of_log = None

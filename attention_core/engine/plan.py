@@ -189,7 +189,7 @@ def _cost(problem: Problem) -> float:
     """An estimate of the whole work on one core, in nanoseconds."""
     features, value_features = problem.key.shape[-1], problem.value.shape[-1]
     *batch, length, key_length = problem.shape
-    pairs: int | None = problem.masking.pairs if problem.masking else None
+    pairs: int | None = problem.masking.pair_count if problem.masking else None
     if pairs is None:
         pairs = length * key_length
     per_item = pairs * pair_cost(problem.scorer, features, value_features)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from attention_core.arrays.libraries import TERMS
+from attention_core.arrays.adapters import TERMS
 from attention_core.errors import OptionError, OptionTypeError
 from attention_core.jax.arrays import is_traced, to_array
 from attention_core.jax.memory import JaxMemory
@@ -46,6 +46,6 @@ def attend(
         raise OptionTypeError("value is missing: give it after key, or a memory as key")
     else:
         arrays += [to_array("key", key), to_array("value", value)]
-    own = {name: to_array(name, term) for name, term in zip(TERMS, terms, strict=True)}
+    given = dict(zip(TERMS, terms, strict=True)) | {"query_offset": query_offset}
     call: Any = core
-    return JaxResult(call(*arrays, **own, query_offset=to_array("query_offset", query_offset)))
+    return JaxResult(call(*arrays, **{name: to_array(name, term) for name, term in given.items()}))

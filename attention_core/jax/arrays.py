@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from attention_core.arrays.adapters import check_library, library_of
 from attention_core.arrays.inputs import is_sparse
-from attention_core.arrays.libraries import check_library, library_of
 from attention_core.errors import DTypeError
 from attention_core.result import TopK
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import copy
 from typing import Any, Self
 
-from attention_core.arrays.libraries import check_library
+from attention_core.arrays.adapters import check_library
 from attention_core.errors import OptionError
 from attention_core.jax.arrays import is_traced, to_array, to_jax
 

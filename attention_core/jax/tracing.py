@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attention_core.arrays.libraries import TERMS
+from attention_core.arrays.adapters import TERMS
 from attention_core.engine.prepare import prepare
 from attention_core.errors import OptionError, OptionTypeError, ShapeError
 from attention_core.jax.arrays import to_array

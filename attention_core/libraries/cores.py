@@ -23,6 +23,8 @@ __all__ = [
 ]
 
 Core = Attention | MultiHeadAttention
+"""A callable of NumPy arrays, which an adapter calls with those of its library."""
+
 Shape = tuple[int, ...]
 
 

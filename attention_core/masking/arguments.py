@@ -31,11 +31,11 @@ from attention_core.masking.positions import (
 from attention_core.masking.sparse_masks import checked_edges, checked_values
 from attention_core.typing import Array
 
-__all__ = ["Terms", "make_bias", "make_masking"]
+__all__ = ["Terms", "make_bias_term", "make_terms"]
 
 
 class Terms(NamedTuple):
-    """Terms of a call for its query-key pairs; None where it has none."""
+    """Masks, biases and weight factors as the engine reads them; None where a call has none."""
 
     masking: Masking | None
     bias: BiasTerm | None
@@ -43,7 +43,7 @@ class Terms(NamedTuple):
     positions: Positions
 
 
-def make_masking(
+def make_terms(
     batch: Shape,
     length: int,
     key_length: int,
@@ -58,7 +58,7 @@ def make_masking(
     window: tuple[int | None, int | None] | None = None,
     weight_factors: Any = None,
 ) -> Terms:
-    """The mask, the bias and the weight factors of a call, and the positions of its rows.
+    """Check the mask, the bias and the weight factors of a call, and the positions of its rows.
 
     Parameters
     ----------
@@ -86,11 +86,11 @@ def make_masking(
             )
         packed = Packed(mask, shape, query_offset)
         within = Masking(
-            [packed.intervals(lowest, highest)], starts=packed.starts, pairs=packed.pairs
+            [packed.intervals(lowest, highest)], starts=packed.starts, pair_count=packed.pair_count
         )
         return Terms(
             within,
-            make_bias("bias", bias, packed.positions, shape, single_query, within),
+            make_bias_term("bias", bias, packed.positions, shape, single_query, within),
             _factors(weight_factors, packed.positions, shape, single_query),
             packed.positions,
         )
@@ -114,14 +114,14 @@ def make_masking(
         if type(offset) is not int or offset:
             check_offsets(query_offset, offset)
     if lowest is not None or highest is not None:
-        conditions.append(_order(lowest, highest, offset, length))
+        conditions.append(_band(lowest, highest, offset, length))
     positions = Positions(offset)
-    pairs = None
+    pair_count = None
     if mask is None:
         pass
     elif isinstance(mask, Neighborhood):
         neighbors = Neighbors(mask, shape, offset)
-        pairs = neighbors.spanned
+        pair_count = neighbors.spanned
         conditions.append(neighbors)
     elif is_sparse(mask):
         conditions.append(EdgeMask(checked_edges(mask, shape)))
@@ -129,16 +129,16 @@ def make_masking(
         conditions.append(FunctionMask(mask, positions, shape))
     else:
         conditions.append(ArrayMask(_checked_mask(mask, shape, single_query)))
-    masking = Masking(conditions, pairs=pairs) if conditions else None
+    masking = Masking(conditions, pair_count=pair_count) if conditions else None
     return Terms(
         masking,
-        make_bias("bias", bias, positions, shape, single_query, masking),
+        make_bias_term("bias", bias, positions, shape, single_query, masking),
         _factors(weight_factors, positions, shape, single_query),
         positions,
     )
 
 
-def _order(lowest: int | None, highest: int | None, offset: int | Array, length: int) -> Condition:
+def _band(lowest: int | None, highest: int | None, offset: int | Array, length: int) -> Condition:
     """Keys from `lowest` to `highest` around the position of each query."""
     # so small that sums of positions never wrap, and so large that they reach every key
     far = 2 * LARGEST
@@ -150,7 +150,7 @@ def _order(lowest: int | None, highest: int | None, offset: int | Array, length:
     return Intervals(positions + lowest, positions + highest + 1)
 
 
-def make_bias(
+def make_bias_term(
     name: str,
     bias: Any,
     positions: Positions,
@@ -158,12 +158,12 @@ def make_bias(
     single_query: bool,
     masking: Masking | None = None,
 ) -> BiasTerm | None:
-    """Numbers for pairs, such as a bias: an array or a function, checked; None for None.
+    """Numbers for pairs, a bias or the gradients of weights, by their name; None for None.
 
     Raises
     ------
     DTypeError, OptionError, ShapeError
-        For anything else, with its name.
+        For anything but an array or a function, and for a bias also a `Bias` or a sparse array.
     """
     if bias is None:
         return None

@@ -27,7 +27,7 @@ class Masking:
         At least one; one of them may be sparse.
     starts
         Where the rows of packed sequences start, and where the last one ends.
-    pairs
+    pair_count
         The number of query-key pairs of a batch item within packed sequences, or in the spans of a
         sparse condition.
     """
@@ -37,10 +37,10 @@ class Masking:
         conditions: Sequence[Condition],
         *,
         starts: Sequence[int] | None = None,
-        pairs: int | None = None,
+        pair_count: int | None = None,
     ) -> None:
         self.conditions = tuple(conditions)
-        self.starts, self.pairs = starts, pairs
+        self.starts, self.pair_count = starts, pair_count
         self._sparse: Any = next((each for each in self.conditions if each.is_sparse), None)
 
     @property
@@ -93,7 +93,7 @@ class Masking:
             return self.conditions[0].ceiling(batch, rows, keys, allowed, dtype)
         return ceiling(allowed, dtype)
 
-    def keeps(self, item: Item, queries: Array, keys: Array) -> Array | None:
+    def allowed_pairs(self, item: Item, queries: Array, keys: Array) -> Array | None:
         """Booleans for pairs (e,) of a batch item; None where all are allowed."""
         others = [each for each in self.conditions if each is not self._sparse]
         found = [condition.pairs(item, queries, keys) for condition in others]

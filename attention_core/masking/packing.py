@@ -121,7 +121,7 @@ class Packed:
             query_offset = key_lengths - lengths
         offsets = _offsets(query_offset, len(packing))  # (n,)
         self.starts: list[int] = packing.query_starts.tolist()
-        self.pairs = int(lengths @ key_lengths)
+        self.pair_count = int(lengths @ key_lengths)
         """The number of query-key pairs within sequences."""
         axes = (*(1 for _ in batch), length, 1)
         sequences = np.repeat(np.arange(len(packing)), lengths)  # (L,)

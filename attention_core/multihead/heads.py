@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from attention_core.arrays.inputs import as_integers, is_sparse, to_numpy
-from attention_core.attention import Attention, resolve, resolve_bias, resolve_normalizer
+from attention_core.attention import Attention, resolve_bias, resolve_normalizer, resolve_scorer
 from attention_core.components.bias import Bias
 from attention_core.errors import OptionError, OptionTypeError, ShapeError, shown
 from attention_core.masking.factors import Dropout
@@ -130,7 +130,7 @@ def scorers_of_heads(scorer: ScorerLike | Sequence[ScorerLike], heads: int) -> l
     OptionError, OptionTypeError
         For a sequence of another length than the number of heads, or anything but scorers.
     """
-    return _of_heads("scorer", scorer, Scorer, resolve, heads)
+    return _of_heads("scorer", scorer, Scorer, resolve_scorer, heads)
 
 
 def normalizers_of_heads(

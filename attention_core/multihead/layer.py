@@ -8,8 +8,8 @@ from typing import Any, Self, Unpack
 import numpy as np
 from numpy.typing import ArrayLike
 
+from attention_core.arrays.adapters import adapter_of
 from attention_core.arrays.inputs import as_array
-from attention_core.arrays.libraries import adapter_of
 from attention_core.arrays.scalars import check_flag
 from attention_core.components.bias import Bias
 from attention_core.multihead.call import attend_heads

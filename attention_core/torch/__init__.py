@@ -14,7 +14,7 @@ except ImportError as error:
         "attention_core.torch needs PyTorch: pip install 'attention-core[torch]'"
     ) from error
 
-from attention_core.arrays.libraries import adapter_of as _adapter_of
+from attention_core.arrays.adapters import adapter_of as _adapter_of
 from attention_core.torch.memory import TensorMemory
 from attention_core.torch.modules import Attention, MultiHeadAttention
 from attention_core.torch.results import TensorHeadsResult, TensorResult

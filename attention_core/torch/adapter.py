@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from attention_core.arrays.libraries import TERMS, library_of
+from attention_core.arrays.adapters import TERMS, library_of
 from attention_core.errors import OptionError, OptionTypeError
 from attention_core.libraries.cores import Core
 from attention_core.multihead.layer import MultiHeadAttention
@@ -72,10 +72,10 @@ def _recorded(
     else:
         tensors = {"query": query, "key": key, "value": value}
         arrays = tuple(to_array(name, tensor) for name, tensor in tensors.items())
-    own = {name: to_array(name, term) for name, term in zip(TERMS, terms, strict=True)}
-    if library_of(terms[1]):
-        tensors["bias"] = terms[1]
-    if getattr(terms[4], "requires_grad", False):
+    given = dict(zip(TERMS, terms, strict=True)) | {"query_offset": query_offset}
+    if library_of(given["bias"]):
+        tensors["bias"] = given["bias"]
+    if getattr(given["weight_factors"], "requires_grad", False):
         raise OptionError("weight_factors has no gradients; call .detach()")
-    result = core(*arrays, **own, query_offset=to_array("query_offset", query_offset))
+    result = core(*arrays, **{name: to_array(name, term) for name, term in given.items()})
     return Recorded(result, tensors | dict(parameters), result_dtype(*list(tensors.values())[:3]))

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import torch
 
-from attention_core.arrays.libraries import check_library
+from attention_core.arrays.adapters import check_library
 from attention_core.torch.tensors import to_array, to_tensor
 
 __all__ = ["TensorMemory"]

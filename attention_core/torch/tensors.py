@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from attention_core.arrays.adapters import check_library, library_of
 from attention_core.arrays.inputs import is_sparse
-from attention_core.arrays.libraries import check_library, library_of
 from attention_core.errors import DTypeError, printable
 from attention_core.result import TopK
 

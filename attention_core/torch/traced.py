@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from attention_core.arrays.libraries import TERMS
-from attention_core.attention import Attention, resolve, resolve_normalizer
+from attention_core.arrays.adapters import TERMS
+from attention_core.attention import Attention, resolve_normalizer, resolve_scorer
 from attention_core.errors import OptionError
 from attention_core.libraries.cores import Core, has_log_normalizer
 from attention_core.multihead.layer import MultiHeadAttention
@@ -152,8 +152,8 @@ def _has_log_normalizer(template: str) -> bool:
 # A name stays a name until a template is made: looking it up is not for torch to trace.
 
 
-@torch.compiler.substitute_in_graph(resolve)
-def _resolve(scorer: Any) -> Any:
+@torch.compiler.substitute_in_graph(resolve_scorer)
+def _resolve_scorer(scorer: Any) -> Any:
     return scorer
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import attention_core as ac
-from attention_core.arrays import libraries
-from attention_core.arrays.libraries import adapter_of, library_of
+from attention_core.arrays import adapters
+from attention_core.arrays.adapters import adapter_of, library_of
 
 X = np.eye(3)
 
@@ -82,7 +82,7 @@ def test_keys_of_a_memory_lead_their_values():
 
 
 def test_adapters_are_imported_by_the_first_array_of_their_library(monkeypatch):
-    monkeypatch.setattr(libraries, "_adapters", {})
+    monkeypatch.setattr(adapters, "_adapters", {})
     for name in ("attention_core.torch", "attention_core.torch.adapter"):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     adapter = sys.modules["attention_core.torch.adapter"]
