@@ -14,7 +14,7 @@ from attention_core.arrays.batch import Shape, with_batch_axes
 from attention_core.arrays.quiet import IGNORING
 from attention_core.arrays.snapshots import SMALL, Snapshot
 from attention_core.engine.base import Engine, Problem
-from attention_core.engine.plan import fits_one_tile, is_one_tile
+from attention_core.engine.plan import fits_one_tile, shapes_fit_one_tile
 from attention_core.engine.prepare import Call
 from attention_core.engine.single_tile import attend_single_tile
 from attention_core.engine.tiles import TileEngine
@@ -61,26 +61,33 @@ def attend_call(
     positions: Positions = UNSHIFTED,
     factors: Factors | None = None,
 ) -> Answer:
-    """Compute a call."""
-    terms = normalizer, masking, bias, softcap, tile, workers, positions, factors
+    """Compute a call, without warnings of NumPy, and with BLAS on one thread unless it is tiny."""
+    options = normalizer, masking, bias, softcap, tile, workers, positions, factors
     query, key, value, batch = call.query, call.key, call.value, call.batch
     kind, itemsize = type(scorer), call.dtype.itemsize
     # NaN and Inf in the inputs are results, not accidents
     if _is_tiny(kind, query.shape, key.shape, value.shape, batch, itemsize, call.is_projected):
-        context = copy_context()  # its settings end with it, whatever interrupts it
+        quiet = copy_context()  # a `quiet_context`, without another call
         for variable, setting in IGNORING:
-            context.run(variable.set, setting)
-        return context.run(_answer, scorer, call, terms, True)
-    with numerics() as again, again:
-        return _answer(scorer, call, terms)
+            quiet.run(variable.set, setting)
+        return quiet.run(_answer, scorer, call, workers, options, True)
+    with numerics() as again, again:  # twice, as its docstring says
+        return _answer(scorer, call, workers, options)
 
 
-def _answer(scorer: Scorer, call: Call, terms: tuple[Any, ...], is_tiny: bool = False) -> Answer:
-    query, key = _projected(scorer, call, terms[-3])
+def _answer(
+    scorer: Scorer,
+    call: Call,
+    workers: int | None,
+    options: tuple[Any, ...],
+    is_tiny: bool = False,
+) -> Answer:
+    """Project, compute, and note what later questions need; `options` are fields of `Problem`."""
+    query, key = _projected(scorer, call, workers)
     value, batch = call.value, call.batch
     if batch:
         query, key, value = (with_batch_axes(each, batch) for each in (query, key, value))
-    problem = Problem(scorer, query, key, value, batch, *terms)
+    problem = Problem(scorer, query, key, value, batch, *options)
     if problem.softcap is not None and problem.softcap > np.finfo(query.dtype).max:
         problem.softcap = None  # it caps nothing, and could not be divided by
     kept = None if call.is_owned or call.is_projected else _room_for_scores(problem)
@@ -162,7 +169,7 @@ def _is_tiny(
     rows = max(length * projects_query, key_length * projects_key)
     if rows * widest**2 > (_BLAS_MATRIX if rows > 1 else _BLAS_VECTOR):
         return False
-    return is_one_tile(scorer, batch, query, value[-2:], itemsize)
+    return shapes_fit_one_tile(scorer, batch, query, value[-2:], itemsize)
 
 
 # Multiply-adds up to which OpenBLAS uses one thread, for two matrices and for a row and a matrix.

@@ -40,7 +40,7 @@ def edge_dots(engine: EdgeEngine, statistics: Statistics, grad_weights: BiasTerm
 
     def fill(block: Edges) -> None:
         edges, weights = engine.weighted(block, statistics)
-        queries = edges.rows[edges.places]
+        queries = edges.queries
         own = grad_weights.pairs(edges.item, queries, edges.keys, problem.dtype)
         dots[edges.place] = edges.row_sums(weights * np.where(weights != 0, own, 0))
 
@@ -57,7 +57,7 @@ def edge_gradients(
     def work(block: Edges) -> tuple[Edges, Contributions, list[_Piece]]:
         edges, weights = engine.weighted(block, statistics, is_factored=False)
         own = tuple([array[edges.place] for array in statistics])  # (l, 1) each
-        return loop.block_gradients(edges, weights, edges.spread(own))
+        return loop.contribution(edges, weights, edges.spread(own))
 
     engine.fold(work, lambda _, found: loop.add(*found), engine.blocks())
     return loop.found
@@ -76,11 +76,11 @@ class _EdgeLoop:
         self.found = PreparedGradients.zeros(engine.problem)
         self.shapes = {name: array.shape for name, array in self.found.parameters.items()}
 
-    def block_gradients(
+    def contribution(
         self, edges: Edges, weights: Array, statistics: Statistics
     ) -> tuple[Edges, Contributions, list[_Piece]]:
         """The edges, and what they contribute to the bias and to all else."""
-        problem, item, queries = self.engine.problem, edges.item, edges.rows[edges.places]
+        problem, item, queries = self.engine.problem, edges.item, edges.queries
         query, key = of_item(self.query, item), of_item(self.key, item)
         value, grad = of_item(problem.value, item), self.grad[item]
         biased = np.empty_like(weights)  # (e,): first the gradients of the weights

@@ -60,10 +60,10 @@ class EdgeReadout:
 
         def fill(block: Edges) -> None:
             edges, weights = self._weights(block)
-            order = np.lexsort((edges.keys, -weights, edges.places))  # within each query
-            rank = np.arange(len(order)) - edges.starts[:-1][edges.places]
+            order = np.lexsort((edges.keys, -weights, edges.positions))  # within each query
+            rank = np.arange(len(order)) - edges.starts[:-1][edges.positions]
             chosen = order[rank < n]
-            place: Any = (*edges.item, edges.rows[edges.places][rank < n], rank[rank < n])
+            place: Any = (*edges.item, edges.queries[rank < n], rank[rank < n])
             indices[place], strongest[place] = edges.keys[chosen], weights[chosen]
 
         self.engine.map(fill, self.engine.blocks())
@@ -83,7 +83,7 @@ class EdgeReadout:
         coordinates = [np.empty((len(batch) + 2, 0), np.intp)]
         data = [np.empty(0, self.dtype)]
         for edges, values in self.engine.map(values_of, self.engine.blocks(chosen)):
-            places = (edges.rows[edges.places] - chosen.start) // chosen.step
+            places = (edges.queries - chosen.start) // chosen.step
             items = [np.full(len(values), index) for index in edges.item]
             coordinates.append(np.stack([*items, places, edges.keys]))
             data.append(values)

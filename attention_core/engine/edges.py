@@ -54,9 +54,15 @@ class Edges(NamedTuple):
         return (*self.item, self.rows)
 
     @property
-    def places(self) -> Array:
+    def positions(self) -> Array:
         """(e,): the position in `rows` of the query of each edge."""
         return np.repeat(np.arange(len(self.rows)), np.diff(self.starts))
+
+    @property
+    def queries(self) -> Array:
+        """(e,): the query of each edge."""
+        queries: Array = self.rows[self.positions]
+        return queries
 
     def kept(self, keep: Array) -> Edges:
         """Only the edges where `keep` (e,) is true."""
@@ -165,14 +171,14 @@ class EdgeEngine:
     def scored(self, block: Edges) -> tuple[Edges, Array]:
         """The edges that every other condition allows, and their scores (e,)."""
         problem, edges = self.problem, block
-        keep = self.masking.allowed_pairs(edges.item, edges.rows[edges.places], edges.keys)
+        keep = self.masking.allowed_pairs(edges.item, edges.queries, edges.keys)
         if keep is not None:
             edges = edges.kept(keep)
         scores = self.bare_scores(edges)
         if problem.softcap is not None:
             cap(scores, problem.softcap)
         if problem.bias is not None:
-            queries = edges.rows[edges.places]  # (e,)
+            queries = edges.queries  # (e,)
             scores += problem.bias.pairs(edges.item, queries, edges.keys, problem.dtype)
         return edges, scores
 
@@ -192,7 +198,7 @@ class EdgeEngine:
         """The weight factors of edges (e,); None if there are none."""
         if self.problem.factors is None:
             return None
-        queries = edges.rows[edges.places]
+        queries = edges.queries
         return self.problem.factors.pairs(edges.item, queries, edges.keys, self.problem.dtype)
 
     def _times_factors(self, edges: Edges, weights: Array) -> Array:
@@ -203,7 +209,7 @@ class EdgeEngine:
         """Scores of the edges before softcap and bias: (e,)."""
         query = of_item(self.problem.query, edges.item)
         key = of_item(self.problem.key, edges.item)
-        queries = edges.rows[edges.places]  # (e,)
+        queries = edges.queries  # (e,)
         compiled = self._compiled(edges.item)
         found = None if compiled is None else compiled(queries, edges.keys)
         if found is not None:

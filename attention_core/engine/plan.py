@@ -18,7 +18,7 @@ from attention_core.engine.base import Problem
 from attention_core.scoring.cost import key_cost, pair_cost, temporaries
 from attention_core.scoring.scorer import Scorer
 
-__all__ = ["Block", "Plan", "fits_one_tile", "is_one_tile", "plan", "tile_bytes"]
+__all__ = ["Block", "Plan", "fits_one_tile", "plan", "shapes_fit_one_tile", "tile_bytes"]
 
 # Rows of a tile: both its sides are large enough for matrix products at full speed, which fewer
 # rows slow down.
@@ -105,14 +105,16 @@ def plan(problem: Problem) -> Plan:
 def fits_one_tile(problem: Problem) -> bool:
     """Whether all pairs of a call are one tile, and so little work that one thread does it."""
     arrays = problem.query.shape, problem.value.shape, problem.dtype.itemsize
-    return problem.tile is None and is_one_tile(type(problem.scorer), problem.batch, *arrays)
+    return problem.tile is None and shapes_fit_one_tile(
+        type(problem.scorer), problem.batch, *arrays
+    )
 
 
 @lru_cache(maxsize=1024)
-def is_one_tile(
+def shapes_fit_one_tile(
     scorer: type[Scorer], batch: Shape, query: Shape, value: Shape, itemsize: int
 ) -> bool:
-    """The same for arrays of these shapes."""
+    """`fits_one_tile` for arrays of these shapes."""
     (length, features), (key_length, value_features) = query[-2:], value[-2:]
     items, pairs = prod(batch), length * key_length
     cost = pairs * pair_cost(scorer, features, value_features)

@@ -24,8 +24,7 @@ from attention_core.engine.softcap import cap_gradient
 from attention_core.engine.tiles import Tile, TileEngine
 from attention_core.masking.bias import BiasTerm, Contributions
 from attention_core.normalizing.normalizer import Statistics
-from attention_core.scoring.contract import checked_vjp
-from attention_core.scoring.cost import score_tile
+from attention_core.scoring.contract import checked_vjp, score_tile
 from attention_core.typing import Array
 
 __all__ = ["tile_dots", "tile_gradients"]
@@ -60,7 +59,7 @@ def tile_gradients(
         place = (*block.batch, block.rows)
         own = tuple([array[place] for array in statistics])
         tiles = engine.weight_tiles(block, own, is_factored=False)
-        return [(tile.keys, loop.tile_gradients(block, tile, own)) for tile in tiles]
+        return [(tile.keys, loop.contribution(block, tile, own)) for tile in tiles]
 
     def add(block: Block, parts: list[tuple[slice, PreparedGradients]]) -> None:
         for keys, part in parts:
@@ -83,8 +82,8 @@ class _TileLoop:
         self.found = PreparedGradients.zeros(engine.problem)
         self.shapes = {name: array.shape for name, array in self.found.parameters.items()}
 
-    def tile_gradients(self, block: Block, tile: Tile, statistics: Statistics) -> PreparedGradients:
-        """Contribution of the weights (..., l, s) of a tile."""
+    def contribution(self, block: Block, tile: Tile, statistics: Statistics) -> PreparedGradients:
+        """The part of the gradients that comes from the weights (..., l, s) of a tile."""
         problem, (batch, rows, _), (keys, weights, allowed) = self.engine.problem, block, tile
         query, key = take(self.query, batch, rows), take(self.key, batch, keys)
         value = take(problem.value, batch, keys)  # (..., s, Dv)
@@ -115,7 +114,10 @@ class _TileLoop:
             (grad_query, grad_key), parameter_grads = checked_vjp(
                 problem.scorer, "score_vjp", (query, key), grad_scores, self.shapes, outer
             )
-            grad_query, grad_key = _kept(grad_query, grad_scores), _kept(grad_key, grad_scores)
+            grad_query, grad_key = (
+                _own(grad_query, grad_scores),
+                _own(grad_key, grad_scores),
+            )
         return PreparedGradients(
             grad_query, grad_key, summed_to(grad_value, value.shape), grad_bias, parameter_grads
         )
@@ -157,7 +159,7 @@ def _row_sums(array: Array) -> Array:
     return sums
 
 
-def _kept(array: Array, memory: Array) -> Array:
+def _own(array: Array, memory: Array) -> Array:
     """The array itself, or a copy if it lies in memory that the next tile will use."""
     return array.copy() if np.may_share_memory(array, memory) else array
 

@@ -22,8 +22,7 @@ from attention_core.engine.plan import Block, plan
 from attention_core.engine.softcap import cap
 from attention_core.normalizing.normalizer import State, Statistics
 from attention_core.parallel.threads import fold_blocks, map_blocks, stop_if_asked
-from attention_core.scoring.contract import checked_bound
-from attention_core.scoring.cost import score_tile
+from attention_core.scoring.contract import checked_bound, score_tile
 from attention_core.typing import Array
 
 __all__ = ["Tile", "TileEngine"]

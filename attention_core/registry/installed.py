@@ -1,4 +1,4 @@
-"""Offers of installed plugins: collected first, then committed one plugin at a time."""
+"""Installed plugins: all are asked for what they offer, then their offers claim names, in order."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from attention_core.registry.entries import Offer
 from attention_core.registry.kinds import KINDS, Kind, kind_of
 from attention_core.registry.loading import load_specs
 
-__all__ = ["Installed", "look", "offered", "with_offers"]
+__all__ = ["Installed", "find_installed", "make_offer", "with_offers"]
 
 log = logging.getLogger("attention_core")
 log.addHandler(logging.NullHandler())
@@ -34,8 +34,10 @@ class Installed:
     """Oddities that cost no name."""
 
 
-def look(choice: Choice, registered: Iterable[Offer]) -> Installed:
-    """Load all plugins that are wanted. The bundled names come first, then what was registered.
+def find_installed(choice: Choice, registered: Iterable[Offer]) -> Installed:
+    """Find and load all plugins that are wanted, and settle who has which name.
+
+    The bundled names come first, then what was registered.
 
     Raises
     ------
@@ -49,7 +51,7 @@ def look(choice: Choice, registered: Iterable[Offer]) -> Installed:
     loaded: dict[Plugin, list[Offer]] = {}
     for plugin in filter(choice.wants, found.plugins):
         try:
-            loaded[plugin] = [offered(spec, plugin) for spec in load_specs(plugin)]
+            loaded[plugin] = [make_offer(spec, plugin) for spec in load_specs(plugin)]
         except INTERRUPTS:
             raise
         except BaseException as error:  # noqa: BLE001 - a plugin may raise anything
@@ -70,7 +72,7 @@ def look(choice: Choice, registered: Iterable[Offer]) -> Installed:
     )
 
 
-def offered(spec: Spec, plugin: Plugin | None) -> Offer:
+def make_offer(spec: Spec, plugin: Plugin | None) -> Offer:
     """The offer of a spec by a plugin, or at run time."""
     source = (plugin.distribution, plugin.version) if plugin else ()
     return Offer(spec, kind_of(spec), *source)

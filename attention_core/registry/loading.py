@@ -114,10 +114,10 @@ def _specs(plugin: Plugin) -> Iterator[Spec]:
             f"{SCORER.hook}() with @hookimpl"
         )
     for kind, function in hooks:
-        yield from (check_spec(spec, kind) for spec in _offered(kind, function()))
+        yield from (check_spec(spec, kind) for spec in _yielded(kind, function()))
 
 
-def _offered(kind: Kind[Any], answer: Any) -> list[Any]:
+def _yielded(kind: Kind[Any], answer: Any) -> list[Any]:
     if not isinstance(answer, Iterable):
         raise PluginError(
             f"{kind.hook}() returned {shown(answer, 300)}; "

@@ -18,7 +18,7 @@ from attention_core.registry.conflicts import Claims, NameConflict
 from attention_core.registry.discovery import UNKNOWN, Plugin, PluginFailure
 from attention_core.registry.entries import Offer
 from attention_core.registry.infos import ScorerInfo
-from attention_core.registry.installed import log, look, offered, with_offers
+from attention_core.registry.installed import find_installed, log, make_offer, with_offers
 from attention_core.registry.kinds import KINDS, SCORER, Kind
 from attention_core.registry.loading import alone, check_spec
 from attention_core.registry.names import Names
@@ -131,7 +131,7 @@ class Registry:
             As `from_entry_points`.
         """
         with alone():
-            found = look(self._choice, self._registered)
+            found = find_installed(self._choice, self._registered)
             failures = tuple(self._told(plugin, error) for plugin, error in found.failed.items())
             for message in found.notices:
                 self._notify(message)
@@ -182,7 +182,7 @@ class Registry:
             plugin = Plugin(distribution, distribution, version or UNKNOWN, "")
             if not self._choice.wants(plugin):
                 raise PluginError(f"distribution {distribution!r} is blocked in this registry")
-        offer = offered(check_spec(spec), plugin)
+        offer = make_offer(check_spec(spec), plugin)
         with self._lock:
             claims = with_offers(self._claims, [offer])
             self._registered = [each for each in self._registered if not offer.replaces(each)]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from attention_core.arrays.batch import summed_to
+from attention_core.arrays.matmul import inner_products
 from attention_core.arrays.scalars import as_float
 from attention_core.errors import (
     AttentionCoreError,
@@ -21,7 +22,15 @@ from attention_core.scoring.compiled_forms import compiled_result
 from attention_core.scoring.scorer import ParameterGrads, Scorer
 from attention_core.typing import Array
 
-__all__ = ["checked_bound", "checked_call", "checked_vjp", "project", "resolved"]
+__all__ = [
+    "checked_bound",
+    "checked_call",
+    "checked_vjp",
+    "method_of",
+    "project",
+    "score_tile",
+    "served",
+]
 
 Shape = tuple[int, ...]
 
@@ -35,7 +44,7 @@ def checked_call(scorer: Scorer, method: str, *arrays: Array) -> Array:
         When it returns anything else, or exits. Exceptions that it raises keep their type and get
         a note that names the scorer, the method and the shapes.
     """
-    return _checked_array(scorer, method, _returned(scorer, method, *arrays), arrays[0].dtype)
+    return _checked_array(scorer, method, _called(scorer, method, *arrays), arrays[0].dtype)
 
 
 def checked_bound(scorer: Scorer, query: Array, key: Array) -> float:
@@ -46,7 +55,7 @@ def checked_bound(scorer: Scorer, query: Array, key: Array) -> float:
     ScorerContractError
         For a `score_bound` that returns anything but a real number.
     """
-    bound = _returned(scorer, "score_bound", query, key)
+    bound = _called(scorer, "score_bound", query, key)
     number = as_float(bound)
     if number is None:
         raise ScorerContractError(
@@ -88,7 +97,7 @@ def checked_vjp(
     ScorerContractError
         When it returns other shapes or dtypes, or unknown names; see `checked_call`.
     """
-    answer = _returned(scorer, method, *inputs, grad)
+    answer = _called(scorer, method, *inputs, grad)
     if (
         not isinstance(answer, tuple)
         or len(answer) != len(inputs) + 1
@@ -137,7 +146,28 @@ def project(scorer: Scorer, method: str, array: Array) -> Array:
     return projected
 
 
-def resolved(scorer: Scorer, method: str) -> Callable[..., Any]:
+def score_tile(scorer: Scorer, query: Array, key: Array, out: Array) -> None:
+    """Write the scores of prepared queries (..., l, H) and keys (..., s, H) to out (..., l, s).
+
+    Raises
+    ------
+    ScorerContractError
+        When the scorer fails, or returns another shape or dtype.
+    """
+    if scorer.traits.is_inner_product:
+        inner_products(query, key, out)
+        return
+    scores = checked_call(scorer, "score", query, key)
+    expected = (*np.broadcast_shapes(query.shape[:-2], key.shape[:-2]), *out.shape[-2:])
+    if scores.shape != expected:
+        raise ScorerContractError(
+            f"{scorer} returned shape {scores.shape}; expected (..., L, S) = {expected} "
+            f"for query {query.shape}, key {key.shape}"
+        )
+    out[...] = scores  # a copy: what the scorer returned stays its own
+
+
+def method_of(scorer: Scorer, method: str) -> Callable[..., Any]:
     """The method of that name, or the default that its traits ask for."""
     if method in scorer.traits.defaults:
         return partial(getattr(Scorer, method), scorer)
@@ -146,19 +176,19 @@ def resolved(scorer: Scorer, method: str) -> Callable[..., Any]:
 
 
 def served(scorer: Scorer, method: str, *arrays: Array) -> Any:
-    """The result of a method, from compiled code where that is worth it."""
+    """Call a method, or the compiled code that serves in its place where that is worth it."""
     traits = scorer.traits
     if method in traits.compiled:
         found = compiled_result(scorer, method, arrays)
         if found is not None:
             return found
     if method in traits.defaults:
-        return resolved(scorer, method)(*arrays)
+        return method_of(scorer, method)(*arrays)
     return getattr(scorer, method)(*arrays)
 
 
-def _returned(scorer: Scorer, method: str, *arrays: Array) -> Any:
-    """The result of a method that sees read-only arrays; exceptions keep their type."""
+def _called(scorer: Scorer, method: str, *arrays: Array) -> Any:
+    """Call a method with read-only arrays; exceptions keep their type, and get a note."""
     try:
         return served(scorer, method, *map(_read_only, arrays))
     except (AttentionCoreError, Stopped):

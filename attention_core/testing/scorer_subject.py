@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike
 from attention_core import Scorer
 from attention_core.errors import INTERRUPTS
 from attention_core.registry.kinds import SCORER
-from attention_core.scoring.contract import resolved
+from attention_core.scoring.contract import method_of
 from attention_core.testing.report import Violation
 from attention_core.testing.subject import Subject
 from attention_core.typing import Array
@@ -61,7 +61,7 @@ class ScorerSubject(Subject):
     def returned(self, method: str, *arrays: Any) -> Array:
         """The array itself that a method of the scorer returns, called as by the engine."""
         with np.errstate(all="ignore"):
-            result = resolved(self.scorer, method)(*arrays)
+            result = method_of(self.scorer, method)(*arrays)
         if not isinstance(result, np.ndarray):
             raise Violation(f"{method} returned {type(result).__name__}, not an array")
         return result

@@ -12,7 +12,7 @@ import numpy as np
 from attention_core import PluginWarning
 from attention_core.compiled.switch import is_switched_on
 from attention_core.scoring.compiled_forms import FEWEST_NUMBERS, compiled_result
-from attention_core.scoring.contract import resolved
+from attention_core.scoring.contract import method_of
 from attention_core.testing.report import Violation
 from attention_core.testing.scorer_subject import ScorerSubject
 from attention_core.testing.subject import require_equal, rule
@@ -50,7 +50,7 @@ def _compare(
     if found is None:
         raise Violation("it is not compiled, as a PluginWarning said before", FIX)
     with np.errstate(all="ignore"):
-        expected = resolved(subject.scorer, method)(*arrays)
+        expected = method_of(subject.scorer, method)(*arrays)
     results, wanted = _named(method, found), _named(method, expected)
     if results.keys() != wanted.keys():
         raise Violation(f"pair_vjp gives {', '.join(results)}; {method} {', '.join(wanted)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from attention_core.scoring.contract import resolved
+from attention_core.scoring.contract import method_of
 from attention_core.testing.report import Violation
 from attention_core.testing.scorer_subject import ScorerSubject
 from attention_core.testing.subject import rule
@@ -51,7 +51,7 @@ def bound(subject: ScorerSubject) -> str | None:
                 subject.keys(keys, dtype=dtype) * scale,
             )
             with np.errstate(all="ignore"):
-                limit = resolved(subject.scorer, "score_bound")(query, key)
+                limit = method_of(subject.scorer, "score_bound")(query, key)
             largest = float(np.abs(subject.call("score", query, key)).max(initial=0))
             if not largest <= limit * (1 + 1e-5):  # NaN is not a bound either
                 raise Violation(
