@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import bundled
 import ml_dtypes
 import numpy as np
 import reference
@@ -23,7 +24,7 @@ import attention_core as ac
 
 Array = NDArray[Any]
 
-SCORERS = ("additive", "dot", "gaussian", "general", "scaled_dot", "taxicab")
+SCORERS = (*bundled.SCORERS, "taxicab")
 
 
 class Taxicab(ac.Scorer):

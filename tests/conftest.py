@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from bundled import SCORERS
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(20140901)
 
 
-@pytest.fixture(params=["additive", "dot", "gaussian", "general", "scaled_dot", "taxicab"])
+@pytest.fixture(params=[*SCORERS, "taxicab"])
 def case(request: pytest.FixtureRequest) -> Case:
     """Every scorer in turn: the bundled ones, and one that a stranger wrote."""
     from cases import make_case  # an engine that cannot be imported fails here, not every test

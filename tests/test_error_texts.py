@@ -11,6 +11,7 @@ import fakes
 import ml_dtypes
 import numpy as np
 import pytest
+from bundled import SCORERS
 from fakes import hooks
 
 import attention_core as ac
@@ -86,10 +87,10 @@ def test_an_unknown_name_and_what_was_not_loaded(install):
         error,
         f"""
         no scorer named 'fourier'
-          available: additive, dot, gaussian, general, scaled_dot ({CORE}), rbf (acme-attention 0.3), mine (run time)
+          available: {", ".join(SCORERS)} ({CORE}), rbf (acme-attention 0.3), mine (run time)
           not loaded: acme_gpu (acme-gpu 2.1) - ModuleNotFoundError: No module named 'cupy_of_acme'
           blocked: acme_old (acme-old 0.1)
-        """,  # noqa: E501
+        """,
     )
 
 

@@ -19,6 +19,7 @@ from unittest import mock
 
 import numpy as np
 import reference
+from bundled import SCORERS
 
 import attention_core as ac
 from campaign.calls import Rng, chance
@@ -127,10 +128,10 @@ def check(rng: Rng) -> None:
         told = [str(w.message) for w in caught if issubclass(w.category, ac.PluginWarning)]
         assert all(text.isprintable() and len(text) < 2000 for text in told), told
         names = {info.name for info in registry.scorers()}
-        assert {"additive", "dot", "gaussian", "general", "scaled_dot", fine} <= names
+        assert {*SCORERS, fine} <= names
         for failure in registry.failures:
             assert any(failure.distribution in text for text in told), (failure, told)
-        for name in sorted(names - {"additive", "dot", "gaussian", "general", "scaled_dot"}):
+        for name in sorted(names - set(SCORERS)):
             with suppress(BaseException):  # whatever a scorer of theirs does is theirs
                 x = rng.standard_normal((3, 2))
                 ac.attend(x, x, x, scorer=registry.make(name, gain=2.0))

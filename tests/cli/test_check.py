@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fakes
 import pytest
+from bundled import BIASES, NORMALIZERS, SCORERS
 from fakes import DESCRIBED, MATHS, hooks
 from typer.testing import CliRunner
 
@@ -16,9 +17,9 @@ from attention_core.testing.kit import RULES
 install = fakes.install
 CORE = f"attention-core {ac.__version__}"
 AVAILABLE = f"""\
-  scorers: additive, dot, gaussian, general, scaled_dot ({CORE})
-  normalizers: entmax, sigmoid, softmax, sparsemax ({CORE})
-  biases: alibi, relative, t5 ({CORE})"""
+  scorers: {", ".join(SCORERS)} ({CORE})
+  normalizers: {", ".join(NORMALIZERS)} ({CORE})
+  biases: {", ".join(BIASES)} ({CORE})"""
 
 
 @pytest.fixture
@@ -164,7 +165,7 @@ def test_a_module_that_is_no_plugin_fails(run):
             ["sofmax", "--kind", "normalizer"],
             (
                 "no normalizer named 'sofmax'; did you mean 'softmax'?\n"
-                f"  normalizers: entmax, sigmoid, softmax, sparsemax ({CORE})\n"
+                f"  normalizers: {', '.join(NORMALIZERS)} ({CORE})\n"
                 "  nor is there a module of this name"
             ),
         ),

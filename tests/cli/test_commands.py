@@ -10,6 +10,7 @@ import textwrap
 import fakes
 import jsonschema
 import pytest
+from bundled import NORMALIZERS, SCORERS
 from fakes import SCORER, hooks
 from typer.testing import CliRunner
 
@@ -19,7 +20,6 @@ from attention_core.compiled.switch import is_switched_on
 from attention_core.registry import default
 
 install = fakes.install
-BUNDLED = ["additive", "dot", "gaussian", "general", "scaled_dot"]
 RBF = "name='rbf', factory='acme_attention.rbf:FakeScorer', summary='Gaussian kernel'"
 
 
@@ -46,7 +46,7 @@ def python(*arguments, **options):
 
 def test_scorers_as_json_is_what_the_library_knows(run):
     listed = json.loads(run("scorers", "--json").stdout)
-    assert [info["name"] for info in listed["scorers"]] == BUNDLED
+    assert [info["name"] for info in listed["scorers"]] == SCORERS
     assert listed["conflicts"] == listed["not_loaded"] == []
     additive = listed["scorers"][0]
     info = next(info for info in ac.scorers() if info.name == "additive")
@@ -106,7 +106,7 @@ def test_a_broken_plugin_is_shown_without_a_warning(run, install):
 def test_a_broken_plugin_as_json(run, install):
     install("acme-gpu", "2.1", plugin="acme_gpu", hooks="import cupy_of_acme\n")
     listed = json.loads(run("scorers", "--json").stdout)
-    assert [info["name"] for info in listed["scorers"]] == BUNDLED
+    assert [info["name"] for info in listed["scorers"]] == SCORERS
     assert listed["not_loaded"] == [
         {
             "plugin": "acme_gpu",
@@ -243,7 +243,7 @@ def test_a_reader_that_leaves_is_no_error():
 @pytest.mark.parametrize(
     ("command", "names", "first"),
     [
-        ("normalizers", ["entmax", "sigmoid", "softmax", "sparsemax"], "alpha"),
+        ("normalizers", NORMALIZERS, "alpha"),
         ("biases", ["alibi", "relative", "t5"], "slopes"),
     ],
 )

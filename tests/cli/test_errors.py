@@ -10,6 +10,7 @@ import fakes
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from bundled import SCORERS
 from fakes import SCORER, hooks
 from typer.testing import CliRunner
 
@@ -63,7 +64,7 @@ def test_an_unknown_scorer_beside_a_broken_and_a_blocked_plugin(fails, install, 
         "No module named 'cupy_of_acme'; ATTENTION_CORE_BLOCK=acme_gpu leaves it out without a "
         "warning\n"
         "error: no scorer named 'scaled_dto'; did you mean 'scaled_dot'?\n"
-        f"  available: additive, dot, gaussian, general, scaled_dot ({CORE}), "
+        f"  available: {', '.join(SCORERS)} ({CORE}), "
         "rbf (acme-attention 0.3)\n"
         "  not loaded: acme_gpu (acme-gpu 2.1) - ModuleNotFoundError: "
         "No module named 'cupy_of_acme'\n"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import fakes
 import pytest
+from bundled import SCORERS
 from fakes import SCORER, hooks
 from projects import ROOT
 
@@ -17,7 +18,6 @@ from attention_core.registry.discovery import BUNDLED, canonical, discover
 
 install = fakes.install
 RBF = hooks("name='rbf', factory='acme_attention.rbf:FakeScorer'")
-BUNDLED_NAMES = ["additive", "dot", "gaussian", "general", "scaled_dot"]
 
 
 def found(distribution):
@@ -161,7 +161,7 @@ def test_bundled_names_are_what_this_package_ships(
     monkeypatch.syspath_prepend(tmp_path / "first")
     registry, (message,) = installed()
     assert registry.info("dot").version == ac.__version__
-    assert names(registry) == BUNDLED_NAMES
+    assert names(registry) == SCORERS
     assert message == (
         f"several distributions are named 'attention-core': {ac.__version__} in "
         f"{Path(ac.__file__).parent}, {version} in {folder}; the first of them is used"
@@ -252,7 +252,7 @@ def test_entry_points_that_cannot_be_read_cost_one_warning(install, tmp_path, da
     install("good", hooks=hooks("name='fine', factory='a:b'"))
     registry, (message,) = installed()
     assert message.startswith("plugin not loaded: acme_attention (acme_attention 0.3) - ")
-    assert names(registry) == sorted([*BUNDLED_NAMES, "fine"])
+    assert names(registry) == sorted([*SCORERS, "fine"])
     assert [failure.distribution for failure in registry.failures] == ["acme_attention"]
     assert Registry.from_entry_points(block="acme-attention").failures == ()
 

@@ -14,6 +14,7 @@ import threading
 import fakes
 import numpy as np
 import pytest
+from bundled import SCORERS
 from fakes import SCORER, hooks
 
 import attention_core as ac
@@ -22,7 +23,6 @@ from attention_core.registry import default
 
 install = fakes.install
 RBF = "name='rbf', factory='acme_attention.rbf:FakeScorer'"
-BUNDLED = ["additive", "dot", "gaussian", "general", "scaled_dot"]
 
 
 def names(registry):
@@ -47,7 +47,7 @@ def two(install):
 @pytest.mark.parametrize("allow", ["acme", "Acme_Attention", "missing, acme", ["acme-attention"]])
 def test_only_what_is_allowed_is_loaded(two, allow):
     registry = Registry.from_entry_points(allow=allow)
-    assert names(registry) == sorted([*BUNDLED, "rbf"])
+    assert names(registry) == sorted([*SCORERS, "rbf"])
     assert "other.hooks" not in sys.modules
     with pytest.raises(ac.UnknownScorerError, match=r"\n  blocked: other \(other 1\)$"):
         registry.make("two")
@@ -55,7 +55,7 @@ def test_only_what_is_allowed_is_loaded(two, allow):
 
 @pytest.mark.parametrize("allow", [(), "attention-core", "standard", "nothing-like-it"])
 def test_the_bundled_scorers_are_always_allowed(two, allow):
-    assert names(Registry.from_entry_points(allow=allow)) == BUNDLED
+    assert names(Registry.from_entry_points(allow=allow)) == SCORERS
 
 
 def test_the_bundled_scorers_can_be_blocked(two):
@@ -72,12 +72,12 @@ def test_the_environment_may_say_what_is_allowed(two, monkeypatch, value, expect
     monkeypatch.delenv("ATTENTION_CORE_ALLOW", raising=False)
     if value is not None:
         monkeypatch.setenv("ATTENTION_CORE_ALLOW", value)
-    assert sorted(set(names(Registry.from_entry_points())) - set(BUNDLED)) == expected
+    assert sorted(set(names(Registry.from_entry_points())) - set(SCORERS)) == expected
 
 
 def test_block_wins(two):
     registry = Registry.from_entry_points(allow="acme, other", block="other")
-    assert names(registry) == sorted([*BUNDLED, "rbf"])
+    assert names(registry) == sorted([*SCORERS, "rbf"])
 
 
 def test_what_is_not_allowed_cannot_register():
@@ -197,7 +197,7 @@ def test_a_package_that_is_uninstalled_is_forgotten(install, tmp_path):
     (folder,) = tmp_path.glob("acme_attention-*")
     sys.path.remove(str(folder))
     registry.refresh()
-    assert names(registry) == BUNDLED
+    assert names(registry) == SCORERS
 
 
 def test_a_plugin_that_failed_is_tried_again(install, tmp_path):
@@ -231,7 +231,7 @@ def test_a_refresh_that_fails_changes_nothing(install):
     install(hooks="import no_such_module")
     with pytest.raises(PluginError):
         registry.refresh()
-    assert names(registry) == BUNDLED
+    assert names(registry) == SCORERS
     registry = Registry()
     registry.register(ScorerSpec(name="dot", factory="a:b"))
     with pytest.raises(PluginError, match="'dot' is already taken by scorer 'dot' "):

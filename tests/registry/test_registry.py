@@ -10,6 +10,7 @@ import warnings
 import fakes
 import numpy as np
 import pytest
+from bundled import SCORERS
 from fakes import SCORER, hooks
 
 import attention_core as ac
@@ -28,7 +29,6 @@ from attention_core import (
 from attention_core.registry import default, kinds
 
 install = fakes.install
-BUNDLED = ["additive", "dot", "gaussian", "general", "scaled_dot"]
 RBF = "name='rbf', factory='acme_attention.rbf:FakeScorer'"
 FAULTS = {
     "fails at import": "import no_such_module",
@@ -86,7 +86,7 @@ def test_everything_installed_is_listed_in_order(install):
         )
     )
     registry = Registry.from_entry_points()
-    assert names(registry) == ["additive", "dot", "gaussian", "general", "rbf", "scaled_dot"]
+    assert names(registry) == sorted([*SCORERS, "rbf"])
     assert registry.info("bell") == ac.ScorerInfo(
         name="rbf",
         aliases=("gauss", "bell"),
@@ -147,7 +147,7 @@ def test_a_broken_plugin_costs_one_warning_and_no_other_name(install, source):
     with pytest.warns(PluginWarning) as caught:
         registry = Registry.from_entry_points()
     assert len(caught) == 1
-    assert names(registry) == ["additive", "dot", "fine", "gaussian", "general", "scaled_dot"]
+    assert names(registry) == sorted([*SCORERS, "fine"])
     assert registry.make("fine").gamma == 1.0
     assert registry.make("dot")
     (failure,) = registry.failures
@@ -199,7 +199,7 @@ def test_two_plugins_of_one_distribution_stay_apart(install):
     )
     with pytest.warns(PluginWarning):
         registry = Registry.from_entry_points()
-    assert names(registry) == sorted([*BUNDLED, "rbf"])
+    assert names(registry) == sorted([*SCORERS, "rbf"])
     assert [failure.plugin for failure in registry.failures] == ["bad", "same"]
     assert "already taken by scorer 'rbf' (acme-attention 0.3)" in str(registry.failures[1])
 
@@ -221,7 +221,7 @@ def test_a_blocked_plugin_is_not_imported(install, block):
     install(hooks="import no_such_module")
     registry = Registry.from_entry_points(block=block)
     assert "acme_attention" not in sys.modules
-    assert names(registry) == BUNDLED
+    assert names(registry) == SCORERS
     assert registry.failures == ()
     with pytest.raises(UnknownScorerError, match=r"\n  blocked: acme \(acme-attention 0.3\)$"):
         registry.make("rbf")
@@ -230,7 +230,7 @@ def test_a_blocked_plugin_is_not_imported(install, block):
 def test_the_environment_blocks_unless_told_otherwise(install, monkeypatch):
     install(hooks=hooks(RBF))
     monkeypatch.setenv("ATTENTION_CORE_BLOCK", "other,acme")
-    assert names(Registry.from_entry_points()) == BUNDLED
+    assert names(Registry.from_entry_points()) == SCORERS
     assert "rbf" in names(Registry.from_entry_points(block=()))
 
 
@@ -247,15 +247,7 @@ def test_a_bundled_name_stays_and_its_rival_is_qualified(install):
     install(hooks=hooks("name='dot', factory='acme_attention.rbf:FakeScorer'", RBF), rbf=SCORER)
     with pytest.warns(PluginWarning, match=r"^scorer name 'dot' is reserved for attention-core"):
         registry = Registry.from_entry_points()
-    assert names(registry) == [
-        "acme-attention/dot",
-        "additive",
-        "dot",
-        "gaussian",
-        "general",
-        "rbf",
-        "scaled_dot",
-    ]
+    assert names(registry) == sorted([*SCORERS, "acme-attention/dot", "rbf"])
     assert type(registry.make("dot")).__module__.startswith("attention_core_standard")
     rival = registry.make("acme-attention/dot", gamma=2.0)
     assert type(rival).__name__ == "FakeScorer"
@@ -594,7 +586,7 @@ def test_the_default_is_built_once_by_many_threads(no_default, monkeypatch):
 def test_a_plugin_cannot_look_up_scorers_while_it_loads(no_default, install):
     install(hooks="import attention_core\nattention_core.scorers()")
     with pytest.warns(PluginWarning, match="a plugin cannot look up scorers while it is being"):
-        assert [info.name for info in ac.scorers()] == BUNDLED
+        assert [info.name for info in ac.scorers()] == SCORERS
 
 
 def test_the_functions_use_the_default(no_default):

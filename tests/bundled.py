@@ -1,0 +1,7 @@
+"""The names of the bundled components: the one place in which tests list them."""
+
+__all__ = ["BIASES", "NORMALIZERS", "SCORERS"]
+
+SCORERS = ["additive", "dot", "gaussian", "general", "scaled_dot"]
+NORMALIZERS = ["entmax", "sigmoid", "softmax", "sparsemax"]
+BIASES = ["alibi", "relative", "t5"]
