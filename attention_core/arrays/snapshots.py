@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -30,6 +30,13 @@ def owned(array: Array) -> Array:
 class Snapshot:
     """Fingerprints of arrays that belong to the caller.
 
+    Parameters
+    ----------
+    arrays
+        By the names to call them in errors.
+    before
+        Their fingerprints, if they are known.
+
     Examples
     --------
     >>> array = np.zeros((100, 100))
@@ -42,14 +49,14 @@ class Snapshot:
 no longer be computed; ask for weights and gradients before, or attend to a copy
     """
 
-    def __init__(self, arrays: Mapping[str, Array]) -> None:
-        self._arrays = {name: array for name, array in arrays.items() if array.nbytes > SMALL}
-        self._before = {name: fingerprint(array) for name, array in self._arrays.items()}
+    def __init__(self, arrays: Mapping[str, Array], before: Iterable[int] | None = None) -> None:
+        self._arrays = arrays
+        self._before = tuple(map(fingerprint, arrays.values()) if before is None else before)
 
     def check(self) -> None:
         """Raise `ChangedInputError` for an array whose elements are not what they were."""
-        for name, array in self._arrays.items():
-            if fingerprint(array) != self._before[name]:
+        for (name, array), before in zip(self._arrays.items(), self._before, strict=True):
+            if fingerprint(array) != before:
                 raise ChangedInputError(name)
 
 

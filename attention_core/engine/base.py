@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from attention_core.arrays.batch import Shape
+from attention_core.arrays.batch import Batch, Shape, take
 from attention_core.masking.bias import BiasTerm
 from attention_core.masking.factors import Factors
 from attention_core.masking.masking import Masking
 from attention_core.masking.positions import UNSHIFTED, Positions
 from attention_core.normalizing.normalizer import Normalizer, Statistics
+from attention_core.scoring.contract import project
 from attention_core.scoring.scorer import ParameterGrads, Scorer
 from attention_core.typing import Array
 
@@ -40,6 +41,8 @@ class Problem:
     positions: Positions = UNSHIFTED
     """The positions that functions see."""
     factors: Factors | None = None
+    projects_tiles: bool = False
+    """Whether the queries are not projected yet, (..., L, Dq), but each tile projects its own."""
 
     @property
     def shape(self) -> Shape:
@@ -50,6 +53,18 @@ class Problem:
     def dtype(self) -> np.dtype[Any]:
         """The dtype to compute in."""
         return self.query.dtype
+
+    def queries(self, batch: Batch, rows: slice) -> Array:
+        """Some projected queries: (..., l, H)."""
+        query = take(self.query, batch, rows)
+        return project(self.scorer, "project_query", query) if self.projects_tiles else query
+
+    def projected(self) -> Problem:
+        """The same problem with all its queries projected."""
+        if not self.projects_tiles:
+            return self
+        query = project(self.scorer, "project_query", self.query)
+        return replace(self, query=query, projects_tiles=False)
 
 
 class Engine(Protocol):

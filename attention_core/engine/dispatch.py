@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import prod
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from attention_core.arrays.batch import Shape, with_batch_axes
 from attention_core.arrays.quiet import IGNORING
-from attention_core.arrays.snapshots import SMALL, Snapshot
+from attention_core.arrays.snapshots import SMALL, Snapshot, fingerprint
 from attention_core.engine.base import Engine, Problem
 from attention_core.engine.plan import fits_one_tile, shapes_fit_one_tile
 from attention_core.engine.prepare import Call
@@ -70,29 +71,30 @@ def attend_call(
         quiet = copy_context()  # a `quiet_context`, without another call
         for variable, setting in IGNORING:
             quiet.run(variable.set, setting)
-        return quiet.run(_answer, scorer, call, workers, options, True)
+        return quiet.run(_answer, scorer, call, options, True)
     with numerics() as again, again:  # twice, as its docstring says
-        return _answer(scorer, call, workers, options)
+        return _answer(scorer, call, options)
 
 
 def _answer(
     scorer: Scorer,
     call: Call,
-    workers: int | None,
     options: tuple[Any, ...],
     is_tiny: bool = False,
 ) -> Answer:
     """Project, compute, and note what later questions need; `options` are fields of `Problem`."""
-    query, key = _projected(scorer, call, workers)
-    value, batch = call.value, call.batch
-    if batch:
-        query, key, value = (with_batch_axes(each, batch) for each in (query, key, value))
-    problem = Problem(scorer, query, key, value, batch, *options)
-    if problem.softcap is not None and problem.softcap > np.finfo(query.dtype).max:
+    problem = Problem(scorer, call.query, call.key, call.value, call.batch, *options)
+    if problem.softcap is not None and problem.softcap > np.finfo(call.dtype).max:
         problem.softcap = None  # it caps nothing, and could not be divided by
     kept = None if call.is_owned or call.is_projected else _room_for_scores(problem)
+    snapshot = _read_inputs(problem, call, kept)
+    if call.batch:
+        problem.query, problem.key, problem.value = (
+            with_batch_axes(each, call.batch)
+            for each in (problem.query, problem.key, problem.value)
+        )
     context, statistics = compute(problem, kept, is_tiny=is_tiny)
-    return Answer(call, problem, context, statistics, kept, _snapshot(call, problem, kept))
+    return Answer(call, problem, context, statistics, kept, snapshot)
 
 
 def compute(
@@ -125,21 +127,46 @@ def choose_engine(problem: Problem) -> Engine:
     return TileEngine(problem)
 
 
-def _projected(scorer: Scorer, call: Call, workers: int | None) -> tuple[Array, Array]:
-    """Prepared queries and keys, with a thread for each of the two where they are much work."""
-    query, key, traits = call.query, call.key, scorer.traits
-    projects_key = traits.projects_key and not call.is_projected
+def _read_inputs(problem: Problem, call: Call, kept: Array | None) -> Snapshot | None:
+    """Project the queries and keys of a problem, and take a snapshot of the arrays of its call.
+
+    Each is read from memory once, on several threads where there is much to read.
+    """
+    scorer, query, key = problem.scorer, call.query, call.key
+    projections = {"query": query} if scorer.traits.projects_query else {}
+    if projections and query.nbytes > SMALL and _is_projected_by_tiles(problem):
+        problem.projects_tiles = True
+        projections = {}
+    if scorer.traits.projects_key and not call.is_projected:
+        projections["key"] = key
+    watched = _watched(problem, call, kept)
     cost = (query.size * query.shape[-1] + key.size * key.shape[-1]) / 32  # ns
-    if cost < WORTH_THREADS or not (traits.projects_query and projects_key):
-        query = project(scorer, "project_query", query)
-        return query, project(scorer, "project_key", key) if projects_key else key
-    query, key = map_blocks(
-        lambda projection: project(scorer, *projection),
-        [("project_query", call.query), ("project_key", call.key)],
-        cost=cost,
-        workers=workers,
+    if cost < WORTH_THREADS:
+        for name, array in projections.items():
+            setattr(problem, name, project(scorer, f"project_{name}", array))
+        return Snapshot(watched) if watched else None
+    jobs: list[Callable[[], Any]] = [partial(fingerprint, array) for array in watched.values()]
+    for name, array in projections.items():
+        jobs.append(partial(project, scorer, f"project_{name}", array))
+    found = map_blocks(lambda job: job(), jobs, cost=cost, workers=problem.workers)
+    for name, array in zip(projections, found[len(watched) :], strict=True):
+        setattr(problem, name, array)
+    return Snapshot(watched, found[: len(watched)]) if watched else None
+
+
+def _is_projected_by_tiles(problem: Problem) -> bool:
+    """Whether projecting queries is so little work that tiles repeat it.
+
+    A projected copy of all queries would have to come from the system, page by page, and that takes
+    longer than the arithmetic.
+    """
+    masking, scorer = problem.masking, problem.scorer
+    return (
+        scorer.traits.is_inner_product
+        and not scorer.parameters  # products with matrices are work
+        and not (masking is not None and masking.is_sparse)
+        and not fits_one_tile(problem)
     )
-    return query, key
 
 
 @lru_cache(maxsize=1024)
@@ -188,12 +215,12 @@ def _room_for_scores(problem: Problem) -> Array | None:
     return np.empty(problem.shape, problem.dtype)
 
 
-def _snapshot(call: Call, problem: Problem, kept: Array | None) -> Snapshot | None:
-    """Of arrays that are read again, and that the caller may write to: those too large to copy."""
+def _watched(problem: Problem, call: Call, kept: Array | None) -> dict[str, Array]:
+    """Arrays that are read again, and that the caller may write to: those too large to copy."""
     masking = problem.masking
+    arrays: dict[str, Array] = {}
     if call.is_owned and masking is None and problem.bias is None and problem.factors is None:
-        return None
-    arrays = {}
+        return arrays
     if call.query.nbytes > SMALL:
         arrays["query"] = call.query
     if not call.is_projected and kept is None:
@@ -208,4 +235,4 @@ def _snapshot(call: Call, problem: Problem, kept: Array | None) -> Snapshot | No
         for condition in masking.conditions:
             if isinstance(condition, ArrayMask) and condition.array.nbytes > SMALL:
                 arrays["mask"] = condition.array
-    return Snapshot(arrays) if arrays else None
+    return arrays

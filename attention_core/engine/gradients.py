@@ -58,7 +58,7 @@ def vjp(
     grad_log_normalizer: ArrayLike | None,
 ) -> Gradients:
     """The gradients that `AttentionResult.vjp` returns."""
-    call, problem, context = answer.call, answer.problem, answer.context
+    call, problem, context = answer.call, answer.problem.projected(), answer.context
     statistics, kept = answer.statistics, answer.kept
     scorer, normalizer = problem.scorer, problem.normalizer
     scorer.check_differentiable()

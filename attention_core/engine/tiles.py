@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from attention_core.arrays.batch import take
+from attention_core.arrays.batch import Batch, take
 from attention_core.arrays.buffers import buffer
 from attention_core.arrays.matmul import careful_product
 from attention_core.engine.base import Problem
@@ -28,6 +28,8 @@ from attention_core.typing import Array
 __all__ = ["Tile", "TileEngine"]
 
 Result = TypeVar("Result")
+
+_BOUND_COST = 1.0  # nanoseconds for each element that a bound looks at
 
 
 class Tile(NamedTuple):
@@ -170,7 +172,7 @@ class TileEngine:
         ]
         if not tiles:
             return
-        query = take(problem.query, batch, rows)  # (..., l, H)
+        query = problem.queries(batch, rows)  # (..., l, H)
         outer = (*[part.stop - part.start for part in batch], rows.stop - rows.start)
         width = max(keys.stop - keys.start for keys in tiles)
         with buffer((prod(outer) * width,), problem.dtype) as memory:
@@ -237,4 +239,16 @@ class TileEngine:
             return False
         if problem.softcap is not None and problem.softcap <= most:
             return True
-        return checked_bound(problem.scorer, problem.query, problem.key) <= most
+        rows = slice(0, problem.shape[-2])
+
+        def bound(batch: Batch) -> float:
+            query, key = problem.queries(batch, rows), take(problem.key, batch)
+            return checked_bound(problem.scorer, query, key)
+
+        # group by group: threads share the work, and the next to read these arrays find them cached
+        cost = (problem.query.size + problem.key.size) * _BOUND_COST
+        groups = [
+            block.batch for block in self.plan.blocks if block.rows.start == 0 == block.keys.start
+        ]
+        bounds = map_blocks(bound, groups, cost=cost, workers=problem.workers)
+        return all(bound <= most for bound in bounds)
