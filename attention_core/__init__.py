@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from attention_core._version import __version__
 from attention_core.attention import Attention, attend
 from attention_core.components.bias import Bias
-from attention_core.engine.gradients import Gradients
 from attention_core.engine.memory import Memory
 from attention_core.errors import (
     AmbiguousScorerError,
@@ -38,15 +37,9 @@ from attention_core.errors import (
     ShapeError,
     UnknownScorerError,
 )
-from attention_core.masking.factors import Dropout
-from attention_core.masking.neighborhood import Neighborhood
-from attention_core.masking.packing import Packing
-from attention_core.merging import Merged, PartGrads, merge
 from attention_core.normalizing.normalizer import Normalizer
 from attention_core.normalizing.softmax import Softmax
 from attention_core.result import AttentionResult, TopK
-from attention_core.scoring.inner_product import InnerProductScorer
-from attention_core.scoring.pair_scorer import PairScorer
 from attention_core.scoring.scorer import Scorer
 
 if TYPE_CHECKING:
@@ -62,7 +55,12 @@ if TYPE_CHECKING:
     from attention_core import testing as testing
     from attention_core import torch as torch
     from attention_core import typing as typing
+    from attention_core.engine.gradients import Gradients
     from attention_core.hookspecs import BiasSpec, NormalizerSpec, ScorerSpec, hookimpl
+    from attention_core.masking.factors import Dropout
+    from attention_core.masking.neighborhood import Neighborhood
+    from attention_core.masking.packing import Packing
+    from attention_core.merging import Merged, PartGrads, merge
     from attention_core.multihead.layer import MultiHeadAttention
     from attention_core.multihead.memory import MultiHeadMemory
     from attention_core.multihead.result import MultiHeadResult
@@ -82,6 +80,8 @@ if TYPE_CHECKING:
     )
     from attention_core.registry.infos import BiasInfo, NormalizerInfo, ScorerInfo
     from attention_core.registry.registry import Registry
+    from attention_core.scoring.inner_product import InnerProductScorer
+    from attention_core.scoring.pair_scorer import PairScorer
 
 __all__ = [
     "AmbiguousScorerError",
@@ -149,11 +149,19 @@ __all__ = [
 _ON_DEMAND = {
     "BiasInfo": "registry.infos",
     "BiasSpec": "hookspecs",
+    "Dropout": "masking.factors",
+    "Gradients": "engine.gradients",
+    "InnerProductScorer": "scoring.inner_product",
+    "Merged": "merging",
     "MultiHeadAttention": "multihead.layer",
     "MultiHeadMemory": "multihead.memory",
     "MultiHeadResult": "multihead.result",
+    "Neighborhood": "masking.neighborhood",
     "NormalizerInfo": "registry.infos",
     "NormalizerSpec": "hookspecs",
+    "Packing": "masking.packing",
+    "PairScorer": "scoring.pair_scorer",
+    "PartGrads": "merging",
     "Registry": "registry.registry",
     "ScorerInfo": "registry.infos",
     "ScorerSpec": "hookspecs",
@@ -163,6 +171,7 @@ _ON_DEMAND = {
     "make_bias": "registry.default",
     "make_normalizer": "registry.default",
     "make_scorer": "registry.default",
+    "merge": "merging",
     "normalizers": "registry.default",
     "refresh": "registry.default",
     "register_bias": "registry.default",
@@ -171,7 +180,7 @@ _ON_DEMAND = {
     "save": "parameter_files.saving",
     "scorers": "registry.default",
 }
-"""The modules of the names that are imported on first use: layers, and what handles plugins."""
+"""The modules of the names that are imported on first use: what a plain call does not need."""
 
 _SUBMODULES = (
     "dask",

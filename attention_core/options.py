@@ -136,7 +136,7 @@ def _pair(items: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"oneOf": [{"type": "null"}, pair]}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Options:
     """The options of `attend` that a configuration may set.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
@@ -67,13 +66,15 @@ def fingerprint(array: Array) -> int:
     >>> fingerprint(array) == fingerprint(np.asfortranarray(array)) != fingerprint(array[::-1])
     True
     """
+    from zlib import crc32  # only large arrays need it
+
     value = 0
     for piece in _contiguous(array):
         words = piece.reshape(-1).view(np.uint8)
         count = len(words) // (8 * _COLUMNS * _GROUPS) * (8 * _COLUMNS * _GROUPS)
         table = words[:count].view(np.uint64).reshape(_GROUPS, -1, _COLUMNS)
         for part in (table.sum(axis=1), words[count:]):
-            value = zlib.crc32(part.data, value)
+            value = crc32(part.data, value)
     return value
 
 

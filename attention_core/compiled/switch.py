@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from functools import cache
-from importlib.util import find_spec
 
 __all__ = ["LOCK", "is_switched_on"]
 
@@ -24,4 +23,6 @@ def is_switched_on() -> bool:
 
 @cache
 def _is_installed() -> bool:
+    from importlib.util import find_spec  # only scorers that could be compiled ask
+
     return find_spec("numba") is not None

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import copy_context
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,8 +33,7 @@ from attention_core.typing import Array
 __all__ = ["Answer", "attend_call", "choose_engine", "compute"]
 
 
-@dataclass(slots=True, eq=False, repr=False)
-class Answer:
+class Answer(NamedTuple):
     """A computed call, and everything that questions about it need."""
 
     call: Call

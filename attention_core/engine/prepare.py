@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,8 +20,7 @@ Dtypes = tuple[np.dtype[Any], np.dtype[Any], np.dtype[Any]]
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
-@dataclass(slots=True, eq=False, repr=False)
-class Call:
+class Call(NamedTuple):
     """Arrays that fit together, in the dtype to compute in."""
 
     query: Array

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["MissingVJP", "Traits", "find_traits"]
 
@@ -10,8 +10,7 @@ _SCORED = ("project_query", "project_key", "score")
 _FORMS = ("score_bound", "score_pairs", "score_pairs_vjp")
 
 
-@dataclass(frozen=True, slots=True)
-class MissingVJP:
+class MissingVJP(NamedTuple):
     """A method that has no vector-Jacobian product of its own."""
 
     method: str
@@ -29,8 +28,7 @@ class MissingVJP:
         return f"{self.method}_vjp(self, {array}, grad) -> grad_{array}, parameter_grads"
 
 
-@dataclass(frozen=True, slots=True)
-class Traits:
+class Traits(NamedTuple):
     """Facts about a class of scorers that decide how the engine calls it."""
 
     projects_query: bool
