@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,17 +13,17 @@ from attention_core.arrays.quiet import quiet_context
 from attention_core.arrays.scalars import is_integer
 from attention_core.engine.base import Readout
 from attention_core.engine.dispatch import Answer
-from attention_core.engine.gradients import Gradients, vjp
 from attention_core.engine.readout import open_readout
 from attention_core.errors import OptionError, OptionTypeError, shown
+from attention_core.pictures import Pictured
 from attention_core.typing import Array, PairFunction, Weights
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from attention_core.plot.options import PageOptions, PlotOptions, TextOptions
+    from attention_core.engine.gradients import Gradients
 
 __all__ = ["AttentionResult", "TopK"]
+
+T = TypeVar("T", bound=Any)
 
 
 class TopK(NamedTuple):
@@ -36,7 +35,7 @@ class TopK(NamedTuple):
     """(..., L, n); 0 for indices of -1."""
 
 
-class AttentionResult:
+class AttentionResult(Pictured):
     """The context of a call, and readouts that are computed on demand.
 
     The context is computed by the call. Weights, scores, entropy, key mass, the strongest keys and
@@ -107,8 +106,7 @@ class AttentionResult:
         With a sparse mask, a `scipy.sparse` array that stores the allowed edges: CSR, or
         n-dimensional COO with batch axes.
         """
-        weights: Weights = self._finished(self._readout.weights())
-        return weights
+        return self._finished(self._readout.weights())
 
     @cached_property
     def scores(self) -> Weights:
@@ -116,8 +114,7 @@ class AttentionResult:
 
         With a sparse mask, a `scipy.sparse` array that stores the scores of the allowed edges.
         """
-        scores: Weights = self._finished(self._readout.scores())
-        return scores
+        return self._finished(self._readout.scores())
 
     @cached_property
     def entropy(self) -> Array:
@@ -125,14 +122,12 @@ class AttentionResult:
 
         It is 0 if one key has all the weight, and ``log n`` if n keys share it equally.
         """
-        entropy: Array = self._finished(self._readout.entropy(), axis=-1)
-        return entropy
+        return self._finished(self._readout.entropy(), axis=-1)
 
     @cached_property
     def key_mass(self) -> Array:
         """The weight each key receives from all queries, ``sum_i w_ij``: (..., S)."""
-        mass: Array = self._in_dtype(self._readout.key_mass())
-        return mass
+        return self._in_dtype(self._readout.key_mass())
 
     def rows(self, rows: slice | int) -> Weights:
         """Return the weights of some queries: (..., l, S), or (..., S) for one query.
@@ -151,17 +146,14 @@ class AttentionResult:
         (2, 4)
         """
         length = self._answer.context.shape[-2]
-        weights: Weights
         if isinstance(rows, slice):
-            weights = self._in_dtype(self._readout.weights(range(length)[rows]))
-            return weights
+            return self._in_dtype(self._readout.weights(range(length)[rows]))
         if not is_integer(rows):
             raise OptionTypeError(f"rows must be a slice or an integer, got {shown(rows)}")
         if not -length <= rows < length:
             raise OptionError(f"rows: no query {shown(rows)} among {length}")
         row = int(rows) % length
-        weights = self._in_dtype(_without_queries(self._readout.weights(range(row, row + 1))))
-        return weights
+        return self._in_dtype(_without_queries(self._readout.weights(range(row, row + 1))))
 
     def top_k(self, n: int) -> TopK:
         """Return the n keys with the largest weights for each query, and these weights.
@@ -186,95 +178,6 @@ class AttentionResult:
             raise OptionError(f"top_k must be asked for fewer than 2**31 keys, got {shown(n)}")
         indices, weights = self._readout.top_k(int(n))
         return TopK(_without_queries(indices) if self._single else indices, self._finished(weights))
-
-    def plot(
-        self, path: str | os.PathLike[str] | None = None, /, **options: Unpack[PlotOptions]
-    ) -> Figure:
-        """Draw a heat map of the weights or scores, with entropy and key mass in its margins.
-
-        Parameters
-        ----------
-        path
-            Save it there too, as ``.png``, ``.svg`` or ``.pdf``.
-        **options
-            Those of `attention_core.plot.heatmap`, such as ``query_labels`` and ``key_labels``.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-
-        Raises
-        ------
-        MissingExtraError
-            When matplotlib is not installed.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> import attention_core as ac
-        >>> result = ac.attend(np.eye(3), np.eye(3), np.eye(3), scorer="dot")
-        >>> figure = result.plot(query_labels="abc", key_labels="xyz", title="Three letters")
-        """
-        from attention_core.plot import heatmap, save  # only pictures need it
-
-        figure = heatmap(self, **options)
-        if path is not None:
-            save(figure, path)
-        return figure
-
-    def to_text(self, **options: Unpack[TextOptions]) -> str:
-        """Draw a heat map as text, for terminals; the options are those of `plot.text`.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> import attention_core as ac
-        >>> result = ac.attend(2 * np.eye(3), np.eye(3), np.eye(3), scorer="dot")
-        >>> print(result.to_text(query_labels=["one", "two", "three"]))
-                  0 1 2
-             one │██░░░░│ 0.67 nats
-             two │░░██░░│ 0.67
-           three │░░░░██│ 0.67
-        key mass  ██████  max 1
-        ░ 0.031  ▒ 0.13  ▓ 0.28  █ 0.5 and more
-        """
-        from attention_core.plot import text  # only pictures need it
-
-        return text(self, **options)
-
-    def to_html(
-        self, path: str | os.PathLike[str] | None = None, /, **options: Unpack[PageOptions]
-    ) -> str:
-        """Make a page to explore the weights or scores: one file, which needs no network.
-
-        Parameters
-        ----------
-        path
-            Write it there too: a name that ends in ``.html``.
-        **options
-            Those of `attention_core.plot.page`, such as ``query_labels`` and ``key_labels``.
-
-        Returns
-        -------
-        str
-            The page.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> import attention_core as ac
-        >>> result = ac.attend(np.eye(3), np.eye(3), np.eye(3), scorer="dot")
-        >>> html = result.to_html(query_labels="abc", key_labels="xyz", title="Three letters")
-        """
-        from attention_core.plot import page  # only pictures need it
-
-        return page(self, path, **options)
-
-    def _repr_html_(self) -> str:
-        """The page, for notebooks."""
-        from attention_core.plot.web.notebook import in_notebook  # only pictures need it
-
-        return in_notebook(self)
 
     def vjp(
         self,
@@ -345,24 +248,28 @@ class AttentionResult:
         array([[ 1. , -0.5],
                [ 0. ,  2. ]])
         """
+        from attention_core.engine.gradients import vjp  # only learning needs it
+
         self._check_inputs()
         return vjp(self._answer, grad_context, grad_weights, grad_log_normalizer)
 
-    def _finished(self, array: Any, axis: int = -2) -> Any:
+    def _finished(self, array: T, axis: int = -2) -> T:
         """In the result's dtype, without the query axis when the query came without it."""
         return self._in_dtype(_without_queries(array, axis) if self._single else array)
 
-    def _in_dtype(self, array: Any) -> Any:
+    def _in_dtype(self, array: T) -> T:
         if array.dtype is self._dtype:
             return array
         if is_sparse(array) and self._dtype.itemsize < 4:
             return array  # SciPy's sparse arrays know no half precision
         # half precision holds less: Inf or 0
-        return quiet_context().run(array.astype, self._dtype, copy=False)
+        converted: T = quiet_context().run(array.astype, self._dtype, copy=False)
+        return converted
 
 
-def _without_queries(array: Any, axis: int = -2) -> Any:
+def _without_queries(array: T, axis: int = -2) -> T:
     """Without the axis of a single query."""
     shape = list(array.shape)
     del shape[axis]
-    return array.reshape(tuple(shape))
+    reshaped: T = array.reshape(tuple(shape))
+    return reshaped

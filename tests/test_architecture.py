@@ -41,7 +41,8 @@ REST = {
     "files": "options",
     "config": "arrays files options registry scoring",
     "plot": "arrays engine files",
-    "result": "arrays engine plot",
+    "pictures": "plot",
+    "result": "arrays engine pictures",
     "attention": (
         "arrays components config engine markup masking normalizing options registry result scoring"
     ),
@@ -51,7 +52,7 @@ REST = {
     "leave_one_out": "arrays attention engine result scoring",
     "multihead": (
         "arrays attention components config engine files learned masking normalizing options "
-        "parallel plot registry result scoring"
+        "parallel pictures registry result scoring"
     ),
     "libraries": (
         "arrays attention components engine masking multihead normalizing options parallel "
@@ -92,7 +93,7 @@ THIRD_PARTY = {
 LAZY = {
     "dask": {"components", "libraries"},  # where Dask itself asks
     "distributed": {"libraries"},
-    "matplotlib": {"demo", "multihead", "plot", "result"},
+    "matplotlib": {"demo", "pictures", "plot"},
     "ml_dtypes": {"files"},
     "pytest": {"testing"},
     "safetensors": {"files"},

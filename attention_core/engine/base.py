@@ -15,7 +15,7 @@ from attention_core.masking.positions import UNSHIFTED, Positions
 from attention_core.normalizing.normalizer import Normalizer, Statistics
 from attention_core.scoring.contract import project
 from attention_core.scoring.scorer import ParameterGrads, Scorer
-from attention_core.typing import Array
+from attention_core.typing import Array, Weights
 
 __all__ = ["Engine", "PreparedGradients", "Problem", "Readout", "Upstream", "without_nonfinite"]
 
@@ -79,10 +79,10 @@ class Engine(Protocol):
 class Readout(Protocol):
     """Answers about a computed problem; all but `weights` and `scores` need tile memory only."""
 
-    def weights(self, rows: range | None = None) -> Any:
+    def weights(self, rows: range | None = None) -> Weights:
         """Finished weights of all queries, or of some of them: (..., l, S)."""
 
-    def scores(self, rows: range | None = None) -> Any:
+    def scores(self, rows: range | None = None) -> Weights:
         """Masked scores of all queries, or of some of them: (..., l, S)."""
 
     def entropy(self) -> Array:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,20 +20,16 @@ from attention_core.multihead.projections import (
     linear,
     matrix,
 )
+from attention_core.pictures import Pictured
 from attention_core.result import AttentionResult, TopK
 from attention_core.typing import Array, Weights
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from attention_core.plot.options import PageOptions, PlotOptions, TextOptions
-
 __all__ = ["MultiHeadResult"]
 
-Shape = tuple[int, ...]
+T = TypeVar("T", bound=Any)
 
 
-class MultiHeadResult:
+class MultiHeadResult(Pictured):
     """The output of one call of `MultiHeadAttention`, and readouts that are computed on demand.
 
     `weights`, `scores`, `rows`, `top_k`, `entropy`, `key_mass` and `log_normalizer` are those of
@@ -90,14 +85,12 @@ class MultiHeadResult:
         Keys of the layer, such as those of ``add_bias_kv`` and ``add_zero_attn`` of torch, follow
         those of the call.
         """
-        weights: Weights = self._readout([result.weights for result in self.attention], -3)
-        return weights
+        return self._readout([result.weights for result in self.attention], -3)
 
     @cached_property
     def scores(self) -> Weights:
         """The input of the normalizer, after softcap and bias, -inf if masked: (..., N, L, S)."""
-        scores: Weights = self._readout([result.scores for result in self.attention], -3)
-        return scores
+        return self._readout([result.scores for result in self.attention], -3)
 
     @cached_property
     def log_normalizer(self) -> Array:
@@ -108,20 +101,17 @@ class MultiHeadResult:
         OptionError
             If a head has a normalizer other than softmax.
         """
-        merged: Array = self._merged([result.log_normalizer for result in self.attention], -2)
-        return merged
+        return self._merged([result.log_normalizer for result in self.attention], -2)
 
     @cached_property
     def entropy(self) -> Array:
         """The spread of each row of weights, ``-sum_j w_ij log w_ij`` in nats: (..., N, L)."""
-        entropy: Array = self._readout([result.entropy for result in self.attention], -2)
-        return entropy
+        return self._readout([result.entropy for result in self.attention], -2)
 
     @cached_property
     def key_mass(self) -> Array:
         """The weight each key receives from all queries, ``sum_i w_ij``: (..., N, S)."""
-        mass: Array = self._readout([result.key_mass for result in self.attention], -2)
-        return mass
+        return self._readout([result.key_mass for result in self.attention], -2)
 
     def rows(self, rows: slice | int) -> Weights:
         """The weights of some queries only: (..., N, l, S), or (..., N, S) for one query.
@@ -132,8 +122,7 @@ class MultiHeadResult:
             For a query that is not there.
         """
         parts = [result.rows(rows) for result in self.attention]
-        weights: Weights = self._readout(parts, -3 if isinstance(rows, slice) else -2)
-        return weights
+        return self._readout(parts, -3 if isinstance(rows, slice) else -2)
 
     def top_k(self, n: int) -> TopK:
         """The n keys each query attends to most in each head, with weights: (..., N, L, n).
@@ -215,49 +204,18 @@ class MultiHeadResult:
         call = self._layer, self._given, self._context, self.attention, grads
         return quiet_context().run(layer_vjp, *call)
 
-    def plot(
-        self, path: str | os.PathLike[str] | None = None, /, **options: Unpack[PlotOptions]
-    ) -> Figure:
-        """A heat map for each head, side by side: see `AttentionResult.plot`."""
-        from attention_core.plot import heatmap, save  # only pictures need it
-
-        figure = heatmap(self, **options)
-        if path is not None:
-            save(figure, path)
-        return figure
-
-    def to_text(self, **options: Unpack[TextOptions]) -> str:
-        """A heat map for each head, in plain text: see `AttentionResult.to_text`."""
-        from attention_core.plot import text  # only pictures need it
-
-        return text(self, **options)
-
-    def to_html(
-        self, path: str | os.PathLike[str] | None = None, /, **options: Unpack[PageOptions]
-    ) -> str:
-        """A page to explore the heads: see `AttentionResult.to_html`."""
-        from attention_core.plot import page  # only pictures need it
-
-        return page(self, path, **options)
-
-    def _repr_html_(self) -> str:
-        """The page, for notebooks."""
-        from attention_core.plot.web.notebook import in_notebook  # only pictures need it
-
-        return in_notebook(self)
-
     @property
     def _workers(self) -> int | None:
         return self.groups[0].attention.workers
 
-    def _readout(self, parts: Sequence[Any], axis: int) -> Any:
+    def _readout(self, parts: Sequence[T], axis: int) -> T:
         """Merge the arrays of the groups, in the dtype of the result."""
         merged, dtype = self._merged(parts, axis), self._given.result_dtype
         if is_sparse(merged) and dtype.itemsize < 4:
             return merged  # SciPy's sparse arrays know no half precision
         return merged.astype(dtype, copy=False)
 
-    def _merged(self, parts: Sequence[Any], axis: int) -> Any:
+    def _merged(self, parts: Sequence[T], axis: int) -> T:
         """Merge the arrays of the groups in the order of the heads, along the axis of heads."""
         if len(parts) == 1:
             return parts[0]
