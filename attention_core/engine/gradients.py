@@ -15,7 +15,7 @@ from attention_core.engine.dispatch import Answer, choose_engine, compute
 from attention_core.engine.prepare import Call
 from attention_core.engine.tiles import TileEngine
 from attention_core.errors import ChangedInputError, OptionTypeError, ShapeError
-from attention_core.masking.arguments import make_bias_term
+from attention_core.masking.arguments import numbers_of_pairs
 from attention_core.masking.bias import BiasTerm
 from attention_core.parallel.blas import numerics
 from attention_core.scoring.contract import checked_vjp
@@ -68,9 +68,10 @@ def vjp(
     grad = np.zeros_like(context)
     if grad_context is not None:
         grad = _checked_grad("grad_context", call, context, grad_context)
-    of_weights = make_bias_term(
-        "grad_weights", grad_weights, problem.positions, problem.shape, call.is_single
-    )
+    of_weights = None
+    if grad_weights is not None:
+        place = problem.positions, problem.shape, call.is_single
+        of_weights = numbers_of_pairs("grad_weights", grad_weights, *place)
     of_log = None
     if grad_log_normalizer is not None:
         rows = normalizer.log_normalizer(statistics)  # raises where there is none

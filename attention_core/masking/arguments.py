@@ -31,7 +31,7 @@ from attention_core.masking.positions import (
 from attention_core.masking.sparse_masks import checked_edges, checked_values
 from attention_core.typing import Array
 
-__all__ = ["Terms", "make_bias_term", "make_terms"]
+__all__ = ["Terms", "make_terms", "numbers_of_pairs"]
 
 
 class Terms(NamedTuple):
@@ -90,7 +90,7 @@ def make_terms(
         )
         return Terms(
             within,
-            make_bias_term("bias", bias, packed.positions, shape, single_query, within),
+            _bias(bias, packed.positions, shape, single_query, within),
             _factors(weight_factors, packed.positions, shape, single_query),
             packed.positions,
         )
@@ -132,7 +132,7 @@ def make_terms(
     masking = Masking(conditions, pair_count=pair_count) if conditions else None
     return Terms(
         masking,
-        make_bias_term("bias", bias, positions, shape, single_query, masking),
+        _bias(bias, positions, shape, single_query, masking),
         _factors(weight_factors, positions, shape, single_query),
         positions,
     )
@@ -150,41 +150,21 @@ def _band(lowest: int | None, highest: int | None, offset: int | Array, length: 
     return Intervals(positions + lowest, positions + highest + 1)
 
 
-def make_bias_term(
-    name: str,
-    bias: Any,
-    positions: Positions,
-    shape: Shape,
-    single_query: bool,
-    masking: Masking | None = None,
+def _bias(
+    bias: Any, positions: Positions, shape: Shape, single_query: bool, masking: Masking | None
 ) -> BiasTerm | None:
-    """Numbers for pairs, a bias or the gradients of weights, by their name; None for None.
-
-    Raises
-    ------
-    DTypeError, OptionError, ShapeError
-        For anything but an array or a function, and for a bias also a `Bias` or a sparse array.
-    """
     if bias is None:
         return None
-    if isinstance(bias, Bias) and name == "bias":
+    if isinstance(bias, Bias):
         return NamedBias(bias, positions, shape)
-    if is_sparse(bias) and name == "bias":
-        return EdgeBias(_checked_edge_values(name, bias, shape, masking))
     if is_sparse(bias):
-        raise DTypeError(
-            f"{name} must be a dense array or a function of (query_positions, key_positions), "
-            f"got a sparse {type(bias).__name__}"
-        )
-    if callable(bias):
-        return FunctionBias(bias, positions, shape, name)
-    return ArrayBias(_checked_numbers(name, bias, shape, single_query), np.shape(bias))
+        return EdgeBias(_checked_edge_values("bias", bias, shape, masking))
+    return numbers_of_pairs("bias", bias, positions, shape, single_query)
 
 
 def _factors(
     factors: Any, positions: Positions, shape: Shape, single_query: bool
 ) -> Factors | None:
-    name = "weight_factors"
     if factors is None:
         return None
     if isinstance(factors, Dropout):
@@ -192,10 +172,28 @@ def _factors(
             positions = Positions()
         return DropoutFactors(factors, positions, shape)
     if is_sparse(factors):
-        return EdgeBias(checked_values(name, factors, shape))
-    if callable(factors):
-        return FunctionBias(factors, positions, shape, name)
-    return ArrayBias(_checked_numbers(name, factors, shape, single_query), np.shape(factors))
+        return EdgeBias(checked_values("weight_factors", factors, shape))
+    return numbers_of_pairs("weight_factors", factors, positions, shape, single_query)
+
+
+def numbers_of_pairs(
+    name: str, numbers: Any, positions: Positions, shape: Shape, single_query: bool
+) -> ArrayBias | FunctionBias:
+    """Numbers of all pairs: an array or a function, checked.
+
+    Raises
+    ------
+    DTypeError, ShapeError
+        For anything else, with its name.
+    """
+    if is_sparse(numbers):
+        raise DTypeError(
+            f"{name} must be a dense array or a function of (query_positions, key_positions), "
+            f"got a sparse {type(numbers).__name__}"
+        )
+    if callable(numbers):
+        return FunctionBias(numbers, positions, shape, name)
+    return ArrayBias(_checked_numbers(name, numbers, shape, single_query), np.shape(numbers))
 
 
 def _checked_mask(mask: ArrayLike, shape: Shape, single_query: bool) -> Array:
