@@ -8,7 +8,7 @@ exactly, in any grouping: they are a monoid (Milakov and Gimelshein 2018, arXiv:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,14 +17,25 @@ from attention_core.arrays.batch import Batch, Shape, broadcasts, summed_to, tak
 from attention_core.arrays.inputs import as_array
 from attention_core.arrays.matmul import matrix_product, row_sums
 from attention_core.errors import ScorerConfigError, ShapeError, shown
+from attention_core.normalizing.exponentials import (
+    FEW_SCORES,
+    SAFE_BOUND,
+    are_moderate,
+    exponentiate,
+    finite_shift,
+    reduced_by_row,
+    safe_total,
+    subtract_shift,
+)
 from attention_core.normalizing.normalizer import Normalizer, State, Statistics
 from attention_core.typing import Array
 
-__all__ = ["SOFTMAX", "Softmax", "exponentiate"]
+__all__ = ["SOFTMAX", "Softmax"]
 
 _row_maxima: Callable[..., Array] = np.maximum.reduce
 _row_sums: Callable[..., Array] = np.add.reduce
-_SAFE_BOUND = {np.dtype(np.float32): 30.0, np.dtype(np.float64): 300.0}
+# Two reductions of as many scores take less than one for each row.
+_WORTH_BOUNDS = 1024
 
 
 class Softmax(Normalizer):
@@ -103,12 +114,12 @@ class Softmax(Normalizer):
 
     def safe_bound(self, dtype: np.dtype[Any]) -> float:
         """Scores so small need no maximum: their exponentials neither overflow nor vanish."""
-        return _SAFE_BOUND[dtype]
+        return SAFE_BOUND[dtype]
 
     def statistics(self, scores: Array) -> Statistics:
         """The shift and the total of rows (..., l, s), without a sink."""
         shift = scores.max(axis=-1, keepdims=True, initial=-np.inf)
-        return shift, np.exp(scores - _finite(shift)).sum(axis=-1, keepdims=True)
+        return shift, np.exp(scores - finite_shift(shift)).sum(axis=-1, keepdims=True)
 
     def absorb(
         self, scores: Array, value: Array, before: State | None, *, is_bounded: bool
@@ -121,7 +132,7 @@ class Softmax(Normalizer):
             shift = scores.max(axis=-1, keepdims=True)
             if before is not None:
                 np.maximum(shift, before.statistics[0], out=shift)
-            _subtract(scores, shift)
+            subtract_shift(scores, shift)
             exponentiate(scores)
         context = np.empty((*scores.shape[:-1], value.shape[-1]), scores.dtype)
         total = row_sums(scores)[..., None]
@@ -131,7 +142,7 @@ class Softmax(Normalizer):
             if shift is None:
                 shift = shift_before
             else:
-                factor = np.exp(shift_before - _finite(shift))
+                factor = np.exp(shift_before - finite_shift(shift))
                 np.multiply(total_before, factor, out=total_before)
                 np.multiply(context_before, factor, out=context_before)
             np.add(total, total_before, out=total)
@@ -154,7 +165,7 @@ class Softmax(Normalizer):
         shift = np.maximum(state.statistics[0], other.statistics[0])
         for (own, total), context in (state, other):
             if not np.array_equal(own, shift):
-                factor = np.exp(own - _finite(shift))
+                factor = np.exp(own - finite_shift(shift))
                 np.multiply(total, factor, out=total)
                 np.multiply(context, factor, out=context)
         (_, total), context = state
@@ -168,7 +179,7 @@ class Softmax(Normalizer):
         if self._has_sink:
             statistics, factor = self._with_sink(statistics, batch)
             np.multiply(context, factor, out=context)
-        np.divide(context, _safe(statistics[1]), out=out)
+        np.divide(context, safe_total(statistics[1]), out=out)
         return statistics
 
     def _with_sink(self, statistics: Statistics, batch: Batch) -> tuple[Statistics, Array]:
@@ -176,8 +187,8 @@ class Softmax(Normalizer):
         before, total = statistics
         sink = self._sink(total.dtype, total.shape, batch)
         shift = np.where(before > -np.inf, np.maximum(before, sink), before)
-        factor = np.exp(before - _finite(shift))
-        extra = np.where(before > -np.inf, np.exp(sink - _finite(shift)), 0)
+        factor = np.exp(before - finite_shift(shift))
+        extra = np.where(before > -np.inf, np.exp(sink - finite_shift(shift)), 0)
         return (shift, total * factor + extra), factor
 
     def of_whole_rows(self, scores: Array, value: Array) -> tuple[Array, Statistics]:
@@ -185,12 +196,12 @@ class Softmax(Normalizer):
         if self._has_sink:
             return super().of_whole_rows(scores, value)
         are_many = scores.size > _WORTH_BOUNDS
-        if are_many and _are_moderate(scores):
+        if are_many and are_moderate(scores):
             shift = np.zeros((*scores.shape[:-1], 1), scores.dtype)
         else:
             shift = _row_maxima(scores, -1, None, None, True)
             np.subtract(scores, shift, out=scores)
-        if scores.size > _FEW_SCORES:
+        if scores.size > FEW_SCORES:
             exponentiate(scores)
         else:
             np.exp(scores, out=scores)
@@ -204,10 +215,13 @@ class Softmax(Normalizer):
 
     def of_edges(self, scores: Array, starts: Array, batch: Batch) -> Statistics:
         """The statistics (l, 1) of rows of edges."""
-        shift = _reduced(np.maximum, scores, starts, -np.inf)
-        exponentials = scores - np.repeat(_finite(shift), np.diff(starts))
+        shift = reduced_by_row(np.maximum, scores, starts, -np.inf)
+        exponentials = scores - np.repeat(finite_shift(shift), np.diff(starts))
         exponentiate(exponentials)
-        statistics: Statistics = shift[:, None], _reduced(np.add, exponentials, starts, 0)[:, None]
+        statistics: Statistics = (
+            shift[:, None],
+            reduced_by_row(np.add, exponentials, starts, 0)[:, None],
+        )
         if self._has_sink:
             statistics, _ = self._with_sink(statistics, batch)
             statistics = tuple([own.reshape(-1, 1) for own in statistics])  # of one batch item
@@ -219,9 +233,9 @@ class Softmax(Normalizer):
         Subtracting the log-normalizer instead would lose digits where it is large.
         """
         shift, total = statistics
-        _subtract(scores, shift)
+        subtract_shift(scores, shift)
         exponentiate(scores)
-        return np.divide(scores, _safe(total), out=scores)
+        return np.divide(scores, safe_total(total), out=scores)
 
     def scores_vjp(
         self,
@@ -240,7 +254,7 @@ class Softmax(Normalizer):
         shift, total = statistics
         logarithm = np.full_like(total, -np.inf)
         np.log(total, out=logarithm, where=total != 0)
-        normalizer: Array = _finite(shift) + logarithm
+        normalizer: Array = finite_shift(shift) + logarithm
         return normalizer
 
     def parameter_grads(
@@ -253,8 +267,8 @@ class Softmax(Normalizer):
             return {"sink": np.zeros(self.sink.shape, dtype)}
         shift, total = statistics
         batch = whole(shift.shape[:-2])
-        exponential = np.exp(self._sink(shift.dtype, shift.shape, batch) - _finite(shift))
-        weight = np.where(shift > -np.inf, exponential, 0) / _safe(total)
+        exponential = np.exp(self._sink(shift.dtype, shift.shape, batch) - finite_shift(shift))
+        weight = np.where(shift > -np.inf, exponential, 0) / safe_total(total)
         grad = (-weight * dot).sum(axis=(-2, -1))  # (batch,)
         axes = tuple(range(grad.ndim - self.sink.ndim))
         return {"sink": summed_to(grad.sum(axis=axes), self.sink.shape).astype(dtype)}
@@ -269,100 +283,3 @@ def _checked_sink(sink: ArrayLike) -> Array:
 
 SOFTMAX = Softmax()
 """The normalizer of calls that name none."""
-
-
-def exponentiate(scores: Array) -> None:
-    """Write ``exp(scores)`` in place of scores less their shift, the faintest of them as 0.
-
-    Those below 1e-31 in float32 and 1e-292 in float64, in tiles of more than 4,096 scores. Numbers
-    as small as their products have few digits left, and arithmetic with them is some fifty times
-    slower. What such a weight adds to a context is at most 1e-31 of the value it belongs to.
-
-    >>> scores = np.array([-np.inf, -700.0, -600.0] + [0.0] * 5000)
-    >>> exponentiate(scores)
-    >>> scores[:4]
-    array([0.00000000e+000, 0.00000000e+000, 2.65039655e-261, 1.00000000e+000])
-    """
-    if not _has_faint(scores):
-        np.exp(scores, out=scores)
-        return
-    least = _LEAST[scores.dtype]
-    # choosing the faint ones by a mask would take longer than everything else
-    np.maximum(scores, least.score, out=scores)
-    np.exp(scores, out=scores)
-    np.subtract(scores, least.exponential, out=scores)
-    np.maximum(scores, 0, out=scores)
-
-
-def _are_moderate(scores: Array) -> bool:
-    """Whether no exponential overflows, and none is so small that a row's total could fade."""
-    lowest = np.minimum.reduce(scores, axis=None)
-    highest = np.maximum.reduce(scores, axis=None)
-    return bool(lowest > _LOWEST_MODERATE and highest < _SAFE_BOUND[scores.dtype])
-
-
-def _has_faint(scores: Array) -> bool:
-    if scores.size <= _FEW_SCORES:
-        return False
-    return bool(np.minimum.reduce(scores, axis=None) < _LEAST[scores.dtype].score)
-
-
-def _reduced(ufunc: np.ufunc, values: Array, starts: Array, empty: float) -> Array:
-    """A reduction of values (e,) over the edges of each row: (l,)."""
-    result = np.full(len(starts) - 1, empty, values.dtype)
-    present = np.diff(starts) > 0
-    if present.any():
-        result[present] = ufunc.reduceat(values, starts[:-1][present])
-    return result
-
-
-def _finite(shift: Array) -> Array:
-    """The shift to subtract: finite where only -inf was seen, since -inf - -inf is not a number."""
-    lowest: Array = np.maximum(shift, _LOWEST[shift.dtype])
-    return lowest
-
-
-def _safe(total: Array) -> Array:
-    """The total to divide by: not 0 for rows without keys, whose numerators are 0.
-
-    Other totals are far larger: the largest score alone contributes 1, or `has_faded` noticed.
-    """
-    safe: Array = np.maximum(total, _TINY[total.dtype])
-    return safe
-
-
-def _subtract(scores: Array, shift: Array) -> None:
-    """Subtract from scores the shift of their row."""
-    if not shift.any():  # scores known to be small
-        return
-    column = _finite(shift)
-    if scores.ndim == 1 or scores.shape[-1] < 256:
-        np.subtract(scores, column, out=scores)
-        return
-    with np.errstate():  # gives the buffer size back
-        np.setbufsize(16)  # the smallest: spreading the column into a buffer costs most
-        np.subtract(scores, column, out=scores)
-
-
-# Looking for faint scores takes longer than slow exponentials of as many.
-_FEW_SCORES = 4096
-# Two reductions of as many scores take less than one for each row.
-_WORTH_BOUNDS = 1024
-_LOWEST_MODERATE = -5.0
-
-
-class _Least(NamedTuple):
-    score: float
-    exponential: float
-    """A little above that of the score, however it is rounded."""
-
-
-_LEAST = {
-    np.dtype(t): _Least(
-        float(np.log(np.finfo(t).tiny / np.finfo(t).eps)),
-        float(np.finfo(t).tiny / np.finfo(t).eps * (1 + 1e-3)),
-    )
-    for t in (np.float32, np.float64)
-}
-_LOWEST = {np.dtype(t): np.finfo(t).min for t in (np.float32, np.float64)}
-_TINY = {np.dtype(t): np.finfo(t).tiny for t in (np.float32, np.float64)}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import attention_core as ac
-from attention_core.normalizing.softmax import exponentiate
+from attention_core.normalizing.exponentials import exponentiate
 
 DTYPES = [np.float32, np.float64]
 
