@@ -25,7 +25,7 @@ from attention_core.errors import (
     shown,
 )
 from attention_core.files.documents import check_integers, read_document
-from attention_core.files.saved_parameters import describe, read_named
+from attention_core.files.saved_parameters import describe_scorer, read_named
 from attention_core.options import OPTIONS, check_option
 from attention_core.registry.default import default_registry
 from attention_core.registry.kinds import BIAS, NORMALIZER, SCORER, Kind
@@ -283,12 +283,7 @@ class Reader:
             return None
         path, subject = self.folder / file, shown(str(file), 300)
         try:
-            described = describe(path)
-            if described.layer is not None:
-                raise ParameterFileError(
-                    f"{shown(str(path), 300)} holds multi-head attention, not a scorer; "
-                    f"use load_layer(path)"
-                )
+            described = describe_scorer(path)
             saved = described.scorer or {}
             saved_name = saved.pop("name", name)
             if name is not None and not self._mean_the_same(name, saved_name):

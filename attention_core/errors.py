@@ -7,6 +7,7 @@ An error names its subject, says what is known, and how to fix it. All errors de
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Stopped",
     "UnknownScorerError",
     "did_you_mean",
+    "file_error",
     "listed",
     "message_of",
     "note_call",
@@ -154,6 +156,16 @@ def shown(value: object, most: int = 80) -> str:
         text = " ".join(text.split())
     text = printable(text, most + 1)
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def file_error(verb: str, path: str | os.PathLike[str], error: Exception) -> ParameterFileError:
+    """The error of a file that cannot be read or written.
+
+    >>> file_error("read", "w.npz", FileNotFoundError(2, "No such file or directory"))
+    ParameterFileError("cannot read 'w.npz': No such file or directory")
+    """
+    reason = getattr(error, "strerror", None) or str(error)
+    return ParameterFileError(f"cannot {verb} {shown(str(path), 300)}: {reason}")
 
 
 def one_line(text: str, most: int = 200) -> str:

@@ -14,7 +14,14 @@ from rich.console import Console
 from attention_core import AttentionResult
 from attention_core.cli.outputs import check_output
 from attention_core.cli.values import indices
-from attention_core.errors import OptionError, ParameterFileError, ShapeError, printable, shown
+from attention_core.errors import (
+    OptionError,
+    ParameterFileError,
+    ShapeError,
+    file_error,
+    printable,
+    shown,
+)
 from attention_core.plot import heatmap, page, save, text
 from attention_core.plot.files import SUFFIXES
 from attention_core.plot.picture import batch_items
@@ -137,8 +144,7 @@ def _lines(path: Path | None) -> list[str] | None:
     try:
         text = path.read_bytes().decode("utf-8-sig")  # some editors begin a file with a mark
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise ParameterFileError(f"cannot read {shown(str(path), 300)}: {reason}") from error
+        raise file_error("read", path, error) from error
     except UnicodeDecodeError as error:
         raise ParameterFileError(
             f"{shown(str(path), 300)} is not text in UTF-8: {error}"

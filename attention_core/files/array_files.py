@@ -19,6 +19,7 @@ from attention_core.errors import (
     AttentionCoreError,
     MissingExtraError,
     ParameterFileError,
+    file_error,
     printable,
     shown,
 )
@@ -76,8 +77,7 @@ def open_file(path: Path) -> Iterator[ArrayFile]:
     except AttentionCoreError:
         raise
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise ParameterFileError(f"cannot read {subject}: {reason}") from error
+        raise file_error("read", path, error) from error
     except Exception as error:  # a decoder may raise anything for damaged bytes
         said = printable(str(error), 300)
         raise ParameterFileError(
@@ -134,8 +134,7 @@ def write_arrays(path: str | Path, arrays: Mapping[str, Array], *, note: str | N
     except ParameterFileError:
         raise
     except Exception as error:  # safetensors wraps the errors of the system and of NumPy
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ParameterFileError(f"{subject}: {reason}") from error
+        raise file_error("write", path, error) from error
 
 
 def _kind(path: Path) -> str:
@@ -161,7 +160,7 @@ def _import_safetensors(path: Path) -> None:
     with suppress(ImportError):
         import ml_dtypes  # noqa: F401 - teaches NumPy what bfloat16 is
     try:
-        import safetensors  # noqa: F401
+        import safetensors  # noqa: F401 - found missing here, not halfway through
     except ImportError as error:
         raise MissingExtraError(
             f"{shown(str(path), 300)} needs the package safetensors; "

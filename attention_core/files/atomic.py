@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from attention_core.errors import ParameterFileError, shown
+from attention_core.errors import ParameterFileError, file_error, shown
 
 try:
     import fcntl
 except ImportError:  # Windows: folders that a killed process left behind stay there
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment]  # asked for where it is used
 
 __all__ = ["replacing", "workspace", "writable"]
 
@@ -35,18 +35,21 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises
     ------
     ParameterFileError
-        As `writable`.
+        As `writable`, and for what the system refuses.
     """
     target = writable(path)
-    with workspace(target) as folder:
-        temporary = folder / "new"  # short, whatever the name of the target
-        temporary.touch()  # before the writer, which may choose another mode
-        mode = stat.S_IMODE((target if target.exists() else temporary).stat().st_mode)
-        yield temporary
-        with temporary.open("r+b") as file:
-            os.fsync(file.fileno())  # or a crash could leave an empty file under the old name
-        temporary.chmod(mode)
-        temporary.replace(target)
+    try:
+        with workspace(target) as folder:
+            temporary = folder / "new"  # short, whatever the name of the target
+            temporary.touch()  # before the writer, which may choose another mode
+            mode = stat.S_IMODE((target if target.exists() else temporary).stat().st_mode)
+            yield temporary
+            with temporary.open("r+b") as file:
+                os.fsync(file.fileno())  # or a crash could leave an empty file under the old name
+            temporary.chmod(mode)
+            temporary.replace(target)
+    except OSError as error:
+        raise file_error("write", path, error) from error
 
 
 def writable(path: Path) -> Path:

@@ -13,7 +13,7 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from attention_core.errors import ParameterFileError, shown
+from attention_core.errors import ParameterFileError, file_error, shown
 from attention_core.typing import Array
 
 __all__ = ["Header", "checked_members", "is_bomb", "read_header", "read_npy"]
@@ -81,8 +81,7 @@ def read_npy(path: Path) -> Array:
                 return np.empty(header.shape, header.dtype)
         array: Array = np.lib.format.open_memmap(path, mode="r")
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise ParameterFileError(f"cannot read {shown(str(path), 300)}: {reason}") from error
+        raise file_error("read", path, error) from error
     except Exception as error:  # the parser may raise anything for damaged headers
         raise ParameterFileError(
             f"{shown(str(path), 300)} is not an .npy file that can be read safely: {error}"

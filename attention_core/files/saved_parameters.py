@@ -17,6 +17,7 @@ __all__ = [
     "Description",
     "Parameters",
     "describe",
+    "describe_scorer",
     "read_arrays",
     "read_named",
     "read_parameters",
@@ -80,6 +81,17 @@ def describe(path: str | Path) -> Description:
                 f"file of parameters holds its arrays"
             )
     return Description(shapes, scorer, layer, versions)
+
+
+def describe_scorer(path: str | Path) -> Description:
+    """Describe a file, which must not be that of a layer; errors are those of `describe`."""
+    described = describe(path)
+    if described.layer is not None:
+        raise ParameterFileError(
+            f"{shown(str(path), 300)} holds multi-head attention, not a scorer; "
+            f"use load_layer(path)"
+        )
+    return described
 
 
 def read_named(path: str | Path, names: Collection[str] | None = None) -> dict[str, Array]:

@@ -17,7 +17,7 @@ from attention_core.errors import (
     listed,
     shown,
 )
-from attention_core.files.saved_parameters import describe, read_named
+from attention_core.files.saved_parameters import describe, describe_scorer, read_named
 from attention_core.multihead.layout import LAYOUT
 from attention_core.multihead.parameters import BIAS_PREFIX
 from attention_core.normalizing.normalizer import Normalizer
@@ -107,12 +107,7 @@ def load_scorer(
     >>> bool((loaded.weight == scorer.weight).all())
     True
     """
-    described = describe(path)
-    if described.layer is not None:
-        raise ParameterFileError(
-            f"{shown(str(path), 300)} holds multi-head attention, not a scorer; "
-            f"use load_layer(path)"
-        )
+    described = describe_scorer(path)
     if described.scorer is None and scorer is None:
         raise ParameterFileError(
             f"{shown(str(path), 300)} does not say which scorer its arrays belong to; "

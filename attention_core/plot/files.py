@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from attention_core.plot.style import style
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["SUFFIXES", "save"]
+__all__ = ["SUFFIXES", "checked_suffix", "save"]
 
 SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -55,14 +56,16 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     ['weights.svg']
     """
     target = Path(path)
-    kind = target.suffix.lower()
-    if kind not in SUFFIXES:
+    kind = checked_suffix(target, SUFFIXES)
+    with style(), replacing(target) as temporary:
+        figure.savefig(temporary, format=kind[1:], metadata=_METADATA[kind])
+
+
+def checked_suffix(path: Path, suffixes: Sequence[str]) -> str:
+    """The extension in lower case; raises `ParameterFileError` unless it is one of these."""
+    kind = path.suffix.lower()
+    if kind not in suffixes:
         raise ParameterFileError(
-            f"cannot write {str(target)!r}: the name must end in {' or '.join(SUFFIXES)}"
+            f"cannot write {str(path)!r}: the name must end in {' or '.join(suffixes)}"
         )
-    try:
-        with style(), replacing(target) as temporary:
-            figure.savefig(temporary, format=kind[1:], metadata=_METADATA[kind])
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise ParameterFileError(f"cannot write {str(target)!r}: {reason}") from error
+    return kind

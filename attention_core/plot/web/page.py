@@ -17,10 +17,11 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from attention_core.errors import OptionTypeError, ParameterFileError
+from attention_core.errors import OptionTypeError
 from attention_core.files.atomic import replacing
 from attention_core.plot.axis import Axis, plural, visible
 from attention_core.plot.cells import Summary
+from attention_core.plot.files import checked_suffix
 from attention_core.plot.options import check_limits, check_texts
 from attention_core.plot.picture import Picture, make_picture
 from attention_core.plot.source import Drawn, What
@@ -116,7 +117,7 @@ def page(
     ('<!doctype html>', True, False)
     """
     if path is not None:
-        _check_suffix(Path(path))
+        checked_suffix(Path(path), SUFFIXES)
     if images is None:
         images = None, None
     elif len(images) != 2:
@@ -198,20 +199,9 @@ def write_page(html: str, path: str | os.PathLike[str]) -> None:
         For a name with another extension, or a path that cannot be written.
     """
     target = Path(path)
-    _check_suffix(target)
-    try:
-        with replacing(target) as temporary:
-            temporary.write_text(html, "utf-8", newline="\n")
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise ParameterFileError(f"cannot write {str(target)!r}: {reason}") from error
-
-
-def _check_suffix(path: Path) -> None:
-    if path.suffix.lower() not in SUFFIXES:
-        raise ParameterFileError(
-            f"cannot write {str(path)!r}: the name must end in {' or '.join(SUFFIXES)}"
-        )
+    checked_suffix(target, SUFFIXES)
+    with replacing(target) as temporary:
+        temporary.write_text(html, "utf-8", newline="\n")
 
 
 @cache
