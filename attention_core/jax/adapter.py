@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from attention_core.arrays.adapters import TERMS
-from attention_core.errors import OptionError, OptionTypeError
 from attention_core.jax.arrays import is_traced, to_array
 from attention_core.jax.memory import JaxMemory
 from attention_core.jax.results import JaxResult, TracedResult
 from attention_core.jax.tracing import TracedCall
-from attention_core.libraries.cores import Core
+from attention_core.libraries.cores import Core, check_memory
 
 __all__ = ["attend", "memory"]
 
@@ -29,21 +28,16 @@ def attend(
     query_offset: Any = None,
 ) -> JaxResult | TracedResult:
     """Attend to arrays, with a callback where they are traced."""
-    if isinstance(key, JaxMemory) and value is not None:
-        raise OptionTypeError("value must be left out: the memory holds its own")
-    if is_traced(query, key, value, query_offset, *terms):
+    traced = is_traced(query, key, value, query_offset, *terms)
+    if isinstance(key, JaxMemory) or not traced:
+        check_memory(key, value, JaxMemory, "one of jax; make it from jax's")
+    if traced:
         if isinstance(key, JaxMemory):
             key, value = key.key, key.value
         return TracedResult(TracedCall(core, {}, (query, key, value), terms, query_offset))
     arrays = [to_array("query", query)]
     if isinstance(key, JaxMemory):
         arrays.append(key.memory)
-    elif value is None:
-        if hasattr(key, "serves"):
-            raise OptionError(
-                "this memory holds numpy arrays, and query is one of jax; make it from jax's"
-            )
-        raise OptionTypeError("value is missing: give it after key, or a memory as key")
     else:
         arrays += [to_array("key", key), to_array("value", value)]
     given = dict(zip(TERMS, terms, strict=True)) | {"query_offset": query_offset}

@@ -11,7 +11,6 @@ import numpy as np
 from attention_core.arrays.adapters import check_library, library_of
 from attention_core.arrays.inputs import is_sparse
 from attention_core.errors import DTypeError
-from attention_core.result import TopK
 
 __all__ = ["is_traced", "to_array", "to_jax"]
 
@@ -53,6 +52,4 @@ def to_jax(found: Any) -> Any:
     >>> to_jax(np.ones(2, np.float32))
     Array([1., 1.], dtype=float32)
     """
-    if isinstance(found, TopK):
-        return TopK(to_jax(found.indices), to_jax(found.weights))
     return jnp.asarray(found.toarray() if is_sparse(found) else found)

@@ -5,15 +5,14 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from attention_core.engine.gradients import Gradients
 from attention_core.jax.arrays import to_array, to_jax
 from attention_core.jax.tracing import TracedCall
-from attention_core.result import TopK
+from attention_core.libraries.readouts import Readouts
 
 __all__ = ["JaxResult", "TracedResult"]
 
 
-class JaxResult:
+class JaxResult(Readouts):
     """An `attention_core.AttentionResult`, or that of a layer, with arrays of JAX.
 
     Fields are computed when they are asked for. `output` is that of a layer, `context` of others.
@@ -28,15 +27,11 @@ class JaxResult:
     Array([1., 0., 0.], dtype=float32)
     """
 
-    def __init__(self, result: Any) -> None:
-        self._result = result
+    def _array(self, name: str, array: Any) -> Any:
+        return to_array(name, array)
 
-    def __repr__(self) -> str:
-        return f"JaxResult({self._result!r})"
-
-    def numpy(self) -> Any:
-        """The result with NumPy arrays, for plots and whatever else JAX has no arrays for."""
-        return self._result
+    def _converted(self, found: Any) -> Any:
+        return to_jax(found)
 
     @cached_property
     def context(self) -> Any:
@@ -58,21 +53,6 @@ class JaxResult:
         """The weights: (..., L, S); dense, also with a sparse mask."""
         return to_jax(self._result.weights)
 
-    @cached_property
-    def scores(self) -> Any:
-        """The input of the normalizer, after softcap and bias: (..., L, S)."""
-        return to_jax(self._result.scores)
-
-    @cached_property
-    def entropy(self) -> Any:
-        """The entropy of each row of weights, in nats: (..., L)."""
-        return to_jax(self._result.entropy)
-
-    @cached_property
-    def key_mass(self) -> Any:
-        """The weight each key receives from all queries: (..., S)."""
-        return to_jax(self._result.key_mass)
-
     @property
     def groups(self) -> Any:
         """The heads of each scorer and normalizer of a layer."""
@@ -82,26 +62,6 @@ class JaxResult:
     def attention(self) -> tuple[JaxResult, ...]:
         """The result of each group of heads of a layer."""
         return tuple(map(JaxResult, self._result.attention))
-
-    def rows(self, rows: slice | int) -> Any:
-        """The weights of some queries: (..., l, S), or (..., S) for one query."""
-        return to_jax(self._result.rows(rows))
-
-    def top_k(self, n: int) -> TopK:
-        """The n keys with the largest weights for each query, and these weights: (..., L, n)."""
-        found: TopK = to_jax(self._result.top_k(n))
-        return found
-
-    def vjp(self, *grads: Any, **named: Any) -> Gradients:
-        """Gradients as arrays of JAX, by the `vjp` of the result with NumPy arrays."""
-        arrays = [to_array("the gradient", grad) for grad in grads]
-        found = self._result.vjp(*arrays, **{k: to_array(k, grad) for k, grad in named.items()})
-        return Gradients(*map(_each, found))
-
-    def _repr_html_(self) -> str:
-        """The page of the result, for notebooks."""
-        page: str = self._result._repr_html_()
-        return page
 
 
 class TracedResult:
@@ -145,9 +105,3 @@ class TracedResult:
     def weights(self) -> Any:
         """The weights: (..., L, S)."""
         return self._call.outputs("weights")[0]
-
-
-def _each(part: Any) -> Any:
-    if isinstance(part, dict):
-        return {name: to_jax(own) for name, own in part.items()}
-    return None if part is None else to_jax(part)

@@ -8,12 +8,14 @@ from typing import Any
 from attention_core.attention import Attention
 from attention_core.components.component import Component
 from attention_core.engine.gradients import Gradients
+from attention_core.errors import OptionError, OptionTypeError
 from attention_core.multihead.layer import MultiHeadAttention
 from attention_core.normalizing.normalizer import Normalizer
 from attention_core.typing import Array
 
 __all__ = [
     "Core",
+    "check_memory",
     "gradient_of",
     "has_log_normalizer",
     "output_name",
@@ -58,6 +60,20 @@ def with_parameters(core: Core, arrays: Mapping[str, Array]) -> Core:
         for kind, component in _components(core).items()
     }
     return Attention(**(vars(core) | changed))
+
+
+def check_memory(key: Any, value: Any, memory: type, queries: str) -> None:
+    """Raise for a value beside a memory, a missing value, and a memory of NumPy's arrays.
+
+    `queries` says what the query is, and what to make a memory from.
+    """
+    if isinstance(key, memory):
+        if value is not None:
+            raise OptionTypeError("value must be left out: the memory holds its own")
+    elif value is None:
+        if hasattr(key, "serves"):
+            raise OptionError(f"this memory holds numpy arrays, and query is {queries}")
+        raise OptionTypeError("value is missing: give it after key, or a memory as key")
 
 
 def gradient_of(name: str, found: Gradients) -> Any:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from attention_core.arrays.adapters import TERMS, library_of
-from attention_core.errors import OptionError, OptionTypeError
-from attention_core.libraries.cores import Core
+from attention_core.errors import OptionError
+from attention_core.libraries.cores import Core, check_memory
 from attention_core.multihead.layer import MultiHeadAttention
 from attention_core.torch.memory import TensorMemory
 from attention_core.torch.results import Recorded, TensorHeadsResult, TensorResult
@@ -57,18 +57,11 @@ def _recorded(
 ) -> Recorded:
     """Compute, and note which tensors the result depends on."""
     query, key, value = inputs
+    check_memory(key, value, TensorMemory, "a tensor; make it from tensors")
     arrays: tuple[Any, ...]
     if isinstance(key, TensorMemory):
-        if value is not None:
-            raise OptionTypeError("value must be left out: the memory holds its own")
         tensors = {"query": query, "key": key.key, "value": key.value}
         arrays = to_array("query", query), key.memory
-    elif value is None:
-        if hasattr(key, "serves"):
-            raise OptionError(
-                "this memory holds numpy arrays, and query is a tensor; make it from tensors"
-            )
-        raise OptionTypeError("value is missing: give it after key, or a memory as key")
     else:
         tensors = {"query": query, "key": key, "value": value}
         arrays = tuple(to_array(name, tensor) for name, tensor in tensors.items())

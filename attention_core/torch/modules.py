@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import reduce
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
 
 import numpy as np
 import torch
@@ -34,6 +34,8 @@ __all__ = ["Attention", "MultiHeadAttention"]
 class _Module(nn.Module):
     """A module around an attention or a layer of NumPy."""
 
+    _kind: ClassVar[type[Core]]
+
     def __init__(self, core: Core, dtype: torch.dtype | None) -> None:
         super().__init__()
         self._template = template_of(core)
@@ -42,6 +44,27 @@ class _Module(nn.Module):
             if tensor.is_floating_point():
                 tensor = tensor.to(dtype or torch.get_default_dtype())
             _register(self, name, nn.Parameter(tensor, requires_grad=tensor.is_floating_point()))
+
+    @classmethod
+    def from_numpy(cls, core: Any, *, dtype: torch.dtype | None = None) -> Self:
+        """The module of an attention or a layer, such as one that `attention_core.load` returns."""
+        made = cls.__new__(cls)
+        _Module.__init__(made, core, dtype)
+        return made
+
+    @classmethod
+    def from_config(
+        cls,
+        source: str | Path | Mapping[str, Any],
+        registry: Registry | None = None,
+        *,
+        dtype: torch.dtype | None = None,
+    ) -> Self:
+        """The module that a TOML or JSON file, or a mapping of the same shape, describes.
+
+        Errors are those of the `from_config` of the class for NumPy.
+        """
+        return cls.from_numpy(cls._kind.from_config(source, registry), dtype=dtype)
 
     def numpy(self) -> Any:
         """The same with NumPy arrays, and the present parameters."""
@@ -61,12 +84,13 @@ class _Module(nn.Module):
         """The parameters, in the order of the template."""
         return {name: reduce(getattr, name.split("."), self) for name in self._template.parameters}
 
-    def _traced(
+    def _attend(
         self, inputs: tuple[Any, Any, Any], terms: tuple[Any, ...], query_offset: Any
     ) -> Any:
-        """The call in compiled code."""
-        parameters = list(self._tensors().values())
-        return trace(self._template.name, inputs, terms, query_offset, parameters)
+        if torch.compiler.is_compiling():
+            parameters = list(self._tensors().values())
+            return trace(self._template.name, inputs, terms, query_offset, parameters)
+        return attend(self.numpy(), *inputs, terms, query_offset, self._tensors())
 
 
 class Attention(_Module):
@@ -99,6 +123,8 @@ class Attention(_Module):
     torch.Size([8])
     """
 
+    _kind = NumpyAttention
+
     def __init__(
         self,
         scorer: ScorerLike,
@@ -110,25 +136,6 @@ class Attention(_Module):
     ) -> None:
         core = NumpyAttention(scorer, normalizer=normalizer, bias=bias, **options)
         super().__init__(core, dtype)
-
-    @classmethod
-    def from_numpy(cls, attention: NumpyAttention, *, dtype: torch.dtype | None = None) -> Self:
-        """The module of an attention."""
-        return cls(**vars(attention), dtype=dtype)
-
-    @classmethod
-    def from_config(
-        cls,
-        source: str | Path | Mapping[str, Any],
-        registry: Registry | None = None,
-        *,
-        dtype: torch.dtype | None = None,
-    ) -> Self:
-        """The module that a TOML or JSON file, or a mapping of the same shape, describes.
-
-        Errors are those of `attention_core.Attention.from_config`.
-        """
-        return cls.from_numpy(NumpyAttention.from_config(source, registry), dtype=dtype)
 
     def forward(
         self,
@@ -147,14 +154,12 @@ class Attention(_Module):
 
         In compiled code the result has the context, the log-normalizer and the weights.
         """
-        terms = mask, bias, key_lengths, query_lengths, weight_factors
-        if torch.compiler.is_compiling():
-            found: TracedResult = self._traced((query, key, value), terms, query_offset)
-            return found
-        made: TensorResult = attend(
-            self.numpy(), query, key, value, terms, query_offset, self._tensors()
+        inputs, terms = (
+            (query, key, value),
+            (mask, bias, key_lengths, query_lengths, weight_factors),
         )
-        return made
+        found: TensorResult | TracedResult = self._attend(inputs, terms, query_offset)
+        return found
 
 
 class MultiHeadAttention(_Module):
@@ -183,6 +188,8 @@ class MultiHeadAttention(_Module):
     MultiHeadAttention(heads=2, key_heads=2, scorer 'scaled_dot' (attention-core 0.1.0) for (0, 1))
     """
 
+    _kind = NumpyLayer
+
     def __init__(
         self,
         query_dim: int,
@@ -198,33 +205,12 @@ class MultiHeadAttention(_Module):
         super().__init__(core, dtype)
 
     @classmethod
-    def from_numpy(cls, layer: NumpyLayer, *, dtype: torch.dtype | None = None) -> Self:
-        """The module of a layer, such as one that `attention_core.load` returns."""
-        made = cls.__new__(cls)
-        _Module.__init__(made, layer, dtype)
-        return made
-
-    @classmethod
     def from_torch(cls, module: Any, *, dtype: torch.dtype | None = None, **options: Any) -> Self:
         """The module that computes the same as a ``torch.nn.MultiheadAttention``, or its state.
 
         Options and errors are those of `attention_core.MultiHeadAttention.from_torch`.
         """
         return cls.from_numpy(NumpyLayer.from_torch(module, **options), dtype=dtype)
-
-    @classmethod
-    def from_config(
-        cls,
-        source: str | Path | Mapping[str, Any],
-        registry: Registry | None = None,
-        *,
-        dtype: torch.dtype | None = None,
-    ) -> Self:
-        """The module that a TOML or JSON file, or a mapping of the same shape, describes.
-
-        Errors are those of `attention_core.MultiHeadAttention.from_config`.
-        """
-        return cls.from_numpy(NumpyLayer.from_config(source, registry), dtype=dtype)
 
     def forward(
         self,
@@ -244,13 +230,10 @@ class MultiHeadAttention(_Module):
         In compiled code the result has the output, the log-normalizer and the weights.
         """
         terms = mask, bias, key_lengths, query_lengths, weight_factors
-        if torch.compiler.is_compiling():
-            found: TracedHeadsResult = self._traced((query, key, value), terms, query_offset)
-            return found
-        made: TensorHeadsResult = attend(
-            self.numpy(), query, key, value, terms, query_offset, self._tensors()
+        found: TensorHeadsResult | TracedHeadsResult = self._attend(
+            (query, key, value), terms, query_offset
         )
-        return made
+        return found
 
 
 def _register(module: nn.Module, name: str, parameter: nn.Parameter) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ import torch
 
 from attention_core.engine.gradients import Gradients
 from attention_core.libraries.cores import gradient_of
-from attention_core.result import TopK
+from attention_core.libraries.readouts import Readouts
 from attention_core.torch.autograd import record
 from attention_core.torch.tensors import to_array, to_tensor
 
@@ -61,60 +61,37 @@ class Recorded(NamedTuple):
         ]
 
 
-class Readouts:
-    """Fields of a result that are computed on demand, as detached tensors."""
+class _Tensors(Readouts):
+    """Fields of a result as tensors: detached, but for those through which gradients flow."""
 
     def __init__(self, recorded: Recorded) -> None:
+        super().__init__(recorded.result)
         self._recorded = recorded
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._recorded.result!r})"
+    def _array(self, name: str, array: Any) -> Any:
+        return to_array(name, array)
 
-    def numpy(self) -> Any:
-        """The result with NumPy arrays, for plots and whatever else has no tensors."""
-        return self._recorded.result
+    def _converted(self, found: Any) -> Any:
+        return to_tensor(found)
 
-    @cached_property
-    def scores(self) -> Any:
-        """The input of the normalizer, after softcap and bias; -inf where masked: (..., L, S)."""
-        return self._tensor(self._recorded.result.scores)
-
-    @cached_property
-    def entropy(self) -> Any:
-        """The entropy of each row of weights, in nats: (..., L)."""
-        return self._tensor(self._recorded.result.entropy)
-
-    @cached_property
-    def key_mass(self) -> Any:
-        """The weight each key receives from all queries: (..., S)."""
-        return self._tensor(self._recorded.result.key_mass)
-
-    def rows(self, rows: slice | int) -> Any:
-        """The weights of some queries: (..., l, S), or (..., S) for one query."""
-        return self._tensor(self._recorded.result.rows(rows))
-
-    def top_k(self, n: int) -> TopK:
-        """The n keys with the largest weights for each query, and these weights: (..., L, n)."""
-        found: TopK = self._tensor(self._recorded.result.top_k(n))
-        return found
-
-    def _tensor(self, found: Any) -> Any:
+    def _field(self, found: Any) -> Any:
         return to_tensor(found, self._recorded.dtype)
 
-    def vjp(self, *grads: Any, **named: Any) -> Gradients:
-        """Gradients as tensors, by the `vjp` of the result with arrays, without torch's graph."""
-        result = self._recorded.result
-        arrays = [to_array("the gradient", grad) for grad in grads]
-        found = result.vjp(*arrays, **{name: to_array(name, grad) for name, grad in named.items()})
-        return Gradients(*(_each(to_tensor, part) for part in found))
+    @cached_property
+    def log_normalizer(self) -> Any:
+        """``log sum_j exp(score_ij)`` over the allowed keys: (..., L), of a layer (..., N, L)."""
+        return self._recorded.log_normalizer()
 
-    def _repr_html_(self) -> str:
-        """The page of the result, for notebooks."""
-        page: str = self._recorded.result._repr_html_()
-        return page
+    @cached_property
+    def weights(self) -> Any:
+        """The weights: (..., L, S), or (..., N, L, S) of a layer.
+
+        With a sparse mask they are a detached sparse COO tensor.
+        """
+        return self._recorded.weights()
 
 
-class TensorResult(Readouts):
+class TensorResult(_Tensors):
     """An `attention_core.AttentionResult` with tensors for arrays.
 
     Gradients flow through `context`, `log_normalizer` and `weights` to the inputs, if the scorer
@@ -139,18 +116,8 @@ class TensorResult(Readouts):
         )[0]
         """The weighted sum of values: (..., L, Dv)."""
 
-    @cached_property
-    def log_normalizer(self) -> Any:
-        """``log sum_j exp(score_ij)`` over the allowed keys: (..., L)."""
-        return self._recorded.log_normalizer()
 
-    @cached_property
-    def weights(self) -> Any:
-        """The weights: (..., L, S); with a sparse mask, a detached sparse COO tensor."""
-        return self._recorded.weights()
-
-
-class TensorHeadsResult(Readouts):
+class TensorHeadsResult(_Tensors):
     """An `attention_core.MultiHeadResult` with tensors for arrays.
 
     Gradients flow through `output`, `weights` and `log_normalizer`. Other fields are detached.
@@ -172,16 +139,6 @@ class TensorHeadsResult(Readouts):
         self.output: Any = recorded.through([output], "grad_output")[0]
         """``sum_h context_h W^O_h + b^O``: (..., L, Eo)."""
 
-    @cached_property
-    def weights(self) -> Any:
-        """The weights of every head: (..., N, L, S)."""
-        return self._recorded.weights()
-
-    @cached_property
-    def log_normalizer(self) -> Any:
-        """``log sum_j exp(score_ij)`` over the allowed keys: (..., N, L)."""
-        return self._recorded.log_normalizer()
-
     @property
     def groups(self) -> Any:
         """The heads of each scorer and normalizer."""
@@ -192,9 +149,3 @@ class TensorHeadsResult(Readouts):
         """The result of each group, detached: weights (..., heads, L, S) and more."""
         _, _, dtype = self._recorded
         return tuple(TensorResult(Recorded(one, {}, dtype)) for one in self.numpy().attention)
-
-
-def _each(convert: Callable[[Any], Any], part: Any) -> Any:
-    if isinstance(part, dict):
-        return {name: convert(own) for name, own in part.items()}
-    return None if part is None else convert(part)

@@ -11,7 +11,6 @@ import torch
 from attention_core.arrays.adapters import check_library, library_of
 from attention_core.arrays.inputs import is_sparse
 from attention_core.errors import DTypeError, printable
-from attention_core.result import TopK
 
 __all__ = ["result_dtype", "to_array", "to_tensor"]
 
@@ -59,8 +58,6 @@ def to_array(name: str, given: Any) -> Any:
 
 def to_tensor(found: Any, dtype: torch.dtype | None = None) -> Any:
     """A tensor for an array or a sparse array; floats in the dtype, if it is given."""
-    if isinstance(found, TopK):
-        return TopK(to_tensor(found.indices), to_tensor(found.weights, dtype))
     if is_sparse(found):
         coo = found.tocoo()
         indices = np.stack(coo.coords)
