@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from inspect import getdoc
 from typing import Any, ClassVar
@@ -15,7 +16,7 @@ from attention_core.registry.kinds import Kind
 from attention_core.testing.report import Violation
 from attention_core.typing import Array
 
-__all__ = ["Rule", "Subject", "require_equal", "require_slope", "rule"]
+__all__ = ["Rule", "Subject", "require_equal", "require_slope", "require_unshared", "rule"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,15 @@ def require_equal(what: str, actual: Array, expected: Array, *, tolerance: float
         raise Violation(
             f"{what} differ at {place}: {actual[place]:.6g}, expected {expected[place]:.6g}"
         )
+
+
+def require_unshared(what: str, function: Callable[[Any], Array], inputs: Sequence[Any]) -> None:
+    """Raise `Violation` unless calls on many threads return what each returns alone."""
+    expected = [function(each) for each in inputs]
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        for _ in range(5):
+            for found, alone in zip(pool.map(function, inputs), expected, strict=True):
+                require_equal(what, found, alone)
 
 
 def require_slope(

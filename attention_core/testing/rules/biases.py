@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import product
 
@@ -11,7 +10,7 @@ import numpy as np
 from attention_core import Bias, NotDifferentiableError
 from attention_core.testing.bias_subject import BiasSubject
 from attention_core.testing.report import Violation
-from attention_core.testing.subject import require_equal, require_slope, rule
+from attention_core.testing.subject import require_equal, require_slope, require_unshared, rule
 from attention_core.typing import Array
 
 __all__ = ["RULES"]
@@ -108,12 +107,8 @@ def stateless(subject: BiasSubject) -> None:
 def threads(subject: BiasSubject) -> None:
     """Many threads may ask concurrently."""
     inputs = [subject.positions(20, 30, first) for first in range(8)]
-    expected = [subject.tile(*places) for places in inputs]
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        for _ in range(5):
-            found = pool.map(lambda places: subject.tile(*places), inputs)
-            for numbers, alone in zip(found, expected, strict=True):
-                require_equal("numbers computed while other threads ask", numbers, alone)
+    what = "numbers computed while other threads ask"
+    require_unshared(what, lambda places: subject.tile(*places), inputs)
 
 
 @rule(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 
 import numpy as np
 
 from attention_core.testing.report import Violation
 from attention_core.testing.scorer_subject import ScorerSubject
-from attention_core.testing.subject import require_equal, rule
+from attention_core.testing.subject import require_equal, require_unshared, rule
 
 __all__ = ["RULES"]
 
@@ -107,13 +106,8 @@ def stateless(subject: ScorerSubject) -> None:
 def threads(subject: ScorerSubject) -> None:
     """Many threads may score concurrently."""
     inputs = [(subject.queries(3, 5), subject.keys(3, 7)) for _ in range(8)]
-    expected = [subject.scores(*arrays) for arrays in inputs]
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        for _ in range(5):
-            for scores, alone in zip(
-                pool.map(lambda arrays: subject.scores(*arrays), inputs), expected, strict=True
-            ):
-                require_equal("scores computed while other threads score", scores, alone)
+    what = "scores computed while other threads score"
+    require_unshared(what, lambda arrays: subject.scores(*arrays), inputs)
 
 
 RULES = (tiles, projection, batch, pairs, nan, deterministic, stateless, threads)

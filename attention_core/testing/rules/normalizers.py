@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 
 from attention_core import Normalizer, NotDifferentiableError
 from attention_core.testing.normalizer_subject import NormalizerSubject, dense_weights
 from attention_core.testing.report import Violation
-from attention_core.testing.subject import require_equal, require_slope, rule
+from attention_core.testing.subject import require_equal, require_slope, require_unshared, rule
 from attention_core.typing import Array
 
 __all__ = ["RULES"]
@@ -176,11 +174,8 @@ def stateless(subject: NormalizerSubject) -> None:
 def threads(subject: NormalizerSubject) -> None:
     """Many threads may normalize concurrently."""
     inputs = [subject.scores(20, 30) for _ in range(8)]
-    expected = [subject.weights(scores) for scores in inputs]
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        for _ in range(5):
-            for weights, alone in zip(pool.map(subject.weights, inputs), expected, strict=True):
-                require_equal("weights computed while other threads normalize", weights, alone)
+    what = "weights computed while other threads normalize"
+    require_unshared(what, subject.weights, inputs)
 
 
 @rule(
