@@ -6,9 +6,10 @@ import threading
 import time
 
 import numpy as np
+from broken_scorers import WEIGHT, Honest, TakesAnything
 
 import attention_core as ac
-from attention_core.testing import bias_checks, normalizer_checks
+from attention_core.testing import bias_checks, normalizer_checks, scorer_checks
 
 
 class HonestNormalizer(ac.Normalizer):
@@ -317,6 +318,7 @@ class ForgetsItsSlope(HonestBias):
 
 
 KINDS = {
+    "scorer": (ac.ScorerSpec, Honest, {"weight": WEIGHT}, scorer_checks),
     "normalizer": (ac.NormalizerSpec, HonestNormalizer, {"share": 0.25}, normalizer_checks),
     "bias": (ac.BiasSpec, HonestBias, {"slope": [1.0, 0.5]}, bias_checks),
 }
@@ -325,8 +327,8 @@ KINDS = {
 def checks_of(kind, component):
     """The checks of a component that was made by name, if its class can be registered."""
     spec, honest, parameters, checks = KINDS[kind]
-    if component in (NormalizerOfAnything, BiasOfAnything):
-        return list(checks(component()))
+    if component in (TakesAnything, NormalizerOfAnything, BiasOfAnything):
+        return list(checks(component(**parameters)))
     registry = ac.Registry()
     formula, factory = ("", honest) if component == "without a formula" else ("f", component)
     registry.register(spec(name="honest", factory=factory, summary="honest", formula=formula))

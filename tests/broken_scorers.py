@@ -8,7 +8,6 @@ import time
 import numpy as np
 
 import attention_core as ac
-from attention_core.testing import scorer_checks
 
 WEIGHT = np.random.default_rng(0).normal(size=(4, 3))
 
@@ -270,15 +269,3 @@ class ForgetsItsWeight(Honest):
 
     def to_config(self):
         return {"name": "honest", "weight": np.ones((4, 3)).tolist()}
-
-
-def checks_of(scorer):
-    """The checks of a scorer that was made by name, if its class can be registered."""
-    if scorer is TakesAnything:
-        return list(scorer_checks(TakesAnything(WEIGHT)))
-    registry = ac.Registry()
-    formula, factory = ("", Honest) if scorer == "without a formula" else ("q . W k", scorer)
-    registry.register(
-        ac.ScorerSpec(name="honest", factory=factory, summary="bilinear form", formula=formula)
-    )
-    return list(scorer_checks(registry.make("honest", weight=WEIGHT), registry=registry))

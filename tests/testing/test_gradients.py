@@ -6,7 +6,8 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 import pytest
-from broken_scorers import Honest, checks_of
+from broken_components import checks_of
+from broken_scorers import Honest
 
 from attention_core.testing import run_checks
 
@@ -87,7 +88,7 @@ class ForgetsBatches(Honest):
     ],
 )
 def test_gradients_that_are_wrong(scorer, seen):
-    failures = {o.check.name: o.detail for o in run_checks(checks_of(scorer)).failures}
+    failures = {o.check.name: o.detail for o in run_checks(checks_of("scorer", scorer)).failures}
     assert "gradients" in failures
     assert set(failures) <= {"gradients", "pair_gradients"}
     assert fnmatchcase(failures["gradients"].splitlines()[0], f"seen: {seen}")
@@ -115,6 +116,6 @@ class Other(Honest):
 
 @pytest.mark.parametrize(("scorer", "note"), [(Single, ""), (Other, "none are offered")])
 def test_gradients_that_are_right_or_not_there(scorer, note):
-    report = run_checks(checks_of(scorer))
+    report = run_checks(checks_of("scorer", scorer))
     assert report.ok
     assert {o.detail for o in report.outcomes if "gradients" in o.check.name} == {note}
