@@ -84,22 +84,33 @@ def test_an_archive_on_the_path_is_read(archive):
     assert Registry.from_entry_points().make("rbf").gamma == 1.0
 
 
-def test_an_import_hook_with_distributions_is_asked(install, tmp_path, monkeypatch):
+@pytest.fixture
+def import_hook(install, tmp_path):
+    """Make an import hook that finds a distribution, and then fails, if an error is given."""
     install(hooks=RBF, rbf=SCORER)
     (folder,) = tmp_path.glob("acme_attention-*/*.dist-info")
     hidden = folder.rename(tmp_path / "hidden.dist-info")
 
-    class Hook:
-        @staticmethod
-        def find_spec(*args):
-            return None
+    def make(error=None):
+        class Hook:
+            @staticmethod
+            def find_spec(*args):
+                return None
 
-        @staticmethod
-        def find_distributions(context):
-            return [importlib.metadata.PathDistribution(hidden)]
+            @staticmethod
+            def find_distributions(context):
+                yield importlib.metadata.PathDistribution(hidden)
+                if error is not None:
+                    raise error
 
+        return Hook
+
+    return make
+
+
+def test_an_import_hook_with_distributions_is_asked(import_hook, monkeypatch):
     assert "rbf" not in names(Registry.from_entry_points())
-    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Hook])
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, import_hook()])
     assert Registry.from_entry_points().make("rbf").gamma == 1.0
 
 
@@ -107,22 +118,9 @@ def test_an_import_hook_with_distributions_is_asked(install, tmp_path, monkeypat
     "error", [RuntimeError("no luck"), SystemExit(0), type("Panic", (BaseException,), {})("no")]
 )
 @pytest.mark.parametrize("first", [True, False])
-def test_an_import_hook_that_fails_costs_one_warning(install, tmp_path, monkeypatch, error, first):
-    install(hooks=RBF, rbf=SCORER)
-    (folder,) = tmp_path.glob("acme_attention-*/*.dist-info")
-    hidden = folder.rename(tmp_path / "hidden.dist-info")
-
-    class Hook:
-        @staticmethod
-        def find_spec(*args):
-            return None
-
-        @staticmethod
-        def find_distributions(context):
-            yield importlib.metadata.PathDistribution(hidden)
-            raise error
-
-    hooks = [Hook, *sys.meta_path] if first else [*sys.meta_path, Hook]
+def test_an_import_hook_that_fails_costs_one_warning(import_hook, monkeypatch, error, first):
+    hook = import_hook(error)
+    hooks = [hook, *sys.meta_path] if first else [*sys.meta_path, hook]
     monkeypatch.setattr(sys, "meta_path", hooks)
     registry, (message,) = installed()
     assert registry.make("rbf").gamma == 1.0
