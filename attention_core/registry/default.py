@@ -96,8 +96,7 @@ def biases() -> tuple[BiasInfo, ...]:
     >>> [info.formula for info in ac.biases() if info.name == "alibi"]
     ['-slope |j - i|']
     """
-    infos: tuple[BiasInfo, ...] = default_registry().of(BIAS).claims.infos()
-    return infos
+    return default_registry().of(BIAS).claims.infos()
 
 
 def make_normalizer(name: str, **parameters: Any) -> Normalizer:
@@ -141,8 +140,7 @@ def normalizers() -> tuple[NormalizerInfo, ...]:
     >>> [info.formula for info in ac.normalizers() if info.name == "sparsemax"]
     ['max(s - tau, 0)']
     """
-    infos: tuple[NormalizerInfo, ...] = default_registry().of(NORMALIZER).claims.infos()
-    return infos
+    return default_registry().of(NORMALIZER).claims.infos()
 
 
 def refresh() -> None:

@@ -231,8 +231,7 @@ class Registry:
 
     def scorers(self) -> tuple[ScorerInfo, ...]:
         """Every scorer, ordered by name; imports none of them."""
-        infos: tuple[ScorerInfo, ...] = self.of(SCORER).claims.infos()
-        return infos
+        return self.of(SCORER).claims.infos()
 
     def info(self, name: str) -> ScorerInfo:
         """Describe one scorer; raises as `make` for a name that is not one."""
