@@ -68,7 +68,7 @@ def test_an_unknown_name(registry):
         """
         no scorer named 'scaled_dto'; did you mean 'scaled_dot'?
           available: additive, dot, gaussian, general, scaled_dot (attention-core 0.1), rbf (acme-attention 0.3)
-        """,  # noqa: E501
+        """,
     )
     assert isinstance(error.value, LookupError)
     assert not isinstance(error.value, KeyError)
@@ -368,7 +368,7 @@ def test_every_problem_of_a_config(registry, tmp_path):
           attention.windw: unknown key; did you mean 'window'?
           attention.softcap: softcap must be positive and finite, or None for no cap, got -1
           attention.tilt: unknown key; did you mean 'tile'?
-        """,  # noqa: E501
+        """,
     )
     assert isinstance(error.value, ValueError)
 
@@ -428,7 +428,7 @@ def test_a_learned_scorer_without_parameters():
         f"""
         1 problem in the configuration
           scorer: scorer 'general' ({CORE}): a learned scorer needs its parameters; give weight, or query_factor and key_factor, or query_dim, key_dim and rng (and rank, if you like); got nothing
-        """,  # noqa: E501
+        """,
     )
 
 
@@ -755,7 +755,7 @@ def test_a_file_of_another_scorer(tmp_path):
         f"""
         1 problem in the configuration
           scorer.parameters: {str(tmp_path / "w.npz")!r} holds parameters of 'attention-core/general', not 'additive'
-        """,  # noqa: E501
+        """,
     )
 
 

@@ -101,7 +101,7 @@ def test_the_reference_lists_the_submodules_that_dir_does():
 
 def test_an_unknown_attribute_is_an_attribute_error():
     with pytest.raises(AttributeError, match="attention_core"):
-        attention_core.no_such_name  # noqa: B018
+        attention_core.no_such_name
 
 
 @pytest.mark.parametrize("name", OBJECTS)

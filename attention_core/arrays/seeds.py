@@ -36,7 +36,7 @@ def random_generator(
     if rng is None or isinstance(rng, bool):
         raise type_error(message)
     try:
-        return np.random.default_rng(rng)  # type: ignore[arg-type]
+        return np.random.default_rng(rng)  # type: ignore[arg-type]  # or raises
     except TypeError:
         raise type_error(message) from None
     except ValueError:

@@ -29,8 +29,8 @@ def main() -> None:
 
 def _run() -> None:
     try:
-        import rich  # noqa: F401  # found missing here, not halfway through
-        import typer  # noqa: F401
+        import rich  # noqa: F401 - found missing here, not halfway through
+        import typer  # noqa: F401 - likewise
     except ImportError:
         sys.stderr.write(
             "attention-core: the command line needs typer and rich: "

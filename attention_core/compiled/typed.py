@@ -168,9 +168,11 @@ class _Typer(ast.NodeTransformer):
         if not self.is_float(node):
             return self.generic_visit(node)
         node.left = self.converted(node.left)
-        is_power = isinstance(node.op, ast.Pow) and isinstance(node.right, ast.Constant)
-        if not (is_power and isinstance(node.right.value, int)):  # type: ignore[attr-defined]
-            node.right = self.converted(node.right)
+        match node:
+            case ast.BinOp(op=ast.Pow(), right=ast.Constant(value=int())):
+                pass  # an integer power
+            case _:
+                node.right = self.converted(node.right)
         return node
 
     def visit_Compare(self, node: ast.Compare) -> ast.AST:

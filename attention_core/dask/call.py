@@ -60,7 +60,7 @@ class LazyCall:
                 (f"attend-merge-{self.token}", *index),
                 parts,
                 lambda keys: (merge, work, keys),
-                lambda keys, place=place: (finish, work, place, features, keys),  # type: ignore[misc]
+                lambda keys, place=place: (finish, work, place, features, keys),  # type: ignore[misc]  # has a default
             )
         return make_layer(self._states, tasks, [self.work, *self.grid.sources])
 

@@ -133,7 +133,7 @@ class _Sums:
                 (f"attend-add-{field}-{self.token}", *place),
                 keys,
                 lambda keys: (_added, keys),
-                lambda keys, shape=shape: (_finished, keys, shape, dtype),  # type: ignore[misc]
+                lambda keys, shape=shape: (_finished, keys, shape, dtype),  # type: ignore[misc]  # has a default
             )
         layer = make_layer(f"attend-add-{field}-{self.token}", tasks, [self.layer])
         return array_layer(name, sums, [layer], array.chunks, dtype)

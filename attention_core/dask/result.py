@@ -172,7 +172,7 @@ class DaskResult:
                 (f"attend-merge-top-{n}-{call.token}", *index),
                 parts,
                 lambda keys: (merge_top_k, n, keys),
-                lambda keys, shape=shape: (  # type: ignore[misc]
+                lambda keys, shape=shape: (  # type: ignore[misc]  # has a default
                     (merge_top_k, n, keys) if keys else (_no_keys, shape, call.shared.dtype)
                 ),
             )

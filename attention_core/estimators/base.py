@@ -37,7 +37,7 @@ _NESTED = ("scorer", "normalizer")
 _LENGTHS: tuple[float, ...] = (1.0, 2.0, 4.0)
 
 
-class AttentionEstimator(BaseEstimator):  # type: ignore[misc]
+class AttentionEstimator(BaseEstimator):  # type: ignore[misc]  # has no types
     """Rows attend to the training rows: ``c(x) = sum_j softmax_j(score(x, x_j)) v_j``.
 
     The parameters are those of `AttentionClassifier` and `AttentionRegressor`.

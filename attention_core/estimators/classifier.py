@@ -22,7 +22,7 @@ from attention_core.typing import Array
 __all__ = ["AttentionClassifier"]
 
 
-class AttentionClassifier(ClassifierMixin, AttentionEstimator):  # type: ignore[misc]
+class AttentionClassifier(ClassifierMixin, AttentionEstimator):  # type: ignore[misc]  # has no types
     """A classifier that attends to its training rows.
 
         p(c | x) ~ exp(b_c . x) sum_j softmax_j(score(x, x_j)) [y_j = c]

@@ -18,7 +18,7 @@ from attention_core.typing import Array
 __all__ = ["AttentionRegressor"]
 
 
-class AttentionRegressor(RegressorMixin, AttentionEstimator):  # type: ignore[misc]
+class AttentionRegressor(RegressorMixin, AttentionEstimator):  # type: ignore[misc]  # has no types
     """A regressor that attends to its training rows.
 
         y(x) = b . x + sum_j softmax_j(score(x, x_j)) (y_j - b . x_j)

@@ -100,7 +100,7 @@ class _Source:
 OURS = _Source(
     BUNDLED.distribution,
     BUNDLED.version,
-    os.path.dirname(os.path.dirname(globals().get("__file__", ""))) or "this program",  # noqa: PTH120
+    os.path.dirname(os.path.dirname(globals().get("__file__", ""))) or "this program",
     ((BUNDLED.name, BUNDLED.value),),
 )
 
@@ -175,7 +175,7 @@ def _is_worth_reading() -> bool:
     if finders != [PathFinder]:
         return True
     for place in _places():
-        if place.endswith(".egg") or os.path.isfile(place):  # noqa: PTH113 - needs no pathlib
+        if place.endswith(".egg") or os.path.isfile(place):
             return True
         try:
             with os.scandir(place or ".") as content:
@@ -190,14 +190,14 @@ def _is_worth_reading() -> bool:
 def _may_offer(folder: str) -> bool:
     """Whether a distribution may offer plugins, or has our name and is not what is imported."""
     try:
-        with open(os.path.join(folder, "entry_points.txt"), encoding="utf-8") as file:  # noqa: PTH118, PTH123
+        with open(os.path.join(folder, "entry_points.txt"), encoding="utf-8") as file:
             text = file.read()
     except UnicodeDecodeError:
         return True  # and is told
     except OSError:
         text = ""
     group = f"[{GROUP}]"
-    name, version = _named_by(os.path.basename(folder))  # noqa: PTH119
+    name, version = _named_by(os.path.basename(folder))
     if canonical(name) != BUNDLED.distribution:
         return group in text
     rest = text.replace(f"{group}\n{BUNDLED.name} = {BUNDLED.value}\n", "", 1)

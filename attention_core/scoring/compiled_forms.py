@@ -47,7 +47,7 @@ def compiled_result(scorer: Scorer, method: str, arrays: tuple[Array, ...]) -> A
     are_pairs = "pairs" in method  # no two of which share a row
     if are_pairs:
         query, key = query[..., None, :], key[..., None, :]
-    query, key, arguments = scorer.pair_inputs(query, key)  # type: ignore[attr-defined]
+    query, key, arguments = scorer.pair_inputs(query, key)  # type: ignore[attr-defined]  # as pair scorers
     if are_pairs:
         query, key = query[..., 0, :], key[..., 0, :]
     return _compiled(scorer, method, query, key, *arrays[2:], arguments)
@@ -62,7 +62,7 @@ def compiled_edges(scorer: Scorer, query: Array, key: Array, count: int) -> Edge
         return None
     if not is_compiled(scorer):
         return None
-    query, key, arguments = scorer.pair_inputs(query, key)  # type: ignore[attr-defined]
+    query, key, arguments = scorer.pair_inputs(query, key)  # type: ignore[attr-defined]  # as pair scorers
     return lambda rows, keys: _compiled(scorer, "score_edges", query, key, rows, keys, arguments)
 
 

@@ -148,7 +148,7 @@ def test_keys_are_projected_once(rng):
     memory = attention.memory(key, value)
     memory.append(key[:2], value[:2])
     for _ in range(3):
-        attention(query, memory).weights  # noqa: B018  # reading is the work
+        attention(query, memory).weights
     assert scorer.projected == 9
 
 
@@ -187,7 +187,7 @@ def test_results_taken_before_an_append_keep_what_they_saw(case, rng, is_read_be
     memory = attention.memory(key[:4], value[:4])
     before = attention(query, memory)
     if is_read_before:
-        before.weights  # noqa: B018  # reading is the work
+        before.weights
     for n in range(4, 7):  # far enough for the memory to move to larger arrays
         memory.append(key[n : n + 1], value[n : n + 1])
         memory.append(100 * key[:3], 100 * value[:3])

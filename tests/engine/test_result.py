@@ -117,7 +117,7 @@ def test_weights_are_computed_on_first_use_never_before(rng):
     query, key, value = make_case("dot").arrays(rng)
     result = ac.attend(query, key, value, scorer=scorer, tile=(2, 3))
     assert scorer.places == query.shape[0] * key.shape[0]  # the context alone, each place once
-    result.weights  # noqa: B018  # reading is the work
+    result.weights
     assert scorer.places > query.shape[0] * key.shape[0]
 
 

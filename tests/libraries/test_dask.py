@@ -6,12 +6,12 @@ import pytest
 dask = pytest.importorskip("dask")
 pytest.importorskip("dask.array")
 
-from dask_cases import calls, lazy  # noqa: E402
-from hypothesis import given, settings  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
+from dask_cases import calls, lazy
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-import attention_core as ac  # noqa: E402
-import attention_core.dask  # noqa: E402
+import attention_core as ac
+import attention_core.dask
 
 
 @pytest.fixture(autouse=True)

@@ -13,8 +13,8 @@ dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
 da = pytest.importorskip("dask.array")
 
-import attention_core as ac  # noqa: E402
-import attention_core.dask  # noqa: E402
+import attention_core as ac
+import attention_core.dask
 
 pytestmark = pytest.mark.slow
 attend = attention_core.dask.attend

@@ -13,10 +13,10 @@ import scipy.sparse
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
 
-from dask.base import tokenize  # noqa: E402
+from dask.base import tokenize
 
-import attention_core as ac  # noqa: E402
-import attention_core.dask  # noqa: E402
+import attention_core as ac
+import attention_core.dask
 
 attend = attention_core.dask.attend
 
@@ -280,7 +280,7 @@ def test_gradients_are_checked_before_any_work(x):
     assert str(raised.value) == "give grad_context or grad_log_normalizer"
     sigmoid = attend(chunked(x, 8, 4), x, x, scorer="dot", normalizer="sigmoid")
     with pytest.raises(ac.OptionError, match="has no log_normalizer"):
-        sigmoid.log_normalizer  # noqa: B018
+        sigmoid.log_normalizer
 
 
 TOKENS = """

@@ -209,8 +209,7 @@ def test_a_bias_and_a_single_query_have_gradients():
 
 
 def test_functions_and_other_objects_are_arguments_too():
-    causal = lambda i, j: j <= i  # noqa: E731
-    options = [{"mask": causal}, {"mask": ac.Neighborhood(grid=(1, 4), radius=1)}]
+    options = [{"mask": lambda i, j: j <= i}, {"mask": ac.Neighborhood(grid=(1, 4), radius=1)}]
     options += [{"weight_factors": ac.Dropout(0.5, seed=1)}, {"query_offset": "end"}]
     for option in options:
         key = K[:, :4] if "mask" in option else K

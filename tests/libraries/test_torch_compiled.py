@@ -10,8 +10,8 @@ import attention_core as ac
 
 torch = pytest.importorskip("torch")
 testing = pytest.importorskip("torch._dynamo.testing")
-from attention_core.torch.ops import attend, attend_vjp  # noqa: E402
-from attention_core.torch.templates import template_named, template_of  # noqa: E402
+from attention_core.torch.ops import attend, attend_vjp
+from attention_core.torch.templates import template_named, template_of
 
 pytestmark = [
     pytest.mark.slow,  # to import and compile
@@ -159,7 +159,7 @@ def test_a_missing_log_normalizer_is_an_error():
     )(inputs())
     assert type(result) is ac.torch.TracedResult
     with pytest.raises(ac.OptionError) as caught:
-        result.log_normalizer  # noqa: B018
+        result.log_normalizer
     assert str(caught.value) == (
         "this normalizer has no log_normalizer: its weights are not exponentials divided by a sum"
     )
