@@ -147,38 +147,27 @@ __all__ = [
 
 
 _ON_DEMAND = {
-    "BiasInfo": "registry.infos",
-    "BiasSpec": "hookspecs",
-    "Dropout": "masking.factors",
-    "Gradients": "engine.gradients",
-    "InnerProductScorer": "scoring.inner_product",
-    "Merged": "merging",
-    "MultiHeadAttention": "multihead.layer",
-    "MultiHeadMemory": "multihead.memory",
-    "MultiHeadResult": "multihead.result",
-    "Neighborhood": "masking.neighborhood",
-    "NormalizerInfo": "registry.infos",
-    "NormalizerSpec": "hookspecs",
-    "Packing": "masking.packing",
-    "PairScorer": "scoring.pair_scorer",
-    "PartGrads": "merging",
-    "Registry": "registry.registry",
-    "ScorerInfo": "registry.infos",
-    "ScorerSpec": "hookspecs",
-    "biases": "registry.default",
-    "hookimpl": "hookspecs",
-    "load": "parameter_files.loading",
-    "make_bias": "registry.default",
-    "make_normalizer": "registry.default",
-    "make_scorer": "registry.default",
-    "merge": "merging",
-    "normalizers": "registry.default",
-    "refresh": "registry.default",
-    "register_bias": "registry.default",
-    "register_normalizer": "registry.default",
-    "register_scorer": "registry.default",
-    "save": "parameter_files.saving",
-    "scorers": "registry.default",
+    name: module
+    for module, names in {
+        "engine.gradients": "Gradients",
+        "hookspecs": "BiasSpec NormalizerSpec ScorerSpec hookimpl",
+        "masking.factors": "Dropout",
+        "masking.neighborhood": "Neighborhood",
+        "masking.packing": "Packing",
+        "merging": "Merged PartGrads merge",
+        "multihead.layer": "MultiHeadAttention",
+        "multihead.memory": "MultiHeadMemory",
+        "multihead.result": "MultiHeadResult",
+        "parameter_files.loading": "load",
+        "parameter_files.saving": "save",
+        "registry.default": "biases make_bias make_normalizer make_scorer normalizers refresh "
+        "register_bias register_normalizer register_scorer scorers",
+        "registry.infos": "BiasInfo NormalizerInfo ScorerInfo",
+        "registry.registry": "Registry",
+        "scoring.inner_product": "InnerProductScorer",
+        "scoring.pair_scorer": "PairScorer",
+    }.items()
+    for name in names.split()
 }
 """The modules of the names that are imported on first use: what a plain call does not need."""
 

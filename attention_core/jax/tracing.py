@@ -19,7 +19,7 @@ from attention_core.errors import OptionError, OptionTypeError, ShapeError
 from attention_core.jax.arrays import to_array
 from attention_core.jax.calls import INPUTS, Call, Operands, traced
 from attention_core.libraries.cores import Core, has_log_normalizer, result_shapes
-from attention_core.multihead.heads import HeadAxes
+from attention_core.multihead.head_axes import HeadAxes
 from attention_core.multihead.layer import MultiHeadAttention
 from attention_core.multihead.projections import checked_input
 

@@ -17,7 +17,8 @@ from attention_core.masking.packing import Packing
 from attention_core.masking.positions import end_offset
 from attention_core.multihead.extra_keys import opened, with_extra_keys, without_order
 from attention_core.multihead.gradients import HeadInputs
-from attention_core.multihead.heads import HeadAxes, pick_heads
+from attention_core.multihead.head_axes import HeadAxes
+from attention_core.multihead.heads import pick_heads
 from attention_core.multihead.memory import MultiHeadMemory, seen_by_groups
 from attention_core.multihead.parameters import LayerParameters
 from attention_core.multihead.projections import checked_input, project_heads
