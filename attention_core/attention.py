@@ -13,10 +13,10 @@ from numpy.typing import ArrayLike
 
 from attention_core.arrays.adapters import adapter_of
 from attention_core.arrays.inputs import is_sparse
+from attention_core.components.markup import table
 from attention_core.engine.dispatch import attend_call
 from attention_core.engine.memory import Memory
 from attention_core.engine.prepare import prepare
-from attention_core.markup import table
 from attention_core.masking.positions import UNSHIFTED
 from attention_core.normalizing.normalizer import Normalizer
 from attention_core.normalizing.softmax import SOFTMAX

@@ -20,8 +20,7 @@ WORDS = {"_version", "errors", "typing"}  # everybody speaks them, so no row lis
 NUMBERS = {
     # the mathematics
     "arrays": "",
-    "markup": "",
-    "components": "arrays markup",
+    "components": "arrays",
     "options": "arrays",
     "parallel": "",
     "compiled": "",
@@ -32,7 +31,7 @@ NUMBERS = {
 }
 NAMES = {
     "hookspecs": "components normalizing scoring",
-    "registry": "components hookspecs markup normalizing scoring",
+    "registry": "components hookspecs normalizing scoring",
 }
 PUBLIC = "attention_core"
 REST = {
@@ -44,7 +43,7 @@ REST = {
     "pictures": "plot",
     "result": "arrays engine pictures",
     "attention": (
-        "arrays components config engine markup masking normalizing options registry result scoring"
+        "arrays components config engine masking normalizing options registry result scoring"
     ),
     # learning and layers
     "learned": "arrays",

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from attention_core.components.markup import table
 from attention_core.components.parameters import Origin, Parameterized, about
 from attention_core.components.values import brief, is_plain, same_value, to_plain
 from attention_core.errors import ScorerConfigError, ScorerContractError
-from attention_core.markup import table
 from attention_core.typing import Array
 
 __all__ = ["Component"]

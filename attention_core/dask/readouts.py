@@ -41,7 +41,8 @@ def block_weights(
 ) -> Array:
     """The final weights of some rows of a block: (..., n, s)."""
     with numerics() as again, again:
-        weights = open_readout(posed(work, block, arrays), state.statistics, None).weights(rows)
+        readout = open_readout(posed(work, block, arrays), state.statistics, None)
+        weights: Any = readout.weights(rows)
         dense: Array = weights.toarray() if is_sparse(weights) else weights
         return dense.astype(dtype, copy=False)
 

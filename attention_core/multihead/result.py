@@ -101,7 +101,8 @@ class MultiHeadResult(Pictured):
         OptionError
             If a head has a normalizer other than softmax.
         """
-        return self._merged([result.log_normalizer for result in self.attention], -2)
+        merged: Array = self._merged([result.log_normalizer for result in self.attention], -2)
+        return merged
 
     @cached_property
     def entropy(self) -> Array:
@@ -211,11 +212,11 @@ class MultiHeadResult(Pictured):
     def _readout(self, parts: Sequence[T], axis: int) -> T:
         """Merge the arrays of the groups, in the dtype of the result."""
         merged, dtype = self._merged(parts, axis), self._given.result_dtype
-        if is_sparse(merged) and dtype.itemsize < 4:
-            return merged  # SciPy's sparse arrays know no half precision
-        return merged.astype(dtype, copy=False)
+        is_kept = is_sparse(merged) and dtype.itemsize < 4  # SciPy's know no half precision
+        found: T = merged if is_kept else merged.astype(dtype, copy=False)
+        return found
 
-    def _merged(self, parts: Sequence[T], axis: int) -> T:
+    def _merged(self, parts: Sequence[Any], axis: int) -> Any:
         """Merge the arrays of the groups in the order of the heads, along the axis of heads."""
         if len(parts) == 1:
             return parts[0]

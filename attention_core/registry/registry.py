@@ -10,9 +10,9 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from attention_core.components.markup import table
 from attention_core.errors import PluginError, PluginWarning, said
 from attention_core.hookspecs import Spec
-from attention_core.markup import table
 from attention_core.registry.choice import Choice, Chosen
 from attention_core.registry.conflicts import Claims, NameConflict
 from attention_core.registry.discovery import UNKNOWN, Plugin, PluginFailure
