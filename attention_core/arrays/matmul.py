@@ -60,8 +60,7 @@ def matrix_product(left: Array, right: Array, out: Array | None = None) -> Array
         if _NARROWEST <= width < count:
             return _sum_of_pieces(left, right, out, width)
     if left.ndim == right.ndim == 2 and (out is None or out.flags.c_contiguous):
-        result: Array = left.dot(right, out)  # takes half as long to start, too
-        return result
+        return left.dot(right, out)  # takes half as long to start, too
     if out is None and length > _FEW_ROWS:
         found: Array = np.matmul(left, right)
         return found

@@ -188,8 +188,7 @@ class AttentionClassifier(ClassifierMixin, AttentionEstimator):  # type: ignore[
 
     def predict_proba(self, X: ArrayLike) -> Array:
         """The probability of each label: (n, classes)."""
-        proba: Array = np.exp(self.predict_log_proba(X))
-        return proba
+        return np.exp(self.predict_log_proba(X))
 
     def predict(self, X: ArrayLike) -> Array:
         """The most probable label: (n,)."""

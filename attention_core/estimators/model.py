@@ -197,8 +197,7 @@ class Regression(Model):
         assert grad_value is not None
         grad = grad_value.copy()  # (n, Dv)
         grad[chosen] -= measure.grad
-        coefficients: Array = -(rows.key.T @ grad)
-        return coefficients
+        return -(rows.key.T @ grad)
 
 
 class _SquaredError(Measured):
@@ -228,8 +227,7 @@ class Classification(Model):
         self, rows: Rows, chosen: Array, measure: Measured, grad_value: Array | None
     ) -> Array:
         """``X^T (p - y)`` over the chosen rows."""
-        coefficients: Array = rows.key[chosen].T @ measure.grad
-        return coefficients
+        return rows.key[chosen].T @ measure.grad
 
     def log_proba(self, query: Array, context: Array) -> Array:
         """``log p`` of each class, for rows (n, D) with their contexts: (n, classes)."""

@@ -128,8 +128,7 @@ early_stopping, validation_fraction, n_iter_no_change, workers, verbose, random_
         key = self.memory_.given_key
         rows = Rows(key, self.memory_.value, self._weight, equal_rows(key))
         others = rows.others(np.arange(len(rows)), self.workers)
-        squares: Array = (others.attend(self.scorer_, self.normalizer).context - rows.value) ** 2
-        return squares
+        return (others.attend(self.scorer_, self.normalizer).context - rows.value) ** 2
 
     @property
     def _deviation(self) -> Array:

@@ -39,8 +39,7 @@ class Rows:
         """The bias that weights add to scores: their logarithms, (1, n)."""
         if self.weight is None:
             return None
-        bias: Array = np.log(self.weight)[None].astype(self.value.dtype)
-        return bias
+        return np.log(self.weight)[None].astype(self.value.dtype)
 
     def others(self, chosen: Array, workers: int | None) -> Others:
         """Some of the rows, to be predicted from all others."""
@@ -95,8 +94,7 @@ class Units:
 
     def measured(self, key: Array) -> Array:
         """Rows (n, D) in these units, in their dtype."""
-        measured: Array = ((key - self.mean) * self.factor).astype(key.dtype, copy=False)
-        return measured
+        return ((key - self.mean) * self.factor).astype(key.dtype, copy=False)
 
 
 def equal_rows(key: Array) -> Array | None:
@@ -125,5 +123,4 @@ def relevance(key: Array, label: Array, weight: Array | None) -> Array:
     floored = between + between.mean() / 10
     root: Array = np.sqrt(floored)
     scale = max(float(np.sqrt((root**2).mean())), np.finfo(float).tiny)
-    factor: Array = root / scale
-    return factor
+    return root / scale

@@ -187,8 +187,7 @@ class _NpzFile:
 
     def read(self, name: str) -> Array:
         with self._reporting(name), self.archive.open(self.members[name]) as file:
-            array: Array = np.lib.format.read_array(file, allow_pickle=False)
-            return array
+            return np.lib.format.read_array(file, allow_pickle=False)
 
     def _shape(self, name: str) -> tuple[int, ...]:
         member = self.members[name]

@@ -55,14 +55,12 @@ class Band(Condition):
         shift = rows.start - keys.start
         sides = rows.stop - rows.start, keys.stop - keys.start
         make = _tile if sides[0] * sides[1] <= _KEPT else _tile.__wrapped__
-        inside: Array = make(self.lowest + shift, self.highest + shift, *sides)
-        return inside
+        return make(self.lowest + shift, self.highest + shift, *sides)
 
     def pairs(self, item: Item, queries: Array, keys: Array) -> Array:
         """The band for pairs (e,)."""
         difference = keys - queries
-        inside: Array = (difference >= self.lowest) & (difference <= self.highest)
-        return inside
+        return (difference >= self.lowest) & (difference <= self.highest)
 
     def ceiling(
         self, batch: Batch, rows: slice, keys: slice, allowed: Array, dtype: np.dtype[Any]
@@ -71,8 +69,7 @@ class Band(Condition):
         if allowed.size > _KEPT:
             return ceiling(allowed, dtype)
         shift = rows.start - keys.start
-        bound: Array = _ceiling(self.lowest + shift, self.highest + shift, *allowed.shape, dtype)
-        return bound
+        return _ceiling(self.lowest + shift, self.highest + shift, *allowed.shape, dtype)
 
 
 @lru_cache(maxsize=16)  # tiles along the diagonal have the same band

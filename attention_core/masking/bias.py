@@ -209,8 +209,7 @@ class EdgeBias:
 
     def _places(self, queries: Array, keys: Array) -> Array:
         """Positions of the edges among the stored numbers."""
-        places: Array = np.searchsorted(self._order, self._numbered(queries, keys))
-        return places
+        return np.searchsorted(self._order, self._numbered(queries, keys))
 
     def _numbered(self, queries: Array, keys: Array) -> Array:
         numbers: Array = queries.astype(np.int64) * self.values.shape[1] + keys

@@ -41,8 +41,7 @@ class Intervals(Condition):
         if keys.start >= start.max() and keys.stop <= stop.min():
             return None
         positions = np.arange(keys.start, keys.stop)
-        inside: Array = (positions >= start) & (positions < stop)
-        return inside
+        return (positions >= start) & (positions < stop)
 
     def pairs(self, item: Item, queries: Array, keys: Array) -> Array:
         """The intervals of pairs (e,)."""
@@ -53,5 +52,4 @@ class Intervals(Condition):
 
 def _of_queries(bounds: Array, item: Item, queries: Array) -> Array:
     own = of_item(bounds, item)[..., 0]  # (L,) or (1,)
-    found: Array = own[queries] if len(own) > 1 else own
-    return found
+    return own[queries] if len(own) > 1 else own

@@ -132,8 +132,7 @@ def _product(left: Array, right: Array, workers: int | None) -> Array:
     """``left @ right``, on threads if it is large: (n, E), (E, F) -> (n, F)."""
     count = left.size * right.shape[1]
     if count <= (_SMALL if len(left) > 1 else _SMALL_ROW):
-        small: Array = left @ right
-        return small
+        return left @ right
     product = np.empty((left.shape[0], right.shape[1]), left.dtype)
 
     def work(first: int) -> None:

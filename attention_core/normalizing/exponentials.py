@@ -80,8 +80,7 @@ def reduced_by_row(ufunc: np.ufunc, values: Array, starts: Array, empty: float) 
 
 def finite_shift(shift: Array) -> Array:
     """The shift to subtract: finite where only -inf was seen, since -inf - -inf is not a number."""
-    lowest: Array = np.maximum(shift, _LOWEST[shift.dtype])
-    return lowest
+    return np.maximum(shift, _LOWEST[shift.dtype])
 
 
 def safe_total(total: Array) -> Array:
@@ -89,8 +88,7 @@ def safe_total(total: Array) -> Array:
 
     Other totals are far larger: the largest score alone contributes 1, or `has_faded` noticed.
     """
-    safe: Array = np.maximum(total, _TINY[total.dtype])
-    return safe
+    return np.maximum(total, _TINY[total.dtype])
 
 
 def subtract_shift(scores: Array, shift: Array) -> None:

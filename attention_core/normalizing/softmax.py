@@ -254,8 +254,7 @@ class Softmax(Normalizer):
         shift, total = statistics
         logarithm = np.full_like(total, -np.inf)
         np.log(total, out=logarithm, where=total != 0)
-        normalizer: Array = finite_shift(shift) + logarithm
-        return normalizer
+        return finite_shift(shift) + logarithm
 
     def parameter_grads(
         self, statistics: Statistics, dot: Array, dtype: np.dtype[Any]

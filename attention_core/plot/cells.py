@@ -54,5 +54,4 @@ def mean_per_cell(values: Array, axis: Axis) -> Array:
     """Values (n,) of the positions of an axis, averaged over each cell."""
     starts = np.arange(axis.cells) * axis.step
     sums = np.add.reduceat(values[axis.places].astype(np.float64), starts)
-    means: Array = sums / np.diff(axis.edges)
-    return means
+    return sums / np.diff(axis.edges)

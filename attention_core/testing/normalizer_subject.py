@@ -59,8 +59,7 @@ class NormalizerSubject(Subject):
             weights: Any = self.normalizer.weights(scores.copy(), found)
         if not isinstance(weights, np.ndarray):
             raise Violation(f"weights returned {type(weights).__name__}, not an array")
-        copied: Array = weights.copy()
-        return copied
+        return weights.copy()
 
     def attended(
         self, scores: Array, normalizer: Normalizer | None = None, **options: Any

@@ -191,8 +191,7 @@ class T5Bias(DistanceBias):
         ratio = (np.maximum(away, exact) / exact).astype(np.float32)
         steps = np.log(ratio) / np.float32(log(self.max_distance) - log(exact)) * (count - exact)
         far = np.minimum(exact + steps.astype(np.int64), count - 1)
-        buckets: Array = first + np.where(away < exact, away, far)
-        return buckets
+        return first + np.where(away < exact, away, far)
 
 
 def standard_slopes(heads: int) -> NDArray[np.float64]:

@@ -83,8 +83,7 @@ class ScaledDotScorer(DotScorer):
     def project_query(self, query: Array) -> Array:
         """``scale * q``: scaling the queries costs less than scaling the scores."""
         scale = (query.shape[-1] or 1) ** -0.5 if self.scale is None else self.scale
-        scaled: Array = query * scale  # (..., L, D)
-        return scaled
+        return query * scale  # (..., L, D)
 
     def project_query_vjp(self, query: Array, grad: Array) -> tuple[Array, dict[str, Array]]:
         """``scale * grad``."""

@@ -132,8 +132,7 @@ class _Edges(_Rows):
 
     def sums(self, values: Array) -> Array:
         """Sums over each row."""
-        sums: Array = np.add.reduceat(values, self.starts)
-        return sums
+        return np.add.reduceat(values, self.starts)
 
     def dots(self, values: Array, others: Array) -> Array:
         """Sums of products over each row."""

@@ -38,8 +38,7 @@ def windows_vjp(grad: Array, radius: int) -> Array:
 def lookup_vjp(codes: NDArray[np.intp], grad: Array, size: int) -> Array:
     """Gradients through ``table[codes]``: (...), (..., D) -> (size, D)."""
     chosen = np.eye(size, dtype=grad.dtype)[codes.reshape(-1)]  # (n, size)
-    table: Array = chosen.T @ grad.reshape(-1, grad.shape[-1])
-    return table
+    return chosen.T @ grad.reshape(-1, grad.shape[-1])
 
 
 def softmax(logits: Array) -> Array:

@@ -46,8 +46,7 @@ def coarser(codes: Codes, most: int) -> Codes:
     step = -(-max(codes.shape) // most)
     starts = [np.arange(0, length, step) for length in codes.shape]
     rows = np.maximum.reduceat(codes, starts[0], axis=0)
-    blocks: Codes = np.maximum.reduceat(rows, starts[1], axis=1)
-    return blocks
+    return np.maximum.reduceat(rows, starts[1], axis=1)
 
 
 def palette(*, is_dark: bool = False) -> Codes:
