@@ -33,7 +33,7 @@ def random_generator(
         f"rng must be a seed, an integer of at least 0, or a numpy.random.Generator, "
         f"got {shown(rng)}"
     )
-    if rng is None or isinstance(rng, bool):
+    if rng is None or isinstance(rng, (bool, np.timedelta64)):
         raise type_error(message)
     try:
         return np.random.default_rng(rng)  # type: ignore[arg-type]  # or raises

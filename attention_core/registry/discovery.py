@@ -5,6 +5,7 @@ Each distribution is read on its own: one whose metadata cannot be read costs no
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import sys
@@ -114,6 +115,7 @@ def discover() -> Discovery:
     found = Discovery([BUNDLED])
     if not _is_worth_reading():
         return found
+    importlib.invalidate_caches()  # which imports `importlib.metadata`, too
     sources: dict[str, list[_Source]] = {}
     for distribution in _distributions(found):
         source = _read(distribution, found)
@@ -220,7 +222,9 @@ def _read(distribution: Distribution, found: Discovery) -> _Source | None:
         return None
     try:
         metadata = distribution.metadata
-        name, version = one_line(metadata["Name"]), one_line(metadata["Version"])
+        name, version = (  # asking for a missing one alone will be a KeyError
+            one_line((metadata.get_all(field) or [None])[0]) for field in ("Name", "Version")
+        )
     except INTERRUPTS:
         raise
     except BaseException as error:  # noqa: BLE001 - damaged metadata may raise anything

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -44,7 +43,6 @@ def find_installed(choice: Choice, registered: Iterable[Offer]) -> Installed:
     PluginError
         When something was registered under a bundled name.
     """
-    importlib.invalidate_caches()
     found = discover()
     known = [*found.plugins, *found.unreadable]
     failed = {plugin: error for plugin, error in found.unreadable.items() if choice.wants(plugin)}
