@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from attention_core.compiled.lanes import FEWEST_QUERIES, WIDTH, Lanes
 from attention_core.compiled.typed import TypedFunction
 
 __all__ = ["module_text"]
@@ -26,16 +27,35 @@ _SCORE = """\
 @kernel
 def score(
     query, query_item, query_row, query_features, key, key_item, key_row, key_features,
-    out, items, length, key_length{arguments}
+    scratch, out, items, length, key_length{arguments}
 ):
     {casts}
     scores = carray(pointer(out), (items, length, key_length), FLOAT)
     for n in range(items):
+        done = 0
+        {lanes}
         for i in range(length):
             q = carray(pointer(query + n * query_item + i * query_row), (query_features,), FLOAT)
-            for j in range(key_length):
+            for j in range(done, key_length):
                 k = carray(pointer(key + n * key_item + j * key_row), (key_features,), FLOAT)
                 scores[n, i, j] = pair(q, k{arguments})
+"""
+
+# Storing keys feature by feature pays from some queries on.
+_LANES = f"""
+        keys = carray(pointer(scratch), (key_features, {WIDTH}), FLOAT)
+        own = carray(pointer(scratch), (key_features + {{count}}, {WIDTH}), FLOAT)
+        while length >= {FEWEST_QUERIES} and key_length - done >= {WIDTH}:
+            for h in range(key_features):
+                for j in range({WIDTH}):
+                    place = pointer(key + n * key_item + (done + j) * key_row)
+                    keys[h, j] = carray(place, (key_features,), FLOAT)[h]
+            for i in range(length):
+                place = pointer(query + n * query_item + i * query_row)
+                q = carray(place, (query_features,), FLOAT)
+                to = scores[n, i, done : done + {WIDTH}]
+                pair_lanes(q, keys{{arguments}}, to{{arrays}})
+            done += {WIDTH}
 """
 
 _SCORE_PAIRS = """\
@@ -110,6 +130,7 @@ def module_text(
     dtype: str,
     kinds: Mapping[str, str],
     trainable: Sequence[str],
+    lanes: Lanes | None = None,
 ) -> str:
     """Put functions and loops together.
 
@@ -121,6 +142,8 @@ def module_text(
         The further arguments of ``pair``, and the kind of each: ``"array"``, ``"float"``, ...
     trainable
         Those of them that ``pair_vjp`` has gradients of.
+    lanes
+        ``pair`` for many keys side by side, if it could be rewritten so.
     """
     floats = [name for name, kind in kinds.items() if kind in {"float", "number"}]
     names = {
@@ -131,8 +154,16 @@ def module_text(
     }
     added = (name for name in trainable if kinds[name] in {"array", "number"})
     add = "; ".join(f"total_{n} += sum_{n}; sum_{n}[...] = FLOAT(0)" for n in added) or "pass"
+    written = [*functions, lanes.function] if lanes else functions
     parts = [_HEAD.format(dtype=dtype)]
-    parts += [f"@inlined\n{function.text}\n" for function in functions]
+    parts += [f"@inlined\n{function.text}\n" for function in written]
+    names["lanes"] = ""
+    if lanes:
+        arrays = [f", own[key_features + {n}]" for n in range(len(lanes.arrays))]
+        count, arguments = len(lanes.arrays), names["arguments"]
+        names["lanes"] = _LANES.format(
+            count=count, arguments=arguments, arrays="".join(arrays)
+        ).strip()
     templates = [_SCORE, _SCORE_PAIRS, _SCORE_EDGES]
     if functions[-1].name == "pair_vjp":
         templates += [_SCORE_VJP, _SCORE_PAIRS_VJP]

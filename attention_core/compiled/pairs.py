@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from attention_core.compiled.lanes import find_lanes, scratch
 from attention_core.compiled.module_text import module_text
 from attention_core.compiled.modules import generated_module
 from attention_core.compiled.names import SourceError
@@ -69,7 +70,8 @@ class CompiledPairs:
         query, key = _items(query, batch), _items(key, batch)
         self._try(query[0, 0], key[0, 0], arguments)
         sizes = len(query), *scores.shape[-2:]
-        self._run("score", query, key, (scores,), sizes, *arguments.values())
+        memory = scratch(key.shape[-1], self._dtype)
+        self._run("score", query, key, (memory, scores), sizes, *arguments.values())
         return scores
 
     def score_pairs(self, query: Array, key: Array, arguments: Arguments) -> Array:
@@ -192,8 +194,10 @@ class CompiledPairs:
 
         if not self._text:
             integers = [name for name, kind in self._kinds.items() if kind in {"int", "bool"}]
-            self._typed = typed_functions(self._functions, integers)
-            self._text = module_text(self._typed, self._dtype.name, self._kinds, self._trainable)
+            typed = typed_functions(self._functions, integers)
+            lanes = find_lanes(next(each for each in typed if each.name == "pair"))
+            self._typed = [*typed, lanes.function] if lanes else typed
+            self._text = module_text(typed, self._dtype.name, self._kinds, self._trainable, lanes)
         types = tuple(map(numba.typeof, given))
         try:
             kernel = getattr(generated_module(self._text), name)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from attention_core.compiled.names import SourceError, resolve_names
 
-__all__ = ["TypedFunction", "typed_functions"]
+__all__ = ["TypedFunction", "rendered", "typed_functions"]
 
 _INTEGERS = {"len", "int", "range", "round"}
 
@@ -27,6 +27,8 @@ class TypedFunction(NamedTuple):
     text: str
     lines: tuple[int, ...]
     """The line in the author's file of each line of the text."""
+    floats: frozenset[str]
+    """The names of floating-point numbers and of arrays of them."""
 
 
 def typed_functions(
@@ -60,15 +62,23 @@ def _add(
     tree.name, tree.decorator_list, tree.returns = name, [], None
     for argument in tree.args.args:
         argument.annotation = None
-    tree = ast.fix_missing_locations(_Typer(tree, integers).visit(tree))
-    text = ast.unparse(tree)
+    typer = _Typer(tree, integers)
+    tree = typer.visit(tree)
+    lines = {node: first + node.lineno - 1 for node in (tree, *_statements(tree))}
+    found[name] = rendered(tree, lines, frozenset(typer.floats))
+
+
+def rendered(
+    tree: ast.FunctionDef, lines: Mapping[ast.stmt, int], floats: frozenset[str]
+) -> TypedFunction:
+    """The text of a function, given the line in the author's file of each statement."""
+    text = ast.unparse(ast.fix_missing_locations(tree))
     written = ast.parse(text).body[0]
-    lines = [first + tree.lineno - 1] * (text.count("\n") + 1)
+    of_text = [lines[tree]] * (text.count("\n") + 1)
     for own, new in zip(_statements(tree), _statements(written), strict=True):
-        lines[new.lineno - 1 : new.end_lineno] = [first + own.lineno - 1] * (
-            (new.end_lineno or new.lineno) - new.lineno + 1
-        )
-    found[name] = TypedFunction(name, text, tuple(lines))
+        last = new.end_lineno or new.lineno
+        of_text[new.lineno - 1 : last] = [lines[own]] * (last - new.lineno + 1)
+    return TypedFunction(tree.name, text, tuple(of_text), floats)
 
 
 def _parsed(function: Any) -> tuple[ast.FunctionDef, int]:
