@@ -98,21 +98,27 @@ class AdditiveScorer(PairScorer):
         return project(key, self.key_weight)
 
     @staticmethod
-    def pair(
-        q: Array, k: Array, score_weight: Array, weight_sum: float, are_exponentials: bool
-    ) -> Any:
+    def pair(q: Array, k: Array, score_weight: Array, weight_sum: float, shared: int) -> Any:
         """``v . tanh(q + k)`` of two rows, or of the logarithms of their squares.
 
-        Given ``e = exp(2 q)`` and ``f = exp(2 k)``, ``tanh(q + k) = 1 - 2 / (e f + 1)``, and two
-        hidden units share a division.
+        Given ``e = exp(2 q)`` and ``f = exp(2 k)``, ``tanh(q + k) = 1 - 2 / (e f + 1)``, and
+        `shared` hidden units, 2 or 4, share a division. With 0, the rows are not exponentials.
         """
         total = 0.0
-        if not are_exponentials:
+        if shared == 0:
             for h in range(len(q)):
                 total += score_weight[h] * np.tanh(q[h] + k[h])
             return total
-        half = len(q) // 2
-        for h in range(half):
+        n = len(q) // 4 if shared == 4 else 0
+        for h in range(n):
+            a, b = q[h] * k[h] + 1, q[h + n] * k[h + n] + 1
+            c, d = q[h + 2 * n] * k[h + 2 * n] + 1, q[h + 3 * n] * k[h + 3 * n] + 1
+            ab, cd = a * b, c * d
+            by_ab = score_weight[h] * b + score_weight[h + n] * a
+            by_cd = score_weight[h + 2 * n] * d + score_weight[h + 3 * n] * c
+            total += (by_ab * cd + by_cd * ab) / (ab * cd)
+        half = (len(q) - 4 * n) // 2
+        for h in range(4 * n, 4 * n + half):
             one, other = q[h] * k[h] + 1, q[h + half] * k[h + half] + 1
             total += (score_weight[h] * other + score_weight[h + half] * one) / (one * other)
         if len(q) % 2 == 1:
@@ -125,7 +131,7 @@ class AdditiveScorer(PairScorer):
         k: Array,
         score_weight: Array,
         weight_sum: float,
-        are_exponentials: bool,
+        shared: int,
         grad: float,
         grad_q: Array,
         grad_k: Array,
@@ -133,7 +139,7 @@ class AdditiveScorer(PairScorer):
     ) -> None:
         """Gradients of `pair`, for compiled code."""
         for h in range(len(q)):
-            unit = 1 - 2 / (q[h] * k[h] + 1) if are_exponentials else np.tanh(q[h] + k[h])
+            unit = 1 - 2 / (q[h] * k[h] + 1) if shared > 0 else np.tanh(q[h] + k[h])
             slope = grad * score_weight[h] * (1 - unit * unit)
             grad_q[h] += slope
             grad_k[h] += slope
@@ -142,23 +148,20 @@ class AdditiveScorer(PairScorer):
     def pair_inputs(self, query: Array, key: Array) -> tuple[Array, Array, dict[str, Any]]:
         """Exponentials of the rows, where they stay in range and there are pairs to share them."""
         weight = self.score_weight.astype(query.dtype, copy=False)
-        limit = _EXPONENT_LIMIT[query.dtype] / 2
-        are_exponentials = (
+        shared = 0
+        if (
             min(query.shape[-2], key.shape[-2]) >= _FEWEST_ROWS
             and np.abs(weight).sum() <= WEIGHT_LIMIT
-            and magnitude(query) + magnitude(key) <= limit
-        )
-        if are_exponentials:
-            query, key = np.exp(2 * query), np.exp(2 * key)
-        return (
-            query,
-            key,
-            {
-                "score_weight": weight,
-                "weight_sum": float(weight.sum()),
-                "are_exponentials": are_exponentials,
-            },
-        )
+        ):
+            exponent = magnitude(query) + magnitude(key)
+            limit = _EXPONENT_LIMIT[query.dtype]
+            shared = 4 if exponent <= limit / 4 else 2 if exponent <= limit / 2 else 0
+        if shared:
+            query, key = (np.multiply(rows, 2) for rows in (query, key))
+            np.exp(query, out=query)  # fresh memory for each step would take as long
+            np.exp(key, out=key)
+        arguments = {"score_weight": weight, "weight_sum": float(weight.sum()), "shared": shared}
+        return query, key, arguments
 
     def score(self, query: Array, key: Array) -> Array:
         """``tanh(query + key) v``: (..., L, H), (..., S, H) -> (..., L, S).
