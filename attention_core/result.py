@@ -13,7 +13,6 @@ from attention_core.arrays.quiet import quiet_context
 from attention_core.arrays.scalars import is_integer
 from attention_core.engine.base import Readout
 from attention_core.engine.dispatch import Answer
-from attention_core.engine.readout import open_readout
 from attention_core.errors import OptionError, OptionTypeError, shown
 from attention_core.pictures import Pictured
 from attention_core.typing import Array, PairFunction, Weights
@@ -73,6 +72,8 @@ class AttentionResult(Pictured):
     @property
     def _readout(self) -> Readout:
         """The readout of the call, if its arrays are as they were."""
+        from attention_core.engine.readout import open_readout  # most calls want the context only
+
         self._check_inputs()
         answer = self._answer
         return open_readout(answer.problem, answer.statistics, answer.kept)
