@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from attention_core import Attention, MultiHeadAttention, PluginError
-from attention_core.cli.commands.listing import plain
+from attention_core import Attention, MultiHeadAttention
+from attention_core.cli.commands.listing import parameters_of
 from attention_core.cli.plugins import stdout_for_us
 from attention_core.config import describes_layer
 from attention_core.registry.default import default_registry
@@ -41,17 +41,15 @@ def schema() -> None:
 
 def _parameters_of(kind: Kind[Any], info: Info) -> dict[str, Any] | None:
     """The rule for a table of a component: its parameters; None if its factory cannot be had."""
-    try:
-        parameters = info.parameters
-    except PluginError:
+    parameters = parameters_of(info)
+    if parameters is None:
         return None
     properties: dict[str, Any] = {"name": {"description": info.summary}}
     if kind is SCORER:
         properties["parameters"] = {}
-    for name, parameter in parameters.items():
-        has_default = parameter.default is not parameter.empty
-        properties[name] = {"default": plain(parameter.default)} if has_default else {}
-    required = [name for name, p in parameters.items() if p.default is p.empty]
+    for each in parameters:
+        properties[each["name"]] = {} if each["required"] else {"default": each["default"]}
+    required = [each["name"] for each in parameters if each["required"]]
     names = dict.fromkeys([info.name, *info.aliases, info.qualified_name])
     rule: dict[str, Any] = {"properties": properties, "additionalProperties": False}
     if required and kind is SCORER:  # by name, or in a file of parameters

@@ -21,7 +21,7 @@ from attention_core.registry.infos import Info
 from attention_core.registry.kinds import BIAS, NORMALIZER, SCORER, Kind
 from attention_core.scoring.compiled_forms import is_compiled
 
-__all__ = ["biases", "normalizers", "plain", "scorers"]
+__all__ = ["biases", "normalizers", "parameters_of", "scorers"]
 
 FIELDS = (
     "name",
@@ -107,7 +107,7 @@ def _as_json(registry: Registry, kind: Kind[Any]) -> dict[str, Any]:
         kind.plural: [
             {
                 **{field: getattr(info, field) for field in FIELDS},
-                "parameters": _parameters(info),
+                "parameters": parameters_of(info),
                 **({"compiled": _is_compiled(registry, info)} if kind is SCORER else {}),
             }
             for info in registry.of(kind).claims.infos()
@@ -139,8 +139,8 @@ def _is_compiled(registry: Registry, info: Info) -> bool:
         return False
 
 
-def _parameters(info: Info) -> list[dict[str, Any]] | None:
-    """List what a scorer's factory takes; None for a factory that cannot be imported."""
+def parameters_of(info: Info) -> list[dict[str, Any]] | None:
+    """List what the factory of a component takes; None for one that cannot be imported."""
     try:
         known = info.parameters
     except PluginError:
@@ -148,12 +148,12 @@ def _parameters(info: Info) -> list[dict[str, Any]] | None:
     return [
         {"name": name, "required": True}
         if parameter.default is parameter.empty
-        else {"name": name, "required": False, "default": plain(parameter.default)}
+        else {"name": name, "required": False, "default": _plain(parameter.default)}
         for name, parameter in known.items()
     ]
 
 
-def plain(value: object) -> object:
+def _plain(value: object) -> object:
     """A value as JSON has it; what JSON does not have is shown as text."""
     try:
         found: object = json.loads(json.dumps(value, allow_nan=False))
