@@ -105,7 +105,7 @@ class Softmax(Normalizer):
             )
         return self if len(heads) == count else type(self)(sink[..., list(heads)])
 
-    def _sink(self, dtype: np.dtype[Any], shape: Shape, batch: Batch) -> Array:
+    def _sink(self, dtype: np.dtype[Any], batch: Batch) -> Array:
         """The sink of some batch items, which broadcasts to statistics (..., l, 1)."""
         assert self.sink is not None
         sink = self.sink.astype(dtype)[..., None, None]
@@ -185,7 +185,7 @@ class Softmax(Normalizer):
     def _with_sink(self, statistics: Statistics, batch: Batch) -> tuple[Statistics, Array]:
         """The statistics with the sink, and the factor of a context that was summed without."""
         before, total = statistics
-        sink = self._sink(total.dtype, total.shape, batch)
+        sink = self._sink(total.dtype, batch)
         shift = np.where(before > -np.inf, np.maximum(before, sink), before)
         factor = np.exp(before - finite_shift(shift))
         extra = np.where(before > -np.inf, np.exp(sink - finite_shift(shift)), 0)
@@ -266,7 +266,7 @@ class Softmax(Normalizer):
             return {"sink": np.zeros(self.sink.shape, dtype)}
         shift, total = statistics
         batch = whole(shift.shape[:-2])
-        exponential = np.exp(self._sink(shift.dtype, shift.shape, batch) - finite_shift(shift))
+        exponential = np.exp(self._sink(shift.dtype, batch) - finite_shift(shift))
         weight = np.where(shift > -np.inf, exponential, 0) / safe_total(total)
         grad = (-weight * dot).sum(axis=(-2, -1))  # (batch,)
         axes = tuple(range(grad.ndim - self.sink.ndim))
