@@ -45,8 +45,10 @@ def _query_offset(value: Any) -> Any:
         return int(value)
     if isinstance(value, str) and value == "end":
         return value
-    if isinstance(value, (list, tuple, np.ndarray)) and _holds_integers(value):
-        return value
+    is_array = isinstance(value, (list, tuple)) or hasattr(value, "__array__")
+    if is_array and _holds_integers(value):
+        # the caller may write to it; masked entries stay, and are refused when called
+        return np.array(value, subok=True)
     raise OptionTypeError(
         f"query_offset must be an integer, an integer array, one per batch item, or 'end', "
         f"got {shown(value)}"

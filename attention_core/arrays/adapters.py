@@ -9,7 +9,7 @@ import numpy as np
 
 from attention_core.errors import DTypeError
 
-__all__ = ["TERMS", "adapter_of", "check_library", "library_of"]
+__all__ = ["TERMS", "adapter_of", "check_library", "library_of", "to_numpy_call"]
 
 TERMS = ("mask", "bias", "key_lengths", "query_lengths", "weight_factors")
 """The arguments of a call that come to an adapter as one tuple, None for those not given."""
@@ -23,15 +23,11 @@ _ARRAYS = {
 }
 """The library of a class of arrays, by the package and the name of the class."""
 
-_CONVERSIONS = {
-    ("dask", None): "dask.array.from_array({})",
-    ("jax", None): "jax.numpy.asarray({})",
-    ("torch", None): "torch.as_tensor({})",
-    (None, "dask"): "{}.compute()",
-    (None, "jax"): "numpy.asarray({})",
-    (None, "torch"): "{}.numpy()",
+_FROM_NUMPY = {
+    "dask": "dask.array.from_array({})",
+    "jax": "jax.numpy.asarray({})",
+    "torch": "torch.as_tensor({})",
 }
-"""Calls that convert an array to the first library from the second; None is NumPy."""
 
 _known: dict[type, str | None] = {np.ndarray: None}
 _adapters: dict[str, Any] = {}
@@ -83,6 +79,28 @@ def adapter_of(query: Any, *others: Any) -> Any:
     return _adapters[library]
 
 
+def to_numpy_call(name: str, array: Any) -> str:
+    """The call that converts an array of a library to one of NumPy.
+
+    >>> to_numpy_call("key", np.ones(2))
+    'key'
+    """
+    own = library_of(array)
+    if own != "torch":
+        return {"dask": "{}.compute()", "jax": "numpy.asarray({})"}.get(own or "", "{}").format(
+            name
+        )
+    dtype, layout = str(getattr(array, "dtype", "")), str(getattr(array, "layout", "strided"))
+    steps = {
+        ".detach()": getattr(array, "requires_grad", False),
+        ".cpu()": str(getattr(array, "device", "cpu")) not in ("cpu", "meta"),
+        ".to_dense()": not layout.endswith("strided"),
+        ".dequantize()": getattr(array, "is_quantized", False),
+        ".float()": "bfloat16" in dtype or "float8" in dtype,  # NumPy has neither
+    }
+    return f"{name}{''.join(step for step, is_needed in steps.items() if is_needed)}.numpy()"
+
+
 def check_library(name: str, array: Any, library: str | None, leader: str = "query") -> None:
     """Raise `DTypeError` for an array of another library than that of the query.
 
@@ -94,10 +112,12 @@ of a call must be of one library; convert it by torch.as_tensor(key)
     own = library_of(array)
     if own == library or not (own or isinstance(array, (np.ndarray, list, tuple))):
         return
-    convert = _CONVERSIONS.get((library, own))
-    if convert is None:  # through NumPy
-        convert = _CONVERSIONS[library, None].format(_CONVERSIONS[None, own])
+    if own == "dask" and library is None:  # it may be larger than memory
+        convert = f"convert {leader} by {_FROM_NUMPY[own].format(leader)}"
+    else:
+        converted = _FROM_NUMPY.get(library or "", "{}").format(to_numpy_call(name, array))
+        convert = f"convert it by {converted}"
     raise DTypeError(
         f"{name} is a {own or 'numpy'} array, and {leader} one of {library or 'numpy'}: the arrays "
-        f"of a call must be of one library; convert it by {convert.format(name)}"
+        f"of a call must be of one library; {convert}"
     )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from attention_core.arrays.adapters import to_numpy_call
 from attention_core.arrays.scalars import is_integer
 from attention_core.errors import DTypeError, ShapeError, printable, shown
 from attention_core.typing import Array
@@ -21,6 +22,7 @@ __all__ = [
     "check_key_and_value",
     "check_unmasked",
     "computing_dtype",
+    "dtype_advice",
     "integers_per_item",
     "is_real",
     "is_sparse",
@@ -50,11 +52,9 @@ def as_array(name: str, array: ArrayLike) -> Array:
     if result.dtype in _USUAL or _is_float(result.dtype):
         return result
     if result.dtype.kind not in "iub":
-        is_saved = result.dtype == "V2"
-        hint = "; bfloat16 that NumPy saved comes back with .view(ml_dtypes.bfloat16)" * is_saved
         raise DTypeError(
             f"{name} must hold real numbers (float16, bfloat16, float32, float64 or integers), "
-            f"got dtype {result.dtype}{hint}"
+            f"got dtype {result.dtype}{dtype_advice(result)}"
         )
     return result.astype(np.float64)
 
@@ -93,11 +93,12 @@ numbers: leave out keys by mask= (True = may attend), and fill the entries with 
             raise ShapeError(
                 f"{name} must be an array, got nested lists of different lengths"
             ) from None
-        kind = f"{_package(array)}.{type(array).__name__}"
-        said = printable(str(error).partition("\n")[0], 300).rstrip(".")
-        hint = "; call .float()" if "bfloat16" in str(getattr(array, "dtype", "")) else ""
+        said, advice = str(error).partition("\n")[0], _reading_advice(name, array)
+        if advice:
+            said = said.partition(". Use ")[0]  # of what is wrong, torch tells one thing at a time
         raise DTypeError(
-            f"{name} must be an array that NumPy can read, got a {kind}: {said}{hint}"
+            f"{name} must be an array that NumPy can read, got a {_kind(array)}: "
+            f"{printable(said, 300).rstrip('.')}{advice}"
         ) from error
     if result.dtype == np.object_:
         if _package(array) == "pandas":
@@ -109,6 +110,43 @@ numbers: leave out keys by mask= (True = may attend), and fill the entries with 
         if not (result.ndim or isinstance(result.item(), Integral)):
             raise DTypeError(f"{name} must be an array, got {shown(array)}")
     return result
+
+
+def dtype_advice(array: Array) -> str:
+    """A clause that says what makes real numbers of an array of another dtype.
+
+    >>> dtype_advice(np.array(["1.5"]))
+    '; convert it by numpy.asarray(..., dtype=float)'
+    """
+    kind = array.dtype.kind
+    if kind == "O" and any(map(is_sparse, array.flat)):
+        return "; call .toarray() of its sparse arrays"
+    if array.dtype == "V2":
+        return "; bfloat16 that NumPy saved comes back with .view(ml_dtypes.bfloat16)"
+    if array.dtype.names:
+        return "; call numpy.lib.recfunctions.structured_to_unstructured"
+    if kind == "c" or "complex" in array.dtype.name:
+        return "; its .real and its .imag are"
+    if kind in "mM":
+        return "; convert it by numpy.asarray(..., dtype='int64')"
+    if array.dtype.type is np.void:
+        return ""
+    return "; convert it by numpy.asarray(..., dtype=float)"
+
+
+def _reading_advice(name: str, array: Any) -> str:
+    """A clause that says how NumPy can read what it could not."""
+    if isinstance(array, (list, tuple)):
+        return f"; call torch.stack({name})" if "torch" in _kind(array) else ""
+    call = to_numpy_call(name, array)
+    return f"; call {call}" if call not in (name, f"{name}.numpy()") else ""
+
+
+def _kind(value: Any) -> str:
+    """The class of an array, or of what lists hold: ``torch.Tensor``."""
+    if not isinstance(value, (list, tuple)):
+        return f"{_package(value)}.{type(value).__name__}"
+    return f"{type(value).__name__} of {_kind(value[0])}" if value else type(value).__name__
 
 
 def is_sparse(array: Any) -> bool:
@@ -196,6 +234,9 @@ def as_integers(name: str, value: ArrayLike, each: str = "") -> Array:
     array([], dtype=int64)
     """
     array = to_numpy(name, value)
+    is_nested = isinstance(value, (list, tuple))
+    if is_nested and array.dtype.kind in "iu" and _holds_flags(value):
+        raise DTypeError(f"{name} must be integers{each}, got booleans in {shown(value)}")
     if array.dtype.kind == "u":
         return np.minimum(array, np.uint64(LARGEST)).astype(np.int64)
     if array.dtype.kind == "i":
@@ -203,13 +244,21 @@ def as_integers(name: str, value: ArrayLike, each: str = "") -> Array:
     if not array.size:  # an empty list has no integers to tell its dtype
         return array.astype(np.int64)
     exact = array
-    if not isinstance(value, np.ndarray):  # NumPy makes floats of integers that meet in no dtype
+    if is_nested:  # NumPy makes floats of integers that meet in no dtype
         exact = np.array(value, np.object_)
     numbers = exact.reshape(-1).tolist()
     if not all(is_integer(n) for n in numbers):
-        raise DTypeError(f"{name} must be integers{each}, got dtype {array.dtype}")
+        advice = "; convert it by numpy.asarray(..., dtype=int)" if array.dtype.kind == "f" else ""
+        raise DTypeError(f"{name} must be integers{each}, got dtype {array.dtype}{advice}")
     clamped = [min(max(int(n), -LARGEST), LARGEST) for n in numbers]
     return np.array(clamped, np.int64).reshape(exact.shape)
+
+
+def _holds_flags(value: Any) -> bool:
+    """Whether there are booleans in nested lists, which NumPy makes integers beside integers."""
+    if isinstance(value, (list, tuple)):
+        return any(map(_holds_flags, value))
+    return isinstance(value, (bool, np.bool_))
 
 
 def integers_per_item(name: str, value: ArrayLike, batch: Shape) -> Array:

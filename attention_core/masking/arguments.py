@@ -8,7 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from attention_core.arrays.batch import Shape, broadcasts
-from attention_core.arrays.inputs import LARGEST, integers_per_item, is_real, is_sparse, to_numpy
+from attention_core.arrays.inputs import (
+    LARGEST,
+    dtype_advice,
+    integers_per_item,
+    is_real,
+    is_sparse,
+    to_numpy,
+)
 from attention_core.arrays.snapshots import owned
 from attention_core.components.bias import Bias
 from attention_core.errors import DTypeError, OptionError, ShapeError
@@ -222,7 +229,9 @@ def _checked_numbers(name: str, numbers: Any, shape: Shape, single_query: bool) 
         advice = _BOOLEAN_ADVICE.get(name, ", got a boolean array")
         raise DTypeError(f"{name} must hold real numbers{advice}")
     if not is_real(array.dtype):
-        raise DTypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+        raise DTypeError(
+            f"{name} must hold real numbers, got dtype {array.dtype}{dtype_advice(array)}"
+        )
     return _fitted(name, array, shape, single_query)
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from attention_core.arrays.batch import Batch, Item, Shape, broadcasts, of_item, take
-from attention_core.arrays.inputs import LARGEST, as_integers, is_real, to_numpy
+from attention_core.arrays.inputs import LARGEST, as_integers, dtype_advice, is_real, to_numpy
 from attention_core.errors import DTypeError, OptionError, ShapeError, shown
 from attention_core.typing import Array, PairFunction
 
@@ -40,7 +40,7 @@ class Positions(NamedTuple):
         if not isinstance(shift, int):
             shift = of_item(shift, item)[:, 0]  # (L,) or (1,)
             shift = shift[queries] if len(shift) > 1 else shift
-        positions = keys if self.key_shift is None else keys + self.key_shift[keys]
+        positions = keys + (0 if self.key_shift is None else self.key_shift[keys])
         return (queries + shift)[:, None], positions[:, None]
 
 
@@ -53,11 +53,12 @@ def end_offset(
 ) -> Any:
     """The offset that aligns the last query with the last key, of each batch item if they differ.
 
-    >>> end_offset(2, 5), end_offset(2, 5, key_lengths=[3, 5])
+    >>> end_offset(2, 5), end_offset(2, 5, key_lengths=[3, 9])
     (3, array([1, 3]))
     """
     queries = as_integers("query_lengths", length if query_lengths is None else query_lengths)
     keys = as_integers("key_lengths", key_length if key_lengths is None else key_lengths)
+    queries, keys = np.minimum(queries, length), np.minimum(keys, key_length)  # of rows there are
     axes = max(queries.ndim, keys.ndim)  # leading batch axes
     queries, keys = (a.reshape(a.shape + (1,) * (axes - a.ndim)) for a in (queries, keys))
     return keys - queries if axes else int(keys - queries)
@@ -92,5 +93,8 @@ def evaluated(
             f"got dtype {values.dtype}; {ADVICE}"
         )
     if name != "mask" and not is_real(values.dtype):
-        raise DTypeError(f"the {name} function must return real numbers, got dtype {values.dtype}")
+        raise DTypeError(
+            f"the {name} function must return real numbers, got dtype {values.dtype}"
+            f"{dtype_advice(values)}"
+        )
     return values

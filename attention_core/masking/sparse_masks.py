@@ -62,7 +62,8 @@ def checked_values(name: str, array: Any, shape: tuple[int, ...]) -> Any:
         As `checked_edges`.
     """
     if not is_real(array.dtype):
-        raise DTypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+        advice = "; call .astype(float)" * (array.dtype.kind != "c")
+        raise DTypeError(f"{name} must hold real numbers, got dtype {array.dtype}{advice}")
     if array.shape != shape[-2:]:
         raise ShapeError(
             f"a sparse {name} must have shape (L, S) = {shape[-2:]}, got {array.shape}"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from attention_core.arrays.adapters import check_library, library_of
+from attention_core.arrays.adapters import check_library, library_of, to_numpy_call
 from attention_core.arrays.inputs import is_sparse
 from attention_core.errors import DTypeError, printable
 
@@ -40,6 +40,11 @@ def to_array(name: str, given: Any) -> Any:
         if tensor.device.type == "meta":
             way_out = "needs numbers, which a tensor on 'meta' does not have"
         raise DTypeError(f"{name} is on device {str(tensor.device)!r}, and attention {way_out}")
+    if tensor.is_nested:
+        raise DTypeError(
+            f"{name} must be a dense tensor, got a nested one; call .to_padded_tensor(0) and give "
+            f"the lengths as key_lengths and query_lengths"
+        )
     if tensor.layout is not torch.strided:
         raise DTypeError(f"{name} must be a dense tensor, got {tensor.layout}; call .to_dense()")
     if tensor.dtype is torch.bfloat16:
@@ -53,7 +58,10 @@ def to_array(name: str, given: Any) -> Any:
                 f"torch.autograd.grad, and batch axes in place of vmap"
             ) from error
         said = printable(str(error).partition("\n")[0], 300).rstrip(".")
-        raise DTypeError(f"{name} must be a tensor that NumPy can read: {said}") from error
+        call = to_numpy_call("", given).removesuffix(".numpy()")
+        raise DTypeError(
+            f"{name} must be a tensor that NumPy can read: {said}{f'; call {call}' * bool(call)}"
+        ) from error
 
 
 def to_tensor(found: Any, dtype: torch.dtype | None = None) -> Any:

@@ -153,16 +153,25 @@ def test_nullable_columns_are_named():
 @pytest.mark.slow  # to import torch
 def test_tensors_that_numpy_cannot_read_are_named():
     torch = pytest.importorskip("torch")
+    zeros = torch.zeros((4, 6))
     tensors = {
-        "detach": torch.zeros((4, 6), requires_grad=True),
-        "call .float()": torch.zeros((4, 6), dtype=torch.bfloat16),
-        "cpu": torch.zeros((4, 6), device="meta"),
-        "to_dense": torch.zeros((4, 6)).to_sparse(),
+        "bias.detach().numpy()": zeros.clone().requires_grad_(),
+        "bias.float().numpy()": zeros.bfloat16(),
+        "bias.detach().float().numpy()": zeros.bfloat16().requires_grad_(),
+        "bias.to_dense().numpy()": zeros.to_sparse(),
+        "torch.stack(bias)": list(zeros.bfloat16()),
     }
     for way_out, tensor in tensors.items():
         text = text_of(ac.DTypeError, ac.attend, Q, K, V, bias=tensor, scorer="dot")
-        assert text.startswith("bias must be an array that NumPy can read, got a torch.Tensor: ")
-        assert way_out in text
+        kind = "list of torch.Tensor" if isinstance(tensor, list) else "torch.Tensor"
+        assert text.startswith(f"bias must be an array that NumPy can read, got a {kind}: ")
+        assert text.endswith(f"; call {way_out}")
+        assert "Use" not in text
+        if kind == "torch.Tensor":
+            bias = eval(way_out, {"bias": tensor})
+            ac.attend(Q, K, V, bias=bias, scorer="dot")
+    text = text_of(ac.DTypeError, ac.attend, Q, K, V, bias=zeros.to("meta"), scorer="dot")
+    assert "meta" in text
     assert ac.attend(Q, K, V, bias=torch.ones((4, 6)), scorer="dot").context.shape == (4, 1)
 
 
@@ -206,6 +215,42 @@ def test_saved_bfloat16_comes_back(tmp_path):
     ac.attend(Q, key.view(ml_dtypes.bfloat16), V, scorer="dot")
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        Q.astype(object),
+        Q.astype(np.longdouble),
+        Q.astype("U9"),
+        Q.astype(ml_dtypes.float8_e5m2),
+        Q.astype(int).astype(ml_dtypes.int4),
+        [[None, 1.0]],
+        [[2**80, 1]],
+        Q.astype(int).astype("M8[s]"),
+    ],
+    ids=lambda array: str(np.asarray(array).dtype),
+)
+def test_what_an_error_about_a_dtype_says_makes_numbers(query):
+    if np.asarray(query).dtype == np.float64:
+        pytest.skip("long double is double on this platform")
+    text = text_of(ac.DTypeError, ac.attend, query, K, V, scorer="dot")
+    _, advice = text.split("; convert it by ")
+    numbers = eval(
+        advice.replace("numpy", "np").replace("...", "query"), {"np": np, "query": query}
+    )
+    ac.attend(numbers, K, V, scorer="dot")
+
+
+def test_what_holds_several_numbers_says_how_to_take_them_apart():
+    text = text_of(ac.DTypeError, ac.attend, Q + 1j, K, V, scorer="dot")
+    assert text.endswith("got dtype complex128; its .real and its .imag are")
+    pair = np.zeros((4, 3), [("x", float), ("y", float)])
+    text = text_of(ac.DTypeError, ac.attend, pair, K, V, scorer="dot")
+    assert text.endswith("; call numpy.lib.recfunctions.structured_to_unstructured")
+    rows = [scipy.sparse.csr_array(Q[:1])] * 4
+    text = text_of(ac.DTypeError, ac.attend, rows, K, V, scorer="dot")
+    assert text.endswith("; call .toarray() of its sparse arrays")
+
+
 @pytest.mark.parametrize("name", ["mask", "bias", "key_lengths", "query_lengths"])
 def test_ragged_lists_are_shape_errors(name):
     call = {"query": Q, "key": K, "value": V, name: [[True], [True, False]]}
@@ -238,6 +283,18 @@ def test_integers_are_clamped(numbers):
 @pytest.mark.parametrize("value", [[1.0], [True], True, "a", ["a"], [None], [2**70, 0.5], [1j]])
 def test_other_numbers_are_no_integers(value):
     assert text_of(ac.DTypeError, as_integers, "n", value).startswith("n must be integers, got dt")
+
+
+@pytest.mark.parametrize("value", [[True, 2], [[1, 2], [3, np.True_]], (2**70, False)])
+def test_booleans_among_integers_are_no_integers(value):
+    text = text_of(ac.DTypeError, as_integers, "n", value)
+    assert text.startswith("n must be integers, got ")
+
+
+def test_floats_say_how_to_be_integers():
+    assert text_of(ac.DTypeError, as_integers, "n", [2.0]) == (
+        "n must be integers, got dtype float64; convert it by numpy.asarray(..., dtype=int)"
+    )
 
 
 def allowed_by(offset, window, is_causal, key_lengths, query_lengths):
@@ -356,7 +413,8 @@ def test_packing_of_lengths_that_are_none():
     make = ac.Packing.from_lengths
     assert text_of(ac.OptionError, make, [2, -1]) == "query_lengths must be at least 0, got -1"
     assert text_of(ac.ShapeError, make, [2], 3) == "key_lengths must have shape (n,), got ()"
-    assert (
-        text_of(ac.DTypeError, make, [2.5]) == "query_lengths must be integers, got dtype float64"
+    assert text_of(ac.DTypeError, make, [2.5]) == (
+        "query_lengths must be integers, got dtype float64; convert it by "
+        "numpy.asarray(..., dtype=int)"
     )
     assert text_of(ac.ShapeError, make, [2**70] * 9).startswith("query_starts must begin at 0")

@@ -143,7 +143,7 @@ def save(name, array):
             "--query",
             np.ones((5, 4), complex),
             "query must hold real numbers (float16, bfloat16, float32, float64 or integers), "
-            "got dtype complex128",
+            "got dtype complex128; its .real and its .imag are",
         ),
         (
             "--query",
@@ -172,7 +172,8 @@ def save(name, array):
         (
             "--key-lengths",
             np.ones(2),
-            "key_lengths must be integers, one per batch item, got dtype float64",
+            "key_lengths must be integers, one per batch item, got dtype float64; convert it by "
+            "numpy.asarray(..., dtype=int)",
         ),
     ],
 )

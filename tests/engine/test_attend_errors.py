@@ -142,9 +142,16 @@ def test_dtypes_that_cannot_be_attended_with(name, dtype):
         ac.DTypeError,
         (
             f"{name} must hold real numbers (float16, bfloat16, float32, float64 or integers), "
-            f"got dtype {dtype}"
+            f"got dtype {dtype}{advice(dtype)}"
         ),
     )
+
+
+def advice(dtype):
+    if dtype.startswith("complex"):
+        return "; its .real and its .imag are"
+    kind = "'int64'" if "time" in dtype else "float"
+    return f"; convert it by numpy.asarray(..., dtype={kind})"
 
 
 def test_structured_arrays_are_refused():
@@ -249,7 +256,7 @@ def test_a_boolean_bias_says_use_mask():
 def test_a_bias_of_anything_but_real_numbers(dtype):
     assert refusal(bias=np.zeros((5, 7), int).astype(dtype)) == (
         ac.DTypeError,
-        f"bias must hold real numbers, got dtype {dtype}",
+        f"bias must hold real numbers, got dtype {dtype}{advice(dtype)}",
     )
 
 
@@ -262,7 +269,8 @@ def test_a_structured_bias_is_refused():
 def test_a_bias_function_of_anything_but_real_numbers():
     assert refusal(bias=lambda i, j: (i - j) * 1j) == (
         ac.DTypeError,
-        "the bias function must return real numbers, got dtype complex128",
+        "the bias function must return real numbers, got dtype complex128; its .real and its .imag "
+        "are",
     )
 
 
@@ -287,9 +295,10 @@ PER_ITEM = ["key_lengths", "query_lengths", "query_offset"]
     [([1.5, 2.0], "float64"), ([True, False], "bool"), (["a", "b"], "<U1"), (2.0, "float64")],
 )
 def test_lengths_that_are_no_integers(name, value, dtype):
+    advice = "; convert it by numpy.asarray(..., dtype=int)" if dtype == "float64" else ""
     assert refusal(**HEADS, **{name: value}) == (
         ac.DTypeError,
-        f"{name} must be integers, one per batch item, got dtype {dtype}",
+        f"{name} must be integers, one per batch item, got dtype {dtype}{advice}",
     )
 
 

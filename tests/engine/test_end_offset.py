@@ -46,6 +46,16 @@ def test_lengths_of_batch_items_count(lengths):
     )
 
 
+@pytest.mark.parametrize("beyond", [7, 2**40, 2**70])
+def test_lengths_beyond_the_rows_end_with_them(beyond):
+    x = np.stack([X, X + 1])
+    options = {"scorer": "dot", "is_causal": True, "query_offset": "end"}
+    same(
+        ac.attend(x[:, :2], x, x, key_lengths=[beyond, 4], query_lengths=[2, beyond], **options),
+        ac.attend(x[:, :2], x, x, key_lengths=[6, 4], query_lengths=[2, 2], **options),
+    )
+
+
 def test_it_follows_a_growing_memory():
     attention = ac.Attention("dot", is_causal=True, query_offset="end")
     memory = attention.memory(X[:3], X[:3])

@@ -821,3 +821,25 @@ def test_what_half_precision_cannot_hold_is_no_accident():
             np.float16([[8], [1]]), np.float16([[-8], [8]]), np.float16([[1], [1]]), scorer="dot"
         )
         assert result.weights[0].tolist() == [0, 1]
+
+
+def test_an_attention_keeps_offsets_of_its_own():
+    offsets = np.array([0, 1])
+    x = np.eye(3)[None].repeat(2, axis=0)
+    attention = ac.Attention("dot", is_causal=True, query_offset=offsets)
+    expected = attention(x, x, x).weights
+    offsets[:] = 2
+    np.testing.assert_array_equal(attention(x, x, x).weights, expected)
+    assert attention.to_config()["attention"]["query_offset"] == [0, 1]
+
+
+def test_offsets_may_be_whatever_lengths_may_be():
+    class Column:
+        def __array__(self, dtype=None, copy=None):
+            return np.array([0, 1])
+
+    x = np.eye(3)[None].repeat(2, axis=0)
+    options = {"scorer": "dot", "is_causal": True}
+    found = ac.attend(x, x, x, query_offset=Column(), key_lengths=Column(), **options).weights
+    expected = ac.attend(x, x, x, query_offset=[0, 1], key_lengths=[0, 1], **options).weights
+    np.testing.assert_array_equal(found, expected)

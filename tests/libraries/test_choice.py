@@ -54,6 +54,9 @@ MIXED = "the arrays of a call must be of one library; convert it by "
     ("arrays", "text"),
     [
         ((X, Tensor(), X), f"key is a torch array, and query one of numpy: {MIXED}key.numpy()"),
+        ((X, fake("dask", "Array"), fake("dask", "Array")),
+         f"key is a dask array, and query one of numpy: {MIXED.removesuffix('convert it by ')}"
+         "convert query by dask.array.from_array(query)"),
         ((X, X, Tensor()), f"value is a torch array, and query one of numpy: {MIXED}value.numpy()"),
         ((Tensor(), X, X),
          f"key is a numpy array, and query one of torch: {MIXED}torch.as_tensor(key)"),

@@ -164,10 +164,15 @@ def test_masks_lengths_and_biases_may_be_tensors_arrays_or_functions():
 ERRORS = {
     "key is on device 'meta', and attention needs numbers, which a tensor on 'meta' does not have":
         lambda q, k, v: ac.attend(q, k.to("meta"), v, scorer="dot"),
+    "value must be a dense tensor, got a nested one; call .to_padded_tensor(0) and give the "
+    "lengths as key_lengths and query_lengths":
+        lambda q, k, v: ac.attend(
+            q, k, torch.nested.nested_tensor([v[0], v[1]], layout=torch.jagged), scorer="dot"
+        ),
     "value must be a dense tensor, got torch.sparse_coo; call .to_dense()":
         lambda q, k, v: ac.attend(q, k, v.to_sparse(), scorer="dot"),
     "query must hold real numbers (float16, bfloat16, float32, float64 or integers), "
-    "got dtype complex128":
+    "got dtype complex128; its .real and its .imag are":
         lambda q, k, v: ac.attend(q + 0j, k, v, scorer="dot"),
     "key is a numpy array, and query one of torch: the arrays of a call must be of one library; "
     "convert it by torch.as_tensor(key)":
@@ -185,7 +190,8 @@ ERRORS = {
     "query has no numbers inside of torch.func and torch.vmap: use torch.autograd.grad, and batch "
     "axes in place of vmap":
         lambda q, k, v: torch.vmap(lambda q: ac.attend(q, k, v, scorer="dot").context)(q[None]),
-    "key must be a tensor that NumPy can read: Got unsupported ScalarType Float8_e4m3fn":
+    "key must be a tensor that NumPy can read: Got unsupported ScalarType Float8_e4m3fn; "
+    "call .float()":
         lambda q, k, v: ac.attend(q, k.to(torch.float8_e4m3fn), v, scorer="dot"),
     "value is missing: give it after key, or a memory as key":
         lambda q, k, v: ac.attend(q, k, scorer="dot"),

@@ -88,7 +88,12 @@ def test_a_packing_knows_its_size_and_shows_its_starts():
 @pytest.mark.parametrize(
     ("starts", "error", "text"),
     [
-        (([0.0, 2.0],), ac.DTypeError, "query_starts must be integers, got dtype float64"),
+        (
+            ([0.0, 2.0],),
+            ac.DTypeError,
+            "query_starts must be integers, got dtype float64; convert it by "
+            "numpy.asarray(..., dtype=int)",
+        ),
         (([[0, 2]],), ac.ShapeError, "query_starts must have shape (n + 1,), got (1, 2)"),
         (
             ([1, 2],),
