@@ -18,6 +18,7 @@ from attention_core.arrays.batch import Item, of_item
 from attention_core.engine.base import Problem
 from attention_core.engine.softcap import cap
 from attention_core.errors import ScorerContractError
+from attention_core.normalizing.contract import checked_weights
 from attention_core.normalizing.normalizer import Statistics
 from attention_core.parallel.threads import fold_blocks, map_blocks
 from attention_core.scoring.compiled_forms import EdgeScores, compiled_edges
@@ -119,7 +120,8 @@ class EdgeEngine:
             found = normalizer.of_edges(scores, edges.starts, items)
             for array, own in zip(statistics, found, strict=True):
                 array[edges.place] = own
-            weights = self._times_factors(edges, normalizer.weights(scores, edges.spread(found)))
+            weights = checked_weights(normalizer, scores, edges.spread(found))
+            weights = self._times_factors(edges, weights)
             value = of_item(problem.value, edges.item)  # (S, Dv)
             matrix = csr_array(
                 (weights, edges.keys, edges.starts), shape=(len(edges.rows), len(value))
@@ -191,7 +193,7 @@ class EdgeEngine:
         """
         edges, scores = self.scored(block)
         own = tuple([array[edges.place] for array in statistics])  # (l, 1) each
-        weights = self.problem.normalizer.weights(scores, edges.spread(own))
+        weights = checked_weights(self.problem.normalizer, scores, edges.spread(own))
         return edges, self._times_factors(edges, weights) if is_factored else weights
 
     def factors(self, edges: Edges) -> Array | None:

@@ -20,6 +20,7 @@ from attention_core.arrays.matmul import careful_product
 from attention_core.engine.base import Problem
 from attention_core.engine.plan import Block, plan
 from attention_core.engine.softcap import cap
+from attention_core.normalizing.contract import checked_weights
 from attention_core.normalizing.normalizer import State, Statistics
 from attention_core.parallel.threads import fold_blocks, map_blocks, stop_if_asked
 from attention_core.scoring.contract import checked_bound, score_tile
@@ -205,7 +206,7 @@ class TileEngine:
         The statistics are those of the block: (..., l, 1).
         """
         for tile in self.tiles(block):
-            weights = self.problem.normalizer.weights(tile.scores, statistics)
+            weights = checked_weights(self.problem.normalizer, tile.scores, statistics)
             factors = self.factors(block, tile) if is_factored else None
             if factors is not None:
                 np.multiply(weights, factors, out=weights)

@@ -281,13 +281,14 @@ class NamedBias:
                 f"{self.bias} returned {type(grads).__name__} from tile_vjp; expected a dict of "
                 f"parameters' gradients"
             )
-        for name, own in grads.items():
-            if shapes.get(name, ()) != np.shape(own) or name not in shapes:
+        arrays = {name: _real(self.bias, "tile_vjp", own) for name, own in grads.items()}
+        for name, own in arrays.items():
+            if shapes.get(name, ()) != own.shape or name not in shapes:
                 raise ScorerContractError(
-                    f"{self.bias} returned a gradient of {name!r} of shape {np.shape(own)} from "
+                    f"{self.bias} returned a gradient of {name!r} of shape {own.shape} from "
                     f"tile_vjp; its parameters: {shapes or 'none'}"
                 )
-        return [(name, ..., np.array(own)) for name, own in grads.items()]
+        return [(name, ..., own.copy()) for name, own in arrays.items()]
 
     def _checked(self, places: tuple[Array, Array], expected: Shape) -> Array:
         values = self._values(*places)
@@ -300,12 +301,16 @@ class NamedBias:
         return values
 
     def _values(self, queries: Array, keys: Array) -> Array:
-        values = np.asarray(_called(self.bias, "tile", self.bias.tile, queries, keys))
-        if not is_real(values.dtype):
-            raise ScorerContractError(
-                f"{self.bias} returned dtype {values.dtype} from tile; expected real numbers"
-            )
-        return values
+        return _real(self.bias, "tile", _called(self.bias, "tile", self.bias.tile, queries, keys))
+
+
+def _real(bias: Bias, method: str, found: Any) -> Array:
+    """The result of a method as an array of real numbers."""
+    array = np.asarray(found)
+    if not is_real(array.dtype) or isinstance(found, np.ma.MaskedArray):
+        kind = "a masked array" if isinstance(found, np.ma.MaskedArray) else f"dtype {array.dtype}"
+        raise ScorerContractError(f"{bias} returned {kind} from {method}; expected real numbers")
+    return array
 
 
 def _called(bias: Bias, method: str, function: Callable[..., Any], *arrays: Array) -> Any:

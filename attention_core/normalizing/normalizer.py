@@ -12,6 +12,13 @@ import numpy as np
 from attention_core.arrays.batch import Batch, Shape, whole
 from attention_core.components.component import Component
 from attention_core.errors import NotDifferentiableError, OptionError, ScorerContractError
+from attention_core.normalizing.contract import (
+    check_array,
+    checked_statistics,
+    checked_weights,
+    read_only,
+    returned,
+)
 from attention_core.typing import Array
 
 __all__ = ["Normalizer", "State", "Statistics"]
@@ -117,13 +124,15 @@ class Normalizer(Component):
         row_sums: Callable[[Array], Array],
     ) -> None:
         """Write what `scores_vjp` returns over the gradient of the weights."""
-        found = self.scores_vjp(weights, statistics, grad_weights, dot, row_sums)
+        own = read_only(weights)  # which the gradient of the values needs too
+        found = returned(self, "scores_vjp", own, statistics, grad_weights, dot, row_sums)
         if found is grad_weights:
             return
-        if np.shape(found) != weights.shape:
+        check_array(self, "scores_vjp", found, weights.shape, "as the weights")
+        if found.dtype.kind not in "fiu":
             raise ScorerContractError(
-                f"{self} returned shape {np.shape(found)} from scores_vjp; expected "
-                f"{weights.shape}, as the weights"
+                f"{self} returned dtype {found.dtype} from scores_vjp; expected {weights.dtype}, "
+                f"as the weights"
             )
         np.copyto(grad_weights, found, casting="same_kind")
 
@@ -175,13 +184,8 @@ class Normalizer(Component):
         The scores and the arrays of `before`, the state of the same rows after other keys, are
         reused. `is_bounded` tells that no score exceeds `safe_bound`; masked ones are -inf.
         """
-        statistics = self.statistics(scores)
-        weights = self.weights(scores, statistics)
-        if weights.shape != scores.shape or weights.dtype != scores.dtype:
-            raise ScorerContractError(
-                f"{self} returned {weights.dtype}{list(weights.shape)} from weights; expected "
-                f"{scores.dtype}{list(scores.shape)}, as the scores"
-            )
+        statistics = checked_statistics(self, scores)
+        weights = checked_weights(self, scores, statistics)
         context = np.matmul(weights, value)
         if before is not None:
             context += before.context
@@ -223,7 +227,7 @@ class Normalizer(Component):
             present = columns < lengths[rows, None]
             padded = np.full((len(rows), width), -np.inf, scores.dtype)
             padded[present] = scores[(starts[rows, None] + columns)[present]]
-            for array, own in zip(found, self.statistics(padded), strict=True):
+            for array, own in zip(found, checked_statistics(self, padded), strict=True):
                 array[rows] = own
         return found
 

@@ -108,7 +108,8 @@ class Softmax(Normalizer):
     def _sink(self, dtype: np.dtype[Any], batch: Batch) -> Array:
         """The sink of some batch items, which broadcasts to statistics (..., l, 1)."""
         assert self.sink is not None
-        sink = self.sink.astype(dtype)[..., None, None]
+        largest = np.finfo(dtype).max  # inf less itself would be no number
+        sink = np.minimum(self.sink, largest).astype(dtype)[..., None, None]
         sink = sink.reshape((1,) * (len(batch) + 2 - sink.ndim) + sink.shape)
         return take(sink, batch)
 

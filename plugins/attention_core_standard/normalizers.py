@@ -81,18 +81,20 @@ class Entmax(Normalizer):
     Parameters
     ----------
     alpha : number
-        Greater than 1.
+        From 1.001 to 1000.
 
     Raises
     ------
     ScorerConfigError
-        For an alpha that is not a finite number greater than 1.
+        For any other alpha.
 
     Notes
     -----
     For alpha up to 2 the sum is a convex function of tau, so Newton's iteration from below
     converges from one side, to the last bits; for larger alpha the threshold is found by
-    bisection. Only scores within ``1 / (alpha - 1)`` of a row's largest can have weight.
+    bisection. Only scores within ``1 / (alpha - 1)`` of a row's largest can have weight. Powers of
+    ``1 / (alpha - 1)`` multiply the error of rounding as much: near 1, weights of float32 have an
+    error of ``1e-7 / (alpha - 1)``.
 
     References
     ----------
@@ -110,7 +112,7 @@ class Entmax(Normalizer):
     name = "entmax"
 
     def __init__(self, alpha: float = 1.5) -> None:
-        self.alpha = number("alpha", alpha, above=1.0)
+        self.alpha = number("alpha", alpha, at_least=1.001, at_most=1000)
 
     def statistics(self, scores: Array) -> tuple[Array, Array]:
         """The largest score of each row, and the threshold of scores less that one."""

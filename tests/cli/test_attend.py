@@ -111,8 +111,8 @@ def test_names_override_those_of_a_config(arrays):
         (
             ["--normalizer", "entmax", "--set", "normalizer.alpha=1"],
             (
-                f"normalizer 'entmax' (attention-core {ac.__version__}): alpha must be above 1.0, "
-                "got 1"
+                f"normalizer 'entmax' (attention-core {ac.__version__}): alpha must be at least "
+                "1.001, got 1"
             ),
         ),
         (

@@ -176,7 +176,7 @@ def test_a_module_that_is_no_plugin_fails(run):
         ),
         (
             ["entmax", "--set", "alpha=1"],
-            f"normalizer 'entmax' ({CORE}): alpha must be above 1.0, got 1",
+            f"normalizer 'entmax' ({CORE}): alpha must be at least 1.001, got 1",
         ),
         (
             ["attention_core_standard.hooks", "--key-dim", "3"],

@@ -462,3 +462,56 @@ def test_registered_biases_are_chosen_too():
     result = ac.Attention.from_config(config, registry)(x, x, x)
     np.testing.assert_array_equal(result.context, ac.attend(x, x, x, scorer="dot").context)
     assert result.vjp(x).bias == {}
+
+
+class Slope(ac.Bias):
+    """A bias whose methods return what they are told to."""
+
+    def __init__(self, tile=None, grad=0.0):
+        self.slope, self.returned, self.grad = np.array(1.0), tile, grad
+
+    def tile(self, query_positions, key_positions):
+        distances = key_positions - query_positions
+        return distances if self.returned is None else self.returned(distances)
+
+    def tile_vjp(self, query_positions, key_positions, grad):
+        return {"slope": self.grad}
+
+    @property
+    def parameters(self):
+        return {"slope": self.slope}
+
+
+@pytest.mark.parametrize("edges", [False, True])
+@pytest.mark.parametrize(
+    ("bias", "text"),
+    [
+        (Slope(lambda d: np.ma.masked_greater(d, 0)), "a masked array from tile; expected real nu"),
+        (Slope(lambda d: 1j * d), "dtype complex128 from tile; expected real numbers"),
+        (Slope(grad=np.ma.masked), "a masked array from tile_vjp; expected real numbers"),
+        (Slope(grad=1j), "dtype complex128 from tile_vjp; expected real numbers"),
+        (Slope(grad="x"), "dtype <U1 from tile_vjp; expected real numbers"),
+        (Slope(grad=np.ones(2)), "a gradient of 'slope' of shape (2,) from tile_vjp"),
+    ],
+)
+def test_what_a_bias_returns_is_checked(edges, bias, text):
+    x = np.eye(3)
+    mask = scipy.sparse.csr_array(np.tri(3, 3, 1, bool)) if edges else None
+    with pytest.raises(ac.ScorerContractError) as caught:
+        ac.attend(x, x, x, scorer="dot", bias=bias, mask=mask).vjp(x)
+    assert f"returned {text}" in str(caught.value)
+
+
+def test_positions_on_edges_may_be_written_to():
+    def gap(query_positions, key_positions):
+        key_positions -= query_positions[0]
+        key_positions += query_positions[0]
+        key_positions *= 2
+        return key_positions * 0.1
+
+    x = np.arange(12.0).reshape(4, 3) % 5
+    mask = scipy.sparse.csr_array(np.eye(4, dtype=bool) | np.eye(4, k=1, dtype=bool))
+    result = ac.attend(x, x, x, scorer="dot", mask=mask, bias=gap)
+    expected = ac.attend(x, x, x, scorer="dot", mask=mask.toarray(), bias=lambda i, j: 0.2 * j)
+    np.testing.assert_allclose(result.context, expected.context)
+    np.testing.assert_allclose(result.weights.toarray(), expected.weights)

@@ -8,6 +8,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import scipy.optimize
+import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -196,6 +197,31 @@ def test_a_sink_of_any_size(rng, sink, tile):
     lse = ac.attend(query, key, value, scorer="dot").log_normalizer
     np.testing.assert_allclose(result.log_normalizer, np.logaddexp(lse, sink), rtol=1e-12)
     assert np.isfinite(result.context).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("way", ["tiles", "edges"])
+@pytest.mark.parametrize(("sink", "weight"), [(1.7e308, 0), (-1.7e308, 1)])
+def test_a_sink_that_the_dtype_does_not_hold(dtype, way, sink, weight):
+    x = np.ones((3, 2), dtype)
+    mask = (
+        scipy.sparse.csr_array(np.eye(3, dtype=bool)) if way == "edges" else np.eye(3, dtype=bool)
+    )
+    result = ac.attend(x, x, x, scorer="dot", normalizer=ac.Softmax(sink), mask=mask)
+    np.testing.assert_array_equal(result.context, weight * x)
+    gradients = result.vjp(x)
+    assert gradients.normalizer["sink"] == 0
+    assert all(np.isfinite(gradient).all() for gradient in gradients[:3])
+
+
+@pytest.mark.parametrize(("alpha", "dtype"), [(1.001, "f4"), (1.001, "f8"), (1e3, "f4")])
+def test_entmax_at_its_limits(rng, alpha, dtype):
+    scores = rng.normal(size=(4, 5)).astype(dtype)
+    entmax = ac.make_normalizer("entmax", alpha=alpha)
+    result = ac.attend(scores, np.eye(5, dtype=dtype), np.eye(5), scorer="dot", normalizer=entmax)
+    error = np.finfo(dtype).eps / (alpha - 1) + np.finfo(dtype).eps
+    for weights, row in zip(result.weights, scores.tolist(), strict=True):
+        np.testing.assert_allclose(weights, entmax_row(row, alpha), rtol=5 * error, atol=1e-14)
 
 
 def gradient_case(rng):
@@ -399,7 +425,8 @@ def test_a_strangers_normalizer_streams_masks_and_says_that_it_has_no_gradients(
 
 
 ERRORS = [
-    ({"name": "entmax", "alpha": 1.0}, ac.ScorerConfigError, "alpha must be"),
+    ({"name": "entmax", "alpha": 1.0}, ac.ScorerConfigError, "alpha must be at least 1.001"),
+    ({"name": "entmax", "alpha": 1e300}, ac.ScorerConfigError, "alpha must be at most 1000"),
     ({"name": "entmax", "alpha": "2"}, ac.ScorerConfigError, "alpha must be"),
     ({"name": "sigmoid", "offset": np.nan}, ac.ScorerConfigError, "offset must be"),
     ({"name": "softmax", "sink": np.nan}, ac.ScorerConfigError, "sink must hold numbers"),
