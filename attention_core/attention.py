@@ -304,16 +304,20 @@ class Attention(Options):
 
     def to_config(self) -> dict[str, Any]:
         """The mapping from which `from_config` makes this attention again, ready for JSON."""
-        options = {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in self._chosen().items()
-        }
+        options = self._plain_options()
         config: dict[str, Any] = {"scorer": self.scorer.to_config()}
         if self.normalizer != SOFTMAX:
             config["normalizer"] = self.normalizer.to_config()
         if self.bias is not None:
             config["bias"] = self.bias.to_config()
         return {**config, "attention": options} if options else config
+
+    def _plain_options(self) -> dict[str, Any]:
+        """The options that differ from the defaults, as JSON has them."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in self._chosen().items()
+        }
 
     def _chosen(self) -> dict[str, Any]:
         """The options that differ from the defaults, with lists for arrays."""
@@ -345,7 +349,7 @@ class Attention(Options):
 
     def _repr_html_(self) -> str:
         """The scorer and the options, for notebooks."""
-        options = self.to_config().get("attention", {})
+        options = self._plain_options()
         return self.scorer._repr_html_() + table("options", options.items() or [("all", "default")])
 
     def memory(self, key: ArrayLike, value: ArrayLike) -> Memory:

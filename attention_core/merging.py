@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from attention_core.arrays.inputs import as_array
 from attention_core.arrays.quiet import quiet_context
-from attention_core.errors import OptionError, OptionTypeError, ShapeError
+from attention_core.errors import OptionError, OptionTypeError, ShapeError, shown
 from attention_core.normalizing.softmax import Softmax
 from attention_core.typing import Array
 
@@ -131,6 +131,11 @@ def merge(parts: Sequence[Any]) -> Merged:
     >>> bool(np.allclose(ac.merge(parts).context, ac.attend(x, x, x, scorer="dot").context))
     True
     """
+    if not isinstance(parts, Iterable):
+        raise OptionTypeError(
+            f"parts must be a list of results, or of pairs (context, log_normalizer), got "
+            f"{shown(parts)}"
+        )
     pairs = [_pair(index, part) for index, part in enumerate(parts)]
     if not pairs:
         raise OptionError("merge needs at least one part")

@@ -148,7 +148,11 @@ class AttentionResult(Pictured):
         """
         length = self._answer.context.shape[-2]
         if isinstance(rows, slice):
-            return self._in_dtype(self._readout.weights(range(length)[rows]))
+            try:
+                chosen = range(length)[rows]
+            except (TypeError, ValueError) as error:  # of other parts than integers, and step 0
+                raise OptionTypeError(f"rows: {error}, got {shown(rows)}") from None
+            return self._in_dtype(self._readout.weights(chosen))
         if not is_integer(rows):
             raise OptionTypeError(f"rows must be a slice or an integer, got {shown(rows)}")
         if not -length <= rows < length:

@@ -83,6 +83,7 @@ def test_nan_reaches_its_own_rows_only():
 X = np.zeros((2, 3))
 ERRORS = [
     ([], ac.OptionError, "merge needs at least one part"),
+    (3, ac.OptionTypeError, "parts must be a list of results, or of pairs"),
     ([3], ac.OptionTypeError, "part 0 must be an AttentionResult, or a pair"),
     ([(X, [0.0, 0.0]), (X[:1], [0.0])], ac.ShapeError, r"part 1 must have context \(2, 3\)"),
     ([(X, [0.0])], ac.ShapeError, r"log_normalizer \(2,\)"),

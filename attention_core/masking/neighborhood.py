@@ -77,7 +77,7 @@ class Neighborhood:
         dilation: int | Sequence[int] = 1,
         is_causal: bool | Sequence[bool] = False,
     ) -> None:
-        self.grid = _integers("grid", grid, len(grid) if isinstance(grid, (list, tuple)) else 0, 1)
+        self.grid = _integers("grid", grid, len(grid) if isinstance(grid, _SEQUENCES) else 0, 1)
         if not 1 <= len(self.grid) <= 3:
             raise OptionError(f"grid must have one to three dimensions, got {shown(grid)}")
         if prod(self.grid) > LARGEST:
@@ -117,9 +117,12 @@ class Neighborhood:
         return f"Neighborhood(grid={self.grid!r}, radius={self.radius!r}{options})"
 
 
+_SEQUENCES = (list, tuple, np.ndarray)
+
+
 def _integers(name: str, value: Any, count: int, least: int) -> tuple[int, ...]:
     """One integer of at least `least` for each dimension."""
-    numbers = tuple(value) if isinstance(value, (list, tuple)) else (value,) * count
+    numbers = tuple(value) if isinstance(value, _SEQUENCES) else (value,) * count
     if not numbers or not all(map(is_integer, numbers)):
         raise OptionTypeError(f"{name} must be integers, one per dimension, got {shown(value)}")
     if len(numbers) != count:

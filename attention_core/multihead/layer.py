@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from attention_core.arrays.adapters import adapter_of
 from attention_core.arrays.inputs import as_array
 from attention_core.arrays.scalars import check_flag
+from attention_core.attention import resolve_bias
 from attention_core.components.bias import Bias
 from attention_core.multihead.call import attend_heads
 from attention_core.multihead.configured import config_of_heads
@@ -300,7 +301,7 @@ class MultiHeadAttention(LayerMakers):
         return attend_heads(
             self._own,
             (query, key, value),
-            pairs={"mask": mask, "bias": bias, "weight_factors": weight_factors},
+            pairs={"mask": mask, "bias": resolve_bias(bias), "weight_factors": weight_factors},
             numbers={
                 "key_lengths": key_lengths,
                 "query_lengths": query_lengths,

@@ -14,7 +14,16 @@ from attention_core.arrays.inputs import to_numpy
 from attention_core.errors import OptionError, OptionTypeError, ShapeError, shown
 from attention_core.typing import Array
 
-__all__ = ["Axis", "Tick", "checked_image", "has_no_glyph", "make_axis", "plural", "visible"]
+__all__ = [
+    "Axis",
+    "Tick",
+    "as_sequence",
+    "checked_image",
+    "has_no_glyph",
+    "make_axis",
+    "plural",
+    "visible",
+]
 
 Tick = tuple[float, str]
 """The position of a label, counted from the start of the axis, and its text."""
@@ -94,7 +103,7 @@ def make_axis(
     step = -(-len(places) // most)
     if labels is None:
         return Axis(name, places, step)
-    labels = labels if isinstance(labels, np.ndarray) else list(labels)
+    labels = as_sequence(name, labels)
     if len(labels) != length:
         raise ShapeError(
             f"{name}_labels must have one label per {name}, {length}; got {len(labels)}"
@@ -105,6 +114,24 @@ def make_axis(
             name, places, step, images=[checked_image(f"{name}_labels", image) for image in kept]
         )
     return Axis(name, places, step, labels=visible(kept, longest))
+
+
+def as_sequence(name: str, labels: Iterable[Any]) -> list[Any] | Array:
+    """The labels of an axis as what can be counted.
+
+    Raises
+    ------
+    OptionTypeError
+        For anything that is not iterable.
+    """
+    if isinstance(labels, np.ndarray) and labels.ndim:
+        return labels
+    try:
+        return list(labels)
+    except TypeError:
+        raise OptionTypeError(
+            f"{name}_labels must be a list of labels, one per {name}, got {shown(labels)}"
+        ) from None
 
 
 def plural(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
@@ -183,6 +184,13 @@ def test_rows_may_have_a_step(rng):
     result = case.attend(*case.arrays(rng))
     for rows in (slice(None, None, 2), slice(None, None, -1), slice(4, 0, -3)):
         np.testing.assert_allclose(result.rows(rows), result.weights[rows], rtol=1e-13)
+
+
+@pytest.mark.parametrize("rows", [slice(0, 3, 0), slice("a"), slice(None, 1.5)], ids=str)
+def test_slices_that_python_refuses(rows):
+    result = ac.attend(np.eye(4), np.eye(4), np.eye(4), scorer="dot")
+    with pytest.raises(ac.OptionTypeError, match=rf"^rows: slice .*, got {re.escape(repr(rows))}"):
+        result.rows(rows)
 
 
 @pytest.mark.parametrize("rows", [slice(0, 0, 2), slice(0, 3, -1), slice(9, 9, 3)], ids=str)

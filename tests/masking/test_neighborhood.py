@@ -194,6 +194,11 @@ def test_results_can_be_pickled(rng):
     np.testing.assert_array_equal(again.weights.toarray(), result.weights.toarray())
 
 
+def test_arrays_of_integers_are_extents_too():
+    of_arrays = ac.Neighborhood(np.array([3, 3]), np.array([1, 0], np.uint8))
+    assert of_arrays == ac.Neighborhood((3, 3), (1, 0))
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "text"),
     [

@@ -157,3 +157,13 @@ def test_gradients_of_weights_are_finite_differences(rng, scorer):
         )
         derivative = (found.parameters[name] * step).sum()
         np.testing.assert_allclose(derivative, (ahead - behind) / 2e-6, rtol=1e-5, atol=1e-7)
+
+
+def test_calls_take_names_and_mappings(rng):
+    layer = ac.MultiHeadAttention.initialize(4, heads=2, rng=0)
+    x = rng.normal(size=(3, 5, 4))
+    given = {"name": "alibi", "heads": 2}
+    expected = layer(x, x, x, bias=ac.make_bias(**given)).output
+    np.testing.assert_array_equal(layer(x, x, x, bias=given).output, expected)
+    with pytest.raises(ac.ScorerLookupError, match="no bias named 'alibbi'"):
+        layer(x, x, x, bias="alibbi")

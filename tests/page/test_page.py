@@ -461,3 +461,27 @@ def test_the_demo_writes_pages(tmp_path):
     assert data["steps"]
     assert "".join(data["query"]["names"]) == "1997-06-03"
     run("demo", "translate", "3.6.97", "--html", tmp_path / "date.txt", code=2)
+
+
+@pytest.mark.parametrize("draw", [page, text, heatmap])
+def test_labels_that_are_no_list(rng, draw):
+    with pytest.raises(ac.OptionTypeError) as caught:
+        draw(attended(rng), key_labels=3)
+    assert str(caught.value) == "key_labels must be a list of labels, one per key, got 3"
+
+
+@pytest.mark.parametrize("title", ["\ud800", "\x00", "a\u2028b", "\x1b[31m", "\u202e"])
+def test_titles_hold_what_every_file_can_hold(rng, tmp_path, title):
+    html = page(attended(rng), tmp_path / "a.html", title=title, xlabel=title, ylabel=title)
+    assert title not in html
+    assert (tmp_path / "a.html").read_text("utf-8") == html
+
+
+def test_an_attention_with_a_scorer_of_ones_own_has_a_page():
+    class Own(ac.Scorer):
+        def score(self, query, key):
+            return query @ key.swapaxes(-1, -2)
+
+    html = ac.Attention(Own(), is_causal=True)._repr_html_()
+    assert "Own" in html
+    assert "is_causal" in html

@@ -156,6 +156,7 @@ def page_of(
     """The page of a picture."""
     if title is None:
         title = f"Attention {picture.what}"
+    title = " ".join(visible([title], LONGEST))
     query, key = (
         " ".join(visible([axis.name if name is None else name], LONGEST))
         for axis, name in zip((picture.queries, picture.keys), axis_names, strict=True)
@@ -165,7 +166,7 @@ def page_of(
     number = picture.what.removesuffix("s")
     template, script, style = map(_source, ("page.html", "page.js", "page.css"))
     texts = {
-        "title": " ".join(visible([title], LONGEST)),
+        "title": title,
         "about": f"{_counts(picture)}. {picture.note} {_roundings(data['strongest'])}".strip(),
         "matrix": f"Heat map of {picture.what}: {_counts(picture)}",
         "query": query,
