@@ -27,7 +27,7 @@ NUMBERS = {
     "scoring": "arrays compiled components",
     "normalizing": "arrays components",
     "masking": "arrays components",
-    "engine": "arrays components masking normalizing parallel scoring",
+    "engine": "arrays compiled components masking normalizing parallel scoring",
 }
 NAMES = {
     "hookspecs": "components normalizing scoring",

@@ -10,7 +10,7 @@ from numba.core import cgutils
 from numba.core.compiler import Compiler
 from numba.extending import intrinsic
 
-__all__ = ["exactly", "inlined", "kernel", "pointer"]
+__all__ = ["exactly", "inlined", "kernel", "next_of", "pointer"]
 
 
 class _NoAlias(Compiler):  # type: ignore[misc]  # numba has no types
@@ -55,3 +55,15 @@ def pointer(_: Any, __: Any) -> Any:
 
 def _generate_pointer(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
     return builder.inttoptr(arguments[0], cgutils.voidptr_t)
+
+
+@intrinsic  # type: ignore[untyped-decorator]  # numba has no types
+def next_of(_: Any, __: Any) -> Any:
+    """Add 1 to the integer at an address; the integer before, which no other thread gets."""
+    return types.int64(types.int64), _generate_next
+
+
+def _generate_next(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
+    integer = arguments[0].type
+    place = builder.inttoptr(arguments[0], integer.as_pointer())
+    return builder.atomic_rmw("add", place, integer(1), "acq_rel")

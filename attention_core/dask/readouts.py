@@ -8,7 +8,7 @@ import numpy as np
 
 from attention_core.arrays.inputs import is_sparse
 from attention_core.dask.work import Block, Work, posed
-from attention_core.engine.readout import open_readout
+from attention_core.engine.tile_readout import open_readout
 from attention_core.normalizing.normalizer import State
 from attention_core.parallel.blas import numerics
 from attention_core.typing import Array

@@ -60,16 +60,19 @@ def attend_call(
     positions: Positions = UNSHIFTED,
     factors: Factors | None = None,
 ) -> Answer:
-    """Compute a call, without warnings of NumPy, and with BLAS on one thread unless it is tiny."""
+    """Compute a call, without warnings of NumPy, and with BLAS on one thread if it needs BLAS."""
     options = normalizer, masking, bias, softcap, tile, workers, positions, factors
     query, key, value, batch = call.query, call.key, call.value, call.batch
     kind, itemsize = type(scorer), call.dtype.itemsize
     # NaN and Inf in the inputs are results, not accidents
-    if _is_tiny(kind, query.shape, key.shape, value.shape, batch, itemsize, call.is_projected):
+    is_tiny = _is_tiny(
+        kind, query.shape, key.shape, value.shape, batch, itemsize, call.is_projected
+    )
+    if is_tiny or (key.nbytes + value.nbytes >= _LONG and _needs_no_blas(scorer, call, options)):
         quiet = copy_context()  # a `quiet_context`, without another call
         for variable, setting in IGNORING:
             quiet.run(variable.set, setting)
-        return quiet.run(_answer, scorer, call, options, True)
+        return quiet.run(_answer, scorer, call, options, is_tiny)
     with numerics() as again, again:  # twice, as its docstring says
         return _answer(scorer, call, options)
 
@@ -105,11 +108,16 @@ def compute(
     masking = problem.masking
     if masking is not None and masking.is_sparse:
         return choose_engine(problem).attend()
+    found = None
+    if not is_tiny and problem.key.nbytes + problem.value.nbytes >= _LONG:
+        from attention_core.engine.few_queries import attend_few_queries  # other calls do without
+
+        found = attend_few_queries(problem, kept)
     is_simple = problem.tile is None and problem.factors is None
-    if is_simple and (is_tiny or fits_one_tile(problem)):
+    if found is None and is_simple and (is_tiny or fits_one_tile(problem)):
         found = attend_single_tile(problem, kept)
-        if found is not None:
-            return found
+    if found is not None:
+        return found
     if kept is not None:
         kept.fill(-np.inf)
     return TileEngine(problem).attend(kept)
@@ -197,6 +205,24 @@ def _is_tiny(
     return shapes_fit_one_tile(scorer, batch, query, value[-2:], itemsize)
 
 
+def _needs_no_blas(scorer: Scorer, call: Call, options: tuple[Any, ...]) -> bool:
+    """Whether compiled code does all products of a call but small ones."""
+    normalizer, masking, bias, softcap, tile, _, _, factors = options
+    is_sparse = masking is not None and masking.is_sparse
+    if is_sparse or (scorer.traits.projects_key and not call.is_projected):
+        return False
+    widest = max(call.query.shape[-1], call.key.shape[-1], 1)
+    rows = call.query.size // widest
+    if rows * widest**2 > (_BLAS_MATRIX if rows > 1 else _BLAS_VECTOR):
+        return False
+    from attention_core.engine.few_queries import is_one_pass
+
+    others = bias, softcap, tile, factors
+    return is_one_pass(scorer, call.query, call.key, call.value, normalizer, others)
+
+
+# Bytes of keys and values from which on reading them may take most of a call.
+_LONG = 1 << 21
 # Multiply-adds up to which OpenBLAS uses one thread, for two matrices and for a row and a matrix.
 _BLAS_MATRIX, _BLAS_VECTOR = 1 << 18, 9216
 

@@ -1,4 +1,4 @@
-"""Questions about the tiles, once the statistics of every row are known."""
+"""Questions about the tiles, once the statistics of every row are known, and who answers others."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import numpy as np
 
 from attention_core.arrays.batch import take
 from attention_core.arrays.largest import largest
+from attention_core.engine.base import Problem, Readout
 from attention_core.engine.plan import Block
 from attention_core.engine.tiles import Tile, TileEngine
 from attention_core.normalizing.normalizer import Statistics
 from attention_core.typing import Array
 
-__all__ = ["TileReadout"]
+__all__ = ["TileReadout", "open_readout"]
 
 
 class TileReadout:
@@ -111,3 +112,17 @@ class TileReadout:
     def _weight_tiles(self, block: Block) -> Iterator[Tile]:
         place = (*block.batch, block.rows)
         return self.engine.weight_tiles(block, tuple([array[place] for array in self.statistics]))
+
+
+def open_readout(problem: Problem, statistics: Statistics, kept: Array | None) -> Readout:
+    """The readout of a problem, given the statistics of each row and the scores that were kept.
+
+    The edges of a sparse mask are read out as sparse arrays, wherever the context was computed, so
+    that what is sparse never depends on speed.
+    """
+    if problem.masking is not None and problem.masking.is_sparse:
+        from attention_core.engine.edge_readout import EdgeReadout  # only sparse masks need SciPy
+        from attention_core.engine.edges import EdgeEngine
+
+        return EdgeReadout(EdgeEngine(problem), statistics)
+    return TileReadout(TileEngine(problem, kept), statistics)

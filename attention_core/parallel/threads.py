@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from attention_core.parallel.blas import numerics, this_thread
 from attention_core.parallel.helpers import Task, ask, available_cores
 
-__all__ = ["WORTH_THREADS", "fold_blocks", "map_blocks", "stop_if_asked"]
+__all__ = ["WORTH_THREADS", "fold_blocks", "map_blocks", "run_blocks", "stop_if_asked"]
 
 _MOST_EARLY = 2  # results that wait for those before them
 
@@ -90,13 +90,18 @@ def _longest_first(items: Sequence[Any]) -> Sequence[int]:
 def _run(
     work: Callable[[int], None], indices: Sequence[int], cost: float, workers: int | None
 ) -> None:
-    count = min(available_cores() if workers is None else workers, len(indices))
     with numerics() as again, again:
-        if count <= 1 or cost < WORTH_THREADS or this_thread.flag.locked():
-            for index in indices:
-                work(index)
-        else:
-            copy_context().run(_on_threads, work, indices, count)
+        run_blocks(work, indices, 1 if cost < WORTH_THREADS else workers)
+
+
+def run_blocks(work: Callable[[int], None], indices: Sequence[int], workers: int | None) -> None:
+    """Call a function that uses no BLAS for every index, on threads if there are several."""
+    count = min(available_cores() if workers is None else workers, len(indices))
+    if count <= 1 or this_thread.flag.locked():
+        for index in indices:
+            work(index)
+    else:
+        copy_context().run(_on_threads, work, indices, count)
 
 
 class _Stopped(BaseException):

@@ -1,0 +1,164 @@
+"""Attention of few queries to long memories, which takes as long as reading those.
+
+Two threads read twice as fast as one. Compiled code does so once, and without the interpreter;
+NumPy takes a thread for half of the batch items, and more of them would wait for each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isfinite, prod
+from typing import Any
+
+import numpy as np
+
+from attention_core.arrays.batch import Batch, take, whole, with_batch_axes
+from attention_core.compiled.one_pass import one_pass
+from attention_core.compiled.switch import is_switched_on
+from attention_core.engine.base import Problem
+from attention_core.engine.plan import fits_one_tile, group_items
+from attention_core.engine.single_tile import attend_single_tile
+from attention_core.engine.tiles import TileEngine
+from attention_core.normalizing.normalizer import State, Statistics
+from attention_core.normalizing.softmax import SOFTMAX, Softmax
+from attention_core.parallel.helpers import available_cores
+from attention_core.parallel.threads import WORTH_THREADS, map_blocks, run_blocks
+from attention_core.scoring.scorer import Scorer
+from attention_core.typing import Array
+
+__all__ = ["attend_few_queries", "is_one_pass"]
+
+# Products of more queries are faster as those of matrices, by BLAS.
+_FEW = 4
+# Bytes of keys and values that a thread reads before it asks for more, and keys of a block of the
+# loop: so few that threads finish together, and that long sums, which cost digits, are cut.
+_PIECE, _BLOCK = 1 << 19, 64
+# Bytes of keys and values whose reading is worth a thread of Python.
+_WORTH_THREADS = 1 << 22
+
+
+def is_one_pass(
+    scorer: Scorer, query: Array, key: Array, value: Array, normalizer: Any, options: Sequence[Any]
+) -> bool:
+    """Whether compiled code reads the keys and values of a call once, and does all else.
+
+    Options are those that it does not know, such as a bias; each is None if it is not given.
+    """
+    return (
+        query.shape[-2] <= _FEW
+        and scorer.traits.is_inner_product
+        and type(normalizer) is Softmax
+        and all(option is None for option in options)
+        and key.strides[-1] == value.strides[-1] == key.itemsize
+        and key.flags.aligned
+        and value.flags.aligned
+        and is_switched_on()
+        and one_pass(query.dtype.name) is not None
+    )
+
+
+def attend_few_queries(problem: Problem, kept: Array | None) -> tuple[Array, Statistics] | None:
+    """Compute the result of `TileEngine.attend`; None where others have to do it.
+
+    Masked scores are also written to `kept`.
+    """
+    scorer, query, key, value = problem.scorer, problem.query, problem.key, problem.value
+    options = problem.bias, problem.softcap, problem.tile, problem.factors
+    if is_one_pass(scorer, query, key, value, problem.normalizer, options):
+        return _attend_compiled(problem, kept)
+    is_plain = problem.normalizer is SOFTMAX and problem.masking is None
+    is_plain = is_plain and problem.bias is None and problem.factors is None
+    are_many = key.nbytes + value.nbytes >= _WORTH_THREADS and prod(problem.batch) > 1
+    if is_plain and are_many and fits_one_tile(problem):
+        return _attend_items(problem, kept)
+    return None
+
+
+def _attend_compiled(problem: Problem, kept: Array | None) -> tuple[Array, Statistics]:
+    kernel: Any = one_pass(problem.dtype.name)
+    *batch, length, key_length = problem.shape
+    query, key, value = problem.projected().query, problem.key, problem.value
+    query = np.ascontiguousarray(query)
+    mask, items = _mask(problem), prod(batch)
+    blocks = max(1, _PIECE // (_BLOCK * key.itemsize * (key.shape[-1] + value.shape[-1])))
+    width = _BLOCK * min(blocks, -(-key_length // _BLOCK))
+    parts = -(-key_length // width)
+    scores = np.empty(problem.shape, problem.dtype) if kept is None else kept
+    # the shift, the total and the context of every row after a part of the keys
+    states = np.empty((*batch, parts, length, value.shape[-1] + 2), problem.dtype)
+    sizes = [length, key_length, key.shape[-1], value.shape[-1], parts, width, items * parts]
+    layout = _layout([query, key, value, mask], scores, states, sizes, batch)
+    address, threads = layout.ctypes.data, min(items * parts, available_cores())
+    run_blocks(lambda _: kernel(address), range(threads), problem.workers)
+    first = states[..., 0, :, :]  # where the parts of an item are merged
+    state = State((first[..., :1], first[..., 1:2]), first[..., 2:])
+    context = np.empty((*batch, length, value.shape[-1]), problem.dtype)
+    statistics = problem.normalizer.finish(state, context, whole(problem.batch))
+    flat = context.ravel()
+    if isfinite(flat.dot(flat)):
+        return context, statistics
+    if kept is not None:
+        kept.fill(-np.inf)
+    return TileEngine(problem).attend(kept)  # which has every guard
+
+
+def _mask(problem: Problem) -> Array | None:
+    """Booleans (..., l, S) with every batch axis, 1 to broadcast."""
+    *_, length, key_length = problem.shape
+    place = whole(problem.batch), slice(0, length), slice(0, key_length)
+    mask = None if problem.masking is None else problem.masking.allowed(*place)
+    if mask is None:
+        return None
+    mask = np.ascontiguousarray(np.broadcast_to(mask, (*mask.shape[:-1], key_length)))
+    return with_batch_axes(mask, problem.batch)
+
+
+def _layout(
+    arrays: Sequence[Array | None],
+    scores: Array,
+    states: Array,
+    sizes: Sequence[int],
+    batch: Sequence[int],
+) -> Array:
+    """Addresses, strides and sizes as `one_pass` reads them."""
+    strides = [
+        [0] * (len(batch) + 2)
+        if array is None
+        else [0 if n == 1 else step for n, step in zip(array.shape, array.strides, strict=True)]
+        for array in arrays
+    ]
+    numbers = [0 if array is None else array.ctypes.data for array in (*arrays, scores, states)]
+    numbers += [own[-2] for own in strides]
+    numbers += [*sizes, len(batch), 0]
+    for axis in range(len(batch))[::-1]:
+        numbers += [batch[axis], *[own[axis] for own in strides]]
+    numbers += [0] * prod(batch)
+    return np.array(numbers, np.int64)
+
+
+def _attend_items(problem: Problem, kept: Array | None) -> tuple[Array, Statistics] | None:
+    """The same by NumPy: a tile for some of the batch items."""
+    *batch, length, _ = problem.shape
+    together = -(-prod(batch) // 2)
+    context = np.empty((*batch, length, problem.value.shape[-1]), problem.dtype)
+    statistics = tuple([np.empty((*batch, length, 1), problem.dtype) for _ in range(2)])
+
+    def work(part: Batch) -> bool:
+        query, key, value = (
+            take(each, part) for each in (problem.query, problem.key, problem.value)
+        )
+        outer = context[part].shape[:-2]
+        own = Problem(
+            problem.scorer, query, key, value, outer, problem.normalizer, softcap=problem.softcap
+        )
+        found = attend_single_tile(own, None if kept is None else kept[part])
+        if found is None:
+            return False
+        context[part] = found[0]
+        for array, part_of_it in zip(statistics, found[1], strict=True):
+            array[part] = part_of_it
+        return True
+
+    parts = list(group_items(problem.batch, together))
+    are_sound = map_blocks(work, parts, cost=WORTH_THREADS, workers=problem.workers)
+    return (context, statistics) if all(are_sound) else None
