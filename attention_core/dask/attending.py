@@ -22,10 +22,9 @@ from attention_core.engine.prepare import prepare
 from attention_core.errors import OptionError, OptionTypeError
 from attention_core.masking.arguments import make_terms
 from attention_core.masking.bias import ArrayBias
+from attention_core.masking.condition import MaskObject
 from attention_core.masking.factors import Dropout
 from attention_core.masking.masking import Masking
-from attention_core.masking.neighborhood import Neighborhood
-from attention_core.masking.packing import Packing
 from attention_core.masking.patterns import ArrayMask, EdgeMask
 from attention_core.normalizing.normalizer import Normalizer
 from attention_core.options import make_options
@@ -219,7 +218,7 @@ def _term(name: str, term: Any) -> Any:
             f"{name} must not be sparse on dask arrays, got {type(term).__name__}; give a dask "
             f"array, or a function of (query_positions, key_positions)"
         )
-    kinds = Packing, Neighborhood, Dropout, Bias
+    kinds = MaskObject, Dropout, Bias
     if term is None or is_sparse(term) or callable(term) or isinstance(term, kinds):
         return term
     return as_dask(name, term)

@@ -10,10 +10,17 @@ import numpy as np
 from attention_core.arrays.batch import Batch, Item
 from attention_core.typing import Array
 
-__all__ = ["Condition", "ceiling", "cut"]
+__all__ = ["Condition", "MaskObject", "ceiling", "cut"]
 
 # A range of keys that holds for all rows is a tile of its own, without a mask, from this length on.
 _WORTH_CUTTING = 64
+
+
+class MaskObject:
+    """Base of what users give as ``mask=`` beside arrays and functions, such as `Packing`.
+
+    It has no axes: it is the mask of every batch item and head.
+    """
 
 
 class Condition:

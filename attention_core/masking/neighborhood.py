@@ -11,11 +11,12 @@ import numpy as np
 from attention_core.arrays.inputs import LARGEST
 from attention_core.arrays.scalars import is_integer
 from attention_core.errors import OptionError, OptionTypeError, shown
+from attention_core.masking.condition import MaskObject
 
 __all__ = ["Neighborhood"]
 
 
-class Neighborhood:
+class Neighborhood(MaskObject):
     """A mask by which each position of a grid attends to the positions near it.
 
     Queries and keys are the positions of a grid of one to three dimensions - the pixels of an

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from attention_core.arrays.batch import Shape
 from attention_core.arrays.inputs import LARGEST, as_integers
 from attention_core.errors import OptionError, ShapeError
+from attention_core.masking.condition import MaskObject
 from attention_core.masking.intervals import Intervals
 from attention_core.masking.positions import Positions, check_offsets
 from attention_core.typing import Array
@@ -17,7 +18,7 @@ from attention_core.typing import Array
 __all__ = ["Packed", "Packing"]
 
 
-class Packing:
+class Packing(MaskObject):
     """The starts of packed sequences: a mask by which each sequence attends to itself only.
 
     As ``mask=`` it makes a call attend within each of many concatenated sequences,

@@ -11,9 +11,8 @@ from numpy.typing import ArrayLike
 from attention_core.arrays.inputs import as_integers, is_sparse, to_numpy
 from attention_core.components.bias import Bias
 from attention_core.errors import ShapeError
+from attention_core.masking.condition import MaskObject
 from attention_core.masking.factors import Dropout
-from attention_core.masking.neighborhood import Neighborhood
-from attention_core.masking.packing import Packing
 from attention_core.multihead.head_biases import bias_of_heads, dropout_of_heads
 from attention_core.multihead.heads import pick_heads
 from attention_core.typing import Array
@@ -128,4 +127,4 @@ class HeadAxes(NamedTuple):
 
 def _is_for_all(pairs: Any) -> bool:
     """Whether a mask or bias is that of every head, whatever its axes."""
-    return pairs is None or is_sparse(pairs) or isinstance(pairs, (Packing, Neighborhood))
+    return pairs is None or is_sparse(pairs) or isinstance(pairs, MaskObject)
