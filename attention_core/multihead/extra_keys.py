@@ -95,14 +95,9 @@ def opened(
 
 
 def without_order(attention: Attention) -> Attention:
-    """The same attention without causal order and window, which are in the mask of `opened`."""
-    return Attention(
-        attention.scorer,
-        normalizer=attention.normalizer,
-        softcap=attention.softcap,
-        tile=attention.tile,
-        workers=attention.workers,
-    )
+    """The attention without its bias, causal order and window: `opened` has made them terms."""
+    order = {"bias": None, "is_causal": False, "query_offset": 0, "window": None}
+    return Attention(**vars(attention) | order)
 
 
 def _is_same_for_all(mask: Any) -> bool:

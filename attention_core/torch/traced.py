@@ -18,21 +18,13 @@ from attention_core.attention import Attention, resolve_normalizer, resolve_scor
 from attention_core.errors import OptionError
 from attention_core.libraries.cores import Core, has_log_normalizer
 from attention_core.multihead.layer import MultiHeadAttention
+from attention_core.options import OPTIONS
 from attention_core.torch.ops import attend
 from attention_core.torch.templates import Template, template_named, template_of
 
 __all__ = ["TracedHeadsResult", "TracedResult", "trace"]
 
-_FIELDS = (
-    "normalizer",
-    "bias",
-    "query_offset",
-    "is_causal",
-    "window",
-    "softcap",
-    "tile",
-    "workers",
-)
+_FIELDS = ("normalizer", "bias", *OPTIONS)
 _LITERALS = (str, int, float, tuple, dict, NoneType)
 
 _kept: dict[str, Template] = {}
@@ -107,8 +99,7 @@ def trace(
     elif isinstance(core, MultiHeadAttention):
         parts = (core,)
     else:
-        options = core.is_causal, core.window, core.softcap, core.tile, core.workers
-        parts = (core.scorer, core.normalizer, core.bias, core.query_offset, *options)
+        parts = (core.scorer, *[getattr(core, name) for name in _FIELDS])
     guards = [0 if isinstance(part, _LITERALS) else id(part) for part in (*parts, *objects)]
     template = _template(" ".join(object_names), *parts, *objects, *guards)
     call = (*inputs, bias, tensors, list(parameters), template, " ".join(names))

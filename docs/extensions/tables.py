@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import attention_core as ac
 from attention_core.registry.discovery import discover
-from attention_core.registry.installed import offered
+from attention_core.registry.installed import make_offer
 from attention_core.registry.kinds import KINDS, Kind, kind_of
 from attention_core.registry.loading import load_specs
 from attention_core.testing.kit import RULES
@@ -53,7 +53,7 @@ def components(kind: Kind[Any]) -> str:
         for spec in load_specs(plugin):
             if kind_of(spec) is not kind:
                 continue
-            offer = offered(spec, plugin)
+            offer = make_offer(spec, plugin)
             rows.append(
                 [
                     code(spec.name)
