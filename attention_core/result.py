@@ -72,7 +72,9 @@ class AttentionResult(Pictured):
     @property
     def _readout(self) -> Readout:
         """The readout of the call, if its arrays are as they were."""
-        from attention_core.engine.tile_readout import open_readout  # most calls want the context only
+        from attention_core.engine.tile_readout import (
+            open_readout,
+        )  # most calls ask for none
 
         self._check_inputs()
         answer = self._answer
