@@ -1,1 +1,1 @@
-"""Scorers at compiled speed, with the optional extra ``numba``."""
+"""Compiled scorers, with the optional extra ``numba``."""

@@ -1,6 +1,6 @@
-"""`maximum` and `minimum` as compiled code computes them: NaN wins, as in NumPy.
+"""`maximum` and `minimum` for compiled code; NaN propagates, as in NumPy.
 
-numba asks about NaN four times for each, which takes longer than the rest of a leaky ReLU.
+numba's own versions test for NaN four times, which takes longer than the rest of a leaky ReLU.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ __all__ = ["maximum", "minimum"]
 
 
 def maximum(a: Any, b: Any) -> Any:
-    """The larger of two numbers; NaN if one of them is.
+    """The larger of two numbers, or NaN if either is NaN.
 
     >>> maximum(1.0, 2.0), maximum(float("nan"), 2.0), maximum(2.0, float("nan"))
     (2.0, nan, nan)
@@ -21,7 +21,7 @@ def maximum(a: Any, b: Any) -> Any:
 
 
 def minimum(a: Any, b: Any) -> Any:
-    """The smaller of two numbers; NaN if one of them is.
+    """The smaller of two numbers, or NaN if either is NaN.
 
     >>> minimum(1.0, 2.0), minimum(float("nan"), 2.0), minimum(2.0, float("nan"))
     (1.0, nan, nan)

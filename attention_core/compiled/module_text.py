@@ -1,4 +1,4 @@
-"""The text of a generated module: a scorer's functions of rows, and the loops that call them."""
+"""Source of a generated module: a scorer's pair functions and the loops that call them."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def score_edges(
         scores[e] = pair(q, k{arguments})
 """
 
-# Gradients of parameters are summed for a query at a time, which rounds less than one long sum.
+# Parameter gradients are summed one query at a time, which rounds less than one long sum.
 _SCORE_VJP = """\
 @kernel
 def score_vjp(
@@ -132,14 +132,14 @@ def module_text(
     trainable: Sequence[str],
     lanes: Lanes | None = None,
 ) -> str:
-    """Put functions and loops together.
+    """Assemble the source of a module from functions and loops.
 
     Parameters
     ----------
     functions
-        Among them ``pair``, and last ``pair_vjp`` if there are gradients.
+        These include ``pair``. ``pair_vjp`` comes last, if the scorer has gradients.
     kinds
-        The further arguments of ``pair``, and the kind of each: ``"array"``, ``"float"``, ...
+        Kinds of the further arguments of ``pair``, by name: ``"array"``, ``"float"``, ...
     trainable
         Those of them that ``pair_vjp`` has gradients of.
     lanes

@@ -1,8 +1,8 @@
-"""Generated modules: written to the user's cache, and imported from there.
+"""Generated modules, written to the user's cache and imported from there.
 
-numba keeps machine code beside the module it belongs to. A module is named by a hash of its text
-and of what it is compiled with, so that another process finds the machine code, and never that of
-another scorer or release.
+numba stores machine code next to its module. A module's name is a hash of its source and of the
+versions it is compiled with. Another process therefore finds the same machine code, and never that
+of another scorer or release.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from types import ModuleType
 
 __all__ = ["generated_module"]
 
-_TIME = 1_000_000_000  # of every module: numba compiles again when it changes
+_TIME = 1_000_000_000  # modification time of every module; numba recompiles when it changes
 
 
 def generated_module(text: str, *, on_disk: bool = True) -> ModuleType:
-    """The module of this text, from the cache if it can be kept there."""
+    """Import the module with this source, through the cache if that can be written."""
     name = f"attention_core_{hashlib.sha256((_context() + text).encode()).hexdigest()[:32]}"
     path = _written(name, text) if on_disk else None
     spec = importlib.util.spec_from_loader(name, None, origin=str(path or f"<{name}>"))
@@ -37,7 +37,7 @@ def generated_module(text: str, *, on_disk: bool = True) -> ModuleType:
 
 
 def _written(name: str, text: str) -> Path | None:
-    """The file of a module; None where no folder is ours alone to write to."""
+    """Write the file of a module; None if there is no private folder for it."""
     try:
         folder = _folder()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ def _written(name: str, text: str) -> Path | None:
 
 
 def _folder() -> Path:
-    """``ATTENTION_CORE_CACHE``, or a folder where the system keeps what may be deleted."""
+    """``ATTENTION_CORE_CACHE``, or a folder in the user's cache directory."""
     if chosen := os.environ.get("ATTENTION_CORE_CACHE"):
         return Path(chosen)
     if sys.platform == "win32":
@@ -75,7 +75,7 @@ def _folder() -> Path:
 
 
 def _is_private(folder: Path) -> bool:
-    """Whether nobody else can write there: machine code is loaded from it."""
+    """Whether only this user can write there, since machine code is loaded from it."""
     if not hasattr(os, "getuid"):
         return True
     status = folder.stat()
@@ -86,7 +86,7 @@ def _is_private(folder: Path) -> bool:
 
 @cache
 def _context() -> str:
-    """Everything that machine code depends on beside its module, and numba does not check."""
+    """Dependencies of machine code other than its module, which numba does not check."""
     import numba
     import numpy
 

@@ -1,4 +1,4 @@
-"""The names that a function takes from its module, replaced by what compiled code can use."""
+"""Replacement of a function's module-level names by names that compiled code can use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 __all__ = ["SourceError", "resolve_names"]
 
-# What is computed by functions of our own.
+# Functions with versions of our own.
 _OWN = {
     np.exp: "EXP",
     math.exp: "EXP",
@@ -34,22 +34,22 @@ class SourceError(Exception):
 
 
 def resolve_names(function: Any, tree: ast.FunctionDef, first: int) -> dict[str, Any]:
-    """Replace the names that a function takes from its module, in its tree.
+    """Replace a function's module-level names in its syntax tree.
 
     Parameters
     ----------
     first
-        The line of its file that is the first of the tree.
+        Line number in the file of the first line of the tree.
 
     Returns
     -------
     dict
-        The plain functions that it calls, under the names they are given.
+        The plain functions that it calls, by their new names.
 
     Raises
     ------
     SourceError
-        For other objects of the module, and for entries written to of what is not a gradient.
+        For other objects of the module, and for writing to an array that is not a gradient.
     """
     resolver = _Resolver(function, tree, first)
     tree.body = [resolver.visit(each) for each in tree.body]
@@ -72,7 +72,7 @@ class _Resolver(ast.NodeTransformer):
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
         name = ast.unparse(node.value)
         if isinstance(node.ctx, ast.Store) and not name.startswith("grad_"):
-            raise self._error(node, f"it writes to entries of {name!r}, which may be a row")
+            raise self._error(node, f"it writes to {name!r}; only gradients may be written to")
         return self.generic_visit(node)
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
@@ -93,7 +93,7 @@ class _Resolver(ast.NodeTransformer):
         if node.id in self.globals:
             return self._replaced(node, node.id, self.globals[node.id])
         if not hasattr(builtins, node.id):
-            raise self._error(node, f"there is no {node.id!r}")
+            raise self._error(node, f"name {node.id!r} is not defined")
         return node
 
     def _replaced(self, node: ast.expr, shown: str, value: Any) -> ast.AST:
@@ -110,7 +110,9 @@ class _Resolver(ast.NodeTransformer):
             new = _expression(f"{module}.{shown.rpartition('.')[2]}")
         else:
             raise self._error(
-                node, f"{shown!r} is a {type(value).__name__}, which only an argument may be"
+                node,
+                f"{shown!r} is a {type(value).__name__}; only numbers and functions may come from "
+                f"the module",
             )
         return ast.copy_location(new, node)
 
@@ -130,7 +132,7 @@ def _own(value: Any) -> str | None:
 
 
 def _owner(value: Any, shown: str) -> str | None:
-    """The name of math or NumPy, if that is where a function of this name comes from."""
+    """``"math"`` or ``"np"``, if the function comes from there."""
     last = shown.rpartition(".")[2]
     for module, name in _MODULES.items():
         if callable(value) and getattr(module, last, None) is value:

@@ -1,4 +1,4 @@
-"""A scorer's functions of rows, compiled when they are first needed and applied to whole arrays."""
+"""A scorer's pair functions, compiled on first use and applied to whole arrays."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class CompiledPairs:
     pair, pair_vjp
         Plain Python functions; `pair_vjp` is None for scorers without gradients.
     dtype
-        Of rows and results.
+        Dtype of rows and results.
     kinds
-        The further arguments of `pair`, and the kind of each: ``"array"``, ``"number"`` for an
+        Kinds of the further arguments of `pair`, by name: ``"array"``, ``"number"`` for an
         array without axes, ``"float"``, ``"int"``, ``"bool"`` or ``"NoneType"``.
     trainable
-        Those of them that `pair_vjp` has gradients of, in its order.
+        Arguments whose gradients `pair_vjp` computes, in its order.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class CompiledPairs:
         self._kernels: dict[str, Callable[..., None]] = {}
         self._tried: set[Any] = set()
         self.failure: CompilationError | None = None
-        """The reason that compiling failed, once it did."""
+        """The reason why compilation failed, if it did."""
 
     def score(self, query: Array, key: Array, arguments: Arguments) -> Array:
         """Scores of tiles: (..., L, H), (..., S, H) -> (..., L, S)."""
@@ -85,7 +85,7 @@ class CompiledPairs:
     def score_edges(
         self, query: Array, key: Array, rows: Array, keys: Array, arguments: Arguments
     ) -> Array:
-        """Scores of the pairs of some rows (e,) of queries (L, H) and some (e,) of keys (S, H)."""
+        """Scores of the pairs at rows (e,) of queries (L, H) and rows (e,) of keys (S, H)."""
         scores = np.empty(len(rows), self._dtype)
         if not len(rows):
             return scores
@@ -98,7 +98,7 @@ class CompiledPairs:
     def score_vjp(
         self, query: Array, key: Array, grad: Array, arguments: Arguments
     ) -> tuple[Array, Array, dict[str, Array]]:
-        """Gradients of tiles; those of the rows have the batch axes of `grad`."""
+        """Gradients of tiles; row gradients have the batch axes of `grad`."""
         batch, sizes = grad.shape[:-2], (prod(grad.shape[:-2]), *grad.shape[-2:])
         grads = [np.zeros((*batch, *each.shape[-2:]), self._dtype) for each in (query, key)]
         query, key = _items(query, batch), _items(key, batch)
@@ -147,7 +147,7 @@ class CompiledPairs:
     def _try(self, query: Array, key: Array, arguments: Arguments, grad: Any = None) -> None:
         """Run the Python function once for rows and arrays of these shapes.
 
-        Compiled code reads beyond the end of a row without noticing; Python raises IndexError.
+        Compiled code silently reads past the end of a row; Python raises IndexError.
         """
         shapes = (np.shape(value) for value in arguments.values())
         tried = grad is None, query.shape, key.shape, *shapes
@@ -171,7 +171,7 @@ class CompiledPairs:
         sizes: tuple[int, ...],
         *arguments: Any,
     ) -> None:
-        """Run a loop, compiled when it is first needed."""
+        """Run a loop, which is compiled on first use."""
         rows = (_address(query), *query.strides[:-1], query.shape[-1])
         rows += (_address(key), *key.strides[:-1], key.shape[-1])
         given = *rows, *map(_address, arrays), *sizes, *arguments
@@ -179,7 +179,7 @@ class CompiledPairs:
         kernel(*given)
 
     def _compiled(self, name: str, given: tuple[Any, ...]) -> Callable[..., None]:
-        """A loop that is ready for arguments of these types."""
+        """The loop compiled for arguments of these types."""
         with LOCK:
             if self.failure is not None:
                 raise self.failure
@@ -211,7 +211,7 @@ class CompiledPairs:
         return kernel  # type: ignore[no-any-return]  # numba has no types
 
     def _complaint(self, error: Exception) -> str:
-        """The place and the cause of an error, in one line."""
+        """The location and the cause of an error, on one line."""
         if isinstance(error, SourceError):
             line, cause = error.line, error.cause
         else:
@@ -220,7 +220,7 @@ class CompiledPairs:
         return f"{place}{'' if line is None else f', line {line}'}: {cause}"
 
     def _line(self, message: str) -> int | None:
-        """The author's line for the last line of our text that an error mentions."""
+        """The author's line behind the last generated line that an error mentions."""
         lines: dict[int, int] = {}
         for function in self._typed:
             first = self._text[: self._text.index(function.text)].count("\n") + 1
@@ -231,12 +231,12 @@ class CompiledPairs:
 
 @lru_cache(maxsize=256)
 def compiled_pairs(*parameters: Any) -> CompiledPairs:
-    """The one `CompiledPairs` of these parameters."""
+    """The shared `CompiledPairs` of these parameters."""
     return CompiledPairs(*parameters)
 
 
 def _items(array: Array, batch: tuple[int, ...]) -> Array:
-    """Rows of every batch item, (N, n, H), in place where their numbers lie side by side."""
+    """Rows of every batch item, (N, n, H), without a copy if each row is contiguous."""
     if array.shape[:-2] != batch:
         array = np.broadcast_to(array, (*batch, *array.shape[-2:]))
     return _side_by_side(array.reshape(prod(batch), *array.shape[-2:]))
@@ -258,7 +258,7 @@ def _address(array: Array) -> int:
 
 
 def _cause(error: Exception) -> str:
-    """The part of numba's message that says most."""
+    """The most informative line of numba's message."""
     said = [line.strip() for line in str(error).splitlines()]
     told = [line for line in said if line and not line.startswith(("Failed in", "File", "During"))]
     return told[0] if told else type(error).__name__

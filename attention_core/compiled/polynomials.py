@@ -1,11 +1,10 @@
-"""Exponentials as polynomials: what compiled code computes for `exp` and `tanh`.
+"""Polynomial `exp` and `tanh` for compiled code.
 
-Each function is compiled into the loop that calls it, and is written so that the loop vectorises:
-no branch, no conversion to an integer, no table. With ``n`` the integer nearest to ``x / log 2``
-and ``r = x - n log 2``, ``exp(x) = 2^n (1 + p)`` where ``p = expm1(r)`` is a polynomial, fitted at
-Chebyshev nodes of ``|r| <= log(2) / 2``. Adding ``1.5 * 2^23`` (or ``2^52``) to a number rounds it
-to an integer and leaves that in its last bits, from where a shift makes ``2^n`` of it.
-NaN stays NaN: clamps keep it.
+Each function is inlined into the loop that calls it. It has no branch, no conversion to an integer
+and no table, so the loop vectorizes. With ``n`` the integer nearest to ``x / log 2`` and
+``r = x - n log 2``, ``exp(x) = 2^n (1 + p)``, where ``p = expm1(r)`` is a polynomial fitted at
+Chebyshev nodes of ``|r| <= log(2) / 2``. Adding ``1.5 * 2^23`` (``1.5 * 2^52`` in float64) rounds a
+number to an integer in its last bits, which a shift turns into ``2^n``. The clamps keep NaN.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ _D = np.float64
 
 _F_ROUND, _D_ROUND = _F(1.5 * 2**23), _D(1.5 * 2**52)
 _F_PER_LOG2, _D_PER_LOG2 = _F(1.4426950408889634), _D(1.4426950408889634)
-# log 2 in two parts, of which the first has so few digits that its product with n is exact
+# log 2 in two parts; the first has few enough digits that its product with n is exact
 _F_LOG2, _F_LOG2_REST = _F(0.693359375), _F(-2.12194440054690583e-4)
 _D_LOG2, _D_LOG2_REST = _D(0.693147180369123816490), _D(1.90821492927058770002e-10)
-# just beyond these the result is inf, or 0, without a question that would stop vectorising
+# beyond these the result is inf or 0, without a branch that would prevent vectorization
 _F_LOWEST, _F_HIGHEST = _F(-87.3), _F(89.0)
 _D_LOWEST, _D_HIGHEST = _D(-708.3), _D(709.9)
-# from here on tanh is 1
+# tanh is 1 beyond these
 _F_STEEPEST, _D_STEEPEST = _F(20.0), _D(40.0)
 
 _F1, _F2 = _F(1), _F(2)

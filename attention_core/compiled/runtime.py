@@ -1,4 +1,4 @@
-"""Decorators and pointers of generated modules; the only file that imports numba."""
+"""Decorators and pointers for generated modules; the only file that imports numba."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["exactly", "inlined", "kernel", "next_of", "pointer"]
 
 
 class _NoAlias(Compiler):  # type: ignore[misc]  # numba has no types
-    """A compiler told that the arrays a function writes overlap no others, or loops stay scalar."""
+    """A compiler that assumes arrays do not overlap; otherwise loops stay scalar."""
 
     def __init__(self, *state: Any) -> None:
         flags = state[5]
@@ -23,9 +23,9 @@ class _NoAlias(Compiler):  # type: ignore[misc]  # numba has no types
 
 
 def inlined(function: Callable[..., Any]) -> Any:
-    """A function of rows as part of the loop that calls it.
+    """Inline a pair function into the loop that calls it.
 
-    Sums may be reordered and products contracted with sums, or no sum would vectorise. Nothing is
+    Sums may be reordered and fused with products; otherwise they would not vectorize. Nothing is
     assumed about NaN, Inf or the range of numbers.
     """
     return njit(
@@ -37,12 +37,12 @@ def inlined(function: Callable[..., Any]) -> Any:
 
 
 def exactly(function: Callable[..., Any]) -> Any:
-    """The same for functions of one number, whose sums must keep their order."""
+    """Inline a function of one number, whose sums keep their order."""
     return njit(forceinline=True, error_model="numpy", fastmath={"contract"})(function)
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """A function that Python calls: it lets other threads run, and starts none."""
+    """Compile a function that Python calls; it releases the GIL and starts no threads."""
     is_cached = function.__globals__["__cached_on_disk__"]
     return njit(nogil=True, error_model="numpy", cache=is_cached)(function)
 

@@ -1,4 +1,4 @@
-"""Whether scorers are compiled at all, and one at a time."""
+"""The switch for compiled scorers, and the lock around compilation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cache
 __all__ = ["LOCK", "is_switched_on"]
 
 LOCK = threading.RLock()
-"""Held while numba is imported or compiles. A fork waits for it, and the child has it free."""
+"""Held while numba is imported or compiles. A fork waits for it; it is free in the child."""
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=LOCK.acquire, after_in_parent=LOCK.release, after_in_child=LOCK.release

@@ -1,8 +1,8 @@
-"""The source of a function of rows, rewritten so that compiled numbers keep the dtype of the rows.
+"""Source of pair functions, rewritten so that compiled arithmetic keeps the dtype of the rows.
 
-NumPy multiplies a float32 array by ``0.5`` in float32; compiled code, which sees two numbers, would
-do so in float64, twice as slow and with other digits. Constants and integers that meet
-floating-point numbers are therefore converted: ``0.5 * x`` becomes ``FLOAT(0.5) * x``.
+NumPy multiplies a float32 array by ``0.5`` in float32. Compiled code sees two scalars and would use
+float64, at half the speed and with other digits. Constants and integers that meet floating-point
+numbers are therefore converted: ``0.5 * x`` becomes ``FLOAT(0.5) * x``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _INTEGERS = {"len", "int", "range", "round"}
 
 
 class TypedFunction(NamedTuple):
-    """The rewritten source of a function, and where its lines come from."""
+    """The rewritten source of a function, and the origin of its lines."""
 
     name: str
     text: str
@@ -34,7 +34,7 @@ class TypedFunction(NamedTuple):
 def typed_functions(
     functions: Mapping[str, Callable[..., Any]], integers: Iterable[str] = ()
 ) -> list[TypedFunction]:
-    """Functions under the names given, after the plain functions that they call.
+    """Rewrite functions under the given names, after the plain functions that they call.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def typed_functions(
     Raises
     ------
     SourceError
-        For a function whose source cannot be read, or which uses what cannot be compiled.
+        For a function whose source cannot be read or cannot be compiled.
     """
     found: dict[str, TypedFunction] = {}
     for name, function in functions.items():
@@ -82,7 +82,7 @@ def rendered(
 
 
 def _parsed(function: Any) -> tuple[ast.FunctionDef, int]:
-    """The tree of a function, and the line of its file that is the tree's first."""
+    """The syntax tree of a function, and the line number of its first line."""
     try:
         lines, first = inspect.getsourcelines(function)
     except (OSError, TypeError):
@@ -102,7 +102,7 @@ def _parsed(function: Any) -> tuple[ast.FunctionDef, int]:
 
 
 def _statements(node: ast.AST) -> Iterator[ast.stmt]:
-    """Statements in the order of their lines."""
+    """Statements in line order."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.stmt):
             yield child

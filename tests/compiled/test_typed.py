@@ -124,10 +124,10 @@ def test_what_cannot_be_compiled_is_said_with_its_line():
         causes[function.__name__] = (line, caught.value.cause)
     assert causes == {
         "free": (1, "'enclosing' belongs to an enclosing function"),
-        "other": (1, "'textwrap' is a module, which only an argument may be"),
+        "other": (1, "'textwrap' is a module; only numbers and functions may come from the module"),
         "optional": (0, "its arguments must be plain names without defaults"),
-        "writing": (1, "it writes to entries of 'k', which may be a row"),
-        "unknown": (1, "there is no 'missing'"),
+        "writing": (1, "it writes to 'k'; only gradients may be written to"),
+        "unknown": (1, "name 'missing' is not defined"),
         "<lambda>": (0, "it is not a function written with def"),
         "append": (None, "its source is not in a file"),
     }
