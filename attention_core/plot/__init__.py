@@ -1,8 +1,8 @@
 """Pictures of attention, for papers (extra ``plot``), for browsers and for terminals.
 
-`heatmap` draws a result with matplotlib, and `save` writes what it draws. `page` makes a page to be
-explored, and `text` a picture in letters; both need nothing else. All are methods of a result too:
-``result.plot("weights.svg")``, ``result.to_html("weights.html")`` and ``print(result.to_text())``.
+`heatmap` draws a result with matplotlib, and `save` writes the figure to a file. `page` makes an
+interactive page, and `text` a picture in plain text; both need nothing else. Results have them as
+methods: ``result.plot("weights.svg")``, ``result.to_html("weights.html")``, ``result.to_text()``.
 """
 
 from attention_core.plot.figure import heatmap

@@ -50,19 +50,19 @@ class Axis:
 
     @property
     def index(self) -> slice | Array:
-        """Index that picks the positions from an array; for a run a slice, which copies nothing."""
+        """Index of the positions in an array; a slice, without a copy, if they are consecutive."""
         first, last = int(self.places[0]), int(self.places[-1])
         is_run = bool((np.diff(self.places) == 1).all())
         return slice(first, last + 1) if is_run else self.places
 
     @property
     def is_alone(self) -> bool:
-        """Whether there is one position only, without a label: it needs no number."""
+        """Whether there is a single position without a label, which needs no number."""
         return self.labels is None and self.places.tolist() == [0]
 
     @property
     def edges(self) -> Array:
-        """Limits of the cells, (cells + 1,); the last cell may be smaller."""
+        """Edges of the cells, (cells + 1,); the last cell may be smaller."""
         return np.minimum(np.arange(self.cells + 1) * self.step, len(self.places))
 
     def ticks(self, most: int) -> list[Tick]:
@@ -135,7 +135,7 @@ def as_sequence(name: str, labels: Iterable[Any]) -> list[Any] | Array:
 
 
 def plural(name: str) -> str:
-    """The name of an axis for several: "queries", "keys"."""
+    """The plural of the name of an axis: "queries", "keys"."""
     return "queries" if name == "query" else f"{name}s"
 
 
@@ -146,7 +146,9 @@ def _chosen(places: Array, name: str, chosen: Any) -> Array:
     try:
         kept: Array = places[index]
     except IndexError:
-        raise OptionError(f"{name}: {shown(chosen)} is not among {len(places)} positions") from None
+        raise OptionError(
+            f"{name}: {shown(chosen)} is out of bounds for {len(places)} positions"
+        ) from None
     return kept
 
 
@@ -156,22 +158,22 @@ def checked_image(name: str, image: Any) -> Array:
     Raises
     ------
     ShapeError
-        For anything else; it names the argument.
+        For anything else; the message names the argument.
     """
     array = np.asarray(image)
     if array.ndim not in (2, 3) or 0 in array.shape:
         raise ShapeError(
             f"{name}: an image must have shape (height, width), or (height, width, 3) "
-            f"in colors, got {array.shape}"
+            f"in color, got {array.shape}"
         )
     return array
 
 
 def visible(labels: Iterable[Any], longest: int = LONGEST) -> list[str]:
-    """Labels on one short line each. A label of spaces only shows them.
+    """Labels as one short line each; in a label of spaces only, they are made visible.
 
     Joiners (ZWJ, ZWNJ) stay, since Persian, Hindi and emoji need them. All other format characters
-    are dropped: soft hyphens, byte order marks, controls of direction.
+    are dropped: soft hyphens, byte order marks, direction controls.
 
     >>> visible(["a", " ", 7, "co\u00adop"])
     ['a', '␣', '7', 'coop']

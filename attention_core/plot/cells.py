@@ -15,9 +15,9 @@ Summary: TypeAlias = Literal["max", "mean"]
 
 
 class Cells:
-    """Gathers values piece by piece, and keeps only the cells.
+    """Accumulates values block by block and keeps only the cells.
 
-    A cell is masked when every pair in it is; masked pairs are left out of the others. NaN in any
+    A cell is masked when every pair in it is; other cells ignore their masked pairs. NaN in any
     pair makes a cell NaN.
     """
 
@@ -30,7 +30,7 @@ class Cells:
         self.counts = np.zeros(shape, np.intp)  # of allowed pairs
 
     def add_rows(self, first: int, values: Array, allowed: Array) -> None:
-        """Add the chosen queries from the `first` on, against all chosen keys: (l, n)."""
+        """Add chosen queries, from number `first` on, against all chosen keys: (l, n)."""
         starts = np.arange(self.keys.cells) * self.keys.step
         values = np.where(allowed, values, -np.inf if not self.is_mean else 0.0)
         rows = np.arange(first, first + len(values)) // self.queries.step  # (l,)

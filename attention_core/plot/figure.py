@@ -34,8 +34,8 @@ __all__ = ["heatmap"]
 
 Size = tuple[float, float]
 
-MOST_CELLS = 256  # along an axis: of at least three pixels each
-MOST_NUMBERS = 40  # along an axis, of cells with their number in them
+MOST_CELLS = 256  # along an axis; each has at least three pixels
+MOST_NUMBERS = 40  # along an axis, if the cells show their numbers
 COLUMNS = 4
 
 
@@ -87,7 +87,7 @@ def heatmap(
     names
         One title for each panel, such as ``["head 0", "head 1"]``; None for their indices.
     queries, keys
-        A slice or positions, to draw some of them only. Entropy and mass stay those of all.
+        A slice or positions to draw. Entropy and mass still count all queries and keys.
     summary
         The summary of a block: its ``"max"``, which keeps every peak, or its ``"mean"``.
     margins
@@ -100,7 +100,7 @@ def heatmap(
     xlabel, ylabel
         Titles of the axes; None for "key" and "query", empty for none.
     cmap
-        Name of a matplotlib color map, or a `matplotlib.colors.Colormap`; None for ours.
+        Name of a matplotlib color map, or a `matplotlib.colors.Colormap`; None for the default.
     annotate
         Write the number of each cell into it: True for two decimals, or a format such as
         ``".0%"``. For at most 40 queries and 40 keys.
@@ -113,8 +113,8 @@ def heatmap(
     Returns
     -------
     matplotlib.figure.Figure
-        A notebook shows it when it is the last line of a cell, and in scripts that have imported
-        pyplot ``plt.show()`` opens it in a window. It need not be closed otherwise.
+        A notebook shows it when it is the last line of a cell. In scripts that have imported
+        pyplot, ``plt.show()`` opens it in a window; otherwise it need not be closed.
 
     Raises
     ------
@@ -129,12 +129,12 @@ def heatmap(
     Warns
     -----
     UserWarning
-        When no installed font has some letters of the labels; it names them.
+        For letters that no installed font has; the warning names them.
 
     Notes
     -----
-    The colors run from light to dark in equal steps of the Oklab color space, so that equal
-    differences look equal, without color too and with any kind of color vision.
+    The colors run from light to dark in equal steps of the Oklab color space. Equal differences
+    therefore look equal, in grayscale and with any kind of color vision.
 
     References
     ----------
@@ -188,10 +188,10 @@ def heatmap(
 def _check_room(picture: Picture, look: Look, figsize: Size | None, ax: Axes | None) -> None:
     if ax is not None and len(picture.panels) > 1:
         raise OptionError(
-            f"ax has room for one panel, not {len(picture.panels)}; choose it with batch="
+            f"ax has room for one panel, not {len(picture.panels)}; choose one with batch="
         )
     if ax is not None and figsize is not None:
-        raise OptionError("figsize is for a figure of its own; ax has a size already")
+        raise OptionError("figsize cannot be given with ax, which already has a size")
     cells = picture.queries.cells, picture.keys.cells
     if look.number_format is not None and max(cells) > MOST_NUMBERS:
         raise OptionError(
@@ -203,7 +203,7 @@ def _check_room(picture: Picture, look: Look, figsize: Size | None, ax: Axes | N
 def _figure(
     picture: Picture, look: Look, size: Size, title: str | None, figsize: Size | None = None
 ) -> Figure:
-    """A figure of panels of one size, as large as they need or as `figsize` says."""
+    """Draw panels of one size in a figure that fits them, or of size `figsize`."""
     from attention_core.plot.shown import new_figure
 
     width, height = size
@@ -228,9 +228,9 @@ def _figure(
 def _size_within(
     figsize: Size, size: Size, picture: Picture, look: Look, title: str | None
 ) -> Size:
-    """The size of panels with which a figure is as large as asked.
+    """The panel size that gives a figure the requested size.
 
-    Found by drawing: how labels are set depends on the size, and their size on how they are set.
+    Found by drawing, since the layout of the labels depends on the panel size, and vice versa.
     """
     columns = min(COLUMNS, len(picture.panels))
     rows = -(-len(picture.panels) // columns)
@@ -266,11 +266,11 @@ def _forget(figure: Figure) -> None:
 
 
 def _draw_into(ax: Axes, picture: Picture, look: Look, title: str | None) -> Figure:
-    """Draw the one panel of a picture into axes, and keep within the area that they had."""
+    """Draw the single panel of a picture into axes, within their present area."""
     if ax.figure.figure.get_layout_engine() is None:
         _make_room(ax, picture, look, title)
     _draw_alone(ax, picture, look, title, inches(ax))
-    return ax.figure.figure  # of a subfigure, the whole
+    return ax.figure.figure  # the whole figure, if this is a subfigure
 
 
 def _draw_alone(ax: Axes, picture: Picture, look: Look, title: str | None, size: Size) -> None:
@@ -281,7 +281,7 @@ def _draw_alone(ax: Axes, picture: Picture, look: Look, title: str | None, size:
 
 
 def _make_room(ax: Axes, picture: Picture, look: Look, title: str | None) -> None:
-    """Shrink axes by what will hang out of them, which is measured on a trial."""
+    """Shrink axes by the overhang of their labels, measured on a trial drawing."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""Pictures in files: the same picture is the same file, whole or not at all."""
+"""Pictures in files, written whole or not at all, with reproducible bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["SUFFIXES", "checked_suffix", "save"]
 
 SUFFIXES = (".png", ".svg", ".pdf")
 
-# The date would make every file another one.
+# A date would make every file differ.
 _METADATA: dict[str, dict[str, Any]] = {
     ".png": {},
     ".svg": {"Date": None},
@@ -27,17 +27,17 @@ _METADATA: dict[str, dict[str, Any]] = {
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write a picture as PNG, SVG or PDF, as the extension says.
+    """Write a picture as PNG, SVG or PDF, according to the extension.
 
-    The file appears whole, or stays as it was, and the same picture gives the same bytes. In SVG,
-    text stays text, so that it can be searched, copied and read aloud.
+    The file is replaced whole or not at all, and the same picture gives the same bytes. In SVG,
+    text stays text that can be searched, copied and read aloud.
 
     Parameters
     ----------
     figure
         From `heatmap`, or any other figure.
     path
-        Where to; it ends in ``.png``, ``.svg`` or ``.pdf``.
+        File to write, with the extension ``.png``, ``.svg`` or ``.pdf``.
 
     Raises
     ------

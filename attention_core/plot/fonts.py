@@ -1,4 +1,4 @@
-"""Fonts that have the letters of a picture."""
+"""Fonts for the letters of a picture."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 __all__ = ["families"]
 
 FIRST = "DejaVu Sans"  # comes with matplotlib
-# These have a box or nothing for every letter, so they are never an answer.
+# These show a box or nothing for every letter.
 _PLACEHOLDERS = ("lastresort", "adobeblank")
 
 
 def families(texts: Iterable[str]) -> list[str]:
-    """DejaVu Sans, and installed fonts for letters it lacks: those with most of them first.
+    """DejaVu Sans, and installed fonts for letters that it lacks; those with most come first.
 
     Warns
     -----
     UserWarning
-        Naming the letters that no installed font has.
+        For letters that no installed font has; the warning names them.
     """
     from matplotlib import font_manager
 
@@ -49,7 +49,7 @@ def families(texts: Iterable[str]) -> list[str]:
         more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
         warnings.warn(
             f"no installed font has {named}{more}; they are drawn as boxes. Install a font that "
-            "has them, such as one of the Noto family, and start Python again",
+            "has them, such as one of the Noto family, and restart Python",
             stacklevel=_outside(),
         )
     return found
@@ -61,7 +61,7 @@ def _is_upright(font: FontEntry) -> bool:
 
 
 def _rank(font: FontEntry) -> tuple[bool, int, str]:
-    """The order of fonts that have equally many letters: plain ones first."""
+    """Sort key of fonts with equally many letters: plain ones come first."""
     weight = font.weight if isinstance(font.weight, int) else 400
     return "sans" not in font.name.lower(), abs(weight - 400), font.name
 
@@ -78,7 +78,7 @@ def _letters(path: str, index: int) -> frozenset[int]:
 
 
 def _outside() -> int:
-    """The level in the stack, for `warnings.warn`, of the first caller outside this package."""
+    """Stack level, for `warnings.warn`, of the first caller outside this package."""
     import sys
 
     level, frame = 1, sys._getframe(1)

@@ -20,7 +20,7 @@ __all__ = ["in_colors", "label_axes"]
 
 
 SIZE = 9  # points
-LETTER = 0.078  # inches, the width of one at the font size of labels
+LETTER = 0.078  # inches; width of a letter at the font size of labels
 SLANTED = 0.2  # inches between lines at 45 degrees
 MOST_IMAGES = 48
 GAP = 0.05  # inches between images and cells
@@ -94,11 +94,11 @@ def _label_queries(axes: Axes, queries: Axis, size: tuple[float, float]) -> None
 
 
 def _draw_images(strip: Axes, axis: Axis, along: int) -> None:
-    """One picture of all images in a row, each as wide as its cells."""
+    """Draw the images of an axis as one strip, each as wide as its cells."""
     images = axis.images or []
     if len(images) > MOST_IMAGES:
         raise OptionError(
-            f"{len(images)} images are too many to be seen beside each other; "
+            f"{len(images)} images are too many to show side by side; "
             f"choose at most {MOST_IMAGES} with {plural(axis.name)}="
         )
     tiles = in_colors(images)  # (n, side, side, 3)
@@ -112,9 +112,9 @@ def _draw_images(strip: Axes, axis: Axis, along: int) -> None:
 
 
 def in_colors(images: list[Array]) -> Array:
-    """Images as squares of colors from 0 to 1, on white: (n, side, side, 3).
+    """Images as square tiles on white, with colors from 0 to 1: (n, side, side, 3).
 
-    Without colors of their own they are ink on paper: white the least, black the most of all.
+    Grayscale images are ink on paper: the least value of all is white, the largest is black.
     """
     plain = [image for image in images if image.ndim == 2]
     low = min((float(image.min()) for image in plain), default=0.0)

@@ -1,4 +1,4 @@
-"""Sizes in inches: of a panel, and of a figure once the labels of its panels are measured."""
+"""Sizes in inches of panels, and of figures once their labels are measured."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
 __all__ = ["ALONE", "LINE", "Neighbors", "arrange", "inches", "overhang", "panel_size"]
 
-LINE = 0.165  # inches that a line of text needs
+LINE = 0.165  # inches for a line of text
 EDGE = 0.12  # around everything
-BETWEEN = 0.22  # panels
+BETWEEN = 0.22  # between panels
 
-# The longer side of a panel: of one alone, of one of two, of one of many.
+# The longer side of a panel in a figure of one, of two, and of more panels.
 LONGEST = (6.0, 4.0, 2.4)
 LARGEST_CELL, LARGEST_IMAGE = 0.42, 0.56
 LEAST_SIDE = 0.42
 LEAST_IMAGE = 0.24
 LEAST_NUMBER = 0.36  # a cell with its number in it
-MOST_LABELS = (64, 36, 20)  # a panel grows until this many words can be read
+MOST_LABELS = (64, 36, 20)  # a panel grows until this many labels are readable
 
 
 class Neighbors(NamedTuple):
-    """Sides on which a panel has another one, which shares its labels."""
+    """Sides on which a panel has a neighbor that shares its labels."""
 
     left: bool
     right: bool
@@ -63,7 +63,7 @@ def _least_cell(axis: Axis, most_labels: int) -> float:
 
 
 def inches(axes: Axes) -> tuple[float, float]:
-    """Width and height of axes, as they are now."""
+    """Current width and height of axes."""
     box = axes.get_window_extent()
     return box.width / axes.figure.dpi, box.height / axes.figure.dpi
 
@@ -76,9 +76,9 @@ def arrange(
     title: str | None,
     figsize: tuple[float, float] | None = None,
 ) -> None:
-    """Put panels in rows, as close as their labels and margins allow, and fit the figure to them.
+    """Arrange panels as close as their labels and margins allow, and fit the figure to them.
 
-    With `figsize` the figure has that size, and the panels share what their labels leave of it.
+    With `figsize` the figure has that size, and the panels share the room left by their labels.
     """
     width, height = size
     head = 0.34 if title else 0.0
@@ -113,7 +113,7 @@ def arrange(
 
 
 def overhang(figure: Figure, axes: Axes) -> tuple[float, float, float, float]:
-    """Inches that hang out of a panel to the left, to the right, below and above."""
+    """Inches by which labels extend beyond a panel: left, right, below and above."""
     inner, outer = axes.get_window_extent(), axes.get_tightbbox()
     assert outer is not None
     sides = (

@@ -20,7 +20,7 @@ __all__ = ["DEEP", "GAP", "draw_margins"]
 
 
 GAP, DEEP = 0.06, 0.46  # inches between cells and bars, and for the longest bar
-SEPARATE = 64  # up to this many bars have room between them
+SEPARATE = 64  # up to this many bars have gaps between them
 
 
 def draw_margins(
@@ -32,8 +32,8 @@ def draw_margins(
 ) -> None:
     """Draw bars to the right of the rows and below the columns, on scales that all panels share.
 
-    The scale of the entropy ends at ``log S`` for S keys, so that it is the same in all pictures of
-    results with the same number of keys.
+    The entropy scale ends at ``log S`` for S keys, so it is the same in all pictures with equally
+    many keys.
     """
     width, height = size
     right = axes.inset_axes((1 + GAP / width, 0, DEEP / width, 1), sharey=axes)
@@ -77,7 +77,7 @@ def _most(values: Iterable[Array]) -> float:
 
 
 def _places(axis: Axis) -> tuple[Array, Array]:
-    """The middle of each bar, and how thick it is."""
+    """Center and thickness of each bar."""
     edges = axis.edges
     return (edges[1:] + edges[:-1]) / 2, np.diff(edges) * (0.76 if axis.cells <= SEPARATE else 1.0)
 

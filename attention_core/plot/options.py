@@ -1,4 +1,4 @@
-"""Options of pictures: their types for callers, and the checks of those that style a figure."""
+"""Options of pictures: their types, and the checks of those that style a figure."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def make_look(
     Raises
     ------
     OptionError
-        For limits that are not two increasing finite numbers, or a format that cannot format.
+        For limits that are not two increasing finite numbers, or for an invalid number format.
     """
     if not isinstance(annotate, str):
         annotate = check_flag("annotate", annotate)
@@ -115,8 +115,7 @@ def make_look(
             format(0.5, number_format)
         except (TypeError, ValueError) as error:
             raise OptionError(
-                f"annotate must be True or a format of numbers such as '.2f' or '.0%', "
-                f"got {annotate!r}"
+                f"annotate must be True or a number format such as '.2f' or '.0%', got {annotate!r}"
             ) from error
     return Look(
         check_limits(limits),

@@ -1,4 +1,4 @@
-"""One panel of a heat map: its cells, what is hatched, the numbers in it, and the color scale."""
+"""One panel of a heat map: its cells, hatching, numbers and color scale."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["draw_key", "draw_panel"]
 Size = tuple[float, float]
 
 MOST_SHAPES = 4096  # cells that are drawn as shapes; more become pixels, in SVG and PDF too
-LEAST_SEPARATE = 0.2  # inches of a cell that has a line around it
+LEAST_SEPARATE = 0.2  # inches; larger cells have a line around them
 HATCH = "////"
 
 
@@ -40,7 +40,7 @@ def draw_panel(
     mesh = axes.pcolormesh(
         keys.edges,
         queries.edges,
-        np.clip(panel.cells, *look.limits),  # Inf has a color, that of the end of the scale
+        np.clip(panel.cells, *look.limits),  # Inf has the color of the end of the scale
         cmap=look.cmap,
         vmin=look.limits[0],
         vmax=look.limits[1],
@@ -65,7 +65,7 @@ def draw_panel(
 def _hatch(
     axes: Axes, picture: Picture, where: Array, face: str, lines: str, is_many: bool, label: str
 ) -> None:
-    """Hatch cells, runs of neighbors in one piece."""
+    """Hatch cells; neighbors in a row form one polygon."""
     from matplotlib.collections import PolyCollection
 
     if not where.any():
@@ -90,7 +90,7 @@ def _hatch(
 
 
 def _write_numbers(axes: Axes, picture: Picture, panel: Panel, look: Look, mesh: QuadMesh) -> None:
-    """Write the number of each cell into it, in ink or in white, whichever is read better."""
+    """Write the number of each cell into it, in ink or in white, whichever is more legible."""
     x, y = (axis.edges[:-1] + np.diff(axis.edges) / 2 for axis in (picture.keys, picture.queries))
     for (row, column), value in np.ndenumerate(panel.cells.filled(np.nan)):
         if np.isfinite(value):

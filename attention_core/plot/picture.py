@@ -1,4 +1,4 @@
-"""The content of a picture, however it is drawn: panels of cells, their margins, their axes."""
+"""The content of a picture, independent of how it is drawn: panels of cells, margins, axes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Panel:
     name: str
     """Empty when there is only one."""
     cells: np.ma.MaskedArray[Any, Any]
-    """(l, s): NaN where a pair is, masked where every pair is."""
+    """(l, s): NaN if any pair is NaN, masked if every pair is masked."""
     entropy: Array
     """(l,)"""
     key_mass: Array
@@ -54,7 +54,7 @@ class Picture:
 
     @property
     def limits(self) -> tuple[float, float]:
-        """The ends of the scale of all panels: those given, or its least and largest number."""
+        """Ends of the scale of all panels: those given, or the least and the largest number."""
         if self.given_limits is not None:
             return self.given_limits
         numbers = np.concatenate([panel.cells.compressed() for panel in self.panels])
@@ -106,7 +106,7 @@ def make_picture(
 ) -> Picture:
     """Gather the numbers of a picture in at most `most` rows and columns of cells.
 
-    All panels together have at most `most_together` cells, and a label `longest` characters.
+    All panels together have at most `most_together` cells, a label at most `longest` characters.
 
     Raises
     ------
@@ -130,7 +130,7 @@ def make_picture(
     if names is None:
         names = [source.name(item) if len(items) > 1 else "" for item in items]
     elif len(names) != len(items):
-        raise ShapeError(f"names must be one for each panel, {len(items)}; got {len(names)}")
+        raise ShapeError(f"names must have one name per panel, {len(items)}; got {len(names)}")
     entropy, key_mass = source.entropy(), source.key_mass()
     panels = [
         Panel(
@@ -147,7 +147,7 @@ def make_picture(
 
 
 def _coarser(queries: Axis, keys: Axis, most: int) -> tuple[Axis, Axis]:
-    """Axes whose cells are larger where there would be more than `most` of them.
+    """Axes with cells large enough that there are at most `most` of them.
 
     >>> axis = make_axis("key", 600, None, None, 600)
     >>> [each.cells for each in _coarser(axis, axis, 250_000)]
@@ -161,7 +161,7 @@ def _coarser(queries: Axis, keys: Axis, most: int) -> tuple[Axis, Axis]:
 
 
 def batch_items(shape: tuple[int, ...], batch: Any) -> list[tuple[int, ...]]:
-    """The batch items that an index into the batch axes means, in order."""
+    """Batch items selected by an index into the batch axes, in order."""
     numbers = np.arange(np.prod(shape, dtype=np.intp)).reshape(shape)
     if batch is not None:
         try:
@@ -174,6 +174,6 @@ def batch_items(shape: tuple[int, ...], batch: Any) -> list[tuple[int, ...]]:
     if len(chosen) > MOST_PANELS:
         raise OptionError(
             f"{len(chosen)} batch items are too many for one picture, which has up to "
-            f"{MOST_PANELS}; choose with batch=, an index into axes {shape}"
+            f"{MOST_PANELS}; choose some with batch=, an index into axes {shape}"
         )
     return [tuple(map(int, np.unravel_index(number, shape))) if shape else () for number in chosen]

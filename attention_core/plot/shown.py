@@ -1,4 +1,4 @@
-"""Figures that notebooks show, and that ``plt.show()`` opens in scripts."""
+"""Figures that notebooks show and ``plt.show()`` opens in scripts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class HeatMap(Figure):
     """A `matplotlib.figure.Figure` that a notebook shows when it is the last line of a cell."""
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
-        """The picture in twice the pixels it is shown in, for sharp screens."""
+        """The picture at twice the displayed resolution, for high-density screens."""
         buffer = BytesIO()
         self.savefig(buffer, format="png", dpi=FILE_DPI)
         width, height = self.get_size_inches() * FILE_DPI / 2
@@ -26,9 +26,9 @@ class HeatMap(Figure):
 
 
 def new_figure(width: float, height: float) -> HeatMap:
-    """A figure, known to pyplot where that opens windows.
+    """Make a figure; pyplot knows it only where that opens windows.
 
-    Elsewhere pyplot would keep it until it is closed, and a notebook would show it twice.
+    Elsewhere pyplot would keep it until closed, and a notebook would show it twice.
     """
     if _opens_windows():
         import matplotlib.pyplot as plt
@@ -40,7 +40,7 @@ def new_figure(width: float, height: float) -> HeatMap:
 
 
 def _opens_windows() -> bool:
-    """Whether the program has imported pyplot, with a backend that has windows."""
+    """Whether the program has imported pyplot with an interactive backend."""
     if "matplotlib.pyplot" not in sys.modules:
         return False
     from matplotlib import get_backend

@@ -28,7 +28,7 @@ __all__ = ["Attended", "Drawn", "OfHeads", "Source", "What", "source_of"]
 Item = tuple[int, ...]
 What: TypeAlias = Literal["weights", "scores"]
 
-_PAIRS = 1 << 20  # computed in one piece, where all would be too many to keep
+_PAIRS = 1 << 20  # computed at a time
 
 
 class Attended(Protocol):
@@ -97,7 +97,7 @@ class Source:
     ) -> list[np.ma.MaskedArray[Any, Any]]:
         """The cells of some batch items."""
         cells = {item: Cells(queries, keys, summary) for item in items}
-        return quiet_context().run(self._filled, cells)  # NaN and Inf are to be seen
+        return quiet_context().run(self._filled, cells)  # NaN and Inf are shown, not reported
 
     def _filled(self, cells: Mapping[Item, Cells]) -> list[np.ma.MaskedArray[Any, Any]]:
         self.fill(cells)
@@ -121,7 +121,7 @@ def source_of(drawn: Any, what: What) -> Source:
     if isinstance(drawn, (list, tuple)) and drawn and all(map(_is_step, drawn)):
         return _of_steps([source_of(step, what) for step in drawn])
     if what == "scores":
-        raise OptionError("scores can be drawn of a result only; an array is taken for weights")
+        raise OptionError("scores can be drawn from a result only; an array is taken as weights")
     weights = checked_sparse("weights", drawn) if is_sparse(drawn) else np.ma.asanyarray(drawn)
     if weights.ndim == 1:
         weights = weights[None, :]
@@ -133,7 +133,7 @@ def source_of(drawn: Any, what: What) -> Source:
 
 
 def _is_step(step: Any) -> bool:
-    """Whether it has the weights of one step, or is a result; rows of numbers are an array."""
+    """Whether this is a result or the weights of a step; lists of numbers form one array."""
     is_array = isinstance(step, np.ndarray) and step.ndim == 1
     return is_array or hasattr(step, "groups") or hasattr(step, "_readout")
 
@@ -143,7 +143,7 @@ def _of_readout(readout: Readout, problem: Problem, dtype: np.dtype[Any], what: 
 
     def numbers(rows: range | None = None) -> Any:
         found = readout.weights(rows) if what == "weights" else readout.scores(rows)
-        # SciPy's sparse arrays know no half precision
+        # SciPy's sparse arrays do not support half precision
         return found if is_sparse(found) else found.astype(dtype, copy=False)
 
     if masking is not None and masking.is_sparse:
@@ -165,7 +165,7 @@ def _of_readout(readout: Readout, problem: Problem, dtype: np.dtype[Any], what: 
 
 
 def _of_heads(drawn: OfHeads, what: What) -> Source:
-    """The heads of a layer in their order, (..., N, L, S), from the groups that have a scorer."""
+    """The heads of a layer in order, (..., N, L, S), from the results of its groups."""
     sources = [source_of(result, what) for result in drawn.attention]
     places = {
         head: (source, own)
@@ -195,7 +195,7 @@ def _of_heads(drawn: OfHeads, what: What) -> Source:
 
 
 def _of_steps(steps: Sequence[Source]) -> Source:
-    """Steps of a decoder below each other; keys that a step did not have are masked in it."""
+    """The steps of a decoder as rows; keys that a step did not have are masked in it."""
     batch = steps[0].shape[:-2]
     for step in steps:
         if step.shape[:-2] != batch:
@@ -265,7 +265,7 @@ def _of_edges(weights: Any) -> Source:
 
 
 def _in_rows(edges: Any, rows: range) -> tuple[Array, Array]:
-    """Some rows of edges as numbers, 0 where there is none, and whether there is one."""
+    """Some rows of edges as dense values, 0 where there is no edge, and whether there is one."""
     edges = edges.tocoo()
     *batch, row, column = edges.coords
     inside = (row >= rows.start) & (row < rows.stop)
@@ -280,7 +280,7 @@ def _in_rows(edges: Any, rows: range) -> tuple[Array, Array]:
 def _fill_by_rows(
     read: Callable[[range], tuple[Array, Array]], pairs_per_row: int, cells: Mapping[Item, Cells]
 ) -> None:
-    """Read the chosen queries of all batch items in pieces of bounded memory."""
+    """Read the chosen queries of all batch items in blocks of bounded memory."""
     some = next(iter(cells.values()))
     places, keys = some.queries.places, some.keys.index
     most = max(1, _PAIRS // pairs_per_row)
@@ -304,7 +304,7 @@ def _filler_of_edges(numbers: Callable[[], Any]) -> Callable[[Mapping[Item, Cell
 
 def _of_item(edges: Any, item: Item) -> Any:
     """The matrix (L, S) of a batch item of n-dimensional edges."""
-    from scipy.sparse import coo_array  # imported already by who made the edges
+    from scipy.sparse import coo_array  # already imported by whoever made the edges
 
     *batch, rows, columns = edges.coords
     kept = np.ones(len(edges.data), np.bool_)

@@ -22,14 +22,14 @@ __all__ = ["color_map", "need_matplotlib", "style"]
 
 INK = "#222222"
 QUIET = "#6b6b6b"
-# Light is little and dark is much, like ink on paper. All steps are equal in the Oklab color space,
-# and lightness alone gives the order, so the map works with any color vision and on a copier.
+# Small is light and large is dark, like ink on paper. All steps are equal in the Oklab color space
+# and ordered by lightness, so the map works with any color vision and in grayscale.
 SCALE = [
     *("#fdfaf4", "#fce7cf", "#fcd1ae", "#fbba94", "#f8a27f", "#f38a6f", "#eb7166", "#de5b64"),
     *("#cb4a68", "#b53d6e", "#9c3472", "#832d72", "#6a266e", "#522065", "#3a1b57", "#261644"),
     "#141030",
 ]
-# Masked cells and NaN have colors outside of the map, a gray and a blue, and are hatched.
+# Masked cells and NaN have colors outside the map, gray and blue, and are hatched.
 MASKED, MASKED_HATCH = "#dcdcdc", "#9a9a9a"
 NAN, NAN_HATCH = "#56b4e9", "#ffffff"
 NAN_TEXT = "#0072b2"
@@ -53,7 +53,7 @@ def need_matplotlib() -> None:
 
 
 def color_map(cmap: str | Colormap | None = None) -> Colormap:
-    """The scale of the cells, ours or another one; masked cells are gray.
+    """The color map of the cells, the default or another; masked cells are gray.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def color_map(cmap: str | Colormap | None = None) -> Colormap:
 
 @contextmanager
 def style(texts: Iterable[str] = ()) -> Iterator[None]:
-    """Draw with these settings, and not with those of the program around."""
+    """Draw with these settings instead of those of the calling program."""
     from matplotlib import rc_context, rcParamsDefault
 
     backend = {"backend", "backend_fallback", "interactive", "toolbar", "webagg.port"}
@@ -100,7 +100,7 @@ def style(texts: Iterable[str] = ()) -> Iterator[None]:
             "figure.facecolor": "white",
             "savefig.facecolor": "white",
             "svg.fonttype": "none",  # text stays text: it can be read aloud, searched and copied
-            "svg.hashsalt": "attention-core",  # the same picture is the same file
+            "svg.hashsalt": "attention-core",  # the same picture gives the same file
             "pdf.fonttype": 42,
         }
     ):

@@ -24,7 +24,7 @@ LEAST_WIDTH = 40
 MOST_ROWS = 48
 RIGHT = len("  max 1.23e-05")
 LONGEST_LEFT = 16
-LONGEST_UPRIGHT = 10  # letters of a key's label, written downwards
+LONGEST_UPRIGHT = 10  # letters of a vertical label of a key
 MASS = "key mass"
 
 
@@ -42,10 +42,10 @@ def text(
     width: int = 80,
     ascii_only: bool = False,
 ) -> str:
-    r"""A heat map in plain text, for terminals, logs and letters.
+    r"""A heat map in plain text, for terminals, logs and e-mail.
 
-    Each cell is shaded by its weight. The last line gives the least weight of each shade, on a
-    square root scale for weights, which shows small ones, and on a linear scale for scores.
+    Each cell is shaded by its weight. The last line gives the least weight of each shade. The scale
+    is linear for scores; for weights it is a square root, which shows small ones.
     Masked cells are dots. Each row ends with its entropy ``-sum_j w_ij log w_ij`` in nats; below
     each column is a bar as tall as its mass ``sum_i w_ij``.
 
@@ -118,7 +118,7 @@ class _Signs(NamedTuple):
     bars: str
     side: str
     more: str
-    """The end of a label that is cut."""
+    """End of a shortened label."""
 
 
 _BLOCKS = _Signs(" ░▒▓█", "·", "?", " ▁▂▃▄▅▆▇█", "│", "…")
@@ -134,10 +134,10 @@ class _Writer:
         self.signs = signs
         self.columns = 2 if 2 * picture.keys.cells <= room else 1
         self.low, self.high = picture.limits
-        self.is_linear = picture.what == "scores"  # of weights, small ones matter too
+        self.is_linear = picture.what == "scores"  # small weights matter too
 
     def lines(self) -> Iterator[str]:
-        """All lines, some with blanks at their end."""
+        """All lines, some with trailing blanks."""
         for panel in self.picture.panels:
             if panel.name:
                 yield panel.name
@@ -257,7 +257,7 @@ def _letters(label: str) -> list[str]:
 
 
 def _in_ascii(labels: Sequence[str] | None) -> list[str] | None:
-    r"""Labels with other characters escaped, and signs of our own replaced.
+    r"""Labels with other characters escaped and our own signs replaced.
 
     >>> print(*_in_ascii(["a", "\u2423", "\u00e9"]))
     a _ \xe9
@@ -276,5 +276,5 @@ def _in_ascii(labels: Sequence[str] | None) -> list[str] | None:
 
 
 def _level(part: float, count: int) -> int:
-    """The level, from 0 to `count` - 1, of a part from 0 to 1; parts outside are clipped."""
+    """The level, from 0 to `count` - 1, of a fraction, which is clipped to [0, 1]."""
     return int(np.clip(part, 0, 1) * count) - (part >= 1)

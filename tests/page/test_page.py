@@ -330,7 +330,7 @@ def test_blocks_of_codes_are_masked_only_where_all_are():
     [
         ({"path": "a.svg"}, ac.ParameterFileError, "'a.svg': the name must end in .html or .htm"),
         ({"path": "no/a.html"}, ac.ParameterFileError, "cannot write 'no/a.html'"),
-        ({"images": 3 * [None]}, ac.OptionTypeError, "images must be a pair: those of the"),
+        ({"images": 3 * [None]}, ac.OptionTypeError, "images must be a pair: images of the"),
         ({"images": ([1], None)}, ac.ShapeError, "images must have one image per query, got 1"),
         ({"images": ([1] * 5, None)}, ac.ShapeError, "images: an image must have shape (height"),
         ({"query_labels": "ab"}, ac.ShapeError, "query_labels must have one label per query, 5"),

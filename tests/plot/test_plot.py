@@ -776,7 +776,7 @@ def test_places_that_cannot_be_written(name, message, tmp_path, monkeypatch):
             ac.ShapeError,
             "key_labels must have one label per key, 7; got 3",
         ),
-        ({"queries": [5]}, ac.OptionError, "queries: [5] is not among 5 positions"),
+        ({"queries": [5]}, ac.OptionError, "queries: [5] is out of bounds for 5 positions"),
         ({"keys": [0.5]}, ac.OptionTypeError, "keys must be a slice or integers, got [0.5]"),
         ({"queries": slice(5, 9)}, ac.OptionError, "nothing to draw: there is no query"),
         ({"batch": 3}, ac.OptionError, "batch: 3 does not index batch axes (3, 6)"),
@@ -785,12 +785,12 @@ def test_places_that_cannot_be_written(name, message, tmp_path, monkeypatch):
             {},
             ac.OptionError,
             "18 batch items are too many for one picture, which has up to 16; "
-            "choose with batch=, an index into axes (3, 6)",
+            "choose some with batch=, an index into axes (3, 6)",
         ),
         (
             {"batch": 0, "names": ["a"]},
             ac.ShapeError,
-            "names must be one for each panel, 6; got 1",
+            "names must have one name per panel, 6; got 1",
         ),
     ],
 )
@@ -820,9 +820,9 @@ def test_arrays_that_cannot_be_drawn(weights, error, message):
 
 
 def test_other_errors_of_pictures(rng):
-    with pytest.raises(ac.OptionError, match="scores can be drawn of a result only"):
+    with pytest.raises(ac.OptionError, match="scores can be drawn from a result only"):
         heatmap(np.eye(3), what="scores")
-    with pytest.raises(ac.OptionError, match=r"ax has room for one panel, not 2; choose it"):
+    with pytest.raises(ac.OptionError, match=r"ax has room for one panel, not 2; choose one"):
         heatmap(attended(rng, (2,)), ax=Figure().subplots())
     images = rng.random((60, 4, 4))
     with pytest.raises(ac.OptionError, match=r"60 images are too many .* at most 48 with keys="):
@@ -842,13 +842,15 @@ def test_other_errors_of_pictures(rng):
         heatmap(np.eye(2), figsize=(3, 500))
     with pytest.raises(ac.OptionError, match=r"figsize \(1, 1\) leaves no room for the cells"):
         heatmap(np.eye(2), figsize=(1, 1))
-    with pytest.raises(ac.OptionError, match=r"figsize is for a figure of its own"):
+    with pytest.raises(ac.OptionError, match=r"figsize cannot be given with ax"):
         heatmap(np.eye(2), figsize=(3, 3), ax=Figure().subplots())
     with pytest.raises(ac.OptionError, match=r"no color map 'virids'; did you mean 'viridis'\?"):
         heatmap(np.eye(2), cmap="virids")
     with pytest.raises(ac.OptionTypeError, match="cmap must be a name or a matplotlib Colormap"):
         heatmap(np.eye(2), cmap=["red", "blue"])
-    with pytest.raises(ac.OptionError, match=r"annotate must be True or a format .* got '2g%'"):
+    with pytest.raises(
+        ac.OptionError, match=r"annotate must be True or a number format .* got '2g%'"
+    ):
         heatmap(np.eye(2), annotate="2g%")
     with pytest.raises(
         ac.OptionError, match="annotate has room for 40 queries and 40 keys, not 41"
@@ -1037,7 +1039,7 @@ def test_attend_draws_in_the_terminal(folder):
     [
         (["--plot", "w.jpg"], "'w.jpg': the name must end in .png or .svg or .pdf"),
         (["--plot", "no/w.png"], "cannot write 'no/w.png': there is no folder 'no'"),
-        (["--batch", "0"], "--batch is for pictures; ask for one with --plot, --html or --show"),
+        (["--batch", "0"], "--batch is for pictures; add --plot, --html or --show"),
         (["--key-labels", "english.txt"], "--key-labels is for pictures"),
         (["--show", "--batch", "x"], "--batch: 'x' is not integers such as 0,3"),
         (["--show", "--key-labels", "no.txt"], "cannot read 'no.txt': No such file"),

@@ -1,1 +1,1 @@
-"""Pages that people explore in a browser: numbers, a static picture, and the script that plays."""
+"""Interactive pages for browsers: their numbers, their script, and a static picture."""

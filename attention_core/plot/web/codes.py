@@ -1,4 +1,4 @@
-"""Cells as bytes: one of 254 shades each, masked, or not a number."""
+"""Cells as bytes: one of 254 shades, masked, or not a number."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["MASKED_CODE", "NAN_CODE", "coarser", "encode", "palette"]
 MASKED_CODE, NAN_CODE = (
     0,
     255,
-)  # the least and the largest: the maximum of a block means what it does
+)  # least and largest, so the maximum of a block is its code
 SHADES = 254
 
 Codes = NDArray[np.uint8]
@@ -52,7 +52,7 @@ def coarser(codes: Codes, most: int) -> Codes:
 def palette(*, is_dark: bool = False) -> Codes:
     """The color and opacity of each code, (256, 4): masked cells are transparent.
 
-    On a dark ground, little is dark and much is light.
+    On a dark background, small is dark and large is light.
     """
     part = np.linspace(0, 1, SHADES)
     known = np.array([_rgb(color) for color in (reversed(SCALE) if is_dark else SCALE)])  # (17, 3)

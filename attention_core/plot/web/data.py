@@ -1,4 +1,4 @@
-"""The content of a picture as the data of its page: every number exact, or said not to be."""
+"""The data of a page: the content of a picture, each number exact or marked as rounded."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from attention_core.typing import Array
 __all__ = ["Images", "data_of", "names_of"]
 
 Images = tuple[Sequence[str] | None, Sequence[str] | None]
-"""Addresses of the images of the queries, and of the keys."""
+"""Data URIs of the images of the queries and of the keys."""
 
-EXACT_BYTES = 720_000  # of numbers: with more of them, a page has the strongest keys only
-STRONGEST = 24_000  # exact numbers that it has then
+EXACT_BYTES = 720_000  # with more bytes of numbers, a page has the strongest keys only
+STRONGEST = 24_000  # exact numbers in such a page
 NO_KEY = 65_535
 
 
 def data_of(picture: Picture, images: Images) -> dict[str, Any]:
-    """Data for the script of a page, which JSON can hold.
+    """Data for the script of a page, as JSON types.
 
-    Each cell has a code, see `encode`. Numbers are those of the result, bit for bit, in float32 if
-    that holds all of them: of every cell, or of the strongest keys of each query where that would
-    be too much for a page. The script gives a range for the others.
+    Each cell has a code; see `encode`. Numbers are those of the result, bit for bit, in float32 if
+    that holds all of them. Large pages have the numbers of the strongest keys of each query only;
+    the script gives a range for the others.
     """
     cells = [panel.cells for panel in picture.panels]
     dtype = "<f4" if all(_fits_float32(each.compressed()) for each in cells) else "<f8"
@@ -99,7 +99,7 @@ def _text(array: Array) -> str:
 
 
 def _in_json(numbers: Array) -> list[float | None]:
-    """Numbers in as few digits as they need; NaN and Inf, which JSON does not know, are None.
+    """Numbers in as few digits as they need; NaN and Inf, which JSON lacks, are None.
 
     >>> _in_json(np.array([0.1, np.nan])), _in_json(np.float32([0.1]).astype(np.float64))
     ([0.1, None], [0.1])

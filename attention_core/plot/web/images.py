@@ -19,14 +19,14 @@ SIDE = 64  # pixels
 
 
 def addresses(axis: Axis, given: Iterable[Any] | None) -> list[str] | None:
-    """Addresses that hold the images of an axis: those given, or its labels if they are images.
+    """Data URIs of the images of an axis: those given, or its labels if they are images.
 
     Raises
     ------
     OptionError
         For images where a cell is a block.
     ShapeError
-        When there are more or fewer than positions, and for what is not an image.
+        When their number differs from that of positions, and for anything but images.
     """
     images = axis.images
     if given is not None:
@@ -41,7 +41,7 @@ def addresses(axis: Axis, given: Iterable[Any] | None) -> list[str] | None:
         return None
     if axis.step > 1:
         raise OptionError(
-            f"{len(images)} images are too many to be seen beside each other; choose some with "
+            f"{len(images)} images are too many to show side by side; choose some with "
             f"{plural(axis.name)}="
         )
     colors = np.rint(255 * in_colors([_small(image) for image in images])).astype(np.uint8)

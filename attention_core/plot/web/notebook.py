@@ -17,15 +17,15 @@ __all__ = ["in_notebook"]
 
 MOST = 128  # queries and keys
 MOST_CELLS = 30_000  # of all panels: a notebook keeps every page that it shows
-MOST_PAIRS = 1 << 24  # of them all weights are computed, which takes a second
-HEIGHT, MATRIX = 680, 520  # pixels, at most: of the frame, and of the matrix in it
+MOST_PAIRS = 1 << 24  # computing all their weights takes about a second
+HEIGHT, MATRIX = 680, 520  # pixels, at most, of the frame and of the matrix in it
 
 
 def in_notebook(result: Any) -> str:
-    """A result as HTML: a page of its weights in a frame that can reach nothing outside of it.
+    """A result as HTML: a page of its weights in a sandboxed frame.
 
-    The picture stands behind the frame. It is seen where frames are left out, as on sites that
-    show notebooks; where the frame is shown without scripts, the page itself has the picture.
+    A picture is behind the frame, for sites that show notebooks without frames. Where the frame
+    is shown without scripts, the page itself has the picture.
     """
     shape = source_of(result, "weights").shape
     if prod(shape) > MOST_PAIRS:
@@ -65,7 +65,7 @@ def in_notebook(result: Any) -> str:
 
 
 def _height(rows: int, columns: int) -> int:
-    """Pixels for the matrix beside the lists; in a narrower frame they stand below, and scroll."""
+    """Pixels for the matrix beside the lists; in a narrow frame the lists are below it."""
     cell = min(40, MATRIX // columns)
     longest = max(rows, columns)
     return min(HEIGHT, 250 + max(20 + cell * rows, 24 * (longest if longest <= 64 else 12)))

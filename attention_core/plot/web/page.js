@@ -1,5 +1,5 @@
 "use strict";
-// `state` says what is chosen; `choose` changes it, and `show` shows it.
+// `state` is the selection; `choose` changes it, `show` draws it.
 const element = id => document.getElementById(id);
 const data = JSON.parse(element("data").textContent);
 const MASKED = 0, NAN = 255, SHADES = 254; // codes of cells; 1 to 254 are shades
@@ -23,13 +23,13 @@ const cell = (side, n, m) => side === "query" ? [n, m] : [m, n];
 
 const codeAt = (i, j) => panels[state.panel].codes[i * keys.length + j];
 
-// Where a code is on the scale, from 0 to 1.
+// The position of a code on the scale, from 0 to 1.
 function partOf(code) {
   const part = (code - 1) / (SHADES - 1);
   return code === MASKED || code === NAN ? 0 : data.what === "weights" ? part * part : part;
 }
 
-// The exact number of a cell, or undefined where there is a shade only.
+// The exact number of a cell; undefined if there is only a shade.
 function exact(i, j) {
   const { values, places } = panels[state.panel];
   if (!places) return values[i * keys.length + j];
@@ -43,7 +43,7 @@ const numberOf = (i, j) => exact(i, j) ??
 
 const short = (number, digits) => +number.toPrecision(digits);
 
-// The number of a cell, in the fewest digits that say it exactly.
+// The number of a cell, in the fewest exact digits.
 function text(i, j) {
   const code = codeAt(i, j), number = exact(i, j);
   if (code === MASKED) return "masked";
@@ -105,7 +105,7 @@ const canvas = element("matrix"), pen = canvas.getContext("2d");
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const color = name => getComputedStyle(document.body).getPropertyValue(`--${name}`);
 const drawn = {}; // the cells of each panel in each theme
-let box; // where the cells are
+let box; // the area of the cells
 
 // A pixel for each cell; masked ones are transparent.
 function pixels() {
@@ -133,7 +133,7 @@ function measure() {
   const left = query + icon("query");
   let wide = size(room - left - 4, keys.length), high = size(600, queries.length);
   if (Math.min(wide, high) >= 8) wide = high = Math.min(wide, high);
-  const isFlat = key < wide + 2; // else the labels of keys are turned
+  const isFlat = key < wide + 2; // otherwise labels of keys are rotated
   const above = (isFlat ? 14 : key) + icon("key");
   const width = keys.length * wide, height = queries.length * high;
   box = { left, above, wide, high, width, height, isFlat, query, key };
@@ -152,7 +152,7 @@ function showMatrix() {
   pen.clearRect(0, 0, canvas.width, canvas.height);
   pen.imageSmoothingEnabled = false;
   pen.drawImage(pixels(), left, above, width, height);
-  if (data.steps) { // those to come are not written yet
+  if (data.steps) { // later steps are not written yet
     pen.fillStyle = color("paper");
     pen.fillRect(left, y + high, width, above + height - y - high);
   }

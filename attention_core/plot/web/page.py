@@ -1,4 +1,4 @@
-"""Pages that people explore: one file, which any browser opens without a network."""
+"""Interactive pages: one file, which any browser opens without a network."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = ["SUFFIXES", "page", "page_of", "write_page"]
 SUFFIXES = (".html", ".htm")
 
 MOST_CELLS = 1_000_000  # of all panels; each is a byte of the page
-MOST = 1000  # queries and keys, from which on a cell is a block
+MOST = 1000  # with more queries or keys, a cell is a block
 LONGEST = 200  # characters of a label
 
 
@@ -56,12 +56,12 @@ def page(
     xlabel: str | None = None,
     ylabel: str | None = None,
 ) -> str:
-    """Make a page that shows who attends to whom, to be explored with mouse, finger or keyboard.
+    """Make an interactive page that shows who attends to whom, for mouse, touch and keyboard.
 
-    The page is one file with everything in it. It asks no server for anything: a
-    Content-Security-Policy in it has the browser enforce that. A heat map reads out the number of
-    each cell; lines join queries and keys, from either side; heads are chosen from a list, and a
-    slider walks the queries, or the steps of a decoder. Where scripts do not run, it is a picture.
+    The page is one self-contained file. It loads nothing from any server, which browsers enforce by
+    its Content-Security-Policy. A heat map shows the number of each cell. Lines join queries and
+    keys, a list selects a head, and a slider moves through the queries or the steps of a decoder.
+    Where scripts do not run, the page is a picture.
 
     Parameters
     ----------
@@ -70,8 +70,8 @@ def page(
         elsewhere, as in `heatmap`; or a list of the steps of a decoder: results, or weights (S,),
         which may have more keys from step to step.
     path
-        Write it there too: a name that ends in ``.html`` or ``.htm``. The file appears whole, or
-        stays as it was.
+        File to write the page to as well, with the extension ``.html`` or ``.htm``. It is replaced
+        whole or not at all.
     query_labels, key_labels
         One for each query and key: words, the letters of a string, numbers, or images
         (height, width) or (height, width, 3). Without labels, positions.
@@ -81,11 +81,11 @@ def page(
     what, batch, names, queries, keys, summary
         As in `heatmap`.
     limits
-        As in `heatmap`: the ends of the color scale. Numbers beyond them are read out as they are.
+        As in `heatmap`: the ends of the color scale. Numbers beyond them are shown unchanged.
     title
         Title of the page; None for "Attention weights" or "Attention scores".
     xlabel, ylabel
-        What a key and a query are called, such as "source word" and "written word".
+        Names of a key and a query, such as "source word" and "written word".
 
     Returns
     -------
@@ -102,9 +102,9 @@ def page(
     Notes
     -----
     Numbers are those of the result, bit for bit, up to 180,000 cells in float32 and 90,000 in
-    float64. Above that, numbers of the strongest keys of each query are exact, and the page says of
-    all others that they are rounded to one of 254 shades. More than 1,000 queries or keys, and more
-    than a million cells, are summarized in blocks, which the page says too.
+    float64. In larger pages, numbers of the strongest keys of each query are exact; all others are
+    rounded to one of 254 shades. More than 1,000 queries or keys, and more than a million cells,
+    are summarized in blocks. The page states both.
 
     Examples
     --------
@@ -121,7 +121,7 @@ def page(
     if images is None:
         images = None, None
     elif len(images) != 2:
-        raise OptionTypeError("images must be a pair: those of the queries and those of the keys")
+        raise OptionTypeError("images must be a pair: images of the queries and of the keys")
     picture = make_picture(
         results,
         query_labels=query_labels,
@@ -182,7 +182,7 @@ def page_of(
         hide_play=" hidden" * (data["steps"] is False or picture.queries.cells == 1),
         legend=_legend(picture),
         picture=static_picture(picture, title, images),
-        # in a script nothing but "</" could end it, and in JSON "<" may be written so
+        # only "</" could end a script, and JSON may escape "<"
         data=json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"),
         script=script,
         style=style,
@@ -211,7 +211,7 @@ def _source(name: str) -> str:
 
 
 def _hash(source: str) -> str:
-    """The source as a Content-Security-Policy names it."""
+    """The hash of a source, as a Content-Security-Policy writes it."""
     return f"sha256-{b64encode(sha256(source.encode()).digest()).decode()}"
 
 

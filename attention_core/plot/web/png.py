@@ -1,4 +1,4 @@
-"""PNG files written by hand: images as labels and the static picture need no other package."""
+"""A small PNG writer, so image labels and static pictures need no other package."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def png(pixels: Array, palette: Array | None = None) -> bytes:
     Parameters
     ----------
     pixels : uint8 (height, width), (height, width, 3)
-        Indices into the palette, or colors without one.
+        Indices into the palette, or colors if there is none.
     palette : uint8 (256, 4)
         Red, green, blue and opacity.
 
@@ -51,7 +51,7 @@ def png(pixels: Array, palette: Array | None = None) -> bytes:
 
 
 def data_uri(file: bytes, kind: str = "image/png") -> str:
-    """A file as an address that holds it.
+    """A file as a data URI.
 
     >>> data_uri(b"abc")
     'data:image/png;base64,YWJj'

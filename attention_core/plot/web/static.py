@@ -1,4 +1,4 @@
-"""The picture of a page where scripts do not run: SVG, written by hand."""
+"""The static SVG picture of a page, for browsers without scripts."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def static_picture(picture: Picture, title: str, images: Images) -> str:
 
 
 def _panel(picture: Picture, panel: Panel, box: tuple[float, ...]) -> str:
-    """Cells as one small image, through which the hatching of masked ones is seen."""
+    """Cells as one small image, in which masked ones are transparent over a hatching."""
     x, y, width, height = box
     codes = coarser(encode(picture, panel.cells), 128 if len(picture.panels) == 1 else 48)
     address = data_uri(png(codes, palette()))
