@@ -1,1 +1,1 @@
-"""The bundled scorers, registered as a plugin like any other."""
+"""The bundled scorers, normalizers and biases, registered as a plugin like any other."""

@@ -1,4 +1,4 @@
-"""The additive score: a feed-forward network with one hidden layer reads query and key."""
+"""The additive score: a feed-forward network with one hidden layer."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class AdditiveScorer(PairScorer):
     score_weight : (H,)
         v.
     bias : (H,), optional
-        b; left out, there is none.
+        b; none by default.
 
     Raises
     ------
@@ -83,7 +83,7 @@ class AdditiveScorer(PairScorer):
         )
 
     def check_features(self, query_dim: int, key_dim: int) -> None:
-        """Query and key must fit their weights."""
+        """Require query and key to fit their weights."""
         check_dims(self, (len(self.query_weight), len(self.key_weight)), query_dim, key_dim)
 
     def project_query(self, query: Array) -> Array:
@@ -146,7 +146,7 @@ class AdditiveScorer(PairScorer):
             grad_score_weight[h] += grad * unit
 
     def pair_inputs(self, query: Array, key: Array) -> tuple[Array, Array, dict[str, Any]]:
-        """Exponentials of the rows, where they stay in range and there are pairs to share them."""
+        """Exponentials of the rows, if they stay in range and enough pairs share them."""
         weight = self.score_weight.astype(query.dtype, copy=False)
         shared = 0
         if (
@@ -166,9 +166,9 @@ class AdditiveScorer(PairScorer):
     def score(self, query: Array, key: Array) -> Array:
         """``tanh(query + key) v``: (..., L, H), (..., S, H) -> (..., L, S).
 
-        Where it saves time and loses nothing, groups of hidden units are summed as quotients of
-        matrix products, without a tanh per pair. The error is then that of rounding ``sum |v|``,
-        not that of rounding small values of tanh.
+        Where that is faster and as accurate, groups of hidden units are summed as quotients of
+        matrix products, without a tanh per pair. The error is then that of rounding ``sum |v|``
+        rather than small values of tanh.
         """
         weight = self.score_weight.astype(query.dtype, copy=False)
         return sum_hidden_units(query, key, weight)
@@ -189,7 +189,7 @@ class AdditiveScorer(PairScorer):
     def score_vjp(
         self, query: Array, key: Array, grad: Array
     ) -> tuple[Array, Array, dict[str, Array]]:
-        """Gradients of ``tanh(query + key) v``; as `score`, without tanh where that saves time.
+        """Gradients of ``tanh(query + key) v``; like `score`, without tanh where that is faster.
 
         With ``t = tanh(query + key)`` they are ``v_h sum_j grad_ij (1 - t_ijh^2)`` for the query,
         the same sum over i for the key, and ``sum_ij grad_ij t_ijh`` for v.
@@ -225,9 +225,9 @@ class AdditiveScorer(PairScorer):
         return float(np.abs(self.score_weight).sum())
 
 
-# Beyond this the exponentials of twice the projections leave the range of normal numbers, and
-# with it the digits of the gradients found from them.
-_FEWEST_ROWS = 16  # for which finding exponentials pays
+# Beyond this, exponentials of twice the projections leave the range of normal numbers, and
+# gradients computed from them lose digits.
+_FEWEST_ROWS = 16  # for which computing exponentials pays
 _EXPONENT_LIMIT = {np.dtype(np.float32): 40.0, np.dtype(np.float64): 350.0}
 
 
@@ -242,7 +242,7 @@ def make_additive(
     hidden_dim: int | None = None,
     rng: int | np.random.Generator | None = None,
 ) -> AdditiveScorer:
-    """The `additive` scorer from its arrays, or from dimensions and a seed.
+    """Make the `additive` scorer from its arrays, or from dimensions and a seed.
 
     Give `query_weight`, `key_weight` and `score_weight`, with `bias` if there is one; or
     `query_dim`, `key_dim`, `hidden_dim` and `rng`. Initial values are Glorot-uniform, without bias.

@@ -22,7 +22,7 @@ _MANY_KEYS = 256
 class HiddenGradients(NamedTuple):
     """Sums over pairs of hidden units ``t_ijh = tanh(query_ih + key_jh)`` and their derivatives.
 
-    Each pair counts with the gradient of its score, ``grad_ij``.
+    Each pair is weighted by the gradient of its score, ``grad_ij``.
     """
 
     units: Array
@@ -41,7 +41,7 @@ def hidden_gradients(
     Parameters
     ----------
     use_exponentials
-        Whether to find t from ``e = exp(2 query)`` and ``f = exp(-2 key)``, which must not
+        Whether to compute t from ``e = exp(2 query)`` and ``f = exp(-2 key)``, which must not
         overflow: ``t / 2 = 1 / 2 - f / (e + f)``.
 
     Examples
@@ -51,7 +51,7 @@ def hidden_gradients(
     ... ).units
     array([0.76159416])
     """
-    if query.shape[-2] > key.shape[-2]:  # they are alike; the longer side goes innermost
+    if query.shape[-2] > key.shape[-2]:  # both sides are alike; the longer one goes innermost
         units, by_key, by_query = hidden_gradients(
             key, query, grad.swapaxes(-1, -2), use_exponentials=use_exponentials
         )
@@ -68,7 +68,7 @@ def hidden_gradients(
 def _in_blocks(query: Array, key: Array, grad: Array, *, halved: bool) -> HiddenGradients:
     """The sums of t, or of t / 2 given the exponentials; with key and its result (..., H, S).
 
-    Small batches are one block; the items of large ones are cut into blocks of rows.
+    Small batches are one block; the items of large ones are split into blocks of rows.
     """
     batch, length, (hidden, key_length) = grad.shape[:-2], query.shape[-2], key.shape[-2:]
     query = np.broadcast_to(query, (*batch, length, hidden))
@@ -115,7 +115,7 @@ def _sums(query: Array, key: Array, grad: Array, units: Array, halved: bool) -> 
     ones = np.ones(key_length, units.dtype)
     return HiddenGradients(
         sums.reshape(prod(batch) * length, hidden).sum(axis=0),
-        # faster than a sum, and unlike matmul it lets other threads work if the sums are few
+        # faster than a sum, and unlike matmul it releases the GIL even for few sums
         np.dot(units.reshape(prod(units.shape[:-1]), key_length), ones).reshape(units.shape[:-1]),
         units.sum(axis=-3),
     )

@@ -35,8 +35,8 @@ class AlibiBias(DistanceBias):
 
     Notes
     -----
-    The paper uses it with `is_causal`, where keys before the query are all there is. Without, keys
-    on both sides fade alike.
+    The paper uses it with `is_causal`, so that keys only precede the query. Otherwise keys on both
+    sides are penalized alike.
 
     References
     ----------
@@ -70,18 +70,18 @@ class RelativeBias(DistanceBias):
     Parameters
     ----------
     table : (heads, 2 K + 1) or (2 K + 1,)
-        From K positions before the query to K after it, for each head or for all. What lies farther
-        away shares the number at the end.
+        Numbers from K positions before the query to K after it, for each head or for all. Larger
+        distances share the numbers at the ends.
 
     Raises
     ------
     ScorerConfigError
-        For a table of an even number of columns.
+        For a table with an even number of columns.
 
     References
     ----------
-    Shaw, Uszkoreit and Vaswani 2018, arXiv:1803.02155, whose distances are clipped likewise and
-    have vectors; numbers in their place are those of Raffel et al. 2020, arXiv:1910.10683.
+    Shaw, Uszkoreit and Vaswani 2018, arXiv:1803.02155, with vectors for clipped distances; Raffel
+    et al. 2020, arXiv:1910.10683, use numbers instead.
 
     Examples
     --------
@@ -106,7 +106,7 @@ class RelativeBias(DistanceBias):
         return self.table.take(self._columns(distances), axis=-1)
 
     def of_distances_vjp(self, distances: Array, grad: Array) -> dict[str, Array]:
-        """The gradients of distances that share a column, summed."""
+        """Gradients, summed over the distances that share a column."""
         return {"table": summed_by(self._columns(distances), grad, self.table.shape[-1])}
 
     def _columns(self, distances: Array) -> Array:
@@ -118,15 +118,15 @@ class RelativeBias(DistanceBias):
 class T5Bias(DistanceBias):
     """``bias_ij = table[bucket(j - i)]``: a learned number for each bucket of distances.
 
-    Half of the buckets of a direction are single distances, from 0 on; the others grow
-    logarithmically up to `max_distance`, and what lies farther away is in the last.
+    Half of the buckets of a direction hold single distances, from 0 on. The others grow
+    logarithmically up to `max_distance`; larger distances are in the last one.
 
     Parameters
     ----------
     table : (heads, buckets) or (buckets,)
-        For each head or for all. The tables of T5's checkpoints are its transpose.
+        The numbers for each head or for all. T5's checkpoints hold the transpose.
     max_distance
-        The distance from which on there is one bucket.
+        Distance from which on there is a single bucket.
     is_bidirectional
         Whether half of the buckets are for keys after the query; if not, those share the bucket of
         distance 0, as in a decoder.
@@ -134,7 +134,7 @@ class T5Bias(DistanceBias):
     Raises
     ------
     ScorerConfigError
-        For too few buckets, or distances that they cannot tell apart.
+        For too few buckets, or a `max_distance` that is too small for them.
 
     References
     ----------
@@ -175,7 +175,7 @@ class T5Bias(DistanceBias):
         return self.table.take(self._buckets(distances), axis=-1)
 
     def of_distances_vjp(self, distances: Array, grad: Array) -> dict[str, Array]:
-        """The gradients of distances that share a bucket, summed."""
+        """Gradients, summed over the distances that share a bucket."""
         return {"table": summed_by(self._buckets(distances), grad, self.table.shape[-1])}
 
     def _buckets(self, distances: Array) -> Array:
@@ -195,10 +195,10 @@ class T5Bias(DistanceBias):
 
 
 def standard_slopes(heads: int) -> NDArray[np.float64]:
-    """The slopes of the paper: from ``2^(-8/n)`` by that factor, for n a power of two.
+    """The paper's slopes, ``2^(-8 i / n)`` for head i from 1 to n, if n is a power of two.
 
-    For other numbers of heads, those of the power of two below, and then every second of twice as
-    many, as in the paper's code.
+    Other numbers of heads take the slopes of the next lower power of two, then every second slope
+    of twice that power, as in the paper's code.
 
     >>> standard_slopes(4)
     array([0.25      , 0.0625    , 0.015625  , 0.00390625])
@@ -210,7 +210,7 @@ def standard_slopes(heads: int) -> NDArray[np.float64]:
 
 
 def make_alibi(*, slopes: ArrayLike | None = None, heads: int | None = None) -> AlibiBias:
-    """The `alibi` bias from its slopes, or with the standard slopes of some number of heads.
+    """Make the `alibi` bias from its slopes, or from a number of heads with standard slopes.
 
     Raises
     ------
@@ -235,7 +235,7 @@ def make_relative(
     max_distance: int | None = None,
     heads: int | None = None,
 ) -> RelativeBias:
-    """The `relative` bias from its table, or from a distance K: then all numbers are 0.
+    """Make the `relative` bias from its table, or from a distance K with a table of zeros.
 
     Give `table`; or `max_distance`, and `heads` for a row of the table for each head.
 
@@ -265,9 +265,9 @@ def make_t5(
     max_distance: int = 128,
     is_bidirectional: bool = True,
 ) -> T5Bias:
-    """The `t5` bias from its table, or from numbers of heads and buckets: then all numbers are 0.
+    """Make the `t5` bias from its table, or from numbers of heads and buckets with zeros.
 
-    Give `table`; or `buckets`, 32 when left out, and `heads` for a row of the table for each head.
+    Give `table`; or `buckets`, 32 by default, and `heads` for a row of the table for each head.
 
     Raises
     ------

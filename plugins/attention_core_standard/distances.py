@@ -1,4 +1,4 @@
-"""Biases that depend on the distance from query to key alone: constant along diagonals."""
+"""Biases that depend only on the distance from query to key, constant along diagonals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Array = NDArray[Any]
 
 
 class DistanceBias(Bias):
-    """``bias_ij = f(j - i)``: a subclass says f and its gradient for a row of distances.
+    """``bias_ij = f(j - i)``: a subclass defines f and its gradient for a row of distances.
 
     A tile of consecutive positions has l + s - 1 distances. They are evaluated once, and the tile
     is a view of them; its gradient is summed along the diagonals first.
@@ -30,7 +30,7 @@ class DistanceBias(Bias):
 
     @abstractmethod
     def of_distances_vjp(self, distances: Array, grad: Array) -> dict[str, Array]:
-        """Gradients of parameters from those of `of_distances`: (n,), or (heads, n)."""
+        """Gradients of parameters from the gradient of `of_distances`: (n,), or (heads, n)."""
 
     def tile(self, query_positions: Array, key_positions: Array) -> Array:
         """The bias of a tile: (l, s), or (heads, l, s)."""
@@ -51,7 +51,7 @@ class DistanceBias(Bias):
     def tile_vjp(
         self, query_positions: Array, key_positions: Array, grad: Array
     ) -> dict[str, Array]:
-        """Gradients of the parameters, from that of a tile: (..., l, s)."""
+        """Gradients of parameters from the gradient of a tile: (..., l, s)."""
         heads = self.of_distances(np.zeros(1, np.int64)).shape[:-1]
         ends = _ends(query_positions, key_positions)
         if ends is None:
@@ -73,7 +73,7 @@ def per_head(name: str, value: ArrayLike, axes: str = "") -> Array:
 
 
 def summed_by(index: Array, grad: Array, count: int) -> Array:
-    """Sums of grad (n,) or (heads, n) that share a number of the index (n,): (..., count)."""
+    """Sums of grad, (n,) or (heads, n), over equal entries of the index (n,): (..., count)."""
     rows = [np.bincount(index, own, minlength=count) for own in np.atleast_2d(grad)]
     return np.stack(rows).reshape(*grad.shape[:-1], count)
 
@@ -89,7 +89,7 @@ def _ends(queries: Array, keys: Array) -> tuple[int, int, int] | None:
 
 
 def _range(distances: Array) -> tuple[int, int]:
-    """The smallest distance, and how many there are up to the largest."""
+    """The smallest distance, and the number of distances up to the largest."""
     if not distances.size:
         return 0, 1
     first = int(distances.min())
@@ -97,7 +97,7 @@ def _range(distances: Array) -> tuple[int, int]:
 
 
 def _summed_to_heads(heads: tuple[int, ...], grad: Array) -> Array:
-    """The gradient (..., l, s) summed over batch axes, but for those heads: (*heads, l, s)."""
+    """The gradient (..., l, s), summed over batch axes other than heads: (*heads, l, s)."""
     if heads and heads != (1,):
         summed: Array = grad.reshape(-1, *grad.shape[-3:]).sum(axis=0)
         return summed
@@ -121,7 +121,7 @@ def _diagonal_sums(grad: Array) -> Array:
 
 
 def _summed_by_head(heads: tuple[int, ...], index: Array, grad: Array, count: int) -> Array:
-    """Sums of a gradient (..., l, s) that share a number of an index likewise: (*heads, count)."""
+    """Sums of a gradient (..., l, s) over equal entries of an index: (*heads, count)."""
     if not heads or heads == (1,):
         return summed_by(index.reshape(-1), grad.reshape(-1), count).reshape(*heads, count)
     return np.stack(

@@ -31,24 +31,24 @@ class GaussianScorer(InnerProductScorer):
     Parameters
     ----------
     scale : (D,)
-        The scales a, of any sign: only their squares matter, so that any vector of real numbers
-        is a valid parameter.
+        The scales a, of any sign. Only their squares matter, so any real vector is a valid
+        parameter.
 
     Raises
     ------
     ShapeError
-        In use, when query or key do not have D features.
+        On use, if query or key does not have D features.
 
     Notes
     -----
     With ``x = a q`` and ``y = a k`` the score is ``2 x . y - |x|^2 - |y|^2``, the inner product of
     ``(2 x, -|x|^2, 1)`` and ``(y, 1, -|y|^2)``: as fast as a dot product, and in tile memory. The
     term ``|x|^2`` is the same for every key of a query, so the weights do not depend on it. It is
-    kept because scores then are distances: `AttentionResult.log_normalizer` is the logarithm of a
+    kept because scores are then distances: `AttentionResult.log_normalizer` is the logarithm of a
     kernel density up to a constant, and results for parts of the keys merge with any query. The
     price is cancellation: the absolute error of a score is about ``(|x| + |y|)^2`` times the
-    machine epsilon, which is 1e-4 in float32 where ``(|x| + |y|)^2`` is 1,000. Center arrays that
-    lie far from the origin for their spread: the score depends on differences only.
+    machine epsilon, or 1e-4 in float32 if ``(|x| + |y|)^2`` is 1,000. Center arrays that are far
+    from the origin compared with their spread; the score depends on differences only.
 
     References
     ----------
@@ -71,7 +71,7 @@ class GaussianScorer(InnerProductScorer):
         self.scale = parameter("scale", scale, "D")
 
     def check_features(self, query_dim: int, key_dim: int) -> None:
-        """Query and key must have one feature for each scale."""
+        """Require one feature for each scale in query and key."""
         check_dims(self, (len(self.scale), len(self.scale)), query_dim, key_dim)
 
     def project_query(self, query: Array) -> Array:
@@ -104,7 +104,7 @@ class GaussianScorer(InnerProductScorer):
         """``a x`` and ``|a x|^2``: (..., n, D) and (..., n)."""
         scaled: Array = array * self.scale.astype(array.dtype, copy=False)
         squares: Array = np.vecdot(scaled, scaled)
-        # Infinitely far is a score of -inf; the inner product would be inf - inf.
+        # An infinite distance is a score of -inf; the inner product would be inf - inf.
         scaled[np.isinf(squares)] = 0
         return scaled, squares
 
@@ -123,7 +123,7 @@ def _augmented(vectors: Array, first: Array | int, second: Array | int) -> Array
 
 
 def make_gaussian(*, scale: ArrayLike | None = None, dim: int | None = None) -> GaussianScorer:
-    """The `gaussian` scorer from its scales, or from the number of features.
+    """Make the `gaussian` scorer from its scales, or from the number of features.
 
     Give `scale`; or `dim`, the number of features D, for initial scales of ``1 / (2 sqrt(D))``:
     independent rows of standardized features then have a mean score of -1/2. Nothing is random.

@@ -16,15 +16,15 @@ __all__ = ["BLOCK_BYTES", "WEIGHT_LIMIT", "magnitude", "sum_hidden_units"]
 Array = NDArray[Any]
 
 BLOCK_BYTES = 1 << 20
-"""Memory of the hidden units that are worked on at a time. It stays in a core's second-level cache,
-and is enough work that threads do not wait for each other between array operations."""
+"""Memory of the hidden units processed at a time. It fits the second-level cache of a core, and is
+enough work that threads do not wait for each other between array operations."""
 
 # Terms of the quotients have exponents up to this; they stay in the range of normal numbers, and
 # so do their sums with weights up to the limit.
 _EXPONENT_LIMIT = {np.dtype(np.float32): 75.0, np.dtype(np.float64): 690.0}
-# The error of the quotients is three roundings of sum |v|: 4e-4 of a score at the most.
+# The error of the quotients is three roundings of sum |v|: at most 4e-4 of a score.
 WEIGHT_LIMIT = 1000.0
-# With fewer queries or keys, or fewer hidden values, finding the terms costs what they save.
+# With fewer queries or keys, or fewer hidden values, computing the terms costs what they save.
 _FEWEST_ROWS, _FEWEST_VALUES = 16, 1 << 17
 # With at least this many keys, keys are the better innermost axis: sums over H are row operations.
 _LONG_AXIS = 256
@@ -33,7 +33,7 @@ _LONG_AXIS = 256
 def sum_hidden_units(query: Array, key: Array, weight: Array) -> Array:
     """``sum_h weight_h tanh(query_ih + key_jh)``: (..., L, H), (..., S, H), (H,) -> (..., L, S).
 
-    Where it saves time and loses nothing, without a tanh per pair: see `sum_by_quotients`.
+    Where that is faster and as accurate, there is no tanh per pair; see `sum_by_quotients`.
 
     Examples
     --------
@@ -61,7 +61,7 @@ def sum_hidden_units(query: Array, key: Array, weight: Array) -> Array:
 
 
 def magnitude(array: Array) -> float:
-    """The largest absolute value; NaN if there is any.
+    """The largest absolute value, or NaN if there is one.
 
     >>> magnitude(np.array([1.0, -2.0]))
     2.0
@@ -70,7 +70,7 @@ def magnitude(array: Array) -> float:
 
 
 def _sum_directly(query: Array, key: Array, weight: Array, out: Array) -> None:
-    """The sums for (N, L, H), (N, S, H) to out (N, L, S), small items together."""
+    """Sum (N, L, H), (N, S, H) into out (N, L, S), small items together."""
     values = max(1, out.size // max(1, len(out)) * weight.shape[0])  # of an item
     together = BLOCK_BYTES // out.itemsize // values  # items in one buffer
     with np.errstate(all="ignore"):  # also gives the buffer size back
@@ -83,18 +83,18 @@ def _sum_directly(query: Array, key: Array, weight: Array, out: Array) -> None:
 
 
 def _sum_items(query: Array, key: Array, weight: Array, out: Array) -> None:
-    """Small items, all in one buffer: (n, L, H), (n, S, H) to out (n, L, S)."""
+    """Sum small items in one buffer: (n, L, H), (n, S, H) into out (n, L, S)."""
     hidden = weight.shape[0]
     _set_buffer_size(hidden)
     with buffer((*out.shape, hidden), query.dtype) as units:
         np.add(query[:, :, None, :], key[:, None, :, :], out=units)  # (n, L, S, H)
         np.tanh(units, out=units)
-        # unlike matmul, dot lets other threads work however few the results are
+        # unlike matmul, dot releases the GIL even for few results
         out[...] = np.dot(units.reshape(out.size, hidden), weight).reshape(out.shape)
 
 
 def _sum_item(query: Array, key: Array, weight: Array, out: Array) -> None:
-    """One item, in blocks of keys and rows: (L, H), (S, H) to out (L, S)."""
+    """Sum one item in blocks of keys and rows: (L, H), (S, H) into out (L, S)."""
     hidden, at_once = weight.shape[0], BLOCK_BYTES // out.itemsize
     columns = max(_LONG_AXIS, at_once // max(1, hidden))
     for left in range(0, key.shape[0], columns):
@@ -103,7 +103,7 @@ def _sum_item(query: Array, key: Array, weight: Array, out: Array) -> None:
 
 
 def _sum_rows(query: Array, key: Array, weight: Array, out: Array, at_once: int) -> None:
-    """As many rows at a time as there is room for in the buffer."""
+    """Sum as many rows at a time as the buffer holds."""
     (length, hidden), key_length = query.shape, key.shape[0]
     step = max(1, at_once // max(1, hidden * key_length))
     many_keys = key_length >= _LONG_AXIS

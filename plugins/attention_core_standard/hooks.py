@@ -1,4 +1,4 @@
-"""The bundled scorers; light, so that listing them imports no mathematics."""
+"""The bundled components; listing them imports only this module, so it stays light."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def attention_core_biases() -> Iterator[BiasSpec]:
     yield BiasSpec(
         name="alibi",
         factory="attention_core_standard.biases:make_alibi",
-        summary="a penalty that grows with the distance, by a slope for each head",
+        summary="a penalty linear in the distance, with a slope for each head",
         formula="-slope |j - i|",
         reference="Press, Smith and Lewis 2022, arXiv:2108.12409",
         example={"heads": 1},
@@ -31,7 +31,7 @@ def attention_core_biases() -> Iterator[BiasSpec]:
     yield BiasSpec(
         name="t5",
         factory="attention_core_standard.biases:make_t5",
-        summary="a learned number for each bucket of distances, which grow logarithmically",
+        summary="a learned number for each bucket of distances; buckets grow logarithmically",
         formula="table[bucket(j - i)]",
         reference="Raffel et al. 2020, arXiv:1910.10683",
         example={"buckets": 8, "max_distance": 16},
@@ -51,14 +51,14 @@ def attention_core_normalizers() -> Iterator[NormalizerSpec]:
     yield NormalizerSpec(
         name="sigmoid",
         factory="attention_core_standard.normalizers:Sigmoid",
-        summary="every key on its own, without a sum",
+        summary="an independent weight for each key, without a sum",
         formula="1 / (1 + exp(-(s + offset)))",
         reference="Ramapuram et al. 2024, arXiv:2409.04431",
     )
     yield NormalizerSpec(
         name="softmax",
         factory="attention_core:Softmax",
-        summary="exponentials divided by their sum, with a learnable sink if you like",
+        summary="exponentials divided by their sum, with an optional learnable sink",
         formula="exp(s) / (sum exp(s) + exp(sink))",
         reference="Xiao et al. 2024 for the sink, arXiv:2309.17453",
     )

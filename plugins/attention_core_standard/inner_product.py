@@ -48,11 +48,12 @@ class DotScorer(InnerProductScorer):
     name = "dot"
 
     def check_features(self, query_dim: int, key_dim: int) -> None:
-        """Query and key must have equally many features."""
+        """Require the same number of features in query and key."""
         if query_dim != key_dim:
             raise ShapeError(
-                f"{self} needs queries and keys with equally many features, got query (..., L, "
-                f"{query_dim}) and key (..., S, {key_dim}); scorer 'general' takes different ones"
+                f"{self} needs queries and keys with the same number of features, got query "
+                f"(..., L, {query_dim}) and key (..., S, {key_dim}); scorer 'general' accepts "
+                f"different ones"
             )
 
 
@@ -117,7 +118,7 @@ class GeneralScorer(InnerProductScorer):
         self.weight = parameter("weight", weight, "Dq, Dk")
 
     def check_features(self, query_dim: int, key_dim: int) -> None:
-        """Query and key must fit the weight."""
+        """Require query and key to fit the weight."""
         check_dims(self, self.weight.shape, query_dim, key_dim)
 
     def project_query(self, query: Array) -> Array:
@@ -156,7 +157,7 @@ class LowRankGeneralScorer(InnerProductScorer):
         check_agreement("R", query_factor=self.query_factor, key_factor=self.key_factor)
 
     def check_features(self, query_dim: int, key_dim: int) -> None:
-        """Query and key must fit the factors."""
+        """Require query and key to fit the factors."""
         check_dims(self, (len(self.query_factor), len(self.key_factor)), query_dim, key_dim)
 
     def project_query(self, query: Array) -> Array:
@@ -188,7 +189,7 @@ def make_general(
     rank: int | None = None,
     rng: int | np.random.Generator | None = None,
 ) -> GeneralScorer | LowRankGeneralScorer:
-    """The `general` scorer from its arrays, or from dimensions and a seed.
+    """Make the `general` scorer from its arrays, or from dimensions and a seed.
 
     Give exactly one of: `weight`; `query_factor` and `key_factor`; or `query_dim`, `key_dim` and
     `rng`, with `rank` for the low-rank form. Initial values are Glorot-uniform.

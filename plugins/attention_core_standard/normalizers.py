@@ -1,4 +1,4 @@
-"""Normalizers beside softmax: sigmoid, sparsemax and entmax."""
+"""Normalizers other than softmax: sigmoid, sparsemax and entmax."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Sigmoid(Normalizer):
-    """``weights_j = 1 / (1 + exp(-(s_j + offset)))``: every key on its own, no sum.
+    """``weights_j = 1 / (1 + exp(-(s_j + offset)))``, independent of other keys.
 
     Parameters
     ----------
     offset : number
-        Added to the scores; ``-log S`` makes weights of equal scores sum to about 1.
+        Added to the scores; with ``-log S``, weights of equal scores sum to about 1.
 
     Raises
     ------
@@ -48,11 +48,11 @@ class Sigmoid(Normalizer):
         self.offset = number("offset", offset)
 
     def statistics(self, scores: Array) -> tuple[()]:
-        """None: a weight depends on its own score alone."""
+        """No statistics: a weight depends only on its own score."""
         return ()
 
     def weights(self, scores: Array, statistics: tuple[Array, ...]) -> Array:
-        """The logistic function of scores, in their place."""
+        """The logistic function of scores, computed in place."""
         np.subtract(-self.offset, scores, out=scores)
         np.exp(scores, out=scores)
         scores += 1
@@ -75,8 +75,8 @@ class Sigmoid(Normalizer):
 class Entmax(Normalizer):
     """``weights_j = max((alpha - 1) s_j - tau, 0) ^ (1 / (alpha - 1))``, with sum 1.
 
-    Weights of keys far below the best are exactly 0. The threshold tau of each row is the one at
-    which the weights sum to 1. alpha near 1 is close to softmax, 2 is sparsemax.
+    Weights of keys far below the best are exactly 0. The weights of a row sum to 1 at its threshold
+    tau. An alpha near 1 is close to softmax; 2 is sparsemax.
 
     Parameters
     ----------
@@ -115,11 +115,11 @@ class Entmax(Normalizer):
         self.alpha = number("alpha", alpha, at_least=1.001, at_most=1000)
 
     def statistics(self, scores: Array) -> tuple[Array, Array]:
-        """The largest score of each row, and the threshold of scores less that one."""
+        """The largest score of each row, and the threshold of scores minus the largest."""
         return find_thresholds(scores, self.alpha)
 
     def weights(self, scores: Array, statistics: tuple[Array, ...]) -> Array:
-        """Weights in place of scores."""
+        """Weights, computed in place of scores."""
         largest, threshold = finite(statistics[0]), statistics[1]
         few = None
         if scores.ndim > 1:  # edges are few
@@ -133,7 +133,7 @@ class Entmax(Normalizer):
         return scores
 
     def _powers(self, scores: Array, threshold: Array) -> Array:
-        """Weights in place of scores less the largest."""
+        """Weights, computed in place of scores minus the largest."""
         if self.alpha != 2:
             scores *= self.alpha - 1
         scores -= threshold
@@ -185,4 +185,4 @@ class Sparsemax(Entmax):
     name = "sparsemax"
 
     def __init__(self) -> None:
-        pass  # alpha is that of the class
+        pass  # alpha is a class attribute

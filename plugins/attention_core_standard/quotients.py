@@ -27,14 +27,14 @@ __all__ = ["GROUP", "sum_by_quotients"]
 Array = NDArray[Any]
 
 GROUP = 3
-"""Hidden units with one division: more need products of more terms than the division costs."""
+"""Hidden units per division; larger groups cost more in matrix products than they save."""
 
 _SIGNS = np.array(list(product((1, -1), repeat=GROUP)))[:, ::-1]  # (2^GROUP, GROUP)
 _TERMS = len(_SIGNS)
-# What the terms of a tile may take, and what the sums found from them may: both stay in a core's
-# second-level cache, and long operations give threads less to wait for.
+# Memory of the terms of a tile, and of the sums computed from them. Both fit the second-level cache
+# of a core, and long operations let threads wait less for each other.
 _BYTES = 3 << 19
-# Matrix products are fast with this many rows, and groups with one query and key in a sum.
+# Matrix products are fast with this many rows, and sums with this many groups.
 _ROWS, _FEWEST_GROUPS = 32, 8
 
 
@@ -62,7 +62,7 @@ def sum_by_quotients(query: Array, key: Array, weight: Array, out: Array) -> Non
 
 
 def _add_groups(query: Array, key: Array, weight: Array, out: Array, *, is_first: bool) -> None:
-    """Add the sums over some hidden units to (N, L, S), or put them there."""
+    """Add the sums over some hidden units to (N, L, S), or write them if they are the first."""
     items, length, key_length = out.shape
     groups = -(-weight.shape[0] // GROUP)
     with (
@@ -84,7 +84,7 @@ def _add_groups(query: Array, key: Array, weight: Array, out: Array, *, is_first
 def _add_quotients(query_terms: Array, key_terms: Array, out: Array, *, is_first: bool) -> None:
     """Add the quotients of sums of terms to (N, L, S): (2, 2^GROUP, G, N, L), (2^GROUP, G, N, S).
 
-    In blocks whose sums stay in cache.
+    Works in blocks whose sums stay in cache.
     """
     items, length, key_length = out.shape
     groups = key_terms.shape[1]
@@ -117,20 +117,20 @@ def _add_quotients(query_terms: Array, key_terms: Array, out: Array, *, is_first
 
 
 def _in_full_lines(count: int) -> int:
-    """Not more than the count, and such that rows of as many start where vector loads like to."""
+    """The count, reduced so that rows of that length are aligned for vector loads."""
     return max(16, count // 16 * 16)
 
 
 def _find_terms(array: Array, out: Array, factors: Array) -> None:
     """``exp(s . x)`` for all signs s of the units in a group: (N, n, H) to (2^GROUP, G, N, n).
 
-    In the order of `_SIGNS`; the memory of `factors` is used.
+    In the order of `_SIGNS`; `factors` is scratch memory.
     """
     items, length, hidden = array.shape
     groups = out.shape[1]
     factors = factors[: GROUP * out[0].size].reshape(GROUP * groups, items, length)
     factors[:hidden] = array.transpose(2, 0, 1)
-    factors[hidden:] = 0  # units that fill up the last group
+    factors[hidden:] = 0  # padding of the last group
     np.exp(factors, out=factors)
     first, *others = factors.reshape(GROUP, *out.shape[1:])  # each (G, N, n)
     out[0] = first

@@ -1,4 +1,4 @@
-"""The thresholds of rows at which the weights of entmax sum to 1, from the scores that matter."""
+"""Thresholds of rows at which the weights of entmax sum to 1, computed from few scores."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ __all__ = ["Candidates", "find_thresholds", "finite"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_ITERATIONS = 100  # far more than are needed, so that no input makes it endless
-_FEWEST = 8  # at most one score of as many is kept, or gathering them would not pay
-_GROUP = 16  # keys of which the best is looked at first
+_ITERATIONS = 100  # far more than needed; a limit for any input
+_FEWEST = 8  # gathering pays if at most one score in this many is kept
+_GROUP = 16  # keys whose best is considered first
 
 
 class Candidates(NamedTuple):
-    """The few scores of rows that lie above a bound of their row."""
+    """The few scores above a bound of their row."""
 
     places: Array
-    """(c,): where they are in the flattened scores."""
+    """(c,): their indices in the flattened scores."""
     counts: Array
-    """(rows,): how many each row has."""
+    """(rows,): their number in each row."""
 
     @classmethod
     def above(cls, bounds: Array, scores: Array) -> Candidates | None:
-        """Those of scores (..., l, s) above bounds (..., l, 1), or a little below; None if many.
+        """Candidates of scores (..., l, s): those above bounds (..., l, 1), or slightly below.
 
-        None, too, for scores that are not contiguous, and for bounds that are NaN or inf.
+        None if they are many, if scores are not contiguous, and if bounds are NaN or inf.
         """
         with np.errstate(over="ignore"):  # of rows without keys, whose scores are not above -inf
-            bounds = bounds - 1e-5 * (1 + abs(bounds))  # more of them do no harm
+            bounds = bounds - 1e-5 * (1 + abs(bounds))  # a few more do no harm
         if not (scores.flags.c_contiguous and (bounds < np.inf).all()):
             return None
         is_above = scores > bounds
@@ -40,20 +40,20 @@ class Candidates(NamedTuple):
         return cls(np.flatnonzero(is_above), counts)
 
     def of(self, scores: Array) -> Array:
-        """Their scores: (c,)."""
+        """Scores of the candidates: (c,)."""
         return scores.reshape(-1)[self.places]
 
     def spread(self, rows: Array) -> Array:
-        """Numbers of rows (..., l, 1), for each candidate: (c,)."""
+        """Values of rows (..., l, 1), repeated for each candidate: (c,)."""
         return np.repeat(rows.reshape(-1), self.counts)
 
 
 def find_thresholds(scores: Array, alpha: float) -> tuple[Array, Array]:
     """The largest score of each row, and its threshold, (..., l, 1) each.
 
-    The threshold is that of ``(alpha - 1) (score - largest)``. Some of the keys, such as the best
-    of each group, have a lower one. What lies below that has no weight, so that the iterations are
-    left with few.
+    The threshold applies to ``(alpha - 1) (score - largest)``. That of a subset of the keys, such
+    as the best of each group, is a lower bound. Keys below it have no weight, so few are left to
+    iterate on.
     """
     best = _best_of_groups(scores)
     largest = best.max(axis=-1, keepdims=True, initial=-np.inf)
@@ -74,7 +74,7 @@ def find_thresholds(scores: Array, alpha: float) -> tuple[Array, Array]:
 
 
 def finite(largest: Array) -> Array:
-    """The largest score to subtract: finite where there are only scores of -inf."""
+    """The largest score to subtract, made finite in rows of -inf."""
     lowest: Array = np.maximum(largest, np.finfo(largest.dtype).min)
     return lowest
 
@@ -97,14 +97,14 @@ def _scaled(scores: Array, largest: Array, alpha: float) -> Array:
 
 
 class _Rows:
-    """Whole rows of numbers (..., l, s), each of which has a threshold (..., l, 1)."""
+    """Whole rows of numbers (..., l, s), each with a threshold (..., l, 1)."""
 
     def __init__(self, numbers: Array) -> None:
         self.numbers = numbers
         self.rest = np.empty_like(numbers)
 
     def above(self, threshold: Array) -> Array:
-        """``max(numbers - threshold, 0)``, in memory that is used again."""
+        """``max(numbers - threshold, 0)``, in reused memory."""
         np.subtract(self.numbers, threshold, out=self.rest)
         return np.maximum(self.rest, 0, out=self.rest)
 
@@ -127,7 +127,7 @@ class _Edges(_Rows):
         self.counts, self.starts = counts, np.cumsum(counts) - counts
 
     def above(self, threshold: Array) -> Array:
-        """The same as of whole rows."""
+        """As for whole rows."""
         return super().above(np.repeat(threshold, self.counts))
 
     def sums(self, values: Array) -> Array:
@@ -142,7 +142,7 @@ class _Edges(_Rows):
 def _solved(rows: _Rows, start: Array, alpha: float) -> Array:
     """The thresholds at which ``sum max(numbers - t, 0) ^ (1 / (alpha - 1))`` is 1.
 
-    The largest number of each row is 0, so that they lie between -1 and 0, and the start is not
+    The largest number of each row is 0, so the thresholds lie between -1 and 0. The start is not
     above them.
     """
     find = _by_newton if alpha <= 2 else _by_bisection
@@ -150,7 +150,7 @@ def _solved(rows: _Rows, start: Array, alpha: float) -> Array:
 
 
 def _by_newton(rows: _Rows, threshold: Array, exponent: float) -> Array:
-    """The sum is convex and falls in t: from below, each step stays below the solution."""
+    """Newton's method; the sum is convex and decreasing in t, so steps from below stay below."""
     epsilon = np.finfo(threshold.dtype).eps
     for _ in range(_ITERATIONS):
         rest = rows.above(threshold)
@@ -162,7 +162,7 @@ def _by_newton(rows: _Rows, threshold: Array, exponent: float) -> Array:
             total = rows.dots(powers, rest)
         step = np.where(slope > 0, (total - 1) / np.where(slope > 0, slope, 1), 0)
         threshold += step
-        if not (step > 4 * epsilon).any():  # NaN and what rounds to less ends it, too
+        if not (step > 4 * epsilon).any():  # NaN ends the loop, too
             break
     return threshold
 

@@ -28,13 +28,13 @@ OTHERS = [info for info in (*ac.normalizers(), *ac.biases()) if info.distributio
         (
             "gatv2", {},
             "a learned scorer needs its parameters; give query_weight, key_weight and score_weight "
-            "(and bias, if you like), "
+            "(and optionally bias), "
             "or query_dim, key_dim, hidden_dim and rng; got nothing",
         ),
         (
             "gatv2", {"query_dim": 3, "key_dim": 3, "hidden_dim": 4},
             "a learned scorer needs its parameters; give query_weight, key_weight and score_weight "
-            "(and bias, if you like), "
+            "(and optionally bias), "
             "or query_dim, key_dim, hidden_dim and rng; got query_dim, key_dim, hidden_dim",
         ),
         (

@@ -1,6 +1,6 @@
-"""Scorers for attention-core: kernels, and graph attention.
+"""Scorers for attention-core: kernels and graph attention.
 
-Installed, they are names like all others:
+Once installed, they are available by name:
 
 >>> import attention_core as ac
 >>> x = [[0.0, 0.0], [1.0, 1.0]]

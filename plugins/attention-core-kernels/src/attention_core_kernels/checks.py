@@ -1,4 +1,4 @@
-"""Features that a scorer of this package takes."""
+"""Checks of the number of features."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ def require_equal_features(scorer: Scorer, query_dim: int, key_dim: int) -> None
     """Raise `ShapeError` when queries and keys differ in features."""
     if query_dim != key_dim:
         raise ShapeError(
-            f"{scorer} compares queries and keys with equally many features, got query (..., L, "
-            f"{query_dim}) and key (..., S, {key_dim})"
+            f"{scorer} compares queries and keys with the same number of features, got query "
+            f"(..., L, {query_dim}) and key (..., S, {key_dim})"
         )

@@ -1,4 +1,4 @@
-"""The cosine score: how alike two directions are, whatever their lengths."""
+"""The cosine score: similarity of directions, independent of lengths."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class CosineScorer(InnerProductScorer):
     Parameters
     ----------
     temperature
-        Above 0. The lower, the more the weights gather on the keys nearest in direction. At the
+        Above 0. A low temperature concentrates the weights on the keys nearest in direction. At the
         default of 1 no weight is more than ``exp(2)`` times another; trained models use 0.01 to
         0.1.
 
     Notes
     -----
-    A vector of zeros has no direction: its scores are 0. Vectors are scaled by their largest
-    entry before their length is taken, so lengths neither overflow nor vanish.
+    The scores of a zero vector are 0. Vectors are scaled by their largest entry before their norm
+    is taken, so norms neither overflow nor underflow.
 
     References
     ----------
@@ -50,7 +50,7 @@ class CosineScorer(InnerProductScorer):
         self.temperature = number("temperature", temperature, above=0)
 
     def check_features(self, query_dim: int, key_dim: int) -> None:
-        """Query and key must have equally many features."""
+        """Require the same number of features in query and key."""
         require_equal_features(self, query_dim, key_dim)
 
     def project_query(self, query: Array) -> Array:
@@ -69,7 +69,7 @@ class CosineScorer(InnerProductScorer):
         return self.project_key_vjp(query, grad / self.temperature)
 
     def project_key_vjp(self, key: Array, grad: Array) -> tuple[Array, dict[str, Array]]:
-        """The part of ``grad`` across the direction of k, divided by ``|k|``; 0 for zeros."""
+        """The part of ``grad`` orthogonal to k, divided by ``|k|``; 0 for zero vectors."""
         direction, length = _polar(key)
         across: Array = grad - np.vecdot(direction, grad)[..., None] * direction  # (..., S, D)
         has_direction = length > 0

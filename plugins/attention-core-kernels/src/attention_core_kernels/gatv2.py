@@ -27,19 +27,19 @@ Array = NDArray[Any]
 class GATv2Scorer(PairScorer):
     """``score = a . LeakyReLU(W_q^T q + W_k^T k + b)``, the score of GATv2.
 
-    Made for sparse masks: give the graph as a `scipy.sparse` array of edges, and work and memory
-    grow with the edges. It works with every other mask, or none, as well.
+    Designed for sparse masks: if the graph is a `scipy.sparse` array of edges, work and memory grow
+    with the number of edges. Other masks, or none, work as well.
 
     Parameters
     ----------
     query_weight : (Dq, H)
         W_q, for the node that attends.
     key_weight : (Dk, H)
-        W_k, for its neighbours.
+        W_k, for its neighbors.
     score_weight : (H,)
         a.
     bias : (H,), optional
-        b; left out, there is none.
+        b; none by default.
     negative_slope
         The slope of LeakyReLU below 0, from 0 to 1.
 
@@ -52,10 +52,10 @@ class GATv2Scorer(PairScorer):
     -----
     ``LeakyReLU(x) = (1 + s)/2 x + (1 - s)/2 |x|`` for a slope of s. The first part of the score
     is then a sum of one number for the query and one for the key; only the second is computed for
-    each pair, in the place of the hidden units.
+    each pair, in place of the hidden units.
 
-    The authors' code, PyTorch Geometric and DGL keep the two weights apart as here (``lin_r`` and
-    ``lin_l``) or use one array for both: give it twice. Each of their heads is a scorer.
+    The authors' code, PyTorch Geometric and DGL have two weights as here (``lin_r`` and ``lin_l``),
+    or one array for both, which is then given twice. Each of their heads is one scorer.
 
     References
     ----------
@@ -96,7 +96,7 @@ class GATv2Scorer(PairScorer):
         )
 
     def check_features(self, query_dim: int, key_dim: int) -> None:
-        """Query and key must fit their weights."""
+        """Require query and key to fit their weights."""
         check_dims(self, (len(self.query_weight), len(self.key_weight)), query_dim, key_dim)
 
     def project_query(self, query: Array) -> Array:
@@ -188,7 +188,7 @@ class GATv2Scorer(PairScorer):
     def _derivatives(self, hidden: Array, grad: Array) -> tuple[Array, Array]:
         """Gradients of the hidden units, and of a: (..., H), (...) -> (..., H), (H,).
 
-        At 0, where LeakyReLU is not differentiable, the mean of its two slopes.
+        At 0, where LeakyReLU is not differentiable, the mean of its two slopes is used.
         """
         derivatives = np.sign(hidden)
         derivatives *= (1 - self.negative_slope) / 2
@@ -217,7 +217,7 @@ def make_gatv2(
     hidden_dim: int | None = None,
     rng: int | np.random.Generator | None = None,
 ) -> GATv2Scorer:
-    """The `gatv2` scorer from its arrays, or from dimensions and a seed.
+    """Make the `gatv2` scorer from its arrays, or from dimensions and a seed.
 
     Give `query_weight`, `key_weight` and `score_weight`, with `bias` if there is one; or
     `query_dim`, `key_dim`, `hidden_dim` and `rng`. Initial values are Glorot-uniform, without bias.

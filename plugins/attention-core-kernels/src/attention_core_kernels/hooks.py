@@ -1,4 +1,4 @@
-"""The components of this distribution; light, so that listing them imports no mathematics."""
+"""The components of this distribution; listing them imports only this module, so it stays light."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["attention_core_biases", "attention_core_normalizers", "attention_cor
 
 @hookimpl
 def attention_core_biases() -> Iterator[BiasSpec]:
-    """A kernel of distances."""
+    """Yield a kernel of distances."""
     yield BiasSpec(
         name="kerple",
         factory="attention_core_kernels.kerple:KerpleBias",
@@ -24,11 +24,11 @@ def attention_core_biases() -> Iterator[BiasSpec]:
 
 @hookimpl
 def attention_core_normalizers() -> Iterator[NormalizerSpec]:
-    """A softmax for any number of keys."""
+    """Yield a softmax that scales with the number of keys."""
     yield NormalizerSpec(
         name="scalable_softmax",
         factory="attention_core_kernels.scalable_softmax:ScalableSoftmax",
-        summary="a softmax that does not flatten where there are many keys",
+        summary="a softmax that does not flatten over many keys",
         formula="n^(scale s) / sum n^(scale s)",
         reference="Nakanishi 2025, arXiv:2501.19399",
     )
@@ -36,7 +36,7 @@ def attention_core_normalizers() -> Iterator[NormalizerSpec]:
 
 @hookimpl
 def attention_core_scorers() -> Iterator[ScorerSpec]:
-    """Four kernels, and graph attention."""
+    """Yield four kernels, and graph attention."""
     yield ScorerSpec(
         name="cosine",
         factory="attention_core_kernels.cosine:CosineScorer",
@@ -47,7 +47,7 @@ def attention_core_scorers() -> Iterator[ScorerSpec]:
     yield ScorerSpec(
         name="gatv2",
         factory="attention_core_kernels.gatv2:make_gatv2",
-        summary="graph attention in which every query ranks the keys its own way",
+        summary="graph attention in which the ranking of keys depends on the query",
         formula="a . LeakyReLU(W_q q + W_k k + b)",
         reference="Brody, Alon and Yahav 2022, arXiv:2105.14491",
         example={"query_dim": 4, "key_dim": 3, "hidden_dim": 5, "rng": 0},

@@ -15,7 +15,7 @@ Array = NDArray[Any]
 
 
 class KerpleBias(Bias):
-    """``bias_ij = -|amplitude| log(1 + |rate| |j - i|)``: distant keys fade, ever more slowly.
+    """``bias_ij = -|amplitude| log(1 + |rate| |j - i|)``, a logarithmic penalty on distance.
 
     Added to scores, it multiplies exponentials by the kernel ``(1 + |rate| d)^-|amplitude|``.
     Trained on short contexts, it extends to longer ones.
@@ -23,8 +23,8 @@ class KerpleBias(Bias):
     Parameters
     ----------
     amplitude, rate : (heads,) or ()
-        One for each head, or one for all; both are learned. Only their magnitudes count, so that no
-        step of an optimizer leads out of the kernels.
+        One for each head, or one for all; both are learned. Only their magnitudes count, so every
+        step of an optimizer leads to a valid kernel.
 
     Raises
     ------
@@ -57,7 +57,7 @@ class KerpleBias(Bias):
     def tile_vjp(
         self, query_positions: Array, key_positions: Array, grad: Array
     ) -> dict[str, Array]:
-        """The gradients of both parameters, from that of a tile: (..., l, s)."""
+        """Gradients of both parameters, from the gradient of a tile: (..., l, s)."""
         distances = np.abs(key_positions - query_positions)
         grown = _magnitudes(self.rate) * distances  # (..., l, s)
         of_amplitude = grad * np.log1p(grown)
@@ -73,7 +73,7 @@ def _per_head(name: str, value: ArrayLike) -> Array:
 
 
 def _magnitudes(numbers: Array) -> Array:
-    """Numbers without their signs, which broadcast to tiles."""
+    """Absolute values, shaped to broadcast to tiles."""
     magnitudes: Array = np.abs(numbers)[..., None, None]
     return magnitudes
 

@@ -19,7 +19,7 @@ Array = NDArray[Any]
 class LaplacianScorer(PairScorer):
     """``score = -gamma |q - k|_1``: weights in proportion to a Laplace kernel.
 
-    Next to the Gaussian of `rbf` it is more peaked at the query and falls more slowly far away.
+    Compared with the Gaussian of `rbf`, it is more peaked at the query and decays more slowly.
 
     Parameters
     ----------
@@ -28,9 +28,9 @@ class LaplacianScorer(PairScorer):
 
     Notes
     -----
-    Differences are taken feature by feature, so nothing cancels, wherever the arrays lie. They
-    take (..., L, S, D) memory for each tile, and some ten times the time of a dot product; where
-    numba is installed, compiled code takes no such memory and a fraction of that time.
+    Differences are taken feature by feature, so nothing cancels, even far from the origin. They
+    need (..., L, S, D) memory for each tile and about ten times the time of a dot product. If numba
+    is installed, compiled code needs no such memory and a fraction of that time.
 
     References
     ----------
@@ -50,7 +50,7 @@ class LaplacianScorer(PairScorer):
         self.gamma = None if gamma is None else number("gamma", gamma, above=0)
 
     def check_features(self, query_dim: int, key_dim: int) -> None:
-        """Query and key must have equally many features."""
+        """Require the same number of features in query and key."""
         require_equal_features(self, query_dim, key_dim)
 
     @staticmethod
@@ -98,7 +98,7 @@ class LaplacianScorer(PairScorer):
     def _scored(self, difference: Array) -> Array:
         """``-gamma sum_d |d|``, overwriting the differences: (..., D) -> (...)."""
         gamma = self._gamma(difference)
-        np.abs(difference, out=difference)  # another array of this size would cost more than this
+        np.abs(difference, out=difference)  # another array of this size would cost more
         scores: Array = difference @ np.full(difference.shape[-1], -gamma, difference.dtype)
         return scores
 

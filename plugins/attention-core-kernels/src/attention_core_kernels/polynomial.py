@@ -19,15 +19,15 @@ Array = NDArray[Any]
 class PolynomialScorer(Scorer):
     """``score = log (gamma q . k + coef0)^degree``: weights in proportion to a polynomial kernel.
 
-    The score is the kernel's logarithm, so that the softmax divides each kernel by their sum: the
-    context is the kernel smoother ``sum_j K(q, k_j) v_j / sum_j K(q, k_j)``.
+    The score is the logarithm of the kernel. The softmax therefore divides each kernel by their
+    sum, and the context is the kernel smoother ``sum_j K(q, k_j) v_j / sum_j K(q, k_j)``.
 
     Parameters
     ----------
     degree
-        A whole number from 1 on. An even power takes opposite directions for alike. With an odd
-        one, a key whose ``gamma q . k + coef0`` is not above 0 gets no weight, as a kernel below
-        0 gives a weight of 0; a query of which that is true for all keys has a context of 0.
+        An integer of at least 1. With an even power, large inner products of either sign have large
+        weights. With an odd one, a key whose ``gamma q . k + coef0`` is not above 0 has a weight of
+        0, and a query without other keys has a context of 0.
     gamma
         Above 0; None for ``1 / D``.
     coef0
@@ -59,7 +59,7 @@ class PolynomialScorer(Scorer):
         self.coef0 = number("coef0", coef0)
 
     def check_features(self, query_dim: int, key_dim: int) -> None:
-        """Query and key must have equally many features."""
+        """Require the same number of features in query and key."""
         require_equal_features(self, query_dim, key_dim)
 
     def project_query(self, query: Array) -> Array:
@@ -95,7 +95,7 @@ class PolynomialScorer(Scorer):
         return scaled * key, scaled * query, {}
 
     def _scaled(self, base: Array, grad: Array) -> Array:
-        """``degree grad / (base + coef0)``, overwriting the base; 0 where there is no weight."""
+        """``degree grad / (base + coef0)``, overwriting the base; 0 where the weight is 0."""
         base += self.coef0
         has_weight = base > 0 if self.degree % 2 else base != 0
         scaled = np.zeros_like(grad)
@@ -103,13 +103,13 @@ class PolynomialScorer(Scorer):
         return scaled
 
     def _scored(self, base: Array) -> Array:
-        """``degree log(base + coef0)``, in the place of the base; -inf where there is no weight."""
+        """``degree log(base + coef0)``, in place of the base; -inf where the weight is 0."""
         base += self.coef0
         if self.degree % 2:
             np.maximum(base, 0, out=base)
         else:
             np.abs(base, out=base)
-        with np.errstate(divide="ignore"):  # log 0 is meant
+        with np.errstate(divide="ignore"):  # log 0 = -inf is intended
             np.log(base, out=base)
         base *= self.degree
         return base

@@ -31,12 +31,12 @@ class RBFScorer(InnerProductScorer):
     Notes
     -----
     Written out, the score is ``2 gamma q . k - gamma |q|^2 - gamma |k|^2``, the inner product of
-    ``(2 gamma q, -gamma |q|^2, 1)`` and ``(k, 1, -gamma |k|^2)``. That makes it as fast as a dot
-    product; but terms of the size of ``gamma (|q| + |k|)^2`` cancel, and leave an absolute error
-    in the score of about that size times the machine epsilon: in float32, 1e-4 when
-    ``gamma (|q| + |k|)^2`` is 1,000, and nonsense when it is 10 million. The score itself only
-    depends on differences. When the arrays lie far from the origin for their spread, move both:
-    ``center = key.mean(axis=-2, keepdims=True)``, then attend with ``query - center`` and
+    ``(2 gamma q, -gamma |q|^2, 1)`` and ``(k, 1, -gamma |k|^2)``. This is as fast as a dot product,
+    but terms of size ``gamma (|q| + |k|)^2`` cancel and leave an absolute error of about that size
+    times the machine epsilon. In float32 it is 1e-4 when ``gamma (|q| + |k|)^2`` is 1,000, and
+    no digit is right at 10 million. The score depends on differences only. If the arrays are far
+    from the origin compared with their spread, center both: with
+    ``center = key.mean(axis=-2, keepdims=True)``, attend with ``query - center`` and
     ``key - center``.
 
     References
@@ -59,7 +59,7 @@ class RBFScorer(InnerProductScorer):
         self.gamma = None if gamma is None else number("gamma", gamma, above=0)
 
     def check_features(self, query_dim: int, key_dim: int) -> None:
-        """Query and key must have equally many features."""
+        """Require the same number of features in query and key."""
         require_equal_features(self, query_dim, key_dim)
 
     def project_query(self, query: Array) -> Array:

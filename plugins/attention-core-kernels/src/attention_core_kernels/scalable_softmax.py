@@ -1,4 +1,4 @@
-"""Scalable softmax, whose weights do not flatten where there are many keys."""
+"""Scalable softmax, whose weights do not flatten over many keys."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Array = NDArray[Any]
 class ScalableSoftmax(Normalizer):
     """``weights_j = n^(scale s_j) / sum_k n^(scale s_k)``, for n keys that the query may attend to.
 
-    The largest weight of a softmax falls as keys are added, and attention fades in long contexts.
-    Here a key with a score of ``1 / scale`` above all others keeps half of the weight, however many
-    they are.
+    The largest weight of a softmax falls as keys are added, and attention flattens in long
+    contexts. Here a key whose score is ``1 / scale`` above all others keeps half of the weight for
+    any number of keys.
 
     Parameters
     ----------
     scale : number
-        Above 0. A scorer with a scale of its own, or learned weights, can take its place.
+        Above 0. A scorer with a scale or learned weights makes it redundant.
 
     Raises
     ------
@@ -65,13 +65,13 @@ class ScalableSoftmax(Normalizer):
         """The largest score of each row, the factor ``scale log n``, and the total."""
         largest = scores.max(axis=-1, keepdims=True, initial=-np.inf)
         count = np.count_nonzero(scores > -np.inf, axis=-1, keepdims=True)
-        # for a single key the factor is not quite 0, since 0 times -inf is not a number
+        # the factor of a single key is slightly above 0, since 0 times -inf is NaN
         factor = np.maximum(self.scale * np.log(np.maximum(count, 1)), 1e-30).astype(scores.dtype)
         exponentials = _exponentials(scores.copy(), largest, factor)
         return largest, factor, exponentials.sum(axis=-1, keepdims=True)
 
     def weights(self, scores: Array, statistics: tuple[Array, ...]) -> Array:
-        """Weights in place of scores."""
+        """Weights, computed in place of scores."""
         largest, factor, total = statistics
         _exponentials(scores, largest, factor)
         return np.divide(scores, np.where(total > 0, total, 1), out=scores)
