@@ -1,7 +1,7 @@
 """Attention over Dask arrays: keys, queries and batches in chunks, on one machine or many.
 
 Nothing is computed before ``.compute()``. Each task attends to one chunk of keys, and the results
-of a query's chunks are merged exactly.
+of all chunks are merged exactly.
 
 >>> import dask.array as da
 >>> import attention_core.dask
@@ -14,7 +14,7 @@ array([[1., 1.]])
 """
 
 try:
-    import dask.array as _array  # noqa: F401 - the modules below need it at once
+    import dask.array as _array  # noqa: F401 - the modules below need it
 except ImportError as error:
     from attention_core.errors import MissingExtraError
 

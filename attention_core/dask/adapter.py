@@ -22,7 +22,7 @@ def attend(
     terms: tuple[Any, ...],
     query_offset: Any = None,
 ) -> DaskResult:
-    """Attend lazily. The number of threads is left to Dask: a task has one.
+    """Attend lazily. Each task uses one thread; Dask decides how many tasks run.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def attend(
 
 
 def memory(*_: Any) -> NoReturn:
-    """A memory is on one machine."""
+    """Raise an error, since a memory is on one machine."""
     raise OptionTypeError(
         "a Memory holds keys in the memory of one machine, got dask arrays; attend to the arrays "
         "themselves, whose chunks stay where they are, or give key.compute() and value.compute()"

@@ -59,27 +59,26 @@ def attend(
     tile: tuple[int, int] | None = None,
     weight_factors: FactorsLike | da.Array | None = None,
 ) -> DaskResult:
-    """Attend over dask arrays: lazily, in a task for each chunk of queries and chunk of keys.
+    """Attend over dask arrays lazily, with a task for each pair of chunks of queries and keys.
 
-    Every argument means what it means for `attention_core.attend`, and the result is equal to
-    that of one machine but for the last bits of sums.
+    Arguments have the meaning that they have for `attention_core.attend`. The result equals that of
+    one machine, except for the last bits of sums.
 
     Parameters
     ----------
     query : (..., L, Dq) or (Dq,)
     key : (..., S, Dk)
     value : (..., S, Dv)
-        Dask arrays of any chunks on batch axes, queries and keys, which are cut further where they
-        do not agree. Features come in one chunk: arrays that have more are rechunked. NumPy arrays
-        are one chunk.
+        Dask arrays with any chunks along batch axes, queries and keys, which are split further
+        where they disagree. Features are rechunked to one chunk. NumPy arrays are one chunk.
     scorer, normalizer
-        They travel to the workers by pickle. A normalizer that needs all scores of a row together,
+        They are sent to the workers by pickle. A normalizer that needs all scores of a row,
         such as ``"sparsemax"``, needs all keys in one chunk.
     mask, bias, weight_factors
-        A dask array, anything that `attention_core.attend` takes, or a function of positions, which
-        are those of the whole call. A bias may not be sparse, nor may weight factors.
+        A dask array, anything that `attention_core.attend` takes, or a function of positions in the
+        whole call. Biases and weight factors may not be sparse.
     key_lengths, query_lengths, is_causal, query_offset, window, softcap, tile
-        Causal order, windows and lengths leave out the tasks of chunks that no query can reach.
+        Causal order, windows and lengths skip the tasks of chunks that no query can reach.
 
     Returns
     -------
@@ -94,8 +93,8 @@ def attend(
 
     Notes
     -----
-    A task computes on one thread. With n chunks of queries and m of keys there are at most n m
-    tasks, and trees that merge their results: the context and two numbers for each query.
+    A task uses one thread. With n chunks of queries and m of keys there are at most n m tasks, and
+    trees that merge their results: the context and two numbers for each query.
 
     References
     ----------
@@ -148,7 +147,7 @@ def _lazy_call(
     options: dict[str, Any],
     token: str,
 ) -> LazyCall:
-    """The call, checked by what NumPy arrays of the same shapes would be checked by."""
+    """The call, checked like one on NumPy arrays of the same shapes."""
     dtypes = [
         as_array(name, np.empty(0, array.dtype)).dtype
         for name, array in zip(("query", "key", "value"), inputs, strict=True)
@@ -176,11 +175,11 @@ def _lazy_call(
     if len(grid.keys) > 1 and not is_mergeable(normalizer):
         raise OptionError(
             f"{normalizer} needs all scores of a query together, and the keys are in "
-            f"{len(grid.keys)} chunks; make it one: key.rechunk({{-2: -1}}), and so for value, "
+            f"{len(grid.keys)} chunks; make it one: key.rechunk({{-2: -1}}), likewise for value, "
             f"and for a mask or bias rechunk({{-1: -1}})"
         )
     if softcap is not None and softcap > np.finfo(dtype).max:
-        softcap = None  # it caps nothing, and could not be divided by
+        softcap = None  # it has no effect, and scores could not be divided by it
     work = Work(
         Shipped("scorer", scorer),
         Shipped("normalizer", normalizer),
@@ -197,12 +196,12 @@ def _lazy_call(
 
 
 def _shipped(name: str, term: Any) -> Shipped | None:
-    """A term that follows from positions; an array goes its own way."""
+    """A term that follows from positions; arrays are sent separately."""
     return None if term is None or isinstance(term, ArrayBias) else Shipped(name, term)
 
 
 def _check_known(arrays: dict[str, Any]) -> None:
-    """Lengths and offsets decide which tasks there are."""
+    """Require known lengths and offsets, since they decide which tasks there are."""
     for name, array in arrays.items():
         if is_dask_collection(array):
             raise OptionTypeError(
@@ -230,7 +229,7 @@ def _stand_in(shape: tuple[int, ...], dtype: Any) -> Array:
 
 
 def _with_queries(array: da.Array | None) -> da.Array | None:
-    """With the axis of a single query."""
+    """The array with the axis of a single query."""
     if array is None or not array.ndim:
         return array
     return array[..., None, :]

@@ -1,4 +1,4 @@
-"""One call on dask arrays: its blocks, and the tasks that find the final state of every row."""
+"""One call on dask arrays: its blocks, and the tasks that compute the final state of every row."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["LazyCall"]
 
 @dataclass(frozen=True)
 class LazyCall:
-    """A checked call, of which nothing is computed."""
+    """A checked call that is not computed yet."""
 
     scorer: Scorer
     normalizer: Normalizer
@@ -30,22 +30,22 @@ class LazyCall:
     shared: Work
     grid: Grid
     token: str
-    """Of all arguments: the same in every process."""
+    """Token of all arguments, the same in every process."""
     is_single: bool
-    """Whether the query came without its L axis."""
+    """Whether the query was given without its L axis."""
     result_dtype: np.dtype[Any]
     dtypes: tuple[np.dtype[Any], ...]
-    """Of the gradients of query, key and value."""
+    """Dtypes of the gradients of query, key and value."""
 
     @cached_property
     def work(self) -> Layer:
-        """The part that all tasks share, as a task of its own: it travels once to each worker."""
+        """The part that all tasks share, as a separate task: it is sent once to each worker."""
         name = f"attend-work-{self.token}"
         return make_layer(name, {name: self.shared}, [])
 
     @cached_property
     def states(self) -> Layer:
-        """The final state of each chunk of rows, by its index, and the tasks that lead there."""
+        """The final state of each chunk of rows, by its index, and the tasks that compute it."""
         work, tasks = self.work.name, Tasks()
         features = self.grid.features
         for index, blocks in self.grid.blocks.items():

@@ -1,7 +1,7 @@
-"""Gradients on dask arrays: one task for each block, and trees that add up what blocks contribute.
+"""Gradients on dask arrays: one task for each block, and trees that sum their contributions.
 
-The final state of its rows tells a block its final weights, so that blocks contribute to gradients
-independently of each other.
+Given the final state of its rows, a block can compute its final weights. Blocks therefore
+contribute to gradients independently of each other.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["DaskGradients", "lazy_vjp"]
 class DaskGradients(NamedTuple):
     """Lazy gradients of a loss with respect to the inputs of attention, in their shapes and dtypes.
 
-    Those of query, key, value and an array of a bias have the chunks of the blocks, those of
+    Those of query, key, value and a bias array have the chunks of the blocks; those of
     parameters are one chunk. Integers have gradients in float64.
     """
 
@@ -104,7 +104,7 @@ _INPUTS = "query", "key", "value"
 
 
 class _Sums:
-    """The tasks of blocks, and sums of what they contribute."""
+    """The tasks of blocks, and the sums of their contributions."""
 
     def __init__(self, call: LazyCall, token: str) -> None:
         self.call, self.token = call, token
@@ -159,7 +159,7 @@ class _Sums:
         }
 
     def _picked(self, tasks: Tasks, field: str, places: list[Any]) -> list[Any]:
-        """Tasks that pick one gradient of each block: the others need not travel with it."""
+        """Tasks that pick one gradient of each block, so the others are not sent with it."""
         keys = [(f"attend-pick-{field}-{self.token}", *place) for place in places]
         tasks.update({key: (getattr, (self.name, *key[1:]), field) for key in keys})
         return keys

@@ -19,7 +19,7 @@ FAN_IN = 4
 
 
 class Layer(NamedTuple):
-    """Tasks whose results are not arrays, with the graph that they need; an array has both too."""
+    """Tasks whose results are not arrays, with their graph; an array has both attributes, too."""
 
     name: str
     dask: HighLevelGraph
@@ -63,7 +63,7 @@ def tree(
     combine: Callable[[list[Any]], Any],
     last: Callable[[list[Any]], Any],
 ) -> Any:
-    """Add tasks that combine results in groups, in order; the task that combines the last ones.
+    """Add tasks that combine results in groups, in order; return the last such task.
 
     >>> tasks = {}
     >>> tree(tasks, ("sum",), list("abcdef"), lambda keys: (sum, keys), lambda keys: (max, keys))

@@ -25,18 +25,18 @@ __all__ = ["Grid", "as_dask", "make_grid"]
 
 Chunks = tuple[tuple[int, ...], ...]
 Index = tuple[int, ...]
-"""Of a block of rows: the number of its chunk on each batch axis, and on that of queries."""
+"""Index of a block of rows: the numbers of its chunk along the batch axes and along queries."""
 
 
 def as_dask(name: str, array: Any) -> da.Array:
-    """A dask array of known chunks, of NumPy arrays; anything else becomes one chunk.
+    """A dask array with known chunks of NumPy arrays; any other array becomes one chunk.
 
     Raises
     ------
     ShapeError
         For chunks of unknown size.
     DTypeError
-        For chunks that are not NumPy arrays, other collections of Dask, and as `to_numpy`.
+        For chunks that are not NumPy arrays, for other Dask collections, and as `to_numpy`.
     """
     is_lazy = is_dask_collection(array)
     if is_lazy and not isinstance(getattr(array, "dask", None), HighLevelGraph):
@@ -65,7 +65,7 @@ def as_dask(name: str, array: Any) -> da.Array:
 
 @dataclass(frozen=True)
 class Grid:
-    """Arrays whose chunks agree, and the blocks that they cut a call into."""
+    """Arrays whose chunks agree, and the blocks that they divide a call into."""
 
     arrays: tuple[da.Array | None, ...]
     """Query, key, value, mask, bias and weight factors; None where there are none."""
@@ -108,7 +108,7 @@ class Grid:
         }
 
     def key_of(self, position: int, index: Index, keys: int) -> Any:
-        """The key, in its graph, of the block of an array that rows and a chunk of keys need."""
+        """The graph key of the block of an array for some rows and a chunk of keys."""
         array = self.arrays[position]
         if array is None:
             return None
@@ -120,16 +120,16 @@ class Grid:
         return (array.name, *(0 if count == 1 else number for number, count in parts))
 
     def keys_of(self, index: Index, keys: int) -> list[Any]:
-        """Those of the query, the key with its value, the mask, the bias and the weight factors."""
+        """Graph keys of the query, the key with its value, the mask, the bias and the factors."""
         query, key, value, *others = [self.key_of(p, index, keys) for p in range(len(self.arrays))]
         both = [key, value] if self.pairs is None else (self.pairs.name, *key[1:])
         return [query, both, *others]
 
     @cached_property
     def pairs(self) -> da.Array | None:
-        """Each chunk of keys with that of their values, as a tuple; None where batch axes differ.
+        """Each chunk of keys with the chunk of values, as a tuple; None if batch axes differ.
 
-        Dask fuses this layer with those that make the two, as from a file: in one place, then.
+        Dask fuses this layer with those that make the two, so one worker makes both.
         """
         _, key, value, *_ = self.arrays
         assert key is not None
@@ -165,7 +165,7 @@ class Grid:
 def make_grid(
     arrays: list[da.Array | None], batch_axes: int, masking: Masking | None, edges: Any
 ) -> Grid:
-    """Cut arrays to common chunks: on batch axes, queries and keys; features are in one chunk."""
+    """Rechunk arrays to common chunks of batch axes, queries and keys; features are one chunk."""
     batch = tuple(range(batch_axes))
     last: list[tuple[Any, Any]] = [("L", "Dq"), ("S", "Dk"), ("S", "Dv"), *[("L", "S")] * 3]
     arguments: list[Any] = []
@@ -187,7 +187,7 @@ def make_grid(
 
 
 def pair(key: Array, value: Array) -> tuple[Array, Array]:
-    """A chunk of keys and that of their values."""
+    """A chunk of keys and the chunk of their values."""
     return key, value
 
 

@@ -1,7 +1,7 @@
-"""Terms of a whole call, seen from one block of it: masks, biases and weight factors by position.
+"""Masks, biases and weight factors of a whole call, evaluated for one block of it.
 
-A block is a `Place` among all batch items, queries and keys. The engine counts from the block's
-own first item, query and key; the terms count from those of the call.
+A block is a `Place` among all batch items, queries and keys. The engine counts from the first item,
+query and key of the block; the terms count from those of the call.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Place:
 
 
 class _Placed:
-    """A term of the call, which is asked for the batch items that it wants to see together."""
+    """A term of the call, evaluated for the batch items that it needs together."""
 
     def __init__(self, term: Any, place: Place) -> None:
         self.term, self.place = term, place
@@ -62,7 +62,7 @@ class _Placed:
         self.in_whole_heads: bool = getattr(term, "in_whole_heads", term.in_whole_batches)
 
     def asked(self, batch: Batch) -> tuple[Batch, Batch]:
-        """The batch items to ask for, and the index of the block's among them."""
+        """The batch items to evaluate, and the index of those of the block among them."""
         every = whole(self.place.shape[:-2])
         axes = len(every)
         together = axes if self.in_whole_batches else min(axes, int(self.in_whole_heads))
@@ -82,7 +82,7 @@ class _Placed:
 
 
 class PlacedCondition(_Placed, Condition):
-    """A condition of the call on the pairs of a block; one that is sparse is read as tiles."""
+    """A condition of the call on the pairs of a block; a sparse one is read as tiles."""
 
     def __init__(self, term: Condition, place: Place) -> None:
         super().__init__(term, place)
@@ -123,7 +123,7 @@ class PlacedNumbers(_Placed):
         return zeros
 
     def tile_vjp(self, batch: Batch, rows: slice, keys: slice, grad: Array) -> Contributions:
-        """The gradients from that of a tile: items that the block does not have give nothing."""
+        """The gradients from that of a tile; items outside the block contribute nothing."""
         items, index = self.asked(batch)
         _, queries, others = self.place.of_call(batch, rows, keys)
         outer = tuple([part.stop - part.start for part in items])

@@ -21,7 +21,7 @@ Strongest = tuple[Array, Array]
 
 def context_of(state: State, dtype: np.dtype[Any]) -> Array:
     """The context of some rows, in the dtype of the result."""
-    with np.errstate(over="ignore", under="ignore"):  # half precision holds less: Inf or 0
+    with np.errstate(over="ignore", under="ignore"):  # half precision may give Inf or 0
         return state.context.astype(dtype, copy=False)
 
 
@@ -64,7 +64,7 @@ def merge_top_k(n: int, parts: list[Strongest]) -> Strongest:
     """
     indices = np.concatenate([part[0] for part in parts], axis=-1)
     weights = np.concatenate([part[1] for part in parts], axis=-1)
-    lowest = np.finfo(weights.dtype).min  # NaN: after all numbers, before what is missing
+    lowest = np.finfo(weights.dtype).min  # NaN comes after all numbers, before missing keys
     rank = np.where(np.isnan(weights), lowest, weights)
     rank[indices < 0] = -np.inf
     order = np.argsort(-rank, axis=-1, kind="stable")[..., :n]

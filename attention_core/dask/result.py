@@ -1,4 +1,4 @@
-"""The result of a call on dask arrays: lazy arrays of what a result on NumPy arrays has."""
+"""The result of a call on dask arrays: the fields of an `AttentionResult` as lazy arrays."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class DaskTopK(NamedTuple):
 class DaskResult:
     """Lazy results of a call on dask arrays, in the chunks of the batch and the queries.
 
-    Nothing is computed before ``.compute()``, ``.persist()`` or `dask.compute`. What is asked for
-    together, as in ``dask.compute(result.context, result.log_normalizer)``, shares its tasks.
+    Nothing is computed before ``.compute()``, ``.persist()`` or `dask.compute`. Fields that are
+    computed together, as in ``dask.compute(result.context, result.log_normalizer)``, share tasks.
 
     Examples
     --------
@@ -68,7 +68,7 @@ class DaskResult:
     def task_count(self) -> int:
         """The number of pairs of a chunk of queries and a chunk of keys that are computed.
 
-        Others are out of reach for causal order, windows, lengths or a sparse mask.
+        Others are excluded by causal order, windows, lengths or a sparse mask.
         """
         return sum(map(len, self._call.grid.blocks.values()))
 
@@ -98,7 +98,7 @@ class DaskResult:
 
     @cached_property
     def weights(self) -> da.Array:
-        """All weights, (..., L, S), in the chunks of queries and keys: larger than all else."""
+        """All weights, (..., L, S), in the chunks of queries and keys; the largest field."""
         return self.rows(0 if self._call.is_single else slice(None))
 
     def rows(self, rows: slice | int) -> da.Array:
@@ -109,7 +109,7 @@ class DaskResult:
         Raises
         ------
         OptionError
-            For a query that is not there.
+            For a query that does not exist.
 
         Examples
         --------
@@ -128,7 +128,7 @@ class DaskResult:
         if isinstance(rows, bool) or not isinstance(rows, (int, np.integer)):
             raise OptionTypeError(f"rows must be a slice or an integer, got {rows!r}")
         if not -length <= rows < length:
-            raise OptionError(f"rows: no query {rows} among {length}")
+            raise OptionError(f"rows: query {rows} is out of bounds for {length} queries")
         row = int(rows) % length
         return self._weights(range(row, row + 1))[..., 0, :]
 
@@ -152,9 +152,9 @@ class DaskResult:
                [2, 0]])
         """
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
-            raise OptionTypeError(f"top_k must be asked for an integer, got {n!r}")
+            raise OptionTypeError(f"top_k: n must be an integer, got {n!r}")
         if n < 1:
-            raise OptionError(f"top_k must be asked for at least 1 key, got {n!r}")
+            raise OptionError(f"top_k: n must be at least 1, got {n!r}")
         call, n, tasks = self._call, int(n), Tasks()
         name = f"attend-top-{n}-{call.token}"
         for index, blocks in call.grid.blocks.items():
@@ -192,7 +192,7 @@ class DaskResult:
         *,
         grad_log_normalizer: da.Array | ArrayLike | None = None,
     ) -> DaskGradients:
-        """Lazy gradients of a loss with respect to the inputs, from its gradients at the results.
+        """Lazy gradients of a loss with respect to the inputs, given those of the results.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Scorers and functions on their way to workers, which may lack the packages they come from."""
+"""Scorers and functions sent to workers, which may lack the packages they come from."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ __all__ = ["Shipped"]
 
 
 class Shipped:
-    """An object as bytes, which a worker opens when a task needs it.
+    """An object as bytes, which a worker unpickles when a task needs it.
 
-    A worker that cannot open it says what is missing and where, instead of failing to read a task.
+    A worker that cannot do so raises an error that says what is missing and where.
 
     Parameters
     ----------
     what
-        The word for it in messages, such as ``"mask"``; a component names itself.
+        Its name in messages, such as ``"mask"``; a component names itself.
     value
-        Anything that cloudpickle can write: also functions and classes of a notebook.
+        Anything that cloudpickle can write, including functions and classes of a notebook.
 
     Examples
     --------
@@ -42,7 +42,7 @@ class Shipped:
 
     @property
     def value(self) -> Any:
-        """The object, opened once in each process.
+        """The object, unpickled once in each process.
 
         Raises
         ------
@@ -56,7 +56,7 @@ class Shipped:
         return self._value
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the opened object, which is in the bytes."""
+        """The state without the unpickled object, which is in the bytes."""
         return {name: own for name, own in self.__dict__.items() if name != "_value"}
 
     def _opened(self) -> Any:
@@ -70,7 +70,7 @@ class Shipped:
                     default_registry().of(kind).parameters(self._origin.name)
                 except UnknownScorerError as unknown:
                     raise UnknownScorerError(
-                        f"on {place}: {unknown}\n  it was sent as {self._what}: install that there"
+                        f"on {place}: {unknown}\n  it was sent as {self._what}; install it there"
                     ) from error
             raise PluginError(
                 f"on {place}: cannot load the {self._what}: {said(error)}; install the same "
@@ -81,7 +81,7 @@ class Shipped:
 def _place() -> str:
     """The worker that runs the task."""
     try:
-        from distributed import get_worker  # other schedulers do without
+        from distributed import get_worker  # other schedulers work without it
 
         return f"worker {get_worker().address}"
     except (ImportError, ValueError):

@@ -1,9 +1,8 @@
-"""Tasks: what a worker computes for one block of a call, and how blocks are put together.
+"""Tasks: the computation of one block of a call, and the merging of blocks.
 
-A block's result is a `State`: the statistics of its rows - of a softmax, shift and total - and
+The result of a block is a `State`: the statistics of its rows (shift and total of a softmax) and
 their context. States over disjoint keys merge exactly. Given the merged state of its rows, a block
-knows its final weights, and with them its share of everything else: gradients, weights, strongest
-keys.
+can compute its final weights, and from them its part of gradients, weights and strongest keys.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Block:
-    """One block of a call: where it lies, and the stored entries of a sparse mask there."""
+    """One block of a call: its place, and the stored entries of a sparse mask in it."""
 
     place: Place
     edges: Any = None
@@ -76,7 +75,7 @@ def attend_block(work: Work, block: Block, *arrays: Any) -> State:
 
 
 def is_mergeable(normalizer: Normalizer) -> bool:
-    """Whether states over disjoint keys can be merged: of a softmax, and of sums without divisor.
+    """Whether states over disjoint keys can be merged, as for softmax and sums without divisor.
 
     >>> from attention_core import make_normalizer
     >>> is_mergeable(make_normalizer("sigmoid")), is_mergeable(make_normalizer("sparsemax"))
@@ -90,7 +89,7 @@ def is_mergeable(normalizer: Normalizer) -> bool:
 
 
 def merge(work: Work, states: list[State]) -> State:
-    """The state over the keys of all."""
+    """The state over the keys of all states."""
     if len(states) == 1:
         return states[0]
     with np.errstate(all="ignore"):
@@ -115,7 +114,7 @@ def _merged_softmax(states: list[State]) -> State:
 
 
 def finish(work: Work, place: Place, features: int, states: list[State]) -> State:
-    """The final state of some rows: all of their keys, and the sink."""
+    """The final state of some rows, over all keys and the sink."""
     normalizer = work.local_normalizer(place)
     *rows, _ = place.block
     if not states:
@@ -125,7 +124,7 @@ def finish(work: Work, place: Place, features: int, states: list[State]) -> Stat
     if type(normalizer) is not Softmax or normalizer.sink is None:
         return state
     total = state.statistics[1]
-    part = np.empty_like(total)  # of the weights that is not the sink's
+    part = np.empty_like(total)  # share of the weights without the sink's
     with np.errstate(all="ignore"):
         shift = state.statistics[0].copy(), total.copy()
         statistics = normalizer.finish(State(shift, total.copy()), part, whole(tuple(rows[:-1])))
@@ -143,7 +142,7 @@ def block_vjp(
 ) -> Gradients:
     """The contribution of a block to all gradients, given the final state of its rows.
 
-    The sink has its gradient from whole rows: the first block of each brings it.
+    The gradient of the sink comes from whole rows; the first block of each contributes it.
     """
     normalizer = work.local_normalizer(block.place)
     with numerics() as again, again:
@@ -161,14 +160,14 @@ def block_vjp(
 
 
 def posed(work: Work, block: Block, arrays: tuple[Any, ...]) -> Problem:
-    """The block as a call of its own, to be read out given the final state of its rows."""
+    """The block as a separate call, to be read out given the final state of its rows."""
     return _problem(work, block, work.local_normalizer(block.place), arrays)[1]
 
 
 def _problem(
     work: Work, block: Block, normalizer: Normalizer, arrays: tuple[Any, ...]
 ) -> tuple[Call, Problem]:
-    """The block as a call of its own."""
+    """The block as a separate call."""
     query, (key, value), mask, bias, factors = arrays
     scorer, place = work.scorer.value, block.place
     inputs = (np.asarray(array, work.dtype) for array in (query, key, value))
@@ -198,7 +197,7 @@ def _problem(
 
 
 def _numbers(term: Shipped | None, place: Place, array: Array | None, dtype: np.dtype[Any]) -> Any:
-    """A bias or weight factors: those of positions, or the block of an array."""
+    """A bias or weight factors, from positions or as the block of an array."""
     if term is not None:
         return PlacedNumbers(term.value, place)
     if array is None:

@@ -1,11 +1,11 @@
 """Attention for JAX: arrays in, arrays out, under ``jit``, ``grad`` and ``vmap`` (extra ``jax``).
 
 `attention_core.attend`, `attention_core.Attention` and `attention_core.MultiHeadAttention` take
-arrays of JAX, and their results hold such arrays. `attention` makes pure functions of parameters.
+JAX arrays, and their results hold JAX arrays. `attention` makes pure functions of parameters.
 """
 
 try:
-    import jax as _jax  # noqa: F401 - the modules below need it at once
+    import jax as _jax  # noqa: F401 - the modules below need it
 except ImportError as error:
     from attention_core.errors import MissingExtraError
 

@@ -1,4 +1,4 @@
-"""Calls of `attend`, `Attention` and `MultiHeadAttention` with arrays of JAX."""
+"""Calls of `attend`, `Attention` and `MultiHeadAttention` with JAX arrays."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["attend", "memory"]
 
 
 def memory(core: Core, key: Any, value: Any) -> JaxMemory:
-    """A memory of JAX's arrays."""
+    """A memory of JAX arrays."""
     return JaxMemory(core, key, value)
 
 

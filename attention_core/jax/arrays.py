@@ -1,4 +1,4 @@
-"""Arrays of JAX to those of NumPy and back."""
+"""Conversion of JAX arrays to NumPy arrays and back."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ __all__ = ["is_traced", "to_array", "to_jax"]
 
 
 def is_traced(*arrays: Any) -> bool:
-    """Whether one of them has no numbers yet: inside of ``jit``, ``grad`` or ``vmap``."""
+    """Whether any array is traced, and thus has no values: inside ``jit``, ``grad`` or ``vmap``."""
     return any(isinstance(array, jax.core.Tracer) for array in arrays)
 
 
 def to_array(name: str, given: Any) -> Any:
-    """The numbers of a JAX array; anything else as it is.
+    """Convert a JAX array to a NumPy array; return anything else unchanged.
 
     Raises
     ------
     DTypeError
-        For an array that is not in main memory, and one of another library.
+        For an array that is not in main memory, or is of another library.
 
     Examples
     --------
@@ -47,7 +47,7 @@ def to_array(name: str, given: Any) -> Any:
 
 
 def to_jax(found: Any) -> Any:
-    """An array of JAX for an array; a dense one for a sparse array.
+    """Convert an array to a JAX array; a sparse array becomes dense.
 
     >>> to_jax(np.ones(2, np.float32))
     Array([1., 1.], dtype=float32)

@@ -70,7 +70,7 @@ class Call:
     def compute_batch(
         self, ranks: Mapping[str, int], operands: Operands, front: tuple[int, ...]
     ) -> tuple[Array, ...] | None:
-        """The outputs of items as one batch; None where parameters differ between them.
+        """The outputs of items as one batch; None if parameters differ between them.
 
         `ranks` are the numbers of axes of the parameters, `front` the axes of the items, which are
         batch axes of everything else.
@@ -86,7 +86,7 @@ class Call:
         return self.compute({**operands, "query": whole, "parameters": parameters})
 
     def pull(self, operands: Operands, grads: tuple[Array, ...]) -> Operands:
-        """The gradients of all operands but the other terms."""
+        """The gradients of all operands except the other terms."""
         given = {f"grad_{name}": grad for name, grad in zip(self.outputs, grads, strict=True)}
         found = self.result(operands).vjp(**given)
         names = [*INPUTS, *(["bias"] if "bias" in operands else [])]
@@ -138,14 +138,14 @@ def _called_back(
 
 @dataclass(frozen=True, eq=False)
 class _EachItem:
-    """A function of arrays that ``vmap`` may have given more axes, all in front."""
+    """A function of arrays, to which ``vmap`` may have added leading axes."""
 
     function: Callable[..., Any]
     ranks: tuple[int, ...]
     """The numbers of axes of the operands without those of ``vmap``."""
     shapes: Any
     as_batch: Callable[..., Any] | None = None
-    """The same for all items together, or None where that would be something else."""
+    """The same for all items together; None where that would not be equivalent."""
 
     def __call__(self, *operands: Any) -> Any:
         leaves, tree = jax.tree.flatten(operands)
@@ -169,7 +169,7 @@ class _EachItem:
 
 
 def _write(index: tuple[int, ...], out: Array, found: Any) -> None:
-    with np.errstate(over="ignore", under="ignore"):  # half precision holds less: Inf or 0
+    with np.errstate(over="ignore", under="ignore"):  # half precision may give Inf or 0
         out[index] = found
 
 

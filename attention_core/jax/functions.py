@@ -52,7 +52,7 @@ class AttentionFunction:
         return {name: jnp.asarray(array) for name, array in parameters_of(self._core).items()}
 
     def numpy(self, parameters: Mapping[str, Any]) -> Any:
-        """The `Attention` or the layer of NumPy with these parameters, such as to save it."""
+        """The `Attention` or layer on NumPy arrays with these parameters, such as to save it."""
         return with_parameters(
             self._core, {name: to_array(name, own) for name, own in parameters.items()}
         )
@@ -112,8 +112,8 @@ def attention(
     Parameters
     ----------
     scorer, normalizer, bias, **options
-        As for `attention_core.Attention`. Instead of a scorer also an `Attention`, or a
-        `MultiHeadAttention` layer, alone.
+        As for `attention_core.Attention`. An `Attention` or a `MultiHeadAttention` may be given
+        alone, in place of the scorer.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Keys and values of JAX, projected once, for the steps of a decoder."""
+"""Keys and values as JAX arrays, projected once, for the steps of a decoder."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["JaxMemory"]
 
 
 class JaxMemory:
-    """An `attention_core.Memory`, or that of a layer, of JAX's arrays.
+    """A memory of JAX arrays: an `attention_core.Memory` or the memory of a layer.
 
-    It holds numbers and changes, so it is made and asked outside of ``jit`` and ``grad``.
+    It is mutable and holds concrete arrays, so it is made and used outside ``jit`` and ``grad``.
 
     Examples
     --------
@@ -80,7 +80,7 @@ class JaxMemory:
 def _numbers(key: Any, value: Any) -> tuple[Any, Any]:
     if is_traced(key, value):
         raise OptionError(
-            "a memory holds numbers, so make it outside of jax.jit, jax.grad and jax.vmap; inside, "
-            "give keys and values to the call"
+            "a memory holds concrete arrays: make it outside jax.jit, jax.grad and jax.vmap; "
+            "inside, give keys and values to the call"
         )
     return to_array("key", key), to_array("value", value)

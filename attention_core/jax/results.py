@@ -1,4 +1,4 @@
-"""Results whose fields are arrays of JAX."""
+"""Results whose fields are JAX arrays."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["JaxResult", "TracedResult"]
 class JaxResult(Readouts):
     """An `attention_core.AttentionResult`, or that of a layer, with arrays of JAX.
 
-    Fields are computed when they are asked for. `output` is that of a layer, `context` of others.
+    Fields are computed on first access. Results of layers have `output`, others `context`.
 
     Examples
     --------
@@ -65,9 +65,9 @@ class JaxResult(Readouts):
 
 
 class TracedResult:
-    """The result of a call inside of ``jit``, ``grad`` or ``vmap``.
+    """The result of a call inside ``jit``, ``grad`` or ``vmap``.
 
-    Gradients flow through all fields. Each is a callback of its own.
+    Gradients flow through all fields. Each is a separate callback.
 
     Examples
     --------

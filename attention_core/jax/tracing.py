@@ -1,7 +1,7 @@
-"""Arguments of a call for JAX to trace: checked, and with the axes that ``vmap`` needs.
+"""Arguments of a call that JAX traces: checked, and with the axes that ``vmap`` needs.
 
-``vmap`` puts axes in front. They stay in front of all batch axes if every array has as many axes as
-the others, so axes of length 1 are inserted, and shapes are checked before there are numbers.
+``vmap`` adds leading axes. They stay in front of all batch axes if all arrays have the same number
+of axes, so axes of length 1 are inserted. Shapes are checked before there are values.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from attention_core.multihead.projections import checked_input
 __all__ = ["TracedCall"]
 
 _PAIRS = ("mask", "bias", "weight_factors")
-"""Those with axes of queries and keys; the others have batch axes only."""
+"""Terms with axes of queries and keys; the others have batch axes only."""
 
 
 class TracedCall:
-    """A call whose outputs are computed when they are asked for."""
+    """A call whose outputs are computed on demand."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class TracedCall:
             self._add(name, term, rank)
 
     def outputs(self, *names: str) -> tuple[Any, ...]:
-        """Some fields of the result, as JAX's arrays."""
+        """Some fields of the result, as JAX arrays."""
         if "log_normalizer" in names and not has_log_normalizer(self.core):
             raise OptionError(
                 "this normalizer has no log_normalizer: its weights are not exponentials divided "
@@ -71,7 +71,7 @@ class TracedCall:
         return tuple(jnp.squeeze(own, axis) for own, axis in zip(found, axes, strict=True))
 
     def _add(self, name: str, term: Any, rank: int) -> None:
-        """Add an argument to the operands if it is an array, else to the other arguments."""
+        """Add an argument to the operands if it is an array, and to the other arguments if not."""
         if isinstance(term, (bool, int, float, list, np.ndarray, np.generic)):
             term = jnp.asarray(term)
         if not isinstance(term, jax.Array):
@@ -105,7 +105,7 @@ class TracedCall:
 
 
 def _check(core: Core, inputs: tuple[Any, Any, Any]) -> None:
-    """Check shapes and dtypes: errors are those of the call with numbers."""
+    """Check shapes and dtypes, with the errors of a call on NumPy arrays."""
     # no memory is used for these zeros
     dummies = [np.broadcast_to(np.zeros((), a.dtype), a.shape) for a in inputs]
     if isinstance(core, MultiHeadAttention):

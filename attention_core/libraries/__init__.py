@@ -1,1 +1,1 @@
-"""Attention for arrays of other libraries: what their adapters share."""
+"""Attention for arrays of other libraries: shared parts of their adapters."""

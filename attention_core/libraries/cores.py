@@ -1,4 +1,4 @@
-"""Attention and layers alike: parameters by name, gradients by name, and shapes of results."""
+"""One interface to `Attention` and layers: parameters, gradients and shapes of results."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def parameters_of(core: Core) -> dict[str, Array]:
 
 
 def with_parameters(core: Core, arrays: Mapping[str, Array]) -> Core:
-    """The same with these parameters, which are all that it has."""
+    """A copy with these parameters, which must be complete."""
     if not arrays:
         return core
     if isinstance(core, MultiHeadAttention):
@@ -111,7 +111,7 @@ def result_shapes(
     ((7, 5, 3), (7, 2, 5), (7, 2, 5, 6))
     """
     batch = tuple(broadcast(query[:-2], key[:-2], value[:-2]))
-    length = query[-2:-1]  # nothing for a single query
+    length = query[-2:-1]  # empty for a single query
     keys, width, heads = key[-2], value[-1], batch
     if isinstance(core, MultiHeadAttention):
         width = core.arrays["output_weight"].shape[-1]

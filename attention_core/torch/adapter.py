@@ -31,7 +31,7 @@ def attend(
     query_offset: Any = None,
     parameters: Mapping[str, Any] = _NONE,
 ) -> Any:
-    """Attend to tensors; gradients also reach `parameters`, the current ones of `core`.
+    """Attend to tensors; gradients also reach `parameters`, the present values for `core`.
 
     The result is a `TracedResult` or `TracedHeadsResult` in compiled code, and a `TensorResult` or
     `TensorHeadsResult` elsewhere.
@@ -55,7 +55,7 @@ def _recorded(
     query_offset: Any,
     parameters: Mapping[str, Any],
 ) -> Recorded:
-    """Compute, and note which tensors the result depends on."""
+    """Compute a result, and record the tensors that it depends on."""
     query, key, value = inputs
     check_memory(key, value, TensorMemory, "a tensor; make it from tensors")
     arrays: tuple[Any, ...]

@@ -12,17 +12,17 @@ from attention_core.errors import NotDifferentiableError
 __all__ = ["differentiated_once", "record"]
 
 Pull = Callable[[Sequence[Any]], Sequence[Any]]
-"""From gradients of the outputs, None where there is none, to those of the inputs."""
+"""Maps gradients of the outputs, or None, to gradients of the inputs."""
 
 
 def record(pull: Pull, outputs: Sequence[Any], tensors: Sequence[Any]) -> tuple[Any, ...]:
-    """The outputs, through which gradients reach the tensors."""
+    """Connect outputs to the tensors that their gradients reach."""
     recorded: tuple[Any, ...] = _Node.apply(pull, tuple(outputs), *tensors)
     return recorded
 
 
 def differentiated_once(grads: Sequence[Any]) -> Sequence[Any]:
-    """Gradients that raise when they are differentiated again, instead of being constants."""
+    """Gradients that raise an error when differentiated again, instead of being constants."""
     if not torch.is_grad_enabled():  # that is, with create_graph=True
         return grads
     anchor = torch.zeros((), requires_grad=True)
@@ -32,7 +32,7 @@ def differentiated_once(grads: Sequence[Any]) -> Sequence[Any]:
 
 
 class _Node(torch.autograd.Function):
-    """Outputs that are computed already, with their pullback to the tensors they depend on."""
+    """Precomputed outputs, with the pullback to the tensors that they depend on."""
 
     @staticmethod
     def forward(ctx: Any, pull: Pull, outputs: tuple[Any, ...], *tensors: Any) -> Any:

@@ -14,9 +14,9 @@ __all__ = ["TensorMemory"]
 
 
 class TensorMemory:
-    """An `attention_core.Memory`, or that of a layer, of tensors.
+    """A memory of tensors: an `attention_core.Memory` or the memory of a layer.
 
-    Gradients reach the keys and values that were given, if they require them when they come.
+    Gradients reach keys and values that require them when they are added.
 
     Examples
     --------

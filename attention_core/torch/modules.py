@@ -32,7 +32,7 @@ __all__ = ["Attention", "MultiHeadAttention"]
 
 
 class _Module(nn.Module):
-    """A module around an attention or a layer of NumPy."""
+    """A module that wraps an attention or a layer on NumPy arrays."""
 
     _kind: ClassVar[type[Core]]
 
@@ -67,7 +67,7 @@ class _Module(nn.Module):
         return cls.from_numpy(cls._kind.from_config(source, registry), dtype=dtype)
 
     def numpy(self) -> Any:
-        """The same with NumPy arrays, and the present parameters."""
+        """The attention or layer on NumPy arrays, with the present parameters."""
         tensors = self._tensors()
         arrays = {name: to_array(name, tensor).copy() for name, tensor in tensors.items()}
         return with_parameters(self._template.core, arrays)
@@ -98,13 +98,13 @@ class Attention(_Module):
 
     They are named by component: ``scorer.weight``, ``normalizer.sink``, ``bias.table``. `numpy`
     returns the attention with their present values, for `attention_core.save` and for use without
-    PyTorch; `from_numpy` makes a module of one.
+    PyTorch; `from_numpy` is its inverse.
 
     Parameters
     ----------
     scorer, normalizer, bias
-        As for `attention_core.Attention`: a name, a mapping or an object. Initial values come from
-        it.
+        As for `attention_core.Attention`: a name, a mapping or an object, which gives the initial
+        values.
     dtype
         The dtype of floating-point parameters, by default torch's.
     **options
@@ -166,7 +166,7 @@ class MultiHeadAttention(_Module):
     """An `attention_core.MultiHeadAttention` as a module.
 
     Parameters have the names that the layer gives them: ``query_weight``, ``heads.0.score_weight``,
-    ``heads.0.normalizer.sink``. Masks mean the same as everywhere in this library: True may attend.
+    ``heads.0.normalizer.sink``. As everywhere in this library, True in a mask means "may attend".
 
     Parameters
     ----------
@@ -174,7 +174,7 @@ class MultiHeadAttention(_Module):
         Those of `attention_core.MultiHeadAttention.initialize`: scorer, normalizer, biases,
         key_heads, is_causal and the like.
     rng
-        A seed or a generator of initial weights; by default torch's seed decides.
+        Seed or generator of the initial weights; by default drawn from torch's generator.
     dtype
         The dtype of floating-point parameters, by default torch's.
 
@@ -206,7 +206,7 @@ class MultiHeadAttention(_Module):
 
     @classmethod
     def from_torch(cls, module: Any, *, dtype: torch.dtype | None = None, **options: Any) -> Self:
-        """The module that computes the same as a ``torch.nn.MultiheadAttention``, or its state.
+        """Make the module equivalent to a ``torch.nn.MultiheadAttention``, or to its state.
 
         Options and errors are those of `attention_core.MultiHeadAttention.from_torch`.
         """
@@ -237,7 +237,7 @@ class MultiHeadAttention(_Module):
 
 
 def _register(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
-    """Register a parameter whose name may have dots, in modules of the parts of the name."""
+    """Register a parameter; dots in its name make nested modules."""
     first, _, rest = name.partition(".")
     if not rest:
         module.register_parameter(first, parameter)

@@ -1,7 +1,7 @@
 """Attention and its vjp as operators of torch, for compiled code.
 
-Operators take tensors and strings. The `Template` has the rest: its name stands for a scorer, a
-normalizer, options and masks that are functions.
+Operators take tensors and strings. A `Template`, passed by name, holds the rest: scorer,
+normalizer, options, and masks that are functions.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ class _Call(NamedTuple):
     terms: list[Any]
     """Other arguments that are tensors, such as a mask."""
     parameters: list[Any]
-    """In the order of the template."""
+    """Parameters, in the order of the template."""
     template: str
     names: str
-    """Those of the terms, separated by spaces."""
+    """Names of the terms, separated by spaces."""
     with_weights: bool
 
     @property
     def core(self) -> Core:
-        """The attention or the layer, with other parameters."""
+        """The attention or the layer, with arbitrary parameters."""
         return template_named(self.template).core
 
     def compute(self) -> Recorded:
@@ -72,7 +72,7 @@ class _Call(NamedTuple):
         return [self.query, self.key, self.value, *bias, *self.parameters]
 
     def empty_outputs(self) -> tuple[Any, Any, Any]:
-        """Outputs of the right shapes and dtypes."""
+        """Empty outputs of the right shapes and dtypes."""
         tensors = self.query, self.key, self.value
         dtype = result_dtype(*tensors)
         query, key, value = (tuple(tensor.shape) for tensor in tensors)

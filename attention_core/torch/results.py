@@ -1,4 +1,4 @@
-"""Results whose fields are tensors, with gradients through the context, weights and normalizer."""
+"""Results whose fields are tensors, with gradients through context, weights and normalizer."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Recorded(NamedTuple):
         return self.through([own], "grad_log_normalizer")[0]
 
     def through(self, outputs: Sequence[Any], *names: str) -> Any:
-        """The outputs as tensors, through which gradients reach the inputs.
+        """The outputs as tensors that pass gradients to the inputs.
 
-        `names` are the arguments of the result's `vjp` for the gradients of each.
+        `names` are the arguments of the result's `vjp` for the gradient of each output.
         """
 
         def pull(grads: Sequence[Any]) -> list[Any]:
@@ -95,8 +95,8 @@ class TensorResult(_Tensors):
     """An `attention_core.AttentionResult` with tensors for arrays.
 
     Gradients flow through `context`, `log_normalizer` and `weights` to the inputs, if the scorer
-    and the normalizer have a vjp. Other fields are detached. Weights cost nothing until they are
-    asked for; then they are a node of the graph of their own.
+    and the normalizer have a vjp. Other fields are detached. Weights are computed on first access,
+    as a separate node of the graph.
 
     Examples
     --------

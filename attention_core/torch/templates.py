@@ -1,4 +1,4 @@
-"""Attention by the string that stands for it in compiled code, which holds no Python objects."""
+"""Attentions by name, for compiled code, which holds no Python objects."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ __all__ = ["Template", "template_named", "template_of"]
 
 @dataclass(frozen=True, eq=False)
 class Template:
-    """Attention whose parameters come with each call, or stay as they are."""
+    """An attention whose parameters come with each call or are fixed."""
 
     name: str
     core: Core
     """A callable of arrays; the values of its parameters do not matter."""
     parameters: tuple[str, ...]
-    """The names of those that come with each call, in order."""
+    """Names of the parameters that come with each call, in order."""
     arguments: Mapping[str, Any]
     """Arguments of every call that are not tensors, such as a mask that is a function."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copies, and those in other processes, are known by their names, too."""
+        """Copy and pickle by name."""
         return template_of, (self.core, self.arguments, not self.parameters)
 
 
@@ -40,11 +40,11 @@ _known: WeakValueDictionary[str, Template] = WeakValueDictionary()
 def template_of(
     core: Core, arguments: Mapping[str, Any] | None = None, is_fixed: bool = False
 ) -> Template:
-    """The template of an attention or a layer; `is_fixed` if its parameters stay as they are.
+    """The template of an attention or a layer; with `is_fixed`, its parameters are fixed.
 
-    Its name is a digest of everything but the values of parameters that come with calls, the same
-    in every process. So layers of the same kind share compiled code, and a name never stands for
-    something else.
+    Its name is a digest of everything except the values of parameters that come with calls, and is
+    the same in every process. Layers of the same kind therefore share compiled code, and a name has
+    one meaning.
 
     Examples
     --------
@@ -56,14 +56,14 @@ def template_of(
     """
     arguments = arguments or {}
     if not is_fixed:
-        core = with_parameters(core, parameters_of(core))  # forgets what they were drawn from
+        core = with_parameters(core, parameters_of(core))  # drops the seeds of initial values
     parameters = {} if is_fixed else parameters_of(core)
     name = _digest((core, arguments), parameters)
     return _known.setdefault(name, Template(name, core, tuple(parameters), arguments))
 
 
 def template_named(name: str) -> Template:
-    """The template of a name.
+    """The template with this name.
 
     Raises
     ------

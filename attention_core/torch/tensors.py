@@ -1,4 +1,4 @@
-"""Tensors to NumPy arrays and back."""
+"""Conversion of tensors to NumPy arrays and back."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["result_dtype", "to_array", "to_tensor"]
 
 
 def to_array(name: str, given: Any) -> Any:
-    """The numbers of a tensor as an array, which shares its memory; anything else as it is.
+    """Convert a tensor to an array that shares its memory; return anything else unchanged.
 
-    bfloat16, which NumPy does not have, becomes float32: that is what half precision computes in.
+    bfloat16, which NumPy lacks, becomes float32, in which half precision is computed.
 
     Raises
     ------
     DTypeError
-        For a tensor that is not dense, or not in main memory, and an array of another library.
+        For a tensor that is sparse or not in main memory, and for an array of another library.
 
     Examples
     --------
@@ -54,7 +54,7 @@ def to_array(name: str, given: Any) -> Any:
     except (RuntimeError, TypeError) as error:  # quantized, float8
         if "storage" in str(error):
             raise DTypeError(
-                f"{name} has no numbers inside of torch.func and torch.vmap: use "
+                f"{name} has no values inside torch.func and torch.vmap: use "
                 f"torch.autograd.grad, and batch axes in place of vmap"
             ) from error
         said = printable(str(error).partition("\n")[0], 300).rstrip(".")

@@ -1,7 +1,7 @@
-"""Calls in compiled code: what `torch.compile` traces instead of the computation.
+"""Calls in compiled code, as `torch.compile` traces them.
 
-Objects become the name of a `Template` while the code is traced. Whatever they were chosen by is
-guarded: strings and numbers by value, objects by identity, so that other ones are traced again.
+While code is traced, objects are replaced by the name of a `Template`. The arguments that select
+them are guarded, strings and numbers by value and objects by identity, so a change is traced again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _kept: dict[str, Template] = {}
 class TracedResult:
     """The result of a call in compiled code: context, log-normalizer and weights.
 
-    Gradients flow through all of them. Weights are computed by another call of the operator.
+    Gradients flow through all of them. Weights are computed by a second call of the operator.
     """
 
     def __init__(self, call: tuple[Any, ...], has_log_normalizer: bool) -> None:
@@ -109,9 +109,9 @@ def trace(
 
 @torch.compiler.assume_constant_result
 def _template(names: str, *given: Any) -> str:
-    """The name of the template that objects make: `parts`, then the named ones, then guards.
+    """The name of the template of some objects: parts, then named arguments, then guards.
 
-    The guards are not used, but what they are computed from is then watched.
+    The guards are unused, but make torch watch the values that they are computed from.
     """
     given = given[: len(given) // 2]
     count = len(given) - len(names.split())
@@ -140,7 +140,7 @@ def _has_log_normalizer(template: str) -> bool:
     return has_log_normalizer(template_named(template).core)
 
 
-# A name stays a name until a template is made: looking it up is not for torch to trace.
+# Names are resolved when a template is made, since torch must not trace the look-up.
 
 
 @torch.compiler.substitute_in_graph(resolve_scorer)

@@ -47,7 +47,7 @@ def test_the_library_of_an_array_is_that_of_its_class(array, library):
     assert library_of(array) == library  # remembered
 
 
-MIXED = "the arrays of a call must be of one library; convert it by "
+MIXED = "the arrays of a call must come from one library; convert it with "
 
 
 @pytest.mark.parametrize(
@@ -59,15 +59,15 @@ MIXED = "the arrays of a call must be of one library; convert it by "
          "convert query by dask.array.from_array(query)"),
         ((X, X, Tensor()), f"value is a torch array, and query one of numpy: {MIXED}value.numpy()"),
         ((Tensor(), X, X),
-         f"key is a numpy array, and query one of torch: {MIXED}torch.as_tensor(key)"),
+         f"key is a numpy array and query a torch array: {MIXED}torch.as_tensor(key)"),
         ((Tensor(), [[1.0]], X),
-         f"key is a numpy array, and query one of torch: {MIXED}torch.as_tensor(key)"),
+         f"key is a numpy array and query a torch array: {MIXED}torch.as_tensor(key)"),
         ((fake("dask", "Array"), fake("dask", "Array"), X),
-         f"value is a numpy array, and query one of dask: {MIXED}dask.array.from_array(value)"),
+         f"value is a numpy array and query a dask array: {MIXED}dask.array.from_array(value)"),
         ((fake("jax", "Array"), Tensor(), X),
-         f"key is a torch array, and query one of jax: {MIXED}jax.numpy.asarray(key.numpy())"),
+         f"key is a torch array and query a jax array: {MIXED}jax.numpy.asarray(key.numpy())"),
         ((Tensor(), fake("dask", "Array"), X),
-         f"key is a dask array, and query one of torch: {MIXED}torch.as_tensor(key.compute())"),
+         f"key is a dask array and query a torch array: {MIXED}torch.as_tensor(key.compute())"),
     ],
 )  # fmt: skip
 def test_arrays_of_two_libraries_are_an_error_that_says_how_to_convert(arrays, text):
@@ -80,7 +80,7 @@ def test_arrays_of_two_libraries_are_an_error_that_says_how_to_convert(arrays, t
 
 def test_keys_of_a_memory_lead_their_values():
     for owner in (ac.Attention("dot"), ac.MultiHeadAttention.initialize(3, heads=1, rng=0)):
-        with pytest.raises(ac.DTypeError, match="value is a torch array, and key one of numpy"):
+        with pytest.raises(ac.DTypeError, match="value is a torch array and key a numpy array"):
             owner.memory(X, Tensor())
 
 

@@ -117,7 +117,7 @@ def test_a_plugin_that_a_worker_lacks_is_named_with_the_worker(client, tmp_path,
     first, *_, last = str(raised.value).splitlines()
     workers = client.scheduler_info()["workers"]
     assert first in {f"on worker {each}: no scorer named 'strange'" for each in workers}
-    assert last == "  it was sent as scorer 'strange': install that there"
+    assert last == "  it was sent as scorer 'strange'; install it there"
 
     from strange_scorers import Strange
 

@@ -195,7 +195,7 @@ def unknown(x):
             lambda x: ((x, x, x), {"mask": x}),
             ac.DTypeError,
             "mask must be boolean (True = may attend), got dtype float64; to add numbers to the "
-            "scores use bias=, to keep the non-zero places use mask != 0",
+            "scores use bias=, to keep nonzero entries use mask != 0",
         ),
         (
             lambda x: ((x, x, x), {"key_lengths": x[0]}),
@@ -207,7 +207,7 @@ def unknown(x):
             lambda x: ((x, x, x), {"normalizer": ac.make_normalizer("sparsemax")}),
             ac.OptionError,
             f"normalizer 'sparsemax' (attention-core {ac.__version__}) needs all scores of a query "
-            "together, and the keys are in 8 chunks; make it one: key.rechunk({-2: -1}), and so "
+            "together, and the keys are in 8 chunks; make it one: key.rechunk({-2: -1}), likewise "
             "for value, and for a mask or bias rechunk({-1: -1})",
         ),
         (

@@ -347,27 +347,27 @@ def jitted(**options):
 
 
 ERRORS = {
-    "scorer 'dot' (attention-core 0.1.0) needs queries and keys with equally many features, got "
-    "query (..., L, 2) and key (..., S, 3); scorer 'general' takes different ones":
+    "scorer 'dot' (attention-core 0.1.0) needs queries and keys with the same number of features, "
+    "got query (..., L, 2) and key (..., S, 3); scorer 'general' accepts different ones":
         lambda q, k, v: jitted()(q[..., :2], k, v),
     "mask must broadcast to (2, 4, 5), got (4, 4)":
         lambda q, k, v: jitted(mask=jnp.ones((4, 4), bool))(q, k, v),
-    "a memory holds numbers, so make it outside of jax.jit, jax.grad and jax.vmap; inside, give "
+    "a memory holds concrete arrays: make it outside jax.jit, jax.grad and jax.vmap; inside, give "
     "keys and values to the call":
         lambda q, k, v: jax.jit(lambda k: len(ac.Attention("dot").memory(k, k)))(k),
-    "value must be left out: the memory holds its own":
+    "value must be omitted: the memory holds the values":
         lambda q, k, v: ac.Attention("dot")(q, ac.Attention("dot").memory(k, v), v),
-    "this memory holds numpy arrays, and query is one of jax; make it from jax's":
+    "this memory holds NumPy arrays, and query is a JAX array; make it from JAX arrays":
         lambda q, k, v: ac.Attention("dot")(q, ac.Attention("dot").memory(K, V)),
     "value is missing: give it after key, or a memory as key":
         lambda q, k, v: ac.attend(q, k, scorer="dot"),
     "value is missing: give it after key":
         lambda q, k, v: jax.jit(lambda q: ac.attend(q, k, scorer="dot").context)(q),
-    "key is a numpy array, and query one of jax: the arrays of a call must be of one library; "
-    "convert it by jax.numpy.asarray(key)":
+    "key is a numpy array and query a jax array: the arrays of a call must come from one library; "
+    "convert it with jax.numpy.asarray(key)":
         lambda q, k, v: ac.attend(q, K, v, scorer="dot"),
-    "key is a numpy array, and the memory one of jax: the arrays of a call must be of one library; "
-    "convert it by jax.numpy.asarray(key)":
+    "key is a numpy array and the memory a jax array: the arrays of a call must come from one "
+    "library; convert it with jax.numpy.asarray(key)":
         lambda q, k, v: ac.Attention("dot").memory(k, v).append(K, V),
     "this normalizer has no log_normalizer: its weights are not exponentials divided by a sum":
         lambda q, k, v: jax.jit(

@@ -174,8 +174,8 @@ ERRORS = {
     "query must hold real numbers (float16, bfloat16, float32, float64 or integers), "
     "got dtype complex128; its .real and its .imag are":
         lambda q, k, v: ac.attend(q + 0j, k, v, scorer="dot"),
-    "key is a numpy array, and query one of torch: the arrays of a call must be of one library; "
-    "convert it by torch.as_tensor(key)":
+    "key is a numpy array and query a torch array: the arrays of a call must come from one "
+    "library; convert it with torch.as_tensor(key)":
         lambda q, k, v: ac.attend(q, K, v, scorer="dot"),
     "mask must be a dense tensor, got torch.sparse_coo; call .to_dense()":
         lambda q, k, v: ac.attend(q, k, v, scorer="dot", mask=torch.eye(4).to_sparse()),
@@ -183,11 +183,11 @@ ERRORS = {
         lambda q, k, v: ac.attend(
             q, k, v, scorer="dot", weight_factors=torch.ones(4, 5, requires_grad=True)
         ),
-    "value must be left out: the memory holds its own":
+    "value must be omitted: the memory holds the values":
         lambda q, k, v: ac.Attention("dot")(q, ac.Attention("dot").memory(k, v), v),
-    "this memory holds numpy arrays, and query is a tensor; make it from tensors":
+    "this memory holds NumPy arrays, and query is a tensor; make it from tensors":
         lambda q, k, v: ac.Attention("dot")(q, ac.Attention("dot").memory(K, V)),
-    "query has no numbers inside of torch.func and torch.vmap: use torch.autograd.grad, and batch "
+    "query has no values inside torch.func and torch.vmap: use torch.autograd.grad, and batch "
     "axes in place of vmap":
         lambda q, k, v: torch.vmap(lambda q: ac.attend(q, k, v, scorer="dot").context)(q[None]),
     "key must be a tensor that NumPy can read: Got unsupported ScalarType Float8_e4m3fn; "
@@ -195,8 +195,8 @@ ERRORS = {
         lambda q, k, v: ac.attend(q, k.to(torch.float8_e4m3fn), v, scorer="dot"),
     "value is missing: give it after key, or a memory as key":
         lambda q, k, v: ac.attend(q, k, scorer="dot"),
-    "key is a numpy array, and the memory one of torch: the arrays of a call must be of one "
-    "library; convert it by torch.as_tensor(key)":
+    "key is a numpy array and the memory a torch array: the arrays of a call must come from one "
+    "library; convert it with torch.as_tensor(key)":
         lambda q, k, v: ac.Attention("dot").memory(k, v).append(K, V),
 }  # fmt: skip
 

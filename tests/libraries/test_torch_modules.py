@@ -106,7 +106,7 @@ def test_gradients_of_a_memory_reach_the_parameters():
         torch.testing.assert_close(one.grad, other.grad)
     with torch.no_grad():
         module.scorer.key_weight.mul_(2.0)
-    with pytest.raises(ac.OptionError, match="was prepared for another scorer"):
+    with pytest.raises(ac.OptionError, match="was made for another scorer"):
         module(X, memory)
 
 
