@@ -1,1 +1,1 @@
-"""Arrays that may come in, products of them, and reused memory."""
+"""Input arrays, products of arrays, and reused memory."""

@@ -1,4 +1,4 @@
-"""Arrays of other libraries: which library an array is of, and the adapter that attends to it."""
+"""Arrays of other libraries: the library of an array, and the adapter that attends to it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from attention_core.errors import DTypeError
 __all__ = ["TERMS", "adapter_of", "check_library", "library_of", "to_numpy_call"]
 
 TERMS = ("mask", "bias", "key_lengths", "query_lengths", "weight_factors")
-"""The arguments of a call that come to an adapter as one tuple, None for those not given."""
+"""The arguments of a call that adapters get as one tuple, with None for those not given."""
 
 _ARRAYS = {
     ("dask", "Array"): "dask",
@@ -34,9 +34,9 @@ _adapters: dict[str, Any] = {}
 
 
 def library_of(array: object) -> str | None:
-    """The library whose array this is; None for NumPy's, and for what becomes one.
+    """The library of an array; None for NumPy arrays and anything that becomes one.
 
-    No library is imported: whoever holds such an array has imported it.
+    No library is imported: the caller who has such an array has imported it.
 
     >>> library_of(np.ones(2)), library_of([1.0, 2.0])
     (None, None)
@@ -102,12 +102,12 @@ def to_numpy_call(name: str, array: Any) -> str:
 
 
 def check_library(name: str, array: Any, library: str | None, leader: str = "query") -> None:
-    """Raise `DTypeError` for an array of another library than that of the query.
+    """Raise `DTypeError` for an array of a different library than the query.
 
     >>> check_library("key", np.ones(2), "torch")
     Traceback (most recent call last):
-    attention_core.errors.DTypeError: key is a numpy array, and query one of torch: the arrays \
-of a call must be of one library; convert it by torch.as_tensor(key)
+    attention_core.errors.DTypeError: key is a numpy array and query a torch array: the arrays \
+of a call must come from one library; convert it with torch.as_tensor(key)
     """
     own = library_of(array)
     if own == library or not (own or isinstance(array, (np.ndarray, list, tuple))):

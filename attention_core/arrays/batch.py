@@ -1,4 +1,4 @@
-"""Batch axes: those that arrays share, and the parts of arrays that belong to some batch items."""
+"""Batch axes: broadcasting them, and selecting batch items from arrays."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def take(array: Array, batch: Batch, rows: slice = _ALL, keys: slice = _ALL) -> 
 
 
 def place(shape: Shape, batch: Batch, rows: slice, keys: slice) -> tuple[slice, ...]:
-    """The index of that part in an array of this shape."""
+    """The index of the same part in an array of this shape."""
     index = (*batch, rows, keys)
     return tuple([_ALL if n == 1 else i for n, i in zip(shape, index, strict=True)])
 
 
 def of_item(array: Array, item: Item) -> Array:
-    """The part of an array with batch axes that belongs to one item; axes of length 1 broadcast.
+    """The part of an array with batch axes for one item; axes of length 1 broadcast.
 
     >>> of_item(np.arange(6).reshape(1, 2, 3), (7, 1))
     array([3, 4, 5])
@@ -68,7 +68,7 @@ def whole(batch: Shape) -> Batch:
 
 @lru_cache(maxsize=1024)
 def broadcast_batch(query: Shape, key: Shape, value: Shape) -> Shape:
-    """The common batch axes of arrays of these shapes, whose last two axes are their own.
+    """The common batch axes of arrays of these shapes: all axes but the last two.
 
     Raises
     ------
@@ -85,13 +85,13 @@ def broadcast_batch(query: Shape, key: Shape, value: Shape) -> Shape:
 
 
 def with_batch_axes(array: Array, batch: Shape) -> Array:
-    """A view with as many axes as the batch has, plus two; missing ones have length 1."""
+    """A view with all batch axes and two more; missing ones have length 1."""
     missing = len(batch) + 2 - array.ndim
     return array.reshape((1,) * missing + array.shape) if missing > 0 else array
 
 
 def summed_to(array: Array, shape: Shape) -> Array:
-    """The gradient of an array that was broadcast from a shape with as many axes: summed.
+    """Sum a gradient to the shape, with the same number of axes, that an array was broadcast from.
 
     >>> summed_to(np.ones((2, 3)), (1, 3))
     array([[2., 2., 2.]])

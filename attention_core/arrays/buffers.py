@@ -1,4 +1,4 @@
-"""Memory that each thread uses again: fresh pages cost more than the arithmetic on them."""
+"""Memory that each thread reuses, since fresh pages cost more than the arithmetic on them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from numpy.typing import DTypeLike, NDArray
 
 __all__ = ["buffer"]
 
-_LINE = 64  # bytes in a cache line, where vector instructions prefer arrays to start
-_SMALL = 1 << 16  # bytes that the allocator hands out without asking the system
+_LINE = 64  # bytes in a cache line, to which vector instructions prefer arrays to be aligned
+_SMALL = 1 << 16  # bytes that the allocator provides without a system call
 _KEPT = 1 << 23  # bytes kept at most
 
 
 class _Kept(threading.local):
-    """Memory of a thread that is not in use: as many pieces as it once had in use together."""
+    """Unused memory of a thread: as many pieces as were once in use together."""
 
     def __init__(self) -> None:
         self.memories: list[NDArray[np.uint8]] = []
@@ -27,11 +27,10 @@ _kept = _Kept()
 
 
 class buffer:
-    """``with buffer(shape, dtype) as array``: an uninitialised array in memory that is used again.
+    """``with buffer(shape, dtype) as array``: an uninitialized array in reused memory.
 
-    The memory belongs to the block alone: it is taken out while in use, so that nested blocks,
-    other threads and signal handlers that run meanwhile get other memory. The array must not be
-    used after the block.
+    The memory belongs to the block alone: nested blocks, other threads and signal handlers that run
+    meanwhile get different memory. The array must not be used after the block.
 
     Examples
     --------

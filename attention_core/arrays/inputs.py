@@ -1,4 +1,4 @@
-"""The one door for arrays: what may come in, and as which dtype."""
+"""Checks and conversion of all input arrays, and the dtypes of computations."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ __all__ = [
 Shape = tuple[int, ...]
 
 LARGEST = 1 << 61
-"""A position far beyond all rows, with room for sums of a few in int64."""
+"""A position far beyond all rows, such that sums of a few fit in int64."""
 
 _FLOATS = {"float16", "bfloat16", "float32", "float64"}
-_USUAL = {np.dtype(np.float32), np.dtype(np.float64)}  # known at once
+_USUAL = {np.dtype(np.float32), np.dtype(np.float64)}  # accepted without further checks
 
 
 def as_array(name: str, array: ArrayLike) -> Array:
-    """The input as an array of a dtype that can be attended with; integers become float64.
+    """Convert an input to an array of a supported dtype; integers become float64.
 
     Raises
     ------
@@ -60,13 +60,13 @@ def as_array(name: str, array: ArrayLike) -> Array:
 
 
 def to_numpy(name: str, array: ArrayLike) -> Array:
-    """Convert what a caller gave to an array of any dtype, or say what it is and what to call.
+    """Convert an input to an array of any dtype, or raise an error that says what to call.
 
     Raises
     ------
     DTypeError
         For masked arrays with masked entries, sparse arrays, nullable columns, tensors that NumPy
-        cannot read, and what is not an array at all.
+        cannot read, and anything that is not an array.
     ShapeError
         For nested lists of different lengths.
 
@@ -77,7 +77,7 @@ def to_numpy(name: str, array: ArrayLike) -> Array:
     >>> to_numpy("query", np.ma.masked_equal([1, 2], 2))
     Traceback (most recent call last):
     attention_core.errors.DTypeError: query has masked entries (numpy.ma), which would be read as \
-numbers: leave out keys by mask= (True = may attend), and fill the entries with .filled(0)
+numbers: exclude keys with mask= (True = may attend), and fill the entries with .filled(0)
     """
     if type(array) is np.ndarray:
         return array
@@ -150,7 +150,7 @@ def _kind(value: Any) -> str:
 
 
 def is_sparse(array: Any) -> bool:
-    """Whether this is a sparse array, SciPy's or one that converts to SciPy's."""
+    """Whether this is a sparse array, from SciPy or convertible to SciPy."""
     return hasattr(array, "tocsr")
 
 
@@ -159,8 +159,8 @@ def check_unmasked(**arrays: Any) -> None:
     for name, array in arrays.items():
         if "numpy.ma" in sys.modules and _has_masked_entries(array):
             raise DTypeError(
-                f"{name} has masked entries (numpy.ma), which would be read as numbers: leave out "
-                f"keys by mask= (True = may attend), and fill the entries with .filled(0)"
+                f"{name} has masked entries (numpy.ma), which would be read as numbers: exclude "
+                f"keys with mask= (True = may attend), and fill the entries with .filled(0)"
             )
 
 
@@ -185,12 +185,12 @@ def _is_float(dtype: np.dtype[Any]) -> bool:
 
 
 def check_key_and_value(key: Array, value: Array) -> None:
-    """Keys (..., S, Dk) and values (..., S, Dv) come in equal numbers.
+    """Require the same number of keys (..., S, Dk) and values (..., S, Dv).
 
     Raises
     ------
     ShapeError
-        When they do not.
+        If the numbers differ.
     """
     if key.ndim < 2:
         raise ShapeError(f"key must have shape (..., S, Dk), got {key.shape}")
@@ -207,7 +207,7 @@ def check_key_and_value(key: Array, value: Array) -> None:
 def computing_dtype(*dtypes: np.dtype[Any]) -> tuple[np.dtype[Any], np.dtype[Any]]:
     """The dtype to compute in and the dtype to return: half precision computes in float32.
 
-    float16 and bfloat16 together, neither of which holds the other, give float32.
+    float16 and bfloat16 together give float32, since neither contains the other.
     """
     halves = {dtype.name for dtype in dtypes if dtype.itemsize < 4}
     if len(halves) > 1:
@@ -217,12 +217,12 @@ def computing_dtype(*dtypes: np.dtype[Any]) -> tuple[np.dtype[Any], np.dtype[Any
 
 
 def as_integers(name: str, value: ArrayLike, each: str = "") -> Array:
-    """Integers of any size as int64, those beyond `LARGEST` as it, on either side of 0.
+    """Convert integers of any size to int64, clipped to `LARGEST` on either side of 0.
 
     Raises
     ------
     DTypeError
-        For anything but integers; `each` ends what they must be.
+        For anything but integers; `each` is appended to "must be integers".
     ShapeError
         For nested lists of different lengths.
 
@@ -241,7 +241,7 @@ def as_integers(name: str, value: ArrayLike, each: str = "") -> Array:
         return np.minimum(array, np.uint64(LARGEST)).astype(np.int64)
     if array.dtype.kind == "i":
         return np.clip(array.astype(np.int64), -LARGEST, LARGEST)
-    if not array.size:  # an empty list has no integers to tell its dtype
+    if not array.size:  # the dtype of an empty list is not that of integers
         return array.astype(np.int64)
     exact = array
     if is_nested:  # NumPy makes floats of integers that meet in no dtype
@@ -264,7 +264,7 @@ def _holds_flags(value: Any) -> bool:
 def integers_per_item(name: str, value: ArrayLike, batch: Shape) -> Array:
     """One integer per batch item, as an array of shape (batch or 1s, 1, 1).
 
-    The axes of `value` are the leading batch axes, so that lengths of shape (B,) serve a batch of
+    The axes of `value` are the leading batch axes, so lengths of shape (B,) apply to a batch of
     (B, heads); an array with every batch axis broadcasts.
 
     Raises
@@ -272,7 +272,7 @@ def integers_per_item(name: str, value: ArrayLike, batch: Shape) -> Array:
     DTypeError
         For anything but integers.
     ShapeError
-        For axes that are not those of the batch.
+        For axes that do not match those of the batch.
     """
     array = as_integers(name, value, each=", one per batch item")
     shape = array.shape

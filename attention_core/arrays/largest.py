@@ -1,4 +1,4 @@
-"""The few largest numbers of each row, without sorting the rest."""
+"""The n largest numbers of each row, without sorting the rest."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from attention_core.typing import Array
 
 __all__ = ["largest"]
 
-_FEW = 16  # passes over a row that take as long as one that parts it
+_FEW = 16  # passes over a row that take as long as one partition
 
 
 def largest(array: Array, n: int) -> tuple[Array, Array]:
-    """The n largest numbers of each row and their columns; of equal ones the first columns.
+    """The n largest numbers of each row and their columns; among equal ones, the first columns.
 
-    In no promised order, but equal numbers are in the order of their columns. -inf stands for no
-    number: its columns mean nothing.
+    The order is unspecified, but equal numbers are in the order of their columns. -inf stands for
+    no number, and its column has no meaning.
 
     Parameters
     ----------
     array : (..., l, s)
-        Without NaN, s >= n; it is written to.
+        Without NaN, s >= n; it is overwritten.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def _by_maxima(array: Array, n: int) -> tuple[Array, Array]:
 def _by_parting(array: Array, n: int) -> tuple[Array, Array]:
     least = np.partition(array, -n, axis=-1)[..., -n, None]  # the n-th largest
     chosen = array >= least
-    if (np.count_nonzero(chosen, axis=-1) > n).any():  # more are equal to it than have room
+    if (np.count_nonzero(chosen, axis=-1) > n).any():  # too many numbers are equal to it
         equal = array == least
         room = n - np.count_nonzero(array > least, axis=-1, keepdims=True)
         chosen &= ~(equal & (np.cumsum(equal, axis=-1) > room))

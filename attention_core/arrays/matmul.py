@@ -1,8 +1,8 @@
 """Products of matrices that let other threads work meanwhile.
 
-NumPy gives up the interpreter's lock in an operation only for more than 500 results, however long
-it takes to find them: a row of weights times thousands of values would have the other threads of
-a call wait. `np.dot` always gives it up.
+NumPy releases the GIL in an operation only for more than 500 results, however long it takes: the
+product of a row of weights and thousands of values would block the other threads of a call.
+`np.dot` always releases it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from attention_core.typing import Array
 __all__ = ["FEW_NUMBERS", "careful_product", "inner_products", "matrix_product", "row_sums"]
 
 FEW_NUMBERS = 4096
-"""Numbers of a matrix up to which pieces save nothing, and plain `dot` is quickest to start."""
+"""Size of a matrix up to which pieces do not help, and plain `dot` has the least overhead."""
 
 # Multiply-adds, of rows with rows and of rows with columns, up to which OpenBLAS multiplies
 # matrices without a copy of them. For few rows and a long matrix the copy takes most of the time:
@@ -26,7 +26,7 @@ FEW_NUMBERS = 4096
 _WITH_ROWS, _WITH_COLUMNS = 1 << 16, 1 << 19
 _FEW_ROWS, _NARROWEST = 16, 32
 _FEW = 500
-# Multiply-adds of some ten microseconds, for which others may wait.
+# Multiply-adds of about ten microseconds, for which other threads may wait.
 _BRIEF = 1 << 16
 
 
@@ -79,7 +79,7 @@ def matrix_product(left: Array, right: Array, out: Array | None = None) -> Array
 
 
 def _in_pieces(query: Array, key: Array, out: Array | None, width: int) -> Array:
-    """The inner products with pieces of the keys, one after the other."""
+    """The inner products with pieces of the keys, one after another."""
     count = key.shape[-2]
     if out is None:
         out = np.empty((*query.shape[:-1], count), query.dtype)
@@ -124,10 +124,10 @@ def row_sums(array: Array) -> Array:
 
 
 def careful_product(weights: Array, value: Array, allowed: Array | None) -> Array:
-    """``weights @ value``: (..., l, s), (..., s, Dv) -> (..., l, Dv), if values may be NaN or Inf.
+    """``weights @ value`` if values may be NaN or Inf: (..., l, s), (..., s, Dv) -> (..., l, Dv).
 
-    Values at masked keys are left out, so their NaN or Inf cannot leak through ``0 * NaN``;
-    values at allowed keys put theirs into exactly the rows that may attend to them.
+    Values at masked keys are skipped, so their NaN or Inf cannot leak through ``0 * NaN``. Those at
+    allowed keys reach exactly the rows that may attend to them.
     """
     finite = np.isfinite(value)
     total: Array = weights @ np.where(finite, value, 0)

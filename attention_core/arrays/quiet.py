@@ -1,4 +1,4 @@
-"""Arithmetic of which NumPy does not warn: NaN and Inf in the inputs are results, not accidents."""
+"""Arithmetic without warnings of NumPy: NaN and Inf in the inputs are results, not accidents."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ def _settings_that_ignore() -> list[tuple[ContextVar[Any], object]]:
 
 
 IGNORING = _settings_that_ignore()
-"""Context variables and their values, with which arithmetic does not warn.
+"""Context variables and their values, under which arithmetic does not warn.
 
 Entering `np.errstate` for each call would take as long as several operations of a small one.
 """
 
 
 def quiet_context() -> Context:
-    """A context to run functions in, which has the settings of this one and does not warn.
+    """A copy of the current context in which arithmetic does not warn, to run functions in.
 
-    Its settings end with it, whatever interrupts it; an interrupt within ``np.errstate`` could
-    leave them behind.
+    Its settings end with it, even after an interrupt; an interrupt within ``np.errstate`` could
+    leave them in place.
 
     >>> quiet_context().run(np.log, 0.0)
     np.float64(-inf)

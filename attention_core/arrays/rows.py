@@ -1,4 +1,4 @@
-"""Rows that others can be added after, shared until two owners add different ones."""
+"""Rows to which others can be appended, shared until two owners append different ones."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ __all__ = ["Rows"]
 
 
 class Rows:
-    """Rows (..., n, D) that never change, in an array with room for more.
+    """Immutable rows (..., n, D) in an array with spare capacity.
 
-    `extended` writes behind the last row if nobody else has done so, and copies all rows to a
-    larger array otherwise. Adding rows therefore takes amortised constant time for each, and two
-    continuations of the same rows never see each other.
+    `extended` writes after the last row if no other owner has, and copies all rows to a larger
+    array otherwise. Appending therefore takes amortized constant time per row, and two
+    continuations of the same rows are independent.
 
     Parameters
     ----------
     array : (..., n, D)
-        An array that nobody else writes to.
+        An array with no other writer.
 
     Examples
     --------
@@ -44,16 +44,16 @@ class Rows:
         return int(self.array.shape[-2])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle and copy the rows without the room behind them."""
+        """Pickle and copy the rows without the spare capacity."""
         return Rows, (self.array,)
 
     @property
     def nbytes(self) -> int:
-        """The bytes of the array, with the room for more."""
+        """The bytes of the array, including the spare capacity."""
         return self._room.array.nbytes
 
     def extended(self, rows: Array) -> Rows:
-        """Add rows (..., m, D), which broadcast to the batch axes of these."""
+        """Append rows (..., m, D), which broadcast to the batch axes of these."""
         length, room = self.array.shape[-2], self._room
         count = length + rows.shape[-2]
         if not room.claim(length, count):
@@ -64,16 +64,16 @@ class Rows:
         return _rows(room, count)
 
     def truncated(self, length: int) -> Rows:
-        """The first rows; rows added to them are written to another array."""
+        """The first rows; rows appended to them are written to another array."""
         return _rows(self._room, length)
 
     def taken(self, indices: Array, axis: int) -> Rows:
-        """Copy some entries of a batch axis, with as much room behind them."""
+        """Copy some entries of a batch axis, with the same spare capacity."""
         return _rows(_Room(self._room.array.take(indices, axis), len(self)), len(self))
 
 
 class _Room:
-    """An array (..., capacity, D), of which some rows are used."""
+    """An array (..., capacity, D), in which some rows are used."""
 
     def __init__(self, array: Array, used: int) -> None:
         self.array = array
@@ -81,7 +81,7 @@ class _Room:
         self._lock = Lock()
 
     def claim(self, start: int, stop: int) -> bool:
-        """Reserve rows for the caller, if they are the next ones and the array has them."""
+        """Reserve rows for the caller, if they are the next free ones of the array."""
         with self._lock:
             if start != self._used or stop > self.array.shape[-2]:
                 return False

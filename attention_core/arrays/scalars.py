@@ -1,4 +1,4 @@
-"""The one door for single values: what is an integer, what a real number, and what a flag."""
+"""Checks of single values: integers, real numbers and flags."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from attention_core.errors import OptionTypeError, shown
 __all__ = ["LARGEST_SIZE", "as_float", "check_flag", "is_integer"]
 
 LARGEST_SIZE = 1 << 20
-"""Of an axis of initial values: a typo or a damaged file may ask for more, no model does."""
+"""Largest axis of initial values: only a typo or a damaged file asks for more."""
 
-_NOT_NUMBERS = (bool, np.bool_, np.timedelta64)  # all of which `numbers` counts, or may count
+_NOT_NUMBERS = (bool, np.bool_, np.timedelta64)  # numbers according to `numbers`
 
 
 def is_integer(value: object) -> TypeGuard[int]:
-    """Whether a value is an integer, of Python or NumPy; booleans and durations are not.
+    """Whether a value is a Python or NumPy integer; booleans and durations are not.
 
     >>> is_integer(np.int8(3)), is_integer(True), is_integer(3.0)
     (True, False, False)
@@ -28,7 +28,7 @@ def is_integer(value: object) -> TypeGuard[int]:
 
 
 def as_float(value: object) -> float | None:
-    """A real number as a float, infinite where it is beyond them; None for anything else.
+    """A real number as a float, infinite if out of range; None for anything else.
 
     >>> as_float(2), as_float(-(10**400)), as_float("2")
     (2.0, -inf, None)
@@ -43,7 +43,7 @@ def as_float(value: object) -> float | None:
 
 
 def check_flag(name: str, value: object) -> bool:
-    """A flag as a Python bool; a number or a text would mean True whatever it says.
+    """Check a flag and return a bool; other values, such as "no", would count as True.
 
     >>> check_flag("biases", "no")
     Traceback (most recent call last):

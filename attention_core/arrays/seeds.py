@@ -17,12 +17,12 @@ def random_generator(
 ) -> np.random.Generator:
     """Return the generator of a seed, or the generator itself.
 
-    None is refused: NumPy would choose a seed that nobody could repeat.
+    None is an error, since NumPy would choose a seed that cannot be repeated.
 
     Raises
     ------
     error, type_error
-        For an impossible seed, and anything that is not a seed.
+        For an invalid seed, and for anything that is not a seed.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Noticing that arrays were written to after a call, when its result is asked for more."""
+"""Detection of arrays that were written to between a call and readouts of its result."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from attention_core.typing import Array
 __all__ = ["SMALL", "Snapshot", "fingerprint", "owned"]
 
 SMALL = 1 << 16
-"""Bytes up to which arrays are copied: that is cheaper than looking for changes."""
+"""Bytes up to which arrays are copied, which is cheaper than detecting changes."""
 
-# A checksum by sums of 64-bit words reads memory at full speed, but does not see words that change
-# places. Words a prime number apart are summed together, in a few groups, so that rows of common
-# lengths that change places are seen.
+# A checksum by sums of 64-bit words reads memory at full speed, but does not detect permutations.
+# Words a prime number apart are summed in a few groups, so permuted rows of common lengths are
+# detected.
 _COLUMNS, _GROUPS = 1021, 4
-_PIECE = 1 << 18  # bytes of an array that is not contiguous, copied together
+_PIECE = 1 << 18  # bytes of a noncontiguous array copied at a time
 
 
 def owned(array: Array) -> Array:
-    """A copy of a small array; a large one as it is."""
+    """A copy of a small array; a large array itself."""
     return array.copy() if array.nbytes <= SMALL else array
 
 
@@ -45,7 +45,7 @@ class Snapshot:
     >>> snapshot.check()
     Traceback (most recent call last):
     attention_core.errors.ChangedInputError: key was written to after the call, so its result can \
-no longer be computed; ask for weights and gradients before, or attend to a copy
+no longer be computed; request weights and gradients before that, or attend to a copy
     """
 
     def __init__(self, arrays: Mapping[str, Array], before: Iterable[int] | None = None) -> None:

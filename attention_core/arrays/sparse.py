@@ -1,7 +1,7 @@
-"""The one door for sparse arrays: their format is checked completely.
+"""Complete checks of the format of sparse arrays.
 
-SciPy checks little when a sparse array is made and nothing when its arrays are written to later,
-and its conversions trust the indices: wrong ones would read and write outside the arrays.
+SciPy checks little when a sparse array is made and nothing when its arrays are written to later.
+Its conversions trust the indices: invalid ones would read and write out of bounds.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ __all__ = ["checked_csr", "checked_sparse"]
 
 
 def checked_sparse(name: str, array: Any) -> Any:
-    """A copy of a sparse array whose indices are right: CSR (L, S), or COO (..., L, S).
+    """A copy of a sparse array with valid indices: CSR (L, S), or COO (..., L, S).
 
     Parameters
     ----------
     name
         The argument, for errors.
     array
-        A SciPy sparse array or matrix in any format; or one of another package that has `tocsr`.
+        A SciPy sparse array or matrix in any format, or another package's that has `tocsr`.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def checked_csr(name: str, array: Any) -> Any:
     Raises
     ------
     ShapeError
-        As that, and for an array that has more than two axes.
+        As `checked_sparse`, and for an array with more than two axes.
     """
     if len(array.shape) != 2:
         raise ShapeError(f"a sparse {name} must have shape (L, S), got {array.shape}")
@@ -73,10 +73,10 @@ def checked_csr(name: str, array: Any) -> Any:
 
 
 class _Malformed(Exception):
-    """Says what does not fit."""
+    """Describes the defect."""
 
 
-# The others are what NumPy and SciPy raise for attributes that hold anything.
+# NumPy and SciPy raise the others for arbitrary attributes.
 _MALFORMED = (_Malformed, AttributeError, IndexError, OverflowError, TypeError, ValueError)
 
 
@@ -169,7 +169,7 @@ def _integers(indices: Iterable[Any]) -> Array:
 
 
 def _check_compressed(array: Any, rows: int, columns: int, axis: str) -> None:
-    """Raise unless `indptr` (rows + 1,) rises within the entries, and `indices` within columns."""
+    """Raise unless `indptr` (rows + 1,) increases within the entries, and `indices` are columns."""
     starts, indices = array.indptr, array.indices
     if starts.dtype.kind not in "iu" or starts.shape != (rows + 1,):
         raise _Malformed(f"its indptr must hold {rows + 1} integers, got shape {starts.shape}")

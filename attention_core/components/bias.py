@@ -1,4 +1,4 @@
-"""The contract between the engine and a bias: numbers added to the scores, by position."""
+"""The contract of biases: numbers added to the scores, depending on positions."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["Bias"]
 
 
 class Bias(Component):
-    """A bias of the scores: a function of positions, with parameters that can be learned.
+    """A bias added to the scores: a function of positions, with trainable parameters.
 
     A subclass implements `tile` and, if it has parameters, `tile_vjp`. Both are pure. Constructor
-    arguments are kept as attributes of the same name; those that are arrays are the parameters.
+    arguments are stored as attributes of the same name; those that are arrays are the parameters.
 
-    The engine asks for one tile of positions at a time, and adds up the gradients of tiles, so
-    that nothing of size L x S is ever made. On the edges of a sparse mask it asks for pairs, as
-    tiles of one key: what `tile` returns for a pair must not depend on the other positions.
+    The engine evaluates one tile of positions at a time and sums the gradients of tiles, so nothing
+    of size L x S is ever made. On the edges of a sparse mask it evaluates pairs, as tiles of one
+    key: what `tile` returns for a pair must not depend on the other positions.
 
     Parameters may differ between heads: their axis is the last batch axis of the scores.
 
@@ -56,7 +56,7 @@ class Bias(Component):
         Parameters
         ----------
         query_positions : (..., l, 1) integers
-            Indices of queries plus `query_offset`, with batch axes where offsets differ.
+            Indices of queries plus `query_offset`, with batch axes if offsets differ.
         key_positions : (..., s) integers
             Indices of keys. Both count from the start of each packed sequence.
 

@@ -1,4 +1,4 @@
-"""The base of scorers, normalizers and biases: values that their constructor's arguments define."""
+"""The base of scorers, normalizers and biases, which their constructor arguments define."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ __all__ = ["Component"]
 
 
 class Component(Parameterized):
-    """An object that its constructor's arguments define, and that can be chosen by name.
+    """An object that its constructor arguments define, and that can be chosen by name.
 
-    Arguments are kept as attributes of the same name; those that are arrays are the parameters.
-    From that convention follow `parameters`, `with_parameters`, `to_config`, ``repr`` and ``==``:
-    components are equal when their classes and arguments are, arrays bit by bit. A class that
-    cannot keep the convention overrides `parameters`, `with_parameters` and `to_config`, and is
-    equal only to itself.
+    Arguments are stored as attributes of the same name; those that are arrays are the parameters.
+    `parameters`, `with_parameters`, `to_config`, ``repr`` and ``==`` follow from that convention:
+    components are equal if their classes and arguments are, arrays bit for bit. A class that cannot
+    follow the convention overrides `parameters`, `with_parameters` and `to_config`; its instances
+    are equal only to themselves.
     """
 
     kind: ClassVar[str]
-    """The word for such a component in messages: scorer, normalizer or bias."""
+    """The kind of the component in messages: scorer, normalizer or bias."""
 
     name: ClassVar[str | None] = None
-    """The registered name, for those that are also constructed directly and saved to a config."""
+    """The registered name, for components constructed directly and saved to a config."""
 
     _origin: Origin | None = None
 
@@ -101,15 +101,15 @@ class Component(Parameterized):
         return same_value(self._arguments(), other._arguments())
 
     def __hash__(self) -> int:
-        """Of the class and the arrays' shapes, which no write to an array changes."""
+        """Hash of the class and the shapes of arrays, which no write to an array changes."""
         if not self._keeps_its_arguments():
             return object.__hash__(self)
         shapes = ((k, v.shape) for k, v in self._arguments().items() if isinstance(v, np.ndarray))
         return hash((type(self), *shapes))
 
     def __dask_tokenize__(self) -> Any:
-        """The class and the arguments, by which Dask names results: the same in every process."""
-        from dask.base import normalize_token  # who calls this has it
+        """The class and the arguments, from which Dask names results in every process."""
+        from dask.base import normalize_token  # the caller has imported it
 
         arguments = self._arguments() if self._keeps_its_arguments() else vars(self)
         return normalize_token((type(self), arguments))

@@ -1,4 +1,4 @@
-"""Objects that are defined by the arguments they are made with: read, replaced and written down."""
+"""Parameters of objects: read, replaced, and written to configs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Origin(NamedTuple):
     """The distribution that ships the scorer; None when it was registered at run time."""
     version: str | None = None
     settings: Mapping[str, Any] | None = None
-    """The parameters it was asked for with; None once its arrays were replaced."""
+    """The parameters that it was made with; None after its arrays were replaced."""
 
     def __str__(self) -> str:
         if self.distribution is None:
@@ -49,10 +49,10 @@ class Parameterized(ABC):
 
     @abstractmethod
     def _replaced(self, parameters: Mapping[str, Array]) -> Self:
-        """The same with these arrays, whose names and shapes are right."""
+        """A copy with these arrays, whose names and shapes are checked."""
 
     def with_parameters(self, parameters: Mapping[str, Array]) -> Self:
-        """The same with some of its arrays replaced by others of the same shape.
+        """A copy with some arrays replaced by others of the same shape.
 
         Raises
         ------
@@ -78,7 +78,7 @@ class Parameterized(ABC):
 
     @property
     def parameter_vector(self) -> NDArray[np.float64]:
-        """All parameters in one vector (n,), in order, as optimizers want them.
+        """All parameters in one vector (n,), in order, for optimizers.
 
         Examples
         --------
@@ -93,7 +93,7 @@ class Parameterized(ABC):
         return flattened(self.parameters)
 
     def with_parameter_vector(self, vector: ArrayLike) -> Self:
-        """The same with all its parameters replaced by the numbers of a vector (n,).
+        """A copy with all parameters replaced by the numbers of a vector (n,).
 
         Raises
         ------
@@ -125,7 +125,7 @@ class Parameterized(ABC):
 
 @contextmanager
 def about(scorer: object) -> Iterator[None]:
-    """Put a scorer before what is said of its parameters: any `ValueError` but our other errors."""
+    """Prepend the scorer to a `ValueError` about its parameters, except to our other errors."""
     try:
         yield
     except AttentionCoreError as error:

@@ -36,7 +36,7 @@ def same_value(left: object, right: object) -> bool:
 
 
 def brief(value: object) -> str:
-    """The repr of an argument; of an array, its dtype and shape.
+    """The repr of an argument; the dtype and shape of an array.
 
     >>> brief(np.ones((8, 16))), brief(0.5)
     ('float64[8, 16]', '0.5')

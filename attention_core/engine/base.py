@@ -1,4 +1,4 @@
-"""One prepared call, and the contracts of the two ways to compute it: on tiles and on edges."""
+"""A prepared call, and the contracts of the two ways to compute it: on tiles and on edges."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Problem:
 
     scorer: Scorer
     query: Array
-    """(..., L, H): projected, in the dtype to compute in, with every batch axis, 1 to broadcast."""
+    """(..., L, H): projected, in the computing dtype, with every batch axis, 1 to broadcast."""
     key: Array
     """(..., S, H): likewise."""
     value: Array
@@ -39,7 +39,7 @@ class Problem:
     tile: tuple[int, int] | None = None
     workers: int | None = None
     positions: Positions = UNSHIFTED
-    """The positions that functions see."""
+    """The positions given to functions."""
     factors: Factors | None = None
     projects_tiles: bool = False
     """Whether the queries are not projected yet, (..., L, Dq), but each tile projects its own."""
@@ -103,11 +103,11 @@ class Upstream(NamedTuple):
     weights: BiasTerm | None
     """Gradients of the weights, read tile by tile."""
     dot: Array
-    """(..., L, 1): ``sum_j P dP`` of every row, less the gradient of the log-normalizer."""
+    """(..., L, 1): ``sum_j P dP`` of every row minus the gradient of the log-normalizer."""
 
 
 class PreparedGradients(NamedTuple):
-    """Gradients of the arrays of a problem, or the part of them from one tile."""
+    """Gradients of the arrays of a problem, or the contribution of one tile."""
 
     query: Array
     """(..., L, H)"""
@@ -116,7 +116,7 @@ class PreparedGradients(NamedTuple):
     value: Array
     """(..., S, Dv)"""
     bias: Any
-    """A dict of those of the bias by name; of one tile, its `Contributions` to them."""
+    """Gradients of the bias by name; for one tile, its `Contributions` to them."""
     parameters: ParameterGrads
 
     @classmethod
@@ -136,10 +136,10 @@ class PreparedGradients(NamedTuple):
 
 
 def without_nonfinite(array: Array) -> Array:
-    """The array with NaN as 0, and Inf as a number that is large, but not its products.
+    """The array with NaN as 0 and Inf as a large number whose products are finite.
 
     A masked pair contributes a derivative times 0, which must be 0. The gradient of an allowed pair
-    is as it should be: the NaN is in the gradient of its score.
+    is still NaN, through the gradient of its score.
     """
     if np.isfinite(array).all():
         return array

@@ -1,4 +1,4 @@
-"""The way of a call: projected, then computed in one tile, on tiles, or on edges."""
+"""Dispatch of a call: projected, then computed in one tile, on tiles, or on edges."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class Answer(NamedTuple):
     call: Call
     problem: Problem
     context: Array
-    """(..., L, Dv), in the dtype computed in."""
+    """(..., L, Dv), in the computing dtype."""
     statistics: Statistics
     """(..., L, 1) each."""
     kept: Array | None
-    """The masked scores (..., L, S), where they are far smaller than the keys."""
+    """The masked scores (..., L, S), if they are far smaller than the keys."""
     snapshot: Snapshot | None
-    """Of the arrays that belong to the caller and are read again."""
+    """Snapshot of the caller's arrays that are read again."""
 
 
 def attend_call(
@@ -101,7 +101,7 @@ def _answer(
 def compute(
     problem: Problem, kept: Array | None, *, is_tiny: bool = False
 ) -> tuple[Array, Statistics]:
-    """The context and the statistics; masked scores are also written to `kept`.
+    """Compute the context and the statistics; masked scores are also written to `kept`.
 
     A tiny problem is known to fit one tile.
     """
@@ -126,7 +126,7 @@ def compute(
 def choose_engine(problem: Problem) -> Engine:
     """The engine that computes a problem: the edges of a mask that stores few pairs, or tiles."""
     if problem.masking is not None and problem.masking.is_sparse:
-        from attention_core.engine.edges import EdgeEngine, prefers_edges  # SciPy is for edges
+        from attention_core.engine.edges import EdgeEngine, prefers_edges  # only edges need SciPy
 
         if prefers_edges(problem):
             return EdgeEngine(problem)
@@ -185,9 +185,9 @@ def _is_tiny(
     itemsize: int,
     is_projected: bool,
 ) -> bool:
-    """Whether a call fits one tile, and its products are so small that BLAS does not share them.
+    """Whether a call fits one tile, with products so small that BLAS uses one thread.
 
-    Larger calls hold BLAS to one thread, so that what else runs in the process cannot change a bit.
+    Larger calls limit BLAS to one thread, so that other work in the process cannot change a bit.
     """
     length, key_length = query[-2], key[-2]
     widest = max(query[-1], key[-1], value[-1])
@@ -228,9 +228,9 @@ _BLAS_MATRIX, _BLAS_VECTOR = 1 << 18, 9216
 
 
 def _room_for_scores(problem: Problem) -> Array | None:
-    """Room for the scores of few queries: far smaller than the keys and values they were made of.
+    """Memory for the scores of few queries, if they are far smaller than keys and values.
 
-    Looking for changes of those would take as long as attending to them.
+    Checking keys and values for changes would take as long as attending to them.
     """
     is_sparse = problem.masking is not None and problem.masking.is_sparse
     pairs = prod(problem.batch) * problem.query.shape[-2] * problem.key.shape[-2]

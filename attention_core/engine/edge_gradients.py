@@ -124,7 +124,7 @@ class _EdgeLoop:
         return edges, grad_bias, pieces
 
     def add(self, edges: Edges, grad_bias: Contributions, pieces: list[_Piece]) -> None:
-        """Add what a block of edges contributed."""
+        """Add the contributions of a block of edges."""
         query, key, value = (of_item(array, edges.item) for array in self.found[:3])
         for piece in pieces:
             query[piece.queries] += piece.query
@@ -137,7 +137,7 @@ class _EdgeLoop:
 
 
 def _summed(index: Array, *terms: Array) -> tuple[Array, ...]:
-    """The different numbers of an index (e,), and the sums of terms (e, n) that share one."""
+    """The distinct entries of an index (e,), and the sums of terms (e, n) over each."""
     from scipy.sparse import csc_array
 
     different, where = np.unique(index, return_inverse=True)

@@ -1,4 +1,4 @@
-"""Questions about the edges of a sparse mask, once the statistics of every row are known."""
+"""Readout of the edges of a sparse mask, given the statistics of every row."""
 
 from __future__ import annotations
 

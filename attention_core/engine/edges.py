@@ -1,7 +1,7 @@
 """Attention on the edges of a sparse mask: work and memory grow with the edges, not with L x S.
 
-Each batch item is a graph from queries to keys. Its edges are scored in pairs, the normalizer
-runs over the edges of each row, and the values are gathered by a sparse matrix product.
+Each batch item is a graph from queries to keys. Its edges are scored as pairs, the normalizer
+is applied to the edges of each row, and a sparse matrix product sums the values.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ _ENOUGH_BLOCKS, _WORTH_A_BLOCK = 4, 1 << 14
 
 
 class Edges(NamedTuple):
-    """Some rows of one batch item, and the edges that leave them."""
+    """Some rows of one batch item, and their edges."""
 
     item: Item
     rows: Array
     """(l,): the queries."""
     starts: Array
-    """(l + 1,): where each query's edges start, and where the last one's end."""
+    """(l + 1,): the start of the edges of each query, and the end of the last."""
     keys: Array
     """(e,): the key of each edge."""
 
@@ -84,7 +84,7 @@ class Edges(NamedTuple):
 
 
 def prefers_edges(problem: Problem) -> bool:
-    """Whether so few pairs of the sparse mask are stored that edges cost less than tiles."""
+    """Whether the sparse mask stores few enough pairs that edges cost less than tiles."""
     if problem.tile is not None or problem.masking is None:
         return False
     features, value_features = problem.key.shape[-1], problem.value.shape[-1]
@@ -141,7 +141,7 @@ class EdgeEngine:
         add: Callable[[Edges, Result], object],
         blocks: Sequence[Edges],
     ) -> None:
-        """Apply a function to blocks likewise, and give each result to `add`, in order."""
+        """Apply a function to blocks as `map` does, and pass each result to `add`, in order."""
         fold_blocks(function, add, blocks, cost=self._cost, workers=self.problem.workers)
 
     @property
@@ -224,7 +224,7 @@ class EdgeEngine:
         return scores
 
     def _compiled(self, item: Item) -> EdgeScores | None:
-        """A function that scores edges of a batch item without gathering their ends, or None."""
+        """A function that scores edges of a batch item without gathering rows, or None."""
         with self._lock:  # the first thread prepares the rows
             if item not in self._prepared:
                 query, key = (of_item(a, item) for a in (self.problem.query, self.problem.key))

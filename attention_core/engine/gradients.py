@@ -1,4 +1,4 @@
-"""The backward pass of a call: from the gradient at the context to those of what went in."""
+"""The backward pass of a call: from gradients of the results to gradients of the inputs."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class Gradients(NamedTuple):
     query: Array
     """(..., L, Dq), or (Dq,)"""
     key: Array
-    """(..., S, Dk): of the keys before projection, also for a `Memory`."""
+    """(..., S, Dk): gradient of the keys before projection, also for a `Memory`."""
     value: Array
     """(..., S, Dv)"""
     bias: Any
-    """As the bias was given: an array in its shape, a sparse array of its pattern, a dict of a
-    `Bias`'s parameters by name; None without one, or where it is a function."""
+    """In the form of the bias: an array of its shape, a sparse array of its pattern, or a dict of
+    the parameters of a `Bias` by name; None if there is no bias or it is a function."""
     parameters: dict[str, Array]
     """The scorer's parameters by name."""
     normalizer: dict[str, Array]
@@ -74,14 +74,14 @@ def vjp(
         of_weights = numbers_of_pairs("grad_weights", grad_weights, *place)
     of_log = None
     if grad_log_normalizer is not None:
-        rows = normalizer.log_normalizer(statistics)  # raises where there is none
+        rows = normalizer.log_normalizer(statistics)  # raises if there is none
         of_log = _checked_grad("grad_log_normalizer", call, rows, grad_log_normalizer)
     with numerics() as again, again:
         if kept is not None:
             _check_unchanged(problem, context, kept)
         engine = choose_engine(problem)
         if isinstance(engine, TileEngine):
-            from attention_core.engine.tile_gradients import (  # only learning needs it
+            from attention_core.engine.tile_gradients import (  # only training needs it
                 tile_dots,
                 tile_gradients,
             )
@@ -123,7 +123,7 @@ def _row_dots(
     of_weights: BiasTerm | None,
     of_log: Array | None,
 ) -> Array:
-    """``sum_j P dP`` of every row, less the gradient of the log-normalizer: (..., L, 1)."""
+    """``sum_j P dP`` of every row minus the gradient of the log-normalizer: (..., L, 1)."""
     dot: Array = np.vecdot(grad, answer.context)[..., None]
     if of_weights is not None:
         dot = dot + dots(engine, answer.statistics, of_weights)[..., None]
@@ -131,7 +131,7 @@ def _row_dots(
 
 
 def _check_unchanged(problem: Problem, context: Array, kept: Array) -> None:
-    """Attend again and compare: for few queries that is as fast as a checksum of the keys."""
+    """Attend again and compare, which for few queries is as fast as a checksum of the keys."""
     room = np.empty_like(kept)
     again, _ = compute(problem, room)
     for name, before, now in (("key", kept, room), ("value", context, again)):
@@ -158,10 +158,10 @@ def _through_projection(
     grad: Array,
     parameters: ParameterGrads,
 ) -> Array:
-    """Gradients of queries or keys (..., n, D) from those of what they were projected to.
+    """Gradients of queries or keys (..., n, D) from the gradients of their projections.
 
-    Those of the parameters are added to `parameters`. A row whose gradient is zero is skipped even
-    if its input is not finite.
+    Gradients of the parameters are added to `parameters`. A row whose gradient is zero is skipped
+    even if its input is not finite.
     """
     grad = grad.reshape(*array.shape[:-1], grad.shape[-1])
     if not (np.isfinite(array).all() and np.isfinite(projected).all()):

@@ -80,7 +80,7 @@ class Memory:
         self.key_dim: int = key.shape[-1]
         """Dk, the features of a key before projection."""
         self._keys = Rows(self._projected(key).copy())  # (..., S, H)
-        self._given = None  # gradients go through the projection, so it keeps what it was given
+        self._given = None  # gradients go through the projection, which needs the given keys
         if scorer.traits.projects_key:
             self._given = Rows(key.astype(self.computing_dtype))  # (..., S, Dk)
         self._values = Rows(value.astype(self.computing_dtype))  # (..., S, Dv)
@@ -116,7 +116,7 @@ class Memory:
     def serves(self, scorer: Scorer) -> bool:
         """Whether the memory was made for this scorer or an equal one."""
         if scorer is not self.scorer:
-            # not ==, with which a dataclass would compare arrays
+            # not ==, since a dataclass would compare arrays
             if Scorer.__eq__(scorer, self.scorer) is not True:
                 return False
             self.scorer = scorer  # compared once
@@ -273,7 +273,7 @@ class Memory:
 
 
 def _check_batch(name: str, kept: tuple[int, ...], given: tuple[int, ...]) -> None:
-    """Raise `ShapeError` unless rows to append broadcast to the batch axes of those there are."""
+    """Raise `ShapeError` unless rows to append broadcast to the present batch axes."""
     own, batch = given[:-2], kept[:-2]
     if own == batch:
         return
@@ -304,10 +304,10 @@ def _checked_indices(indices: ArrayLike, count: int) -> Array:
     if index.ndim != 1:
         raise ShapeError(f"indices must have shape (n,), got {index.shape}")
     if not index.size:
-        index = index.astype(np.intp)  # an empty list has no integers to tell its dtype
+        index = index.astype(np.intp)  # the dtype of an empty list is not that of integers
     if index.dtype.kind not in "iu":
         raise OptionTypeError(f"indices must be integers, got dtype {index.dtype}")
     beyond = index[(index < -count) | (index >= count)]
     if beyond.size:
-        raise OptionError(f"indices: no batch item {beyond[0]} among {count}")
+        raise OptionError(f"indices: batch item {beyond[0]} is out of bounds for {count} items")
     return index.astype(np.intp)

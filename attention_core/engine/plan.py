@@ -1,7 +1,7 @@
-"""The cut of a call: blocks of queries that are independent work, and tiles of keys within them.
+"""The plan of a call: blocks of queries as independent work, and tiles of keys within them.
 
-The cut depends on shapes and dtype only, never on the number of workers, so that the same inputs
-give the same bits however many threads compute them.
+The plan depends on shapes and dtype only, never on the number of workers, so the same inputs give
+the same bits for any number of threads.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ from attention_core.scoring.scorer import Scorer
 
 __all__ = ["Block", "Plan", "fits_one_tile", "plan", "shapes_fit_one_tile", "tile_bytes"]
 
-# Rows of a tile: both its sides are large enough for matrix products at full speed, which fewer
-# rows slow down.
+# Rows of a tile: both of its sides are large enough for matrix products at full speed.
 _ROWS, _FEWEST_ROWS = 512, 256
-# Half the rows where keys are left out, so that less is computed only to be masked.
+# Half the rows for banded masks, so that fewer scores are computed only to be masked.
 _BANDED_ROWS = 256
-# Work worth a thread, in nanoseconds: several times the cost of handing it over.
+# Work that is worth a thread, in nanoseconds: several times the cost of handing it over.
 _BLOCK_COST = 600_000.0
-# Nanoseconds that scoring the pairs between short packed sequences may waste to save a tile.
+# Nanoseconds that may be wasted on pairs between short packed sequences to save a tile.
 _SHARED_COST = 50_000.0
 # Tiles of scores that are joined to whole rows for normalizers that need them.
 _WHOLE_ROWS = 2
@@ -44,7 +43,7 @@ class Block(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The blocks of a call in order, the width of their key tiles, and their cost.
+    """The blocks of a call in order, the width of their tiles of keys, and their cost.
 
     Each `parts` consecutive blocks share batch items and rows: their results are merged.
     """
@@ -53,15 +52,15 @@ class Plan(NamedTuple):
     parts: int
     key_tile: int
     cost: float
-    """An estimate of the whole work on one core, in nanoseconds."""
+    """An estimate of all work on one core, in nanoseconds."""
 
 
 def plan(problem: Problem) -> Plan:
-    """Cut a call: queries into rows of tiles, batch items into groups, keys into parts."""
+    """Divide a call: queries into rows of tiles, batch items into groups, keys into parts."""
     *batch, length, key_length = problem.shape
     items, masking, tile = prod(batch), problem.masking, problem.tile
     block = Block(whole(problem.batch), slice(0, length), slice(0, key_length))
-    if items * length * key_length == 0:  # rows that may attend to nothing are written, too
+    if items * length * key_length == 0:  # rows without keys are written, too
         return Plan([block] if items * length else [], 1, 1, 0.0)
     cost = _cost(problem)
     starts = None if masking is None else masking.starts
@@ -103,7 +102,7 @@ def plan(problem: Problem) -> Plan:
 
 
 def fits_one_tile(problem: Problem) -> bool:
-    """Whether all pairs of a call are one tile, and so little work that one thread does it."""
+    """Whether all pairs of a call are one tile, with little enough work for one thread."""
     arrays = problem.query.shape, problem.value.shape, problem.dtype.itemsize
     return problem.tile is None and shapes_fit_one_tile(
         type(problem.scorer), problem.batch, *arrays
@@ -137,7 +136,7 @@ def rows_of_tile(length: int, key_length: int, items: int, limit: int, is_banded
 
 
 def cut_sequences(starts: Sequence[int], rows: int, fewest: int) -> Iterator[slice]:
-    """Cut packed sequences apart, but leave short ones together up to `fewest` rows.
+    """Split packed sequences, but keep short ones together up to `fewest` rows.
 
     >>> list(cut_sequences([0, 2, 3, 13], rows=8, fewest=4))
     [slice(0, 3, None), slice(3, 8, None), slice(8, 13, None)]
@@ -156,7 +155,7 @@ def cut_sequences(starts: Sequence[int], rows: int, fewest: int) -> Iterator[sli
 
 
 def group_items(batch: Shape, together: int) -> Iterator[Batch]:
-    """Cut the batch axes so that no group has more items than `together`, inner axes first.
+    """Split the batch axes into groups of at most `together` items, inner axes first.
 
     >>> list(group_items((2, 4), together=2))[:2]
     [(slice(0, 1, None), slice(0, 2, None)), (slice(0, 1, None), slice(2, 4, None))]
@@ -169,7 +168,7 @@ def group_items(batch: Shape, together: int) -> Iterator[Batch]:
 
 
 def parts_of_keys(key_length: int, cost: float) -> int:
-    """The number of parts to cut the keys of one block into, whose work is `cost` nanoseconds.
+    """The number of parts to split the keys of one block into, given its cost in nanoseconds.
 
     >>> parts_of_keys(1 << 20, cost=5e6)
     8
@@ -182,13 +181,13 @@ def tile_bytes() -> int:
     """The bytes of a tile of scores: half of a core's second-level cache, 1 MiB if unknown."""
     try:
         size = os.sysconf("SC_LEVEL2_CACHE_SIZE")
-    except (AttributeError, OSError, ValueError):  # not every system tells
+    except (AttributeError, OSError, ValueError):  # not every system reports it
         size = 0
     return min(max(size // 2, 1 << 18), 1 << 21) if size > 0 else 1 << 20
 
 
 def _cost(problem: Problem) -> float:
-    """An estimate of the whole work on one core, in nanoseconds."""
+    """An estimate of all work on one core, in nanoseconds."""
     features, value_features = problem.key.shape[-1], problem.value.shape[-1]
     *batch, length, key_length = problem.shape
     pairs: int | None = problem.masking.pair_count if problem.masking else None
@@ -199,12 +198,12 @@ def _cost(problem: Problem) -> float:
 
 
 def _most_pairs(scorer: Scorer | type[Scorer], features: int, itemsize: int) -> int:
-    """The most pairs in a tile."""
+    """The largest number of pairs in a tile."""
     return max(1, tile_bytes() // (itemsize * max(temporaries(scorer, features), 1)))
 
 
 def _items_that_stay_together(problem: Problem) -> int:
-    """The number of batch items in every tile, if that is not to be chosen; else 0."""
+    """The number of batch items in every tile if it is given, or 0 if it can be chosen."""
     parts = problem.masking, problem.bias, problem.factors
     if any(part is not None and part.in_whole_batches for part in parts):
         return prod(problem.batch)
@@ -212,13 +211,13 @@ def _items_that_stay_together(problem: Problem) -> int:
 
 
 def _fair_count(cost: float) -> int:
-    """Enough blocks: a power of two, which threads are likely to share evenly."""
+    """A sufficient number of blocks: a power of two, which threads are likely to share evenly."""
     worth = max(1, int(cost // _BLOCK_COST))
     return min(_ENOUGH_BLOCKS, 1 << (worth.bit_length() - 1))
 
 
 def _evenly(count: int, size: int) -> int:
-    """The size of equal pieces, none of them larger than `size`: 600 by 512 is twice 300."""
+    """The size of equal pieces of at most `size`: 600 by 512 is twice 300."""
     return -(-count // -(-count // min(size, count)))
 
 

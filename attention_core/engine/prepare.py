@@ -1,4 +1,4 @@
-"""Arrays of one call: checked, and brought to the dtype to compute in."""
+"""Arrays of one call: checked, and converted to the computing dtype."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ class Call(NamedTuple):
     query: Array
     """(..., L, Dq)"""
     key: Array
-    """(..., S, Dk), or (..., S, H) when it comes from a memory."""
+    """(..., S, Dk), or (..., S, H) from a memory."""
     value: Array
     """(..., S, Dv)"""
     batch: Shape
     dtype: np.dtype[Any]
     result_dtype: np.dtype[Any]
     is_single: bool
-    """Whether the query came without its L axis."""
+    """Whether the query was given without its L axis."""
     is_projected: bool
     """Whether the key comes from a memory."""
     given_key: Array
     """(..., S, Dk): the key before projection."""
     dtypes: Dtypes
-    """Of query, key and value as they came."""
+    """Dtypes of query, key and value as given."""
     is_owned: bool
-    """Whether nobody else can write to the arrays: they are small, and were copied."""
+    """Whether the caller cannot write to the arrays, since they are small and were copied."""
 
 
 def prepare(scorer: Scorer, query: Any, key: Any, value: Any) -> Call:
-    """Check queries, keys and values, or a `Memory` of those; small arrays are copied.
+    """Check queries, keys and values, or a `Memory` of them; small arrays are copied.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def prepare(scorer: Scorer, query: Any, key: Any, value: Any) -> Call:
 
 
 def _converted(array: Array, dtype: np.dtype[Any]) -> Array:
-    """The array in that dtype; if it is small, a copy."""
+    """The array in a dtype, as a copy if it is small."""
     if array.dtype is not dtype:
         return array.astype(dtype, copy=array.nbytes <= SMALL)
     return array.copy() if array.nbytes <= SMALL else array
@@ -116,9 +116,9 @@ def _converted(array: Array, dtype: np.dtype[Any]) -> Array:
 
 def _check_memory(scorer: Scorer, memory: Memory, value: Any) -> None:
     if value is not None:
-        raise OptionTypeError("value must be left out: the memory holds its own")
+        raise OptionTypeError("value must be omitted: the memory holds the values")
     if not memory.serves(scorer):
         raise OptionError(
-            f"this memory was prepared for another scorer, {memory.scorer}; "
+            f"this memory was made for another scorer, {memory.scorer}; "
             f"make one with this attention's memory(key, value)"
         )

@@ -1,4 +1,4 @@
-"""Attention in one tile, for calls so small that cutting them would cost more than computing."""
+"""Attention in one tile, for calls so small that planning would cost more than computing."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def attend_single_tile(
 ) -> tuple[Array, Statistics] | None:
     """Compute the result of `TileEngine.attend` for a problem that is one tile.
 
-    Every guard of the loop serves rows that come out as NaN or Inf here: then it is None, and the
-    loop has to do it. Masked scores are also written to `kept`.
+    Rows that would need the guards of the loop are NaN or Inf here. In that case the result is
+    None, and the loop must compute it. Masked scores are also written to `kept`.
     """
     scores = _scores(problem)
     if problem.softcap is not None:
@@ -42,7 +42,7 @@ def _scores(problem: Problem) -> Array:
     if query.ndim == 2 and problem.scorer.traits.is_inner_product:
         if key.size > FEW_NUMBERS:
             return inner_products(query, key)
-        scores: Array = query.dot(key.T)  # takes least time to start
+        scores: Array = query.dot(key.T)  # has the least overhead
         return scores
     scores = np.empty((*problem.batch, query.shape[-2], key.shape[-2]), query.dtype)
     score_tile(problem.scorer, query, key, scores)

@@ -1,14 +1,14 @@
-"""Gradients on tiles: the engine's loop once more, with each tile's weights pulled back.
+"""Gradients on tiles: a second loop, which pulls back the weights of each tile.
 
 With weights P, context C = P V, and dC for the gradient of a loss with respect to C, every tile
 contributes
 
     dV = P^T dC,    dS = P * (dC V^T - rowsum(dC * C)),
 
-where with weight factors F the weights in dV are F P, and dC V^T is multiplied by F,
-and dS, the gradient of the scores, goes on through bias and softcap to the scorer. The weights are
-computed again from each row's shift and total; nothing of size L x S is kept (Dao et al. 2022,
-FlashAttention, arXiv:2205.14135).
+With weight factors F, the weights in dV are F P, and dC V^T is multiplied by F. The gradient dS of
+the scores continues through bias and softcap to the scorer. The weights are recomputed from the
+shift and the total of each row; nothing of size L x S is kept (Dao et al. 2022, FlashAttention,
+arXiv:2205.14135).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from attention_core.typing import Array
 __all__ = ["tile_dots", "tile_gradients"]
 
 
-# The largest number of elements of contributions that are kept until a block is finished.
+# The largest number of elements of contributions kept until a block is finished.
 _BLOCK_ELEMENTS = 1 << 19
 
 
@@ -101,7 +101,7 @@ class _TileLoop:
                 np.copyto(grad_scores, 0, where=~allowed)
             dot = self.dot[(*batch, rows)]
             problem.normalizer.pull_back(weights, statistics, grad_scores, dot, _row_sums)
-            if allowed is not None:  # NaN times a weight of 0
+            if allowed is not None:  # NaN times a weight of 0 is NaN
                 np.copyto(grad_scores, 0, where=~allowed)
             grad_bias: Contributions = []
             if problem.bias is not None:
@@ -123,7 +123,7 @@ class _TileLoop:
         )
 
     def add(self, block: Block, keys: slice, part: PreparedGradients) -> None:
-        """Add what a tile contributed."""
+        """Add the contributions of a tile."""
         batch, rows = block.batch, block.rows
         query, key, value, bias, parameters = self.found
         for name, index, own in part.bias:
@@ -137,7 +137,7 @@ class _TileLoop:
             np.add(whole, own, out=whole)
 
     def _grad_value(self, weights: Array, grad: Array, allowed: Array | None) -> Array:
-        """``weights.T @ grad``, whatever the gradient of rows that are masked."""
+        """``weights.T @ grad``, ignoring the gradients of masked rows."""
         columns = weights.swapaxes(-1, -2)  # (..., s, l)
         if self.is_finite or allowed is None:
             product: Array = np.matmul(columns, grad)
@@ -165,7 +165,7 @@ def _own(array: Array, memory: Array) -> Array:
 
 
 def _blocks(engine: TileEngine) -> list[Block]:
-    """The plan's blocks, cut to few enough keys, unless rows have to be whole."""
+    """The blocks of the plan, split to few enough keys unless rows must be whole."""
     if engine.problem.normalizer.whole_rows:
         return engine.plan.blocks
     features = engine.problem.key.shape[-1] + engine.problem.value.shape[-1]

@@ -68,7 +68,7 @@ class TileReadout:
         indices = np.full(shape, -1, np.intp)
         weights = np.zeros(shape, self.dtype)
 
-        lowest = np.finfo(self.dtype).min  # NaN: after all numbers, before what is missing
+        lowest = np.finfo(self.dtype).min  # NaN comes after all numbers, before missing keys
 
         def fill(block: Block) -> None:
             place = (*block.batch, block.rows)
@@ -95,7 +95,7 @@ class TileReadout:
     def _assembled(
         self, tiles: Callable[[Block], Iterable[Tile]], masked: float, rows: range | None
     ) -> Array:
-        """The tiles of some rows as one array, and one number where there are none."""
+        """The tiles of some rows as one array, filled with one number between them."""
         *batch, length, key_length = self.shape
         chosen = range(length) if rows is None else rows
         first, last = (min(chosen), max(chosen) + 1) if chosen else (0, 0)

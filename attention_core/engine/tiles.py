@@ -1,8 +1,8 @@
 """The engine on tiles: one loop that streams keys past blocks of queries, for any scorer.
 
-Everything a result offers - context, weights, scores, entropy, the strongest keys - is computed
-from the same tiles of masked scores, so it all has the same meaning; nothing of size L x S is made
-unless it is asked for.
+All fields of a result - context, weights, scores, entropy, the strongest keys - are computed from
+the same tiles of masked scores, so they are consistent. Nothing of size L x S is made unless it is
+requested.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class TileEngine:
     problem
         The call.
     kept : (..., L, S)
-        Masked scores to read instead of asking the scorer.
+        Masked scores to read instead of calling the scorer.
     """
 
     def __init__(self, problem: Problem, kept: Array | None = None) -> None:
@@ -68,7 +68,7 @@ class TileEngine:
         blocks, parts = self.plan.blocks, self.plan.parts
         is_bounded = self._scores_are_bounded()
         *rows, _ = problem.shape
-        # the threads write every block: memory is fastest for the core that first touches it
+        # threads write every block: memory is fastest for the core that first touches it
         context = np.empty((*rows, problem.value.shape[-1]), problem.dtype)
         statistics = tuple([np.empty((*rows, 1), problem.dtype) for _ in normalizer.empty])
 
@@ -100,7 +100,7 @@ class TileEngine:
         return context, statistics
 
     def _stream(self, block: Block, is_bounded: bool, keep: Array | None = None) -> State | None:
-        """The state of a block of queries after a range of keys; None if all is masked."""
+        """The state of a block of queries after a range of keys; None if all are masked."""
         normalizer, state = self.problem.normalizer, None
         for tile in self.tiles(block):
             if keep is not None:
@@ -114,7 +114,7 @@ class TileEngine:
     def _careful_context(self, block: Block, statistics: Statistics) -> Array:
         """The context from finished weights, for rows whose plain sum was not finite.
 
-        Sums of huge values cannot overflow, since the weights are already divided by their total.
+        Sums of huge values cannot overflow, since weights are already divided by their total.
         """
         rows = block.rows.stop - block.rows.start
         items = [part.stop - part.start for part in block.batch]
@@ -134,19 +134,19 @@ class TileEngine:
         add: Callable[[Block, Result], object],
         blocks: list[Block],
     ) -> None:
-        """Apply a function to blocks likewise, and give each result to `add`, in order."""
+        """Apply a function to blocks as `map` does, and pass each result to `add`, in order."""
         fold_blocks(function, add, blocks, cost=self.plan.cost, workers=self.problem.workers)
 
     def tiles(self, block: Block) -> Iterator[Tile]:
-        """The tiles of a block that have anything to attend to, in order of their keys.
+        """The tiles of a block that have allowed pairs, in order of their keys.
 
-        A normalizer that needs whole rows gets one.
+        A normalizer that needs whole rows gets one tile.
         """
         tiles = self._key_tiles(block)
         return self._joined(block, tiles) if self.problem.normalizer.whole_rows else tiles
 
     def _joined(self, block: Block, tiles: Iterator[Tile]) -> Iterator[Tile]:
-        """All keys of a block as one tile, if there are any to attend to."""
+        """All keys of a block as one tile, if any pair is allowed."""
         *_, key_length = self.problem.shape
         items = [part.stop - part.start for part in block.batch]
         shape = (*items, block.rows.stop - block.rows.start, key_length)
@@ -201,7 +201,7 @@ class TileEngine:
     def weight_tiles(
         self, block: Block, statistics: Statistics, *, is_factored: bool = True
     ) -> Iterator[Tile]:
-        """The same tiles with their finished weights in place of the scores, times their factors.
+        """The same tiles with finished weights in place of scores, times their factors.
 
         The statistics are those of the block: (..., l, 1).
         """
@@ -222,7 +222,7 @@ class TileEngine:
         return found if tile.allowed is None else np.where(tile.allowed, found, 0)
 
     def row_blocks(self, rows: slice | None = None) -> list[Block]:
-        """The plan's blocks over all their keys, cut to a range of rows."""
+        """The blocks of the plan over all their keys, limited to a range of rows."""
         *_, length, key_length = self.problem.shape
         first, last = (0, length) if rows is None else (rows.start, rows.stop)
         blocks = []
@@ -236,7 +236,7 @@ class TileEngine:
         """Whether no score can be large, so that the normalizer needs no shift."""
         problem = self.problem
         most = problem.normalizer.safe_bound(problem.dtype)
-        if problem.bias is not None or problem.shape[-2] < 16:  # finding out costs as much
+        if problem.bias is not None or problem.shape[-2] < 16:  # checking would cost as much
             return False
         if problem.softcap is not None and problem.softcap <= most:
             return True

@@ -1,4 +1,4 @@
-"""Masks, biases, lengths and offsets as they come in: checked, and made into conditions."""
+"""Masks, biases, lengths and offsets as given: checked, and converted to conditions."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def make_terms(
     batch, length, key_length
         The call's batch shape, L and S.
     single_query
-        Whether the query came without its L axis, so that masks and biases do too.
+        Whether the query was given without its L axis, and masks and biases therefore too.
     mask, bias, key_lengths, query_lengths, is_causal, query_offset, window, weight_factors
         As in `attention_core.attend`.
 
@@ -89,7 +89,7 @@ def make_terms(
         if key_lengths is not None or query_lengths is not None:
             raise OptionError(
                 "packed sequences have their lengths in their starts; "
-                "leave key_lengths and query_lengths out"
+                "omit key_lengths and query_lengths"
             )
         packed = Packed(mask, shape, query_offset)
         within = Masking(
@@ -147,7 +147,7 @@ def make_terms(
 
 def _band(lowest: int | None, highest: int | None, offset: int | Array, length: int) -> Condition:
     """Keys from `lowest` to `highest` around the position of each query."""
-    # so small that sums of positions never wrap, and so large that they reach every key
+    # small enough that sums of positions never wrap, and large enough to reach every key
     far = 2 * LARGEST
     lowest = -far if lowest is None else max(lowest, -far)
     highest = far if highest is None else min(highest, far)
@@ -175,7 +175,7 @@ def _factors(
     if factors is None:
         return None
     if isinstance(factors, Dropout):
-        if positions.key_shift is not None:  # sequences would be dropped alike
+        if positions.key_shift is not None:  # all sequences would share their dropped weights
             positions = Positions()
         return DropoutFactors(factors, positions, shape)
     if is_sparse(factors):
@@ -216,8 +216,8 @@ def _checked_mask(mask: ArrayLike, shape: Shape, single_query: bool) -> Array:
 _BOOLEAN_ADVICE = {
     "bias": " to add to the scores, got a boolean array; use mask=",
     "weight_factors": (
-        " to multiply the weights by, got a boolean array; use mask= to leave keys out of the "
-        "softmax, or weight_factors.astype(float) to leave out weights"
+        " to multiply the weights by, got a boolean array; use mask= to exclude keys from the "
+        "softmax, or weight_factors.astype(float) to drop weights"
     ),
 }
 

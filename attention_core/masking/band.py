@@ -1,4 +1,4 @@
-"""Bands of keys around the diagonal: causal order and windows, as arithmetic on positions."""
+"""Bands of keys around the diagonal: causal order and windows, by arithmetic on positions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from attention_core.typing import Array
 
 __all__ = ["Band"]
 
-# Elements of a tile whose band is kept for the next; a user's own tile may be far larger.
+# Elements of a tile whose band is cached for the next; a tile set by the user may be far larger.
 _KEPT = 1 << 19
 
 
@@ -33,7 +33,7 @@ class Band(Condition):
         self.lowest, self.highest = lowest, highest
 
     def spans(self, batch: Batch, rows: slice, keys: slice) -> list[slice]:
-        """The keys of any of the rows, cut where the band starts or stops to hold for all.
+        """The keys of any of the rows, split where the band starts or stops to hold for all.
 
         >>> Band(highest=0).spans((), slice(300, 400), slice(0, 1000))
         [slice(0, 301, None), slice(301, 400, None)]
@@ -65,7 +65,7 @@ class Band(Condition):
     def ceiling(
         self, batch: Batch, rows: slice, keys: slice, allowed: Array, dtype: np.dtype[Any]
     ) -> Array:
-        """The `ceiling` of a tile, kept for the next tile along the diagonal."""
+        """The `ceiling` of a tile, cached for the next tile along the diagonal."""
         if allowed.size > _KEPT:
             return ceiling(allowed, dtype)
         shift = rows.start - keys.start

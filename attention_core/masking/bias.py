@@ -51,10 +51,10 @@ class BiasTerm(Protocol):
         """Numbers added to the scores of these pairs (e,) of a batch item."""
 
     def zeros(self, dtype: np.dtype[Any]) -> dict[str, Array]:
-        """Zeros for the gradients by name, none where there is nothing to learn."""
+        """Zeros for the gradients by name; empty if there is nothing to learn."""
 
     def tile_vjp(self, batch: Batch, rows: slice, keys: slice, grad: Array) -> Contributions:
-        """The gradients from that of a tile of scores (..., l, s), whose memory is used again."""
+        """The gradients from that of a tile of scores (..., l, s), whose memory is reused."""
 
     def pairs_vjp(self, item: Item, queries: Array, keys: Array, grad: Array) -> Contributions:
         """The gradients from those of pairs (e,) of a batch item."""
@@ -110,7 +110,7 @@ class ArrayBias:
     array
         A view with these axes.
     given : tuple of int
-        The shape in which the bias was given, which is that of its gradient.
+        The shape of the bias as given, and of its gradient.
     """
 
     in_whole_batches = False
@@ -149,7 +149,7 @@ class ArrayBias:
         return [("bias", (*own, *np.divmod(different, key_length)), summed)]
 
     def as_given(self, found: Mapping[str, Array]) -> Array:
-        """The gradient in the shape and dtype of the bias; integers have theirs in float64."""
+        """The gradient in the shape and dtype of the bias, or in float64 for integers."""
         dtype = np.float64 if self.array.dtype.kind in "iu" else self.array.dtype
         return found["bias"].reshape(self.given).astype(dtype, copy=False)
 
@@ -160,7 +160,7 @@ class EdgeBias:
     Parameters
     ----------
     values : scipy.sparse.csr_array
-        (L, S), sorted; with the pattern of the mask if it is to have gradients.
+        (L, S), sorted; gradients need the pattern of the mask.
     """
 
     in_whole_batches = False
@@ -222,7 +222,7 @@ class NamedBias:
     Raises
     ------
     ShapeError
-        For parameters of another number of heads than the scores have.
+        If the parameters and the scores have different numbers of heads.
     """
 
     in_whole_batches = False
@@ -234,8 +234,9 @@ class NamedBias:
         if not broadcasts(self._values(origin, origin).shape, (*self.batch, 1, 1)):
             raise ShapeError(
                 f"{bias} has parameters of shapes "
-                f"{', '.join(str(own.shape) for own in bias.parameters.values())}, which fit no "
-                f"scores of batch shape {self.batch}: those per head need the last batch axis"
+                f"{', '.join(str(own.shape) for own in bias.parameters.values())}, which do not "
+                f"fit scores of batch shape {self.batch}: parameters per head need the last "
+                f"batch axis"
             )
 
     def tile(self, batch: Batch, rows: slice, keys: slice, dtype: np.dtype[Any]) -> Array:
@@ -246,14 +247,14 @@ class NamedBias:
         return self._checked(places, expected).astype(dtype, copy=False)
 
     def pairs(self, item: Item, queries: Array, keys: Array, dtype: np.dtype[Any]) -> Array:
-        """The bias of pairs (e,): that of all heads, of which one is taken."""
+        """The bias of pairs (e,), selected from that of all heads."""
         expected = (*self.batch[-1:], len(keys), 1)
         values = self._checked(self.positions.of_pairs(item, queries, keys), expected)
         found: Array = np.broadcast_to(values, expected)[item[-1:]][:, 0]
         return found.astype(dtype, copy=False)
 
     def zeros(self, dtype: np.dtype[Any]) -> dict[str, Array]:
-        """Zeros for the parameters, which are few: in float64."""
+        """Zeros for the parameters, in float64, since they are few."""
         return {name: np.zeros(own.shape) for name, own in self.bias.parameters.items()}
 
     def tile_vjp(self, batch: Batch, rows: slice, keys: slice, grad: Array) -> Contributions:
@@ -261,7 +262,7 @@ class NamedBias:
         return self._vjp(self.positions.of_tile(batch, rows, keys), grad)
 
     def pairs_vjp(self, item: Item, queries: Array, keys: Array, grad: Array) -> Contributions:
-        """The gradients of the parameters: those of other heads get nothing."""
+        """The gradients of the parameters; other heads contribute nothing."""
         heads = np.zeros((*self.batch[-1:], len(keys), 1), grad.dtype)
         heads[item[-1:]] = grad[:, None]
         return self._vjp(self.positions.of_pairs(item, queries, keys), heads)
@@ -295,8 +296,8 @@ class NamedBias:
         if not broadcasts(values.shape, expected):
             raise ScorerContractError(
                 f"{self.bias} returned shape {values.shape} from tile for query positions "
-                f"{places[0].shape} and key positions {places[1].shape}; expected what broadcasts "
-                f"to {expected}"
+                f"{places[0].shape} and key positions {places[1].shape}; expected a shape "
+                f"that broadcasts to {expected}"
             )
         return values
 
@@ -314,7 +315,7 @@ def _real(bias: Bias, method: str, found: Any) -> Array:
 
 
 def _called(bias: Bias, method: str, function: Callable[..., Any], *arrays: Array) -> Any:
-    """The result of a method; exceptions keep their type and get a note that names the bias."""
+    """Call a method; exceptions keep their type and get a note that names the bias."""
     try:
         return function(*arrays)
     except (AttentionCoreError, Stopped):

@@ -12,7 +12,7 @@ from attention_core.typing import Array
 
 __all__ = ["Condition", "MaskObject", "ceiling", "cut"]
 
-# A range of keys that holds for all rows is a tile of its own, without a mask, from this length on.
+# From this length on, a range of keys that holds for all rows is a separate tile, without a mask.
 _WORTH_CUTTING = 64
 
 
@@ -33,13 +33,13 @@ class Condition:
     in_whole_batches = False
     """Whether tiles must hold all batch items, as for a user's function."""
     follows_rows = False
-    """Whether the spans of different rows differ, so that shorter blocks of rows waste less."""
+    """Whether the spans of rows differ, so that shorter blocks of rows waste less."""
     is_sparse = False
-    """Whether it allows few pairs, which its attributes `edges`, a CSR array of booleans (L, S),
-    and `edge_count` tell; `pairs` is not asked about them."""
+    """Whether it allows few pairs. Its attribute `edges`, a CSR array of booleans (L, S), lists
+    them, and `edge_count` counts them; `pairs` is not called for them."""
 
     def spans(self, batch: Batch, rows: slice, keys: slice) -> list[slice]:
-        """Ranges of `keys`, in order, outside of which no row may attend to a key."""
+        """Ranges of `keys`, in order, outside which no row may attend to a key."""
         return [keys]
 
     def tile(self, batch: Batch, rows: slice, keys: slice) -> Array | None:
@@ -60,8 +60,8 @@ class Condition:
 def ceiling(allowed: Array, dtype: np.dtype[Any]) -> Array:
     """Bounds that mask scores by ``np.fmin(scores, bounds)``: -inf, and NaN where allowed.
 
-    `np.fmin` passes over NaN, so that allowed scores stay as they are, and masked ones are -inf
-    even if they are NaN. That is several times faster than copying -inf to masked positions.
+    `np.fmin` ignores NaN. Allowed scores therefore stay unchanged, and masked ones are -inf even if
+    they were NaN. This is several times faster than copying -inf to masked positions.
 
     >>> np.fmin([np.nan, 7.0], ceiling(np.array([False, True]), np.dtype(float)))
     array([-inf,   7.])

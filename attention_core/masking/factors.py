@@ -1,4 +1,4 @@
-"""Weight factors: numbers multiplied to the finished weights, and dropout as one kind of them."""
+"""Weight factors, which multiply the finished weights, and dropout as one kind of them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Factors(Protocol):
 
 
 class Dropout:
-    """Weight factors that are 0 for a random part of the weights, and 1 / (1 - rate) for the rest.
+    """Weight factors that are 0 for a random fraction of the weights, 1 / (1 - rate) for the rest.
 
     Given as ``weight_factors=``. Whether a weight is kept is a function of the seed, the batch
     item, the position of the query and the index of the key. It is the same for any tile, on tiles
@@ -43,7 +43,7 @@ class Dropout:
     Parameters
     ----------
     rate : float
-        The part of the weights to drop: at least 0 and below 1.
+        The fraction of the weights to drop: at least 0 and below 1.
     seed : int
         At least 0 and below 2^63.
 
@@ -100,7 +100,7 @@ class Dropout:
 
 
 class DropoutFactors:
-    """The factors of `Dropout` in one call, for scores of this shape."""
+    """The factors of `Dropout` in one call, for scores of a given shape."""
 
     in_whole_batches = False
 
@@ -124,7 +124,7 @@ class DropoutFactors:
         return self._factors(np.array(number), places[:, 0], others[:, 0], dtype)
 
     def _factors(self, items: Array, queries: Array, keys: Array, dtype: np.dtype[Any]) -> Array:
-        """The factors of what broadcasts together: a hash of 32 bits for each, and a threshold."""
+        """The factors of arrays that broadcast: a hash of 32 bits for each, and a threshold."""
         item = _mixed(items.astype(np.uint64) ^ self._query_seed)
         query = _mixed(item ^ _mixed(queries.astype(np.uint64)))
         key = _mixed(keys.astype(np.uint64) ^ self._key_seed)

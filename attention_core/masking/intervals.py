@@ -31,7 +31,7 @@ class Intervals(Condition):
         self.follows_rows = start.shape[-2] > 1 or stop.shape[-2] > 1
 
     def spans(self, batch: Batch, rows: slice, keys: slice) -> list[slice]:
-        """The keys of any of the rows, cut where the intervals start or stop to hold for all."""
+        """The keys of any of the rows, split where the intervals start or stop to hold for all."""
         start, stop = take(self.start, batch, rows), take(self.stop, batch, rows)
         return cut(int(start.min()), int(stop.max()), int(start.max()), int(stop.min()), keys)
 

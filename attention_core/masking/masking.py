@@ -1,4 +1,4 @@
-"""The mask of one call: the conditions that all must hold, answered tile by tile."""
+"""The mask of one call: conditions that must all hold, evaluated tile by tile."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Masking"]
 
 
 class Masking:
-    """Conditions on query-key pairs, of which all must hold for a query to attend to a key.
+    """Conditions on query-key pairs; all must hold for a query to attend to a key.
 
     Tiles outside the spans of any condition are never computed, and tiles where every condition
     holds need no mask.
@@ -45,7 +45,7 @@ class Masking:
 
     @property
     def is_sparse(self) -> bool:
-        """Whether the pairs allowed are among those that `edges` lists."""
+        """Whether allowed pairs are among those that `edges` lists."""
         return self._sparse is not None
 
     @property
@@ -55,7 +55,7 @@ class Masking:
 
     @property
     def edge_count(self) -> int:
-        """The number of edges, or a little more; asking for it does not make them."""
+        """The number of edges, or slightly more, without making them."""
         count: int = self._sparse.edge_count
         return count
 
@@ -66,11 +66,11 @@ class Masking:
 
     @property
     def follows_rows(self) -> bool:
-        """Whether the spans of different rows differ."""
+        """Whether the spans of rows differ."""
         return any(each.follows_rows for each in self.conditions)
 
     def spans(self, batch: Batch, rows: slice, keys: slice) -> list[slice]:
-        """Ranges of `keys`, in order, outside of which these rows may attend to nothing."""
+        """Ranges of `keys`, in order, outside which these rows may attend to nothing."""
         spans = [keys]
         for condition in self.conditions:
             spans = [part for span in spans for part in condition.spans(batch, rows, span)]
@@ -88,7 +88,7 @@ class Masking:
     def ceiling(
         self, batch: Batch, rows: slice, keys: slice, allowed: Array, dtype: np.dtype[Any]
     ) -> Array:
-        """The `condition.ceiling` of a tile for which `allowed` was returned."""
+        """The `condition.ceiling` of a tile, given what `allowed` returned for it."""
         if len(self.conditions) == 1:
             return self.conditions[0].ceiling(batch, rows, keys, allowed, dtype)
         return ceiling(allowed, dtype)

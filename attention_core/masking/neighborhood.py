@@ -19,10 +19,11 @@ __all__ = ["Neighborhood"]
 class Neighborhood(MaskObject):
     """A mask by which each position of a grid attends to the positions near it.
 
-    Queries and keys are the positions of a grid of one to three dimensions - the pixels of an
-    image, say - in row-major order. Given as ``mask=``, a query at i may attend to a key at j if in
+    Queries and keys are the positions of a grid of one to three dimensions, such as the pixels of
+    an image, in row-major order. Given as ``mask=``, a query at i may attend to a key at j if in
     every dimension ``|j - i| <= radius * dilation`` and ``j - i`` is a multiple of `dilation`. At
-    the border a neighborhood is cut off, not shifted. Work is proportional to the neighbors.
+    the border a neighborhood is cut off, not shifted. Work is proportional to the number of
+    neighbors.
 
     Parameters
     ----------
@@ -33,8 +34,8 @@ class Neighborhood(MaskObject):
     dilation : integer, or one per dimension
         The distance between neighbors.
     is_causal : bool, or one per dimension
-        Whether a query attends to no key beyond its own coordinate. The ``is_causal=True`` of
-        `attend` instead forbids keys beyond the query in row-major order; both can be combined.
+        Whether keys beyond the coordinate of the query are excluded. The ``is_causal=True`` of
+        `attend` instead excludes keys beyond the query in row-major order; both can be combined.
 
     Raises
     ------
@@ -45,8 +46,8 @@ class Neighborhood(MaskObject):
     -----
     Weights and scores are sparse arrays that store the neighbors, as with a sparse mask. Queries
     may be fewer than positions: they begin at position `query_offset`, one integer. Keys may end
-    before the grid does, so that a memory can grow along it. The literature calls this
-    neighborhood, or sliding window, attention.
+    before the grid does, so a memory can grow along it. The literature calls this neighborhood
+    attention or sliding window attention.
 
     References
     ----------
@@ -88,7 +89,7 @@ class Neighborhood(MaskObject):
         self.is_causal = _flags("is_causal", is_causal, len(self.grid))
 
     def inside_grid(self) -> Neighborhood:
-        """The same neighborhood, by a radius and a dilation that do not leave the grid."""
+        """An equivalent neighborhood whose radius and dilation do not leave the grid."""
         steps = zip(self.grid, self.radius, self.dilation, strict=True)
         return Neighborhood(
             self.grid,

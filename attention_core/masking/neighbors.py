@@ -1,4 +1,4 @@
-"""The neighbors of one call: a sparse condition, which can tell its spans and its tiles too."""
+"""The neighbors of one call: a sparse condition that also knows its spans and tiles."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from attention_core.typing import Array
 
 __all__ = ["Neighbors"]
 
-_KEPT = 1 << 19  # elements of a tile whose mask is kept for those that lie alike
-_BLOCK_ROWS, _SAMPLE = 256, 16  # rows of a block, and blocks, to count pairs in
-_KEPT_EDGES = 1 << 21  # neighbors kept for the next call, at five bytes each
-# Spans of keys this close together are one: masking the keys between them costs less than a tile.
+_KEPT = 1 << 19  # elements of a tile whose mask is cached for equivalent tiles
+_BLOCK_ROWS, _SAMPLE = 256, 16  # rows of a block, and blocks, in which pairs are counted
+_KEPT_EDGES = 1 << 21  # neighbors cached for the next call, at five bytes each
+# Spans of keys this close together are joined: masking keys between them costs less than a tile.
 _WORTH_SKIPPING = 24
 
 
@@ -59,7 +59,7 @@ class Neighbors(Condition):
         self.length, self.key_length = length, key_length
 
     def spans(self, batch: Batch, rows: slice, keys: slice) -> list[slice]:
-        """Ranges of keys around these rows, those that lie close together as one."""
+        """Ranges of keys around these rows; ranges that are close together are joined."""
         grid = self.neighborhood.grid
         spans: list[slice] = []
         found = self._near(0, rows.start + self.offset, rows.stop + self.offset, prod(grid))
@@ -87,7 +87,7 @@ class Neighbors(Condition):
         parts = [(first, start - first * step, min(stop - first * step, step))]
         if last > first:
             parts.append((last, 0, stop - last * step))
-        if last - first > 1:  # slices between that are whole
+        if last - first > 1:  # whole slices between
             low, high = self._reach(axis, first + 1, last - 1)
             yield low * step, high * step
         for here, begin, end in parts:
@@ -98,7 +98,7 @@ class Neighbors(Condition):
                 yield from ((there * step + low, there * step + high) for low, high in inner)
 
     def _reach(self, axis: int, first: int, last: int) -> tuple[int, int]:
-        """The coordinates that those from first to last reach in a dimension: start and stop."""
+        """Start and stop of the coordinates that those from first to last reach in a dimension."""
         hood = self.neighborhood
         reach = hood.radius[axis] * hood.dilation[axis]
         beyond = 0 if hood.is_causal[axis] else reach
@@ -112,12 +112,12 @@ class Neighbors(Condition):
     def ceiling(
         self, batch: Batch, rows: slice, keys: slice, allowed: Array, dtype: np.dtype[Any]
     ) -> Array:
-        """The `ceiling` of a tile, kept for those that lie alike."""
+        """The `ceiling` of a tile, cached for equivalent tiles."""
         bounds: Array = self._kept(_ceiling, rows, keys, dtype)
         return bounds
 
     def _kept(self, make: Any, rows: slice, keys: slice, *options: Any) -> Any:
-        """Make the mask or bounds of a tile once for all that lie alike in the grid."""
+        """Make the mask or the bounds of a tile once for all equivalent tiles of the grid."""
         hood = self.neighborhood
         sides = rows.stop - rows.start, keys.stop - keys.start
         step = prod(hood.grid[1:])
@@ -128,7 +128,7 @@ class Neighbors(Condition):
 
     @property
     def edge_count(self) -> int:
-        """The number of neighbors of all queries, or a little more."""
+        """The number of neighbors of all queries, or slightly more."""
         hood = self.neighborhood
         most = prod(
             min(extent, 1 + radius * (1 if is_causal else 2))
@@ -212,7 +212,7 @@ def _ceiling(
 
 
 def _coordinate(grid: tuple[int, ...], axis: int, positions: Array) -> Array:
-    """Coordinates of positions in a dimension; that in the first one may lie beyond the grid.
+    """Coordinates of positions in a dimension; in the first one they may exceed the grid.
 
     >>> _coordinate((3, 4), 1, np.array([-1, 0, 5]))
     array([3, 0, 1])

@@ -21,10 +21,10 @@ __all__ = ["Packed", "Packing"]
 class Packing(MaskObject):
     """The starts of packed sequences: a mask by which each sequence attends to itself only.
 
-    As ``mask=`` it makes a call attend within each of many concatenated sequences,
+    Given as ``mask=``, it makes a call attend within each of many concatenated sequences,
     (..., total L, Dq) and (..., total S, Dk), without padding. Positions, for causal order, windows
     and functions, count from the start of each sequence; `query_offset` is one integer, or one for
-    each sequence. Work and memory are those of the single sequences.
+    each sequence. Work and memory are those of the separate sequences.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class Packing(MaskObject):
         The first query of each of the n sequences, beginning with 0, and the total length: the
         cumulative sum of the lengths, also called ``cu_seqlens``.
     key_starts : (n + 1,) integers
-        The same for keys and values; that of the queries by default.
+        The same for keys and values; equal to `query_starts` by default.
 
     Raises
     ------
@@ -71,7 +71,7 @@ class Packing(MaskObject):
     def from_lengths(
         cls, query_lengths: ArrayLike, key_lengths: ArrayLike | None = None
     ) -> Packing:
-        """From the number of queries of each sequence, and of keys if it differs.
+        """Make a packing from the number of queries of each sequence, and of keys if it differs.
 
         Examples
         --------
@@ -97,7 +97,7 @@ class Packed:
     Parameters
     ----------
     packing
-        Where the sequences start.
+        The starts of the sequences.
     shape
         (..., L, S) of the call.
     query_offset
@@ -132,7 +132,7 @@ class Packed:
         self._stop = packing.key_starts[1:][sequences].reshape(axes)
 
     def intervals(self, lowest: int | None, highest: int | None) -> Intervals:
-        """The keys of each query: of its sequence, from `lowest` to `highest` around it."""
+        """The keys of each query: those of its sequence, from `lowest` to `highest` around it."""
         start, stop = self._start, self._stop
         index = np.arange(start.shape[-2])[:, None]
         origin = start + self.positions.query_shift + index  # the key at the query's position

@@ -21,7 +21,7 @@ class ArrayMask(Condition):
         self.array = array
 
     def tile(self, batch: Batch, rows: slice, keys: slice) -> Array:
-        """The part of the array: what broadcasts to (..., l, s)."""
+        """The part of the array, which broadcasts to (..., l, s)."""
         return take(self.array, batch, rows, keys)
 
     def pairs(self, item: Item, queries: Array, keys: Array) -> Array:
@@ -40,7 +40,7 @@ class FunctionMask(Condition):
         self.function, self.positions, self.shape = function, positions, shape
 
     def tile(self, batch: Batch, rows: slice, keys: slice) -> Array:
-        """The values of the function: what broadcasts to (..., l, s)."""
+        """The values of the function, which broadcast to (..., l, s)."""
         expected = (*self.shape[:-2], rows.stop - rows.start, keys.stop - keys.start)
         places = self.positions.of_tile(batch, rows, keys)
         return evaluated("mask", self.function, *places, expected)

@@ -1,4 +1,4 @@
-"""Positions of queries and keys, as functions given as a mask or a bias see them."""
+"""Positions of queries and keys, as given to mask and bias functions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from attention_core.typing import Array, PairFunction
 
 __all__ = ["ADVICE", "UNSHIFTED", "Positions", "check_offsets", "end_offset", "evaluated"]
 
-ADVICE = "to add numbers to the scores use bias=, to keep the non-zero places use mask != 0"
+ADVICE = "to add numbers to the scores use bias=, to keep nonzero entries use mask != 0"
 """Advice about a mask that is not boolean."""
 
 
@@ -21,9 +21,9 @@ class Positions(NamedTuple):
     """Shifts from the index of a query or key to its position."""
 
     query_shift: int | Array = 0
-    """`query_offset`, less the start of a packed sequence: one, or (batch or 1s, L or 1, 1)."""
+    """`query_offset` minus the start of a packed sequence: one, or (batch or 1s, L or 1, 1)."""
     key_shift: Array | None = None
-    """(S,): less the start of a packed sequence; None without packed sequences."""
+    """(S,): minus the start of a packed sequence; None without packed sequences."""
 
     def of_tile(self, batch: Batch, rows: slice, keys: slice) -> tuple[Array, Array]:
         """Positions of the queries (..., l, 1) and the keys (1, s) of a tile."""
@@ -45,13 +45,13 @@ class Positions(NamedTuple):
 
 
 UNSHIFTED = Positions()
-"""Positions that are the indices themselves."""
+"""Positions equal to indices."""
 
 
 def end_offset(
     length: int, key_length: int, query_lengths: Any = None, key_lengths: Any = None
 ) -> Any:
-    """The offset that aligns the last query with the last key, of each batch item if they differ.
+    """The offset that aligns the last query with the last key, per batch item if they differ.
 
     >>> end_offset(2, 5), end_offset(2, 5, key_lengths=[3, 9])
     (3, array([1, 3]))
@@ -65,7 +65,7 @@ def end_offset(
 
 
 def check_offsets(given: Any, offsets: int | Array) -> None:
-    """Raise `OptionError` for offsets at or beyond `LARGEST`, which int64 could not add to."""
+    """Raise `OptionError` for offsets at or beyond `LARGEST`, whose sums could overflow int64."""
     if np.any(offsets >= LARGEST) or np.any(offsets <= -LARGEST):
         raise OptionError(f"query_offset must be between -2**61 and 2**61, got {shown(given)}")
 
@@ -73,18 +73,18 @@ def check_offsets(given: Any, offsets: int | Array) -> None:
 def evaluated(
     name: str, function: PairFunction, queries: Array, keys: Array, expected: Shape
 ) -> Array:
-    """The values of a mask or bias function, which broadcast to the expected shape.
+    """Evaluate a mask or bias function; its values broadcast to the expected shape.
 
     Raises
     ------
     DTypeError, ShapeError
-        For what a mask, or a bias, cannot be.
+        For values that a mask or a bias cannot have.
     """
     values = to_numpy(f"what the {name} function returned", function(queries, keys))
     if not broadcasts(values.shape, expected):
         raise ShapeError(
             f"the {name} function returned shape {values.shape} for query positions "
-            f"{queries.shape} and key positions {keys.shape}; expected something that "
+            f"{queries.shape} and key positions {keys.shape}; expected a shape that "
             f"broadcasts to (..., l, s) = {expected}"
         )
     if name == "mask" and values.dtype != np.bool_:

@@ -16,17 +16,17 @@ __all__ = ["checked_edges", "checked_values"]
 def checked_edges(mask: Any, shape: tuple[int, ...]) -> Any:
     """The edges of a sparse mask as CSR booleans (L, S), for scores (..., L, S).
 
-    Every stored entry of a mask of numbers is an edge, also a stored zero; of booleans only True.
+    Every stored entry of a numeric mask is an edge, even a zero; in a boolean mask only True is.
 
     Parameters
     ----------
     mask
-        A SciPy sparse array or matrix in any format; or one of another package that has `tocsr`.
+        A SciPy sparse array or matrix in any format, or another package's that has `tocsr`.
 
     Raises
     ------
     ShapeError
-        For another shape, and for indices that lie outside of it or do not belong together.
+        For another shape, and for indices that are outside it or inconsistent.
 
     Examples
     --------

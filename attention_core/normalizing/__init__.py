@@ -1,1 +1,1 @@
-"""Normalizers: from scores to weights, in tiles, on edges, and back."""
+"""Normalizers: from scores to weights, on tiles and on edges, and their gradients."""

@@ -1,4 +1,4 @@
-"""The contract of a normalizer: from the scores of a query to the weights of its keys."""
+"""The contract of normalizers, which turn the scores of a query into the weights of its keys."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class Normalizer(Component):
     """A function from the masked scores of a query to the weights of its keys.
 
     Scores of masked pairs are -inf: their weights must be exactly 0, and so must all weights of a
-    row that has no other scores. A subclass defines `statistics`, which are found once for each
-    row, and `weights`, which turns scores into weights one by one. Constructor arguments are kept
+    row that has no other scores. A subclass defines `statistics`, which are computed once for each
+    row, and `weights`, which turns scores into weights one by one. Constructor arguments are stored
     as attributes of the same name, as in `Scorer`.
 
-    Rows come whole, in blocks so small that memory is bounded. A normalizer whose weights do not
-    depend on other keys sets ``whole_rows = False`` and has its keys stream by in tiles.
+    Rows are whole, in blocks of bounded memory. A normalizer whose weights do not depend on other
+    keys sets ``whole_rows = False`` and processes keys in tiles.
 
     Gradients are optional: `scores_vjp`.
 
@@ -78,10 +78,10 @@ class Normalizer(Component):
     kind = "normalizer"
 
     whole_rows: ClassVar[bool] = True
-    """Whether the statistics of a row need all of its scores together."""
+    """Whether the statistics of a row need all its scores together."""
 
     empty: ClassVar[tuple[float, ...]] = ()
-    """The statistics of a row without keys, which tell how many there are."""
+    """The statistics of a row without keys; their number is that of all rows."""
 
     @abstractmethod
     def statistics(self, scores: Array) -> Statistics:
@@ -99,18 +99,18 @@ class Normalizer(Component):
         dot: Array,
         row_sums: Callable[[Array], Array],
     ) -> Array:
-        """The gradient of the scores, which may be written in place of that of the weights.
+        """The gradient of the scores, which may overwrite that of the weights.
 
         Parameters
         ----------
         weights, grad_weights
-            Of a tile or of edges, in the same shape; 0 where masked.
+            Arrays of a tile or of edges, in the same shape; 0 where masked.
         statistics
-            Those of `statistics` for these rows, which broadcast to the weights.
+            The statistics of these rows, which broadcast to the weights.
         dot
             ``sum_j weights_ij grad_weights_ij`` of every row, which broadcasts to the weights.
         row_sums
-            Sums over the keys of each row, as an array that broadcasts to the weights.
+            A function that sums over the keys of each row and broadcasts to the weights.
         """
         self.check_differentiable()
         raise NotImplementedError
@@ -150,8 +150,8 @@ class Normalizer(Component):
     def of_heads(self, heads: Sequence[int], count: int) -> Self:
         """The normalizer of some of the `count` heads of a layer, which are the last batch axis.
 
-        Of a parameter that differs between heads it takes these along the last axis. A normalizer
-        without such a parameter is that of any heads.
+        A parameter that differs between heads is indexed along its last axis. A normalizer without
+        such a parameter is returned as it is.
 
         Raises
         ------
@@ -173,7 +173,7 @@ class Normalizer(Component):
         return {}
 
     def safe_bound(self, dtype: np.dtype[Any]) -> float:
-        """The magnitude of scores up to which no shift is needed; 0 if that saves nothing."""
+        """The magnitude of scores up to which no shift is needed; 0 if that does not help."""
         return 0.0
 
     def absorb(
@@ -182,7 +182,7 @@ class Normalizer(Component):
         """The state of rows after a tile: scores (..., l, s), values (..., s, Dv).
 
         The scores and the arrays of `before`, the state of the same rows after other keys, are
-        reused. `is_bounded` tells that no score exceeds `safe_bound`; masked ones are -inf.
+        reused. `is_bounded` means that no score exceeds `safe_bound`; masked ones are -inf.
         """
         statistics = checked_statistics(self, scores)
         weights = checked_weights(self, scores, statistics)
@@ -196,24 +196,24 @@ class Normalizer(Component):
         return State(state.statistics, state.context + other.context)
 
     def has_faded(self, state: State) -> bool:
-        """Whether bounded scores lost digits, so that the rows have to be computed unbounded."""
+        """Whether bounded scores lost digits, so the rows must be computed with a shift."""
         return False
 
     def finish(self, state: State, out: Array, batch: Batch) -> Statistics:
-        """Write the context (..., l, Dv) of some batch items; their final statistics."""
+        """Write the context (..., l, Dv) of some batch items; return their final statistics."""
         out[...] = state.context
         return state.statistics
 
     def of_whole_rows(self, scores: Array, value: Array) -> tuple[Array, Statistics]:
-        """Context (..., L, Dv) and statistics of all rows, whose keys are all in one tile.
+        """Context (..., L, Dv) and statistics of all rows, for keys in a single tile.
 
-        Rows of NaN, or without keys, may come out as NaN: the caller looks for it.
+        Rows of NaN, or without keys, may result in NaN, for which the caller checks.
         """
         state = self.absorb(scores, value, None, is_bounded=False)
         return state.context, self.finish(state, state.context, whole(scores.shape[:-2]))
 
     def of_edges(self, scores: Array, starts: Array, batch: Batch) -> Statistics:
-        """Statistics (l, 1) of rows of one batch item, whose scores (e,) follow each other.
+        """Statistics (l, 1) of rows of one batch item, with scores (e,) row after row.
 
         The edges of row i are those from ``starts[i]`` to ``starts[i + 1]``.
         """

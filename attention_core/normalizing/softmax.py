@@ -1,7 +1,7 @@
-"""The softmax of scores that arrive tile by tile, and the weighted sum of values it carries.
+"""Streaming softmax over tiles of scores, with the weighted sum of values.
 
 The statistics of a query row are the shift m and the total ``l = sum_j exp(s_j - m)``; its context
-is ``sum_j exp(s_j - m) v_j`` until it is divided by the total. States over disjoint keys merge
+is ``sum_j exp(s_j - m) v_j`` before the division by the total. States over disjoint keys merge
 exactly, in any grouping: they are a monoid (Milakov and Gimelshein 2018, arXiv:1805.02867).
 """
 
@@ -44,19 +44,19 @@ class Softmax(Normalizer):
     Parameters
     ----------
     sink : number or array
-        A learnable extra logit whose value is zero: weights then sum to less than 1, and a query
+        A learnable extra logit whose value is 0: weights then sum to less than 1, and a query
         may attend to nothing. An array broadcasts to the batch axes, such as one for each head.
         0 is "softmax plus one"; None, or -inf, is the plain softmax.
 
     Raises
     ------
     ScorerConfigError
-        For a sink that is not made of real numbers, or holds NaN or inf.
+        For a sink that does not hold real numbers, or holds NaN or inf.
 
     Notes
     -----
-    A row without any finite score has weights of exactly 0 and a log-normalizer of -inf, with a
-    sink too.
+    A row without finite scores has weights of exactly 0 and a log-normalizer of -inf, even with a
+    sink.
 
     References
     ----------
@@ -90,7 +90,7 @@ class Softmax(Normalizer):
             )
 
     def of_heads(self, heads: Sequence[int], count: int) -> Self:
-        """The softmax of some of `count` heads, with their part of a sink that differs.
+        """The softmax of some of `count` heads, with their part of a sink per head.
 
         >>> Softmax([1.0, 2.0, 3.0]).of_heads([0, 2], 3).sink
         array([1., 3.])
@@ -152,10 +152,10 @@ class Softmax(Normalizer):
         return State((shift, total), context)
 
     def has_faded(self, state: State) -> bool:
-        """Whether some row's exponentials are so small that small values lose digits, or infinite.
+        """Whether the exponentials of a row are infinite, or so small that they lose digits.
 
-        The former is for scores that are bounded but all far below 0, the latter for a scorer whose
-        bound is wrong; both need their maximum found.
+        Scores that are bounded but all far below 0 are too small; infinite ones mean that the bound
+        of the scorer is wrong. Both need the maximum.
         """
         total = state.statistics[1]
         faded = (total < 1e-3) | np.isinf(total)
@@ -184,7 +184,7 @@ class Softmax(Normalizer):
         return statistics
 
     def _with_sink(self, statistics: Statistics, batch: Batch) -> tuple[Statistics, Array]:
-        """The statistics with the sink, and the factor of a context that was summed without."""
+        """The statistics with the sink, and the factor of a context summed without it."""
         before, total = statistics
         sink = self._sink(total.dtype, batch)
         shift = np.where(before > -np.inf, np.maximum(before, sink), before)
@@ -193,7 +193,7 @@ class Softmax(Normalizer):
         return (shift, total * factor + extra), factor
 
     def of_whole_rows(self, scores: Array, value: Array) -> tuple[Array, Statistics]:
-        """The context and the statistics of whole rows, in as few operations as there can be."""
+        """The context and the statistics of whole rows, in as few operations as possible."""
         if self._has_sink:
             return super().of_whole_rows(scores, value)
         are_many = scores.size > _WORTH_BOUNDS

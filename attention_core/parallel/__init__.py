@@ -1,1 +1,1 @@
-"""Threads for blocks of work, and BLAS held to one thread meanwhile."""
+"""Threads for blocks of work, with BLAS limited to one thread."""

@@ -1,4 +1,4 @@
-"""Holding BLAS to one thread while a call needs it, and the floating-point settings of a call."""
+"""BLAS limited to one thread during a call, and the floating-point settings of a call."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = ["blas_on_one_thread", "numerics", "this_thread"]
 class _ThisThread(threading.local):
     """Whether this thread may hold the lock of `_Hold`: `flag` is taken.
 
-    Signal handlers and finalizers that attend at such a moment work without other threads: one of
-    those could wait for the lock, and this thread for it. A lock is the flag, because it is taken
-    and given back in one step that no signal can interrupt.
+    Signal handlers and finalizers that attend at such a moment use no other threads, which could
+    wait for the lock while this thread waits for them. The flag is a lock, since a lock is acquired
+    and released in one step that no signal can interrupt.
     """
 
     def __init__(self) -> None:
@@ -38,20 +38,20 @@ this_thread = _ThisThread()
 def _libraries() -> Sequence[Any]:
     """The BLAS libraries of this process.
 
-    The search is a callback of C, in which an interrupt is lost, and the library at hand with it.
+    The search is a C callback, in which an interrupt is lost together with the current library.
     """
     return elsewhere(_search)
 
 
 def _search() -> Sequence[Any]:
-    from threadpoolctl import ThreadpoolController  # the smallest calls do without
+    from threadpoolctl import ThreadpoolController  # the smallest calls do not need it
 
     libraries: Sequence[Any] = ThreadpoolController().select(user_api="blas").lib_controllers
     return libraries
 
 
 def _set_threads(library: Any, count: int) -> None:
-    """Set the number of a library's threads, whichever thread did so before.
+    """Set the number of threads of a library, even if another thread set it before.
 
     threadpoolctl lets one thread control OpenBLAS and silently ignores the others; here the lock
     of `blas_on_one_thread` keeps them from disagreeing.
@@ -65,12 +65,12 @@ def _set_threads(library: Any, count: int) -> None:
 
 
 class _Hold:
-    """The calls that are inside, each with its thread, and what BLAS had before the first.
+    """The active calls, each with its thread, and the settings of BLAS before the first.
 
     An interrupt, or a signal handler or finalizer that attends, may come between any two steps.
-    So BLAS is not counted up and down: `settle` gives it what the calls inside need, whatever it
-    finds, and may be called once more when it was not finished. `before` is known before anything
-    is set, and forgotten only when BLAS has it again.
+    Therefore there is no counter: `settle` sets BLAS to what the active calls need, whatever its
+    present state, and may be repeated if it was not finished. `before` is stored before anything is
+    set, and dropped only after BLAS is restored.
     """
 
     def __init__(self) -> None:
@@ -89,7 +89,7 @@ class _Hold:
             self.settle()
 
     def settle(self) -> None:
-        libraries = _libraries()  # the search takes long, so it comes before the lock
+        libraries = _libraries()  # the search is slow, so it comes before the lock
         with this_thread.busy(), self.lock:
             if not self.calls:
                 self.is_set = False
@@ -107,7 +107,7 @@ class _Hold:
                 _set_threads(library, count)
 
     def start_afresh(self) -> None:
-        """Forget the other threads, in a forked child, and set BLAS again at the next call."""
+        """Forget other threads, in a forked child, and set BLAS again at the next call."""
         mine = threading.get_ident()
         self.lock = threading.RLock()
         self.calls = {call: thread for call, thread in self.calls.items() if thread == mine}
@@ -121,19 +121,18 @@ if hasattr(os, "register_at_fork"):
 
 
 class blas_on_one_thread:
-    """``with blas_on_one_thread():`` holds BLAS to one thread while any call needs it.
+    """``with blas_on_one_thread():`` limits BLAS to one thread while any call needs it.
 
-    Threads of BLAS would compete with those of a call for the cores, and their number changes the
-    last bits of a product. The setting belongs to the process: the last call to leave gives back
-    what BLAS had before.
+    Threads of BLAS would compete for the cores with those of a call, and their number changes the
+    last bits of a product. The setting belongs to the process: the last call to leave restores it.
 
-    An interrupt while it enters or leaves is raised, and BLAS has what it had. Python may also
-    raise one before the first line of ``__exit__``; what must hold even then is written twice,
-    ``with blas_on_one_thread() as again, again:``, because leaving a second time does no harm.
+    An interrupt during entry or exit is raised, and BLAS is restored. Python may also raise one
+    before the first line of ``__exit__``. Blocks that must be safe even then enter twice, with
+    ``with blas_on_one_thread() as again, again:``, since leaving twice does no harm.
     """
 
     def __enter__(self) -> Self:
-        _libraries()  # an interrupt of the search has nothing to give back
+        _libraries()  # if the search is interrupted, there is nothing to restore
         try:
             self._begin()
             return self
@@ -158,8 +157,8 @@ class blas_on_one_thread:
 class numerics(blas_on_one_thread):
     """``with numerics():`` surrounds the arithmetic of a call.
 
-    NaN and Inf in the inputs are results, not accidents, so NumPy does not warn of them; BLAS is
-    held to one thread.
+    NaN and Inf in the inputs are results, not accidents, so NumPy does not warn about them. BLAS is
+    limited to one thread.
     """
 
     _before: tuple[Any, int] | None = None
@@ -173,6 +172,6 @@ class numerics(blas_on_one_thread):
         if self._before is not None:
             settings, size = self._before
             np.seterr(**settings)
-            np.setbufsize(size)  # which scorers set for themselves
+            np.setbufsize(size)  # scorers set it themselves
             self._before = None
         super()._end()

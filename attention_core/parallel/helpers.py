@@ -1,8 +1,8 @@
-"""Threads that help a call, whatever signal, interrupt or finalizer comes between two of its steps.
+"""Helper threads of a call, safe under signals, interrupts and finalizers between any two steps.
 
-Executors and futures of the standard library do not survive that: functions of Python give back
-their locks, an interrupt may come before the first line of such a function, and then the next call
-waits for ever. Here whatever must not be halved is one operation of C.
+Executors and futures of the standard library are not: Python functions release their locks, an
+interrupt may come before the first line of such a function, and the next call then waits forever.
+Here, every step that must be atomic is a single C operation.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 
 
 class Task(Generic[Result]):
-    """A function that another thread calls, unless it is withdrawn first."""
+    """A function that another thread calls, unless it is canceled first."""
 
     def __init__(self, function: Callable[[], Result]) -> None:
         self._function = function
@@ -48,14 +48,14 @@ class Task(Generic[Result]):
             self._running.release()
 
     def end(self) -> BaseException | None:
-        """Withdraw it, or wait until it has ended; its error. After an interrupt, call it again."""
+        """Cancel it, or wait until it has ended; return its error. Repeat it after an interrupt."""
         if self._state.setdefault("is", "withdrawn") == "running":
             with self._running:
                 pass
         return self.error
 
     def result(self) -> Result:
-        """Wait until it has ended; what the function returned, or its error."""
+        """Wait until it has ended; return the result of the function, or raise its error."""
         with self._running:
             pass
         if self.error is not None:
@@ -64,7 +64,7 @@ class Task(Generic[Result]):
 
 
 def elsewhere(function: Callable[[], Result]) -> Result:
-    """Call a function in a thread of its own, where Python handles no signals."""
+    """Call a function in a separate thread, where Python handles no signals."""
     task = Task(function)
     try:
         _start(task.run)
@@ -74,22 +74,22 @@ def elsewhere(function: Callable[[], Result]) -> Result:
 
 
 def ask(task: Task[Any]) -> None:
-    """Have a helper run a task when one is free; without any, it only waits for its `end`.
+    """Let a free helper run a task; without helpers, the task waits for its `end`.
 
-    There is one helper fewer than cores, for callers work too, but at least one.
+    There is one helper fewer than cores, since callers work too, but at least one.
     """
     helpers = _helpers()
     if helpers.count < max(1, available_cores() - 1):
         with suppress(RuntimeError):
             _start(_serve, helpers.tasks)
-            helpers.count += 1  # interrupted before this there is one more, which does no harm
+            helpers.count += 1  # after an interrupt before this, one more thread does no harm
     if helpers.count:
         helpers.tasks.put(task)
 
 
 class _Helpers:
     def __init__(self) -> None:
-        from queue import SimpleQueue  # small calls do without
+        from queue import SimpleQueue  # small calls do not need it
 
         self.count = 0
         self.tasks: SimpleQueue[Task[Any]] = SimpleQueue()
@@ -100,13 +100,13 @@ def _helpers() -> _Helpers:
     return _Helpers()
 
 
-if hasattr(os, "register_at_fork"):  # a forked child has none of its parent's threads
+if hasattr(os, "register_at_fork"):  # a forked child has no threads of its parent
     os.register_at_fork(after_in_child=_helpers.cache_clear)
 
 
 def _start(function: Callable[..., None], *args: object) -> None:
-    """Begin a thread; a RuntimeError where there can be no more."""
-    if sys.is_finalizing():  # Python 3.11 would begin one that never runs
+    """Start a thread; raises RuntimeError if no more can be started."""
+    if sys.is_finalizing():  # Python 3.11 would start one that never runs
         raise RuntimeError("the interpreter is about to end")
     start_new_thread(function, args)
 

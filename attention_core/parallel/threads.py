@@ -1,4 +1,4 @@
-"""Running independent blocks of work on several threads, with BLAS held to one thread each."""
+"""Independent blocks of work on several threads, with BLAS limited to one thread."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from attention_core.parallel.helpers import Task, ask, available_cores
 
 __all__ = ["WORTH_THREADS", "fold_blocks", "map_blocks", "run_blocks", "stop_if_asked"]
 
-_MOST_EARLY = 2  # results that wait for those before them
+_MOST_EARLY = 2  # results that wait for earlier ones
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 WORTH_THREADS = 1_000_000.0
-"""Below this much work, in nanoseconds, threads cost more than they give."""
+"""Below this much work, in nanoseconds, threads cost more than they save."""
 
 
 def map_blocks(
@@ -33,7 +33,7 @@ def map_blocks(
     Parameters
     ----------
     cost
-        An estimate of the whole work, in nanoseconds on one core.
+        An estimate of all work, in nanoseconds on one core.
     workers
         The number of threads; None for every core.
     """
@@ -56,8 +56,8 @@ def fold_blocks(
 ) -> None:
     """Apply a function to every item as `map_blocks` does, and pass each result to `add`.
 
-    Results are added one at a time and in one order, whichever thread is first: sums have the same
-    bits however many threads there are. Threads that are ahead wait, so that few results are kept.
+    Results are added one at a time in a fixed order, so sums have the same bits for any number of
+    threads. Threads that are ahead wait, so few results are kept.
     """
     early: dict[int, Result] = {}
     order = _longest_first(items)
@@ -83,7 +83,7 @@ def fold_blocks(
 
 
 def _longest_first(items: Sequence[Any]) -> Sequence[int]:
-    """The order to work in: later blocks have more keys where keys are in causal order."""
+    """The order of work: with causal order, later blocks have more keys and come first."""
     return range(len(items))[::-1]
 
 
@@ -108,12 +108,12 @@ class _Stopped(BaseException):
     """Raised in the threads of a call when another has failed or was interrupted."""
 
 
-# What stops the calls this thread works for, which may be inside each other: a list with an item.
+# Flags that stop the possibly nested calls this thread works for: a list that is not empty.
 _stops: ContextVar[tuple[list[bool], ...]] = ContextVar("_stops", default=())
 
 
 def stop_if_asked() -> None:
-    """Leave the work at hand, by an exception, if its call has failed in another thread."""
+    """Raise an exception if the call of the current work has failed in another thread."""
     if any(_stops.get()):
         raise _Stopped
 
@@ -142,10 +142,10 @@ def _on_threads(work: Callable[[int], None], indices: Sequence[int], count: int)
     except BaseException as error:  # noqa: BLE001 - raised below, once the helpers are done
         stopped.append(True)
         errors = [error, *_ended(tasks)]
-    if errors:  # of these, those that only stopped say nothing
+    if errors:  # threads that only stopped carry no information
         raise min(errors, key=lambda error: isinstance(error, _Stopped))
 
 
 def _ended(tasks: Sequence[Task[None]]) -> list[BaseException]:
-    """Withdraw what no helper has begun and wait for the rest; the errors."""
+    """Cancel tasks that no helper has started, wait for the rest, and return the errors."""
     return [error for task in tasks if (error := task.end()) is not None]

@@ -17,7 +17,7 @@ from attention_core.leave_one_out import leave_one_out, squared_error
 
 Q, K, V = np.ones((4, 2)), np.ones((6, 2)), np.arange(6.0)[:, None]
 MASKED = (
-    " has masked entries (numpy.ma), which would be read as numbers: leave out keys by mask= "
+    " has masked entries (numpy.ma), which would be read as numbers: exclude keys with mask= "
     "(True = may attend), and fill the entries with .filled(0)"
 )
 
@@ -209,9 +209,7 @@ def test_saved_bfloat16_comes_back(tmp_path):
     np.savez(tmp_path / "a.npz", key=K.astype(ml_dtypes.bfloat16))
     key = np.load(tmp_path / "a.npz")["key"]
     text = text_of(ac.DTypeError, ac.attend, Q, key, V, scorer="dot")
-    assert text.endswith(
-        "got dtype |V2; bfloat16 that NumPy saved comes back with .view(ml_dtypes.bfloat16)"
-    )
+    assert text.endswith("got dtype |V2; bfloat16 saved by NumPy needs .view(ml_dtypes.bfloat16)")
     ac.attend(Q, key.view(ml_dtypes.bfloat16), V, scorer="dot")
 
 

@@ -80,8 +80,8 @@ def test_arrays_that_do_not_fit_together(arrays, text):
 @pytest.mark.parametrize(
     ("name", "parameters", "text"),
     [
-        ("dot", {}, "needs queries and keys with equally many features, "),
-        ("scaled_dot", {}, "needs queries and keys with equally many features, "),
+        ("dot", {}, "needs queries and keys with the same number of features, "),
+        ("scaled_dot", {}, "needs queries and keys with the same number of features, "),
         ("general", {"weight": np.ones((3, 4))}, "has weights for (Dq, Dk) = (3, 4), "),
         (
             "general",
@@ -101,7 +101,7 @@ def test_arrays_that_do_not_fit_together(arrays, text):
 )
 def test_features_that_a_scorer_cannot_take(name, parameters, text):
     scorer = ac.make_scorer(name, **parameters)
-    way_out = "; scorer 'general' takes different ones" if name in {"dot", "scaled_dot"} else ""
+    way_out = "; scorer 'general' accepts different ones" if name in {"dot", "scaled_dot"} else ""
     assert refusal(np.ones((5, 2)), scorer=scorer) == (
         ac.ShapeError,
         (
@@ -179,7 +179,7 @@ def test_a_mask_that_is_not_boolean(dtype):
         ac.DTypeError,
         (
             f"mask must be boolean (True = may attend), got dtype {dtype}; "
-            "to add numbers to the scores use bias=, to keep the non-zero places use mask != 0"
+            "to add numbers to the scores use bias=, to keep nonzero entries use mask != 0"
         ),
     )
 
@@ -189,7 +189,7 @@ def test_a_mask_function_that_does_not_return_booleans():
         ac.DTypeError,
         (
             "the mask function must return booleans (True = may attend), got dtype float64; "
-            "to add numbers to the scores use bias=, to keep the non-zero places use mask != 0"
+            "to add numbers to the scores use bias=, to keep nonzero entries use mask != 0"
         ),
     )
 
@@ -229,7 +229,7 @@ def test_a_mask_or_bias_function_of_the_wrong_shape(name):
         ac.ShapeError,
         (
             f"the {name} function returned shape (2, 2) for query positions (5, 1) and "
-            "key positions (1, 7); expected something that broadcasts to (..., l, s) = (5, 7)"
+            "key positions (1, 7); expected a shape that broadcasts to (..., l, s) = (5, 7)"
         ),
     )
 
@@ -503,10 +503,10 @@ def test_an_unknown_option_is_pythons_own_error():
 @pytest.mark.parametrize(
     ("n", "error", "text"),
     [
-        (0, ac.OptionError, "top_k must be asked for at least 1 key, got 0"),
-        (-1, ac.OptionError, "top_k must be asked for at least 1 key, got -1"),
-        (1.0, ac.OptionTypeError, "top_k must be asked for an integer, got 1.0"),
-        (True, ac.OptionTypeError, "top_k must be asked for an integer, got True"),
+        (0, ac.OptionError, "top_k: n must be at least 1, got 0"),
+        (-1, ac.OptionError, "top_k: n must be at least 1, got -1"),
+        (1.0, ac.OptionTypeError, "top_k: n must be an integer, got 1.0"),
+        (True, ac.OptionTypeError, "top_k: n must be an integer, got True"),
     ],
     ids=str,
 )
@@ -520,8 +520,8 @@ def test_an_impossible_top_k(n, error, text):
 @pytest.mark.parametrize(
     ("rows", "error", "text"),
     [
-        (5, ac.OptionError, "rows: no query 5 among 5"),
-        (-6, ac.OptionError, "rows: no query -6 among 5"),
+        (5, ac.OptionError, "rows: query 5 is out of bounds for 5 queries"),
+        (-6, ac.OptionError, "rows: query -6 is out of bounds for 5 queries"),
         (1.0, ac.OptionTypeError, "rows must be a slice or an integer, got 1.0"),
         ([0, 1], ac.OptionTypeError, "rows must be a slice or an integer, got [0, 1]"),
     ],
@@ -541,7 +541,7 @@ def test_a_memory_brings_its_own_value():
     memory = ac.Attention("dot").memory(K, V)
     assert refusal(Q, memory, V) == (
         ac.OptionTypeError,
-        "value must be left out: the memory holds its own",
+        "value must be omitted: the memory holds the values",
     )
 
 
@@ -550,7 +550,7 @@ def test_a_memory_serves_the_scorer_it_was_made_for():
     assert refusal(Q, memory, None) == (
         ac.OptionError,
         (
-            f"this memory was prepared for another scorer, scorer 'scaled_dot' "
+            f"this memory was made for another scorer, scorer 'scaled_dot' "
             f"(attention-core {ac.__version__}); make one with this attention's memory(key, value)"
         ),
     )

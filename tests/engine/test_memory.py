@@ -277,7 +277,7 @@ def test_a_memory_serves_equal_scorers_alone(case, rng):
     if twin.parameters:
         others.append(twin.with_parameter_vector(twin.parameter_vector + 1))
     for other in others:
-        with pytest.raises(ac.OptionError, match=r"^this memory was prepared for another scorer"):
+        with pytest.raises(ac.OptionError, match=r"^this memory was made for another scorer"):
             ac.attend(query, memory, scorer=other)
 
 
@@ -446,8 +446,16 @@ def test_a_cleared_memory_can_be_filled_again(case, rng):
 @pytest.mark.parametrize(
     ("act", "kind", "text"),
     [
-        (lambda m: m.take([0, 3]), ac.OptionError, "indices: no batch item 3 among 3"),
-        (lambda m: m.take([-4]), ac.OptionError, "indices: no batch item -4 among 3"),
+        (
+            lambda m: m.take([0, 3]),
+            ac.OptionError,
+            "indices: batch item 3 is out of bounds for 3 items",
+        ),
+        (
+            lambda m: m.take([-4]),
+            ac.OptionError,
+            "indices: batch item -4 is out of bounds for 3 items",
+        ),
         (lambda m: m.take(1), ac.ShapeError, "indices must have shape (n,), got ()"),
         (lambda m: m.take([[0]]), ac.ShapeError, "indices must have shape (n,), got (1, 1)"),
         (

@@ -292,7 +292,7 @@ def test_top_k_of_many_keys_in_several_tiles(rng, n):
 def test_top_k_of_more_keys_than_fit_any_memory(n):
     with pytest.raises(ac.OptionError) as caught:
         one_row([0.0, 1.0]).top_k(n)
-    assert str(caught.value) == f"top_k must be asked for fewer than 2**31 keys, got {n}"
+    assert str(caught.value) == f"top_k: n must be less than 2**31, got {n}"
 
 
 # --------------------------------------------------------------------------- entropy and key mass

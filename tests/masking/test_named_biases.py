@@ -294,8 +294,8 @@ def test_heads_that_do_not_fit_are_an_error_before_work():
     with pytest.raises(ac.ShapeError) as caught:
         ac.attend(x, x, x, scorer="dot", bias=make_alibi(heads=3))
     assert str(caught.value) == (
-        "bias AlibiBias has parameters of shapes (3,), which fit no scores of batch shape (2, 4): "
-        "those per head need the last batch axis"
+        "bias AlibiBias has parameters of shapes (3,), which do not fit scores of batch shape "
+        "(2, 4): parameters per head need the last batch axis"
     )
 
 
@@ -326,7 +326,7 @@ class Broken(ac.Bias):
         (
             Broken(lambda i, j: np.zeros((i.size, 2))),
             "returned shape (4, 2) from tile for query positions (4, 1) and key positions (1, 4); "
-            "expected what broadcasts to (4, 4)",
+            "expected a shape that broadcasts to (4, 4)",
         ),
         (
             Broken(0.0, [1.0]),
@@ -342,7 +342,7 @@ def test_a_bias_that_breaks_the_contract_is_named(bias, text):
     x = np.eye(4)
     with pytest.raises((ac.ScorerContractError, ac.ShapeError)) as caught:
         ac.attend(x, x, x, scorer="dot", bias=bias).vjp(x)
-    if "fit no scores" not in str(caught.value):
+    if "do not fit scores" not in str(caught.value):
         assert str(caught.value) == f"bias Broken {text}"
 
 

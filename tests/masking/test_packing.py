@@ -130,7 +130,7 @@ def test_impossible_starts(starts, error, text):
             {"mask": ac.Packing([0, 5]), "key_lengths": 3},
             ac.OptionError,
             "packed sequences have their lengths in their starts; "
-            "leave key_lengths and query_lengths out",
+            "omit key_lengths and query_lengths",
         ),
         (
             {"mask": ac.Packing([0, 2, 5]), "query_offset": [1, 2, 3]},

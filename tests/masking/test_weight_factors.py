@@ -180,8 +180,8 @@ def test_a_large_array_of_factors_that_changes_is_noticed(rng):
             np.ones((L, S), bool),
             ac.DTypeError,
             "weight_factors must hold real numbers to multiply the weights by, got a boolean "
-            "array; use mask= to leave keys out of the softmax, or weight_factors.astype(float) to "
-            "leave out weights",
+            "array; use mask= to exclude keys from the softmax, or weight_factors.astype(float) to "
+            "drop weights",
         ),
         (
             np.ones((L, S), complex),
@@ -198,7 +198,7 @@ def test_a_large_array_of_factors_that_changes_is_noticed(rng):
             lambda i, j: np.ones(3),
             ac.ShapeError,
             "the weight_factors function returned shape (3,) for query positions (6, 1) and key "
-            "positions (1, 7); expected something that broadcasts to (..., l, s) = (2, 6, 7)",
+            "positions (1, 7); expected a shape that broadcasts to (..., l, s) = (2, 6, 7)",
         ),
         (
             scipy.sparse.csr_array(np.ones((S, L))),
