@@ -68,7 +68,7 @@ def attend_heads(
         query, key, value = _copied((query, key, value), dtype)
     workers = layer.groups[0].attention.workers
     is_packed = isinstance(pairs["mask"], Packing)
-    if isinstance(numbers["query_offset"], str) and not is_packed:  # "end" of the keys given
+    if isinstance(numbers["query_offset"], str) and not is_packed:  # "end" of the given keys
         lengths = numbers["query_lengths"], numbers["key_lengths"]
         numbers = {**numbers, "query_offset": end_offset(query.shape[-2], key.shape[-2], *lengths)}
     if layer.extra_keys:
@@ -92,7 +92,7 @@ def attend_heads(
             name: axes.pairs(name, given, group.heads, offset) for name, given in pairs.items()
         }
         for name, what in numbers.items():
-            # those of packed sequences are the same for every head
+            # offsets of packed sequences are the same for every head
             own[name] = what if is_packed else axes.numbers(name, what, group.heads)
         results.append(attention(pick_heads(asking, group.heads), *visible, **own))
     given = HeadInputs((query, key, value), dtypes, result_dtype, bias_shape, has_own_bias)
@@ -100,7 +100,7 @@ def attend_heads(
 
 
 def _copied(arrays: tuple[Array, ...], dtype: np.dtype[Any]) -> tuple[Array, ...]:
-    """Copy each array once, since gradients need the arrays as they are now."""
+    """Copy each array once, since gradients need their present values."""
     query, key, value = arrays
     queries = query.astype(dtype)
     keys = queries if key is query else key.astype(dtype)
@@ -118,10 +118,10 @@ def _checked(
     asking = checked_input(layer.arrays, "query", query)
     if isinstance(key, MultiHeadMemory):
         if value is not None:
-            raise OptionTypeError("value must be left out: the memory holds its own")
+            raise OptionTypeError("value must be omitted: the memory holds the values")
         if not key.serves(layer):
             raise OptionError(
-                "this memory was prepared by another layer; "
+                "this memory was made by another layer; "
                 "make one with this layer's memory(key, value)"
             )
         return asking, key.key, key.value, (asking.dtype, key.dtype, key.dtype)

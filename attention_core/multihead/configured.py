@@ -1,4 +1,4 @@
-"""Configurations of layers: read into arguments, and written from a layer's own."""
+"""Configurations of layers: reading their arguments, and writing those of a layer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 COUNTS = ("query_dim", "heads", "key_dim", "value_dim", "output_dim", "head_dim", "key_heads")
 DRAWN = (*COUNTS, "biases", "rng")
-"""Keys from which initial weights are drawn, instead of given."""
+"""Keys for drawing initial weights instead of giving them."""
 NEEDED = ("query_dim", "heads", "rng")
 WEIGHTS = tuple(name for name in LAYOUT if name.endswith("_weight"))
 
@@ -47,7 +47,7 @@ class LayerConfig(NamedTuple):
     options: dict[str, Any]
 
     def make(self, layer: Callable[..., T]) -> T:
-        """Make the layer, of this class.
+        """Make the layer, with this class.
 
         Raises
         ------
@@ -66,12 +66,12 @@ class LayerConfig(NamedTuple):
 def read_layer_config(
     source: str | Path | Mapping[str, Any], registry: Registry | None
 ) -> LayerConfig:
-    """Layer that a configuration with a section ``multi_head`` describes.
+    """Read the layer that a configuration with a section ``multi_head`` describes.
 
     Raises
     ------
     ConfigError
-        With every problem, one a line; for a configuration without that section.
+        Listing every problem on a line; also for a configuration without that section.
     """
     reader = Reader.of(source, registry)
     if LAYER not in reader.content:
@@ -98,7 +98,7 @@ def read_layer_config(
 
 
 def _arrays(reader: Reader, section: Mapping[str, Any]) -> dict[str, Any]:
-    """The arrays of a layer: given, in a file, or drawn from counts and a seed."""
+    """The arrays of a layer: given, from a file, or drawn from counts and a seed."""
     drawn = {key: section[key] for key in DRAWN if key in section}
     arrays = {key: section[key] for key in LAYOUT if key in section}
     known = (*DRAWN, *LAYOUT, "zero_key", "parameters")
@@ -108,10 +108,10 @@ def _arrays(reader: Reader, section: Mapping[str, Any]) -> dict[str, Any]:
     if "parameters" in section:
         found = _from_file(reader, section["parameters"])
         for key in found.keys() & arrays.keys():
-            reader.report(f"{LAYER}.{key}", "given here and in the file; leave one out")
+            reader.report(f"{LAYER}.{key}", "given here and in the file; give only one")
         arrays |= found
     if drawn and (arrays or "parameters" in section):
-        reader.report(LAYER, f"gives arrays and {', '.join(drawn)}; leave one out")
+        reader.report(LAYER, f"gives arrays and {', '.join(drawn)}; give only one")
     elif drawn:
         for key in NEEDED:
             if key not in drawn:
@@ -142,7 +142,7 @@ def _from_file(reader: Reader, file: Any) -> dict[str, Any]:
         described = describe(path)
         if described.layer is not None or described.scorer is not None:
             raise ParameterFileError(
-                f"{shown(str(path), 300)} says itself what it holds; use load(path)"
+                f"{shown(str(path), 300)} describes its own contents; use load(path)"
             )
         unknown = [name for name in described.shapes if name not in LAYOUT]
         for name in unknown:

@@ -1,4 +1,4 @@
-"""Keys and values that a layer appends to those of every call, and that are never masked.
+"""Keys and values that a layer appends to those of every call and that are never masked.
 
 Masks, causal order and lengths apply to the keys of the call only. They are evaluated as an array,
 to which columns for the keys of the layer are appended.
@@ -63,7 +63,7 @@ def opened(
     mask, bias = pairs["mask"], pairs["bias"]
     if isinstance(bias, Bias) or is_sparse(bias) or pairs["weight_factors"] is not None:
         raise OptionError(
-            "a layer with keys of its own takes a bias as a dense array or a function, and no "
+            "a layer with extra keys takes a bias as a dense array or a function, and no "
             "weight_factors"
         )
     lengths = {name: numbers[name] for name in ("key_lengths", "query_lengths")}

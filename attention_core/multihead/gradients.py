@@ -1,4 +1,4 @@
-"""Gradients of a layer: from those of its results to those of its arguments and parameters."""
+"""Gradients of a layer: from gradients of its results to those of arguments and parameters."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class HeadInputs(NamedTuple):
 
 
 def checked_grads(given: Mapping[str, tuple[ArrayLike | None, Shape]]) -> dict[str, Array]:
-    """The gradients that are given, by what they are of, in the expected shapes.
+    """Check gradients by the name of their array: those given, in the expected shapes.
 
     Raises
     ------
     OptionTypeError
-        For none at all.
+        If none is given.
     ShapeError, DTypeError
         For those that do not fit.
     """
@@ -67,7 +67,7 @@ def layer_vjp(
     attention: Sequence[AttentionResult],
     grads: Mapping[str, Array],
 ) -> Gradients:
-    """Gradients of a call, from those of its output, and of the weights and logs of its heads.
+    """Gradients of a call, given those of its output and of its heads' weights and normalizers.
 
     Parameters
     ----------
@@ -75,8 +75,8 @@ def layer_vjp(
     attention
         The result of each group of heads.
     grads
-        Those of output (..., L, Eo), weights (..., N, L, S) and log_normalizer (..., N, L) that
-        there are.
+        The given ones of output (..., L, Eo), weights (..., N, L, S) and
+        log_normalizer (..., N, L).
     """
     arrays, workers = layer.arrays, layer.groups[0].attention.workers
     grad = grads.get("output")
@@ -164,7 +164,7 @@ def _through_attention(
 
 
 def _sum_of_biases(total: Any, part: Any) -> Any:
-    """The sum of gradients of a group's bias, by name or on edges, and of those of others."""
+    """Add the gradients of a group's bias, by name or on edges, to those of other groups."""
     if total is None:
         return part
     if isinstance(part, dict):

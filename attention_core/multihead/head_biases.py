@@ -1,4 +1,4 @@
-"""A bias and dropout of a layer, for those of its heads that share a scorer."""
+"""The bias and the dropout of a layer, for a group of its heads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class BiasOfHeads(Bias):
     Parameters
     ----------
     bias
-        Of all heads, with parameters for each or for all.
+        Bias of all heads, with parameters for each or for all.
     heads
         The heads, out of `count`.
     """
@@ -29,7 +29,7 @@ class BiasOfHeads(Bias):
 
     @property
     def parameters(self) -> dict[str, Array]:
-        """Those of the bias, of all heads."""
+        """The parameters of the bias, of all heads."""
         return self.bias.parameters
 
     def tile(self, query_positions: Array, key_positions: Array) -> Array:
@@ -40,7 +40,7 @@ class BiasOfHeads(Bias):
     def tile_vjp(
         self, query_positions: Array, key_positions: Array, grad: Array
     ) -> dict[str, Array]:
-        """The gradients, where the other heads have none."""
+        """The gradients, without contributions of other heads."""
         *outer, _, length, key_length = grad.shape
         whole = np.zeros((*outer, self.count, length, key_length), grad.dtype)
         whole[..., self.heads, :, :] = grad
@@ -54,7 +54,7 @@ class BiasOfHeads(Bias):
         return values[..., self.heads, :, :] if has_heads else values
 
     def _of_all(self, positions: Array) -> Array:
-        """Positions with an axis for all heads, if they have one for these."""
+        """Positions with an axis for all heads, if they have one for this group."""
         if positions.ndim < 3 or positions.shape[-3] == 1:
             return positions
         whole = np.repeat(positions[..., :1, :, :], self.count, axis=-3)
@@ -68,7 +68,7 @@ def bias_of_heads(bias: Bias, heads: Sequence[int], count: int) -> Bias:
 
 
 def dropout_of_heads(dropout: Dropout, heads: Sequence[int]) -> Dropout:
-    """Another seed for heads that follow others, so that they are not dropped alike.
+    """Change the seed for heads that follow others, so that each drops different weights.
 
     >>> dropout_of_heads(Dropout(0.5, 1), [0, 1]), dropout_of_heads(Dropout(0.5, 1), [2])
     (Dropout(rate=0.5, seed=1), Dropout(rate=0.5, seed=4354685564936845355))

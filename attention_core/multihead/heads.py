@@ -47,12 +47,12 @@ class HeadGroup(NamedTuple):
     attention: Attention
     heads: tuple[int, ...]
     key_heads: tuple[int, ...]
-    """The head of keys and values for each of them."""
+    """The head of keys and values of each head."""
     alike: tuple[tuple[int, ...], tuple[int, ...]]
     """All heads of the layer with the same scorer, and all with the same normalizer."""
 
     def __str__(self) -> str:
-        """The scorer, and the normalizer if it is not the default, of which heads."""
+        """The scorer, the normalizer if it is not the default, and the heads."""
         scorer, normalizer = self.attention.scorer, self.attention.normalizer
         named = f"{scorer}" if normalizer == SOFTMAX else f"{scorer}, {normalizer}"
         return f"{named} for {self.heads}"
@@ -116,12 +116,12 @@ def _heads_with(component: object, components: Sequence[object]) -> tuple[int, .
 
 
 def scorers_of_heads(scorer: ScorerLike | Sequence[ScorerLike], heads: int) -> list[Scorer]:
-    """The scorer of each head, of one for all heads or a sequence of one for each.
+    """The scorer of each head, from one for all heads or a sequence of one for each.
 
     Raises
     ------
     OptionError, OptionTypeError
-        For a sequence of another length than the number of heads, or anything but scorers.
+        For a sequence whose length is not the number of heads, or anything but scorers.
     """
     return _of_heads("scorer", scorer, Scorer, resolve_scorer, heads)
 
@@ -163,7 +163,7 @@ def checked_bias(bias: str | Mapping[str, Any] | Bias | None) -> Bias | None:
         return found
     raise OptionTypeError(
         f"the bias of a layer must be a name, a mapping with a 'name', or a Bias, "
-        f"got {shown(found)}; arrays and functions go with its calls"
+        f"got {shown(found)}; pass arrays and functions to its calls"
     )
 
 

@@ -30,11 +30,11 @@ _APART = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
 _ADDED = {"bias_k": "extra_key", "bias_v": "extra_value"}
 _KNOWN = (_STACKED, *_APART, "in_proj_bias", "out_proj.weight", "out_proj.bias", *_ADDED)
 
-# Layers of other kinds keep their projections in modules of their own, under these names.
+# Layers of other kinds keep their projections in separate modules with these names.
 _SEPARATE = ("query.weight", "q_proj.weight", "q_lin.weight", "to_q.weight")
 _SEPARATE_NAMES = (
     *_APART, "out_proj.weight", "out_proj.bias",
-    "in_proj_bias (the biases of query, key and value, one after the other)",
+    "in_proj_bias (the biases of query, key and value, one after another)",
 )  # fmt: skip
 
 
@@ -74,7 +74,7 @@ def from_torch_module(module: Any, heads: int | None, add_zero_attn: bool | None
     for name, (given, known) in own.items():
         if given is not None and given != known:
             raise OptionError(
-                f"{name} must be left out, or that of the module, {known}, got {given!r}"
+                f"{name} must be omitted, or equal that of the module, {known}, got {given!r}"
             )
     return from_torch_state(module.state_dict(), module.num_heads, module.add_zero_attn)
 
@@ -107,7 +107,7 @@ def from_torch_state(
         )
     if heads is None:
         raise OptionTypeError(
-            "heads is missing: a state does not tell the number of heads; give heads=, or the "
+            "heads is missing: a state does not contain the number of heads; give heads=, or the "
             "module instead of its state"
         )
     check_count("heads", heads)
@@ -170,8 +170,8 @@ def _named(state: Mapping[str, ArrayLike]) -> Arrays:
     apart = [name for name in _APART if name in given]
     if apart and _STACKED in given:
         raise OptionError(
-            f"state: {_STACKED!r} holds what {', '.join(map(repr, apart))} "
-            f"{'hold' if apart[1:] else 'holds'}, too; leave one or the other out"
+            f"state: {_STACKED!r} and {', '.join(map(repr, apart))} "
+            f"hold the same weights; give only one"
         )
     needed = (*(_APART if apart else (_STACKED,)), "out_proj.weight")
     needed += tuple(_ADDED) if any(name in given for name in _ADDED) else ()
@@ -235,7 +235,7 @@ def _array_of_torch(name: str, given: Any) -> Array:
     if hasattr(given, "detach"):  # torch need not be installed
         try:
             tensor = given.detach().cpu()
-            # float32 holds exactly what torch cannot give to NumPy
+            # float32 holds exactly the values that torch cannot convert to NumPy
             given = (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
         except (RuntimeError, TypeError) as error:
             reason = str(error).partition("\n")[0]

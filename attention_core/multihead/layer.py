@@ -77,7 +77,7 @@ class MultiHeadAttention(LayerMakers):
         parameter whose last axis has one entry for each head, such as the ``sink`` of `Softmax`,
         is split.
     bias
-        That of calls that give none: a name, a mapping or a `Bias`, with parameters for each head.
+        The default bias of calls: a name, a mapping or a `Bias`, with parameters for each head.
     **options
         The options of `Attention`: is_causal, query_offset, window, softcap, tile and workers.
 
@@ -177,7 +177,7 @@ class MultiHeadAttention(LayerMakers):
         return cls(**arrays, **others)
 
     def to_config(self) -> dict[str, Any]:
-        """The mapping from which `from_config` makes this layer again, ready for JSON."""
+        """The mapping from which `from_config` makes this layer again, as JSON types."""
         arrays = {name: array.tolist() for name, array in self.arrays.items()}
         config: dict[str, Any] = {
             "multi_head": {**arrays, **({"zero_key": True} if self.zero_key else {})},
@@ -227,7 +227,7 @@ class MultiHeadAttention(LayerMakers):
 
     @property
     def bias(self) -> Bias | None:
-        """The bias of calls that give none."""
+        """The default bias of calls."""
         return self._own.bias
 
     @property

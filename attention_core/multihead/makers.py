@@ -189,11 +189,11 @@ class LayerMakers(Parameterized):
     def from_config(
         cls, source: str | Path | Mapping[str, Any], registry: Registry | None = None
     ) -> Self:
-        """Make the layer that a TOML or JSON file, or a mapping of the same shape, describes.
+        """Make the layer that a TOML or JSON file, or an equivalent mapping, describes.
 
         The section ``multi_head`` has the arguments of `initialize`, or arrays by name, or a file
-        of arrays as ``parameters``. ``scorer`` and ``normalizer`` are one for all heads, or a list
-        of one for each, in which equal entries are one. ``attention`` has the options.
+        of arrays as ``parameters``. ``scorer`` and ``normalizer`` are one table for all heads, or a
+        list of one for each head, where equal entries are shared. ``attention`` has the options.
 
         Raises
         ------

@@ -110,7 +110,7 @@ class MultiHeadMemory:
             For arrays that do not fit the memory, which then does not change.
         """
         key, value = self._checked(key, value)
-        given, *heads = map(copy, self._kept)  # they replace all, or none
+        given, *heads = map(copy, self._kept)  # replaced together or not at all
         given.append(key, value)
         dtype, workers = given.computing_dtype, self.groups[0].attention.workers
         rows = key.astype(dtype, copy=False), value.astype(dtype, copy=False)

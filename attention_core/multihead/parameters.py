@@ -34,11 +34,11 @@ class LayerParameters:
     arrays: dict[str, Array]
     groups: tuple[HeadGroup, ...]
     normalizers: tuple[Normalizer, ...]
-    """The normalizer of each head; groups have their parts of those that differ between heads."""
+    """The normalizer of each head; groups have their part of parameters that differ."""
     zero_key: bool = False
     """Whether a key of zeros with a value of zeros is appended."""
     bias: Bias | None = None
-    """The bias of calls that give none."""
+    """The default bias of calls."""
 
     @property
     def heads(self) -> int:

@@ -29,10 +29,10 @@ Arrays = Mapping[str, Array]
 
 _AXES = {"query": "L, Eq", "key": "S, Ek", "value": "S, Ev"}
 
-# Multiply-adds up to which OpenBLAS keeps to one thread by itself: of matrices, and of one row.
+# Multiply-adds up to which OpenBLAS uses one thread by itself, for matrices and for one row.
 _SMALL, _SMALL_ROW = 1 << 18, 9216
 
-# Rows of one product, whatever the number of threads, so that no bit depends on it.
+# Rows of one product, for any number of threads, so that no bit depends on it.
 _ROWS = 256
 
 

@@ -120,7 +120,7 @@ class MultiHeadResult(Pictured):
         Raises
         ------
         OptionError, OptionTypeError
-            For a query that is not there.
+            For a query that does not exist.
         """
         parts = [result.rows(rows) for result in self.attention]
         return self._readout(parts, -3 if isinstance(rows, slice) else -2)
@@ -146,7 +146,7 @@ class MultiHeadResult(Pictured):
         grad_weights: ArrayLike | None = None,
         grad_log_normalizer: ArrayLike | None = None,
     ) -> Gradients:
-        """Gradients of a loss with respect to the arguments, from its gradients at the results.
+        """Gradients of a loss with respect to the arguments, given those of the results.
 
         Parameters
         ----------
@@ -166,7 +166,7 @@ class MultiHeadResult(Pictured):
         Raises
         ------
         NotDifferentiableError
-            When a scorer or a normalizer offers no gradients.
+            If a scorer or a normalizer has no gradients.
         ShapeError, DTypeError
             For a gradient that does not fit the result.
 

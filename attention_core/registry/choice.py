@@ -1,4 +1,4 @@
-"""Which plugins are wanted: block and allow lists, and names in them that are misspelt."""
+"""Selection of plugins: block and allow lists, and misspelled names in them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Chosen = str | Iterable[str]
 
 @dataclass(frozen=True)
 class Choice:
-    """Which plugins are wanted: all but the blocked ones, or only the allowed ones.
+    """A selection of plugins: all but the blocked ones, or only the allowed ones.
 
     Examples
     --------
@@ -31,7 +31,7 @@ class Choice:
 
     @classmethod
     def of(cls, block: Chosen, allow: Chosen | None) -> Choice:
-        """The choice that two arguments make.
+        """Make a choice from the two arguments.
 
         Raises
         ------
@@ -41,15 +41,15 @@ class Choice:
         return cls(_names("block", block), None if allow is None else _names("allow", allow))
 
     def wants(self, plugin: Plugin) -> bool:
-        """Whether a plugin is to be loaded. The bundled one can be blocked, and is allowed."""
+        """Whether to load a plugin. The bundled one can be blocked, but is always allowed."""
         if plugin.is_named_in(self.block):
             return False
         return self.allow is None or plugin is BUNDLED or plugin.is_named_in(self.allow)
 
     def misspelt(self, plugins: Iterable[Plugin]) -> Iterator[str]:
-        """Warnings about names that are not those of plugins, but close to one.
+        """Warnings about names that are not plugins, but close to one.
 
-        A name like no other may be that of a plugin that is not installed here.
+        Any other name may be that of a plugin that is not installed here.
         """
         from difflib import get_close_matches  # only these lists need it
 

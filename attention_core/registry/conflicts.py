@@ -1,9 +1,9 @@
 """Names and their owners, among components of one kind.
 
-A name belongs to whoever claims it alone. The bundled names are reserved: a package installed
-later must never change the numbers of a program that works. A rival of a bundled name is reached
-by its qualified name, and a name that two other packages claim can only be used qualified. No
-conflict costs any other name.
+A name belongs to its only claimant. The bundled names are reserved, since a package installed later
+must never change the numbers of a working program. A rival of a bundled name is available by its
+qualified name, and a name that two other packages claim can only be used qualified. A conflict does
+not affect other names.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class NameConflict:
 
     name: str
     kept_by: str | None
-    """The distribution and version that keeps the name; None when it is nobody's."""
+    """The distribution and version that keeps the name, or None."""
     claims: Mapping[str, str]
-    """Names to ask for instead -> the distribution and version each comes from."""
+    """Names to use instead -> the distribution and version each comes from."""
     kind: str = "scorer"
 
     def __str__(self) -> str:
@@ -45,7 +45,7 @@ class NameConflict:
 
 
 class Claims:
-    """Names and aliases, and the offers that claim each; never changed, so reading needs no lock.
+    """Names and aliases, and the offers that claim each; immutable, so reading needs no lock.
 
     Examples
     --------
@@ -62,14 +62,14 @@ class Claims:
     def with_offers(self, offers: Iterable[Offer]) -> Claims:
         """These claims and those of more offers, all of them or none.
 
-        An offer made at run time replaces the one of its name made at run time before it, so
-        that a notebook's cell can be run twice.
+        An offer made at run time replaces an earlier one of its name made at run time, so a cell of
+        a notebook can be run twice.
 
         Raises
         ------
         PluginError
-            For a name that the same distribution has claimed already; for one that is wanted at
-            run time and anything else has, or the reverse.
+            For a name that the same distribution has already claimed; for a name registered at run
+            time that anything else has, or the reverse.
         """
         claims = dict(self._offers)
         for offer in offers:
@@ -84,7 +84,7 @@ class Claims:
         return Claims(claims)
 
     def find(self, name: str) -> Offer | None:
-        """The offer that a name, an alias or a qualified name means.
+        """Find the offer of a name, an alias or a qualified name.
 
         Raises
         ------
@@ -103,12 +103,12 @@ class Claims:
         return holder
 
     def name_of(self, offer: Offer) -> str:
-        """The name to look an offer up by; qualified where another offer has the plain name."""
+        """The name of an offer; qualified if another offer has the plain name."""
         name = offer.spec.name
         return name if self._holder(name) is offer else offer.qualified_name
 
     def infos(self) -> tuple[Any, ...]:
-        """Every offer, ordered by the name to ask for it by."""
+        """Every offer, ordered by name."""
         return tuple(self.info(offer) for _, offer in self._by_name())
 
     def conflicts(self) -> tuple[NameConflict, ...]:
@@ -133,11 +133,11 @@ class Claims:
         )
 
     def spellings(self) -> tuple[str, ...]:
-        """Every string that `find` knows, but for needlessly qualified ones."""
+        """Every string that `find` knows, except needlessly qualified ones."""
         return tuple({**self._offers, **dict(self._by_name())})
 
     def __str__(self) -> str:
-        """The names, grouped by where they come from, the bundled ones first."""
+        """The names, grouped by distribution, the bundled ones first."""
         names: dict[str, list[str]] = {}
         for name, offer in sorted(self._by_name(), key=lambda pair: pair[1].precedence):
             names.setdefault(offer.source, []).append(name)
@@ -148,7 +148,7 @@ class Claims:
         return sorted(((self.name_of(offer), offer) for offer in offers), key=lambda pair: pair[0])
 
     def _holder(self, name: str) -> Offer | None:
-        """The offer that a plain name means: the bundled one, or else the only one."""
+        """The offer of a plain name: the bundled one, or the only one."""
         offers = self._offers.get(name, ())
         bundled = tuple(offer for offer in offers if offer.is_bundled)
         offers = bundled or offers

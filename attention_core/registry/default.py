@@ -1,4 +1,4 @@
-"""The registry that names refer to unless another is given, and the functions that ask it."""
+"""The default registry, and the functions that use it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def default_registry() -> Registry:
     Raises
     ------
     PluginError
-        When a plugin asks for it while it is being built.
+        If a plugin uses it while it is being built.
     """
     global _default
     if _default is None:
@@ -50,10 +50,10 @@ def default_registry() -> Registry:
 
 
 def resolve(component: Any, kind: Kind[Any] = SCORER) -> Any:
-    """The component of a kind that a name, a mapping or a component stands for."""
+    """Resolve a name, a mapping or a component to a component of a kind."""
     if _default is not None and type(component) is str:
         ready = _default.names[kind].ready.get(component)
-        if ready is not None:  # all of what the smallest calls have time for
+        if ready is not None:  # the fast path of the smallest calls
             return ready
     return default_registry().of(kind).resolve(component)
 
@@ -146,8 +146,7 @@ def normalizers() -> tuple[NormalizerInfo, ...]:
 def refresh() -> None:
     """Find packages that were installed since plugins were loaded, as in a notebook.
 
-    What was registered stays. Modules that were imported are not imported again: after an
-    upgrade, restart.
+    Registered components stay. Imported modules are not imported again: restart after an upgrade.
 
     Warns
     -----
@@ -170,7 +169,7 @@ def make_scorer(name: str, **parameters: Any) -> Scorer:
     name
         A name, an alias, or a qualified name such as ``acme-attention/rbf``.
     **parameters
-        What the scorer takes: its arrays, or what it makes initial values from.
+        Parameters of the scorer: its arrays, or dimensions and a seed for initial values.
 
     Returns
     -------
@@ -197,8 +196,8 @@ def make_scorer(name: str, **parameters: Any) -> Scorer:
 def register_scorer(spec: ScorerSpec) -> None:
     """Add a scorer to this process, as in a notebook.
 
-    Registering its name again replaces it, so that a cell can be run twice. A name or an alias
-    that an installed scorer has is never taken.
+    Registering its name again replaces it, so a cell can be run twice. Names and aliases of
+    installed scorers cannot be replaced.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""Installed plugins, found in the metadata of distributions; imports none of them.
+"""Discovery of installed plugins in the metadata of distributions, without importing them.
 
-Each distribution is read on its own: one whose metadata cannot be read costs nothing else.
+Distributions are read separately: unreadable metadata of one does not affect the others.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 UNKNOWN = "unknown"
-"""Stands for the version of a distribution that does not tell."""
+"""Placeholder for the version of a distribution that has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Plugin:
         return f"{self.name} ({self.distribution} {self.version})"
 
     def is_named_in(self, names: Iterable[str]) -> bool:
-        """Whether one of the names is this plugin's or its distribution's."""
+        """Whether the names include this plugin or its distribution."""
         mine = {canonical(self.name), canonical(self.distribution)}
         return any(canonical(name) in mine for name in names)
 
@@ -69,12 +69,12 @@ class PluginFailure:
 
 
 BUNDLED = Plugin("standard", "attention-core", __version__, "attention_core_standard.hooks")
-"""The plugin that this package ships, known without metadata, which may be another package's."""
+"""The plugin of this package, known without metadata, which may belong to another package."""
 
 
 @dataclass(slots=True)
 class Discovery:
-    """Plugins in a fixed order, those that cannot be read, and oddities."""
+    """Plugins in a fixed order, unreadable ones, and notices."""
 
     plugins: list[Plugin] = field(default_factory=list)
     unreadable: dict[Plugin, BaseException] = field(default_factory=dict)
@@ -109,8 +109,8 @@ OURS = _Source(
 def discover() -> Discovery:
     """Find every plugin that an installed distribution declares, the bundled one first.
 
-    Of several distributions with one name, the one that Python finds first counts. The bundled
-    scorers are those of the package that is imported, whatever else has its name.
+    Of several distributions with the same name, the first that Python finds is used. The bundled
+    scorers are those of the imported package, even if another distribution has its name.
     """
     found = Discovery([BUNDLED])
     if not _is_worth_reading():
@@ -150,7 +150,7 @@ def _distributions(found: Discovery) -> list[Distribution]:
     for finder in [*sys.meta_path]:
         try:
             find: Any = getattr(finder, "find_distributions", None)
-            every.extend(find(context) if find else ())  # keeps what came before a failure
+            every.extend(find(context) if find else ())  # keeps those before a failure
         except INTERRUPTS:
             raise
         except BaseException as error:  # noqa: BLE001 - a finder may raise anything
@@ -163,15 +163,15 @@ def _distributions(found: Discovery) -> list[Distribution]:
 
 
 def _places() -> list[str]:
-    places: list[Any] = [*sys.path]  # the import system skips what is not a string, too
+    places: list[Any] = [*sys.path]  # the import system also skips entries that are not strings
     return [place for place in places if isinstance(place, str) and "\0" not in place]
 
 
 def _is_worth_reading() -> bool:
-    """Whether any distribution may offer plugins; that is rare, and a first look finds out.
+    """Whether any distribution may offer plugins, which is rare, by a quick look at folders.
 
-    `importlib.metadata` imports email, sockets and archives, which takes longer than all else until
-    a first scorer is made.
+    `importlib.metadata` imports email, sockets and archives, which takes longer than everything
+    else before the first scorer is made.
     """
     finders = [finder for finder in sys.meta_path if hasattr(finder, "find_distributions")]
     if finders != [PathFinder]:
@@ -190,12 +190,12 @@ def _is_worth_reading() -> bool:
 
 
 def _may_offer(folder: str) -> bool:
-    """Whether a distribution may offer plugins, or has our name and is not what is imported."""
+    """Whether a distribution may offer plugins, or has our name but is not the imported package."""
     try:
         with open(os.path.join(folder, "entry_points.txt"), encoding="utf-8") as file:
             text = file.read()
     except UnicodeDecodeError:
-        return True  # and is told
+        return True  # and is reported
     except OSError:
         text = ""
     group = f"[{GROUP}]"
@@ -207,7 +207,7 @@ def _may_offer(folder: str) -> bool:
 
 
 def _read(distribution: Distribution, found: Discovery) -> _Source | None:
-    """Read what matters of a distribution; None if that is nothing."""
+    """Read the relevant metadata of a distribution; None if there is none."""
     name, version = _named_by_folder(distribution)
     try:
         text = distribution.read_text("entry_points.txt") or ""
@@ -230,14 +230,14 @@ def _read(distribution: Distribution, found: Discovery) -> _Source | None:
     except BaseException as error:  # noqa: BLE001 - damaged metadata may raise anything
         found.notices.append(
             f"the metadata of {one_line(_place(distribution))} cannot be read - {said(error)}; "
-            f"the distribution is called {name!r}, as its folder is"
+            f"the distribution is named {name!r}, after its folder"
         )
     return _Source(name, version, _place(distribution), declared)
 
 
 def _named_by_folder(distribution: Distribution) -> tuple[str, str]:
     """The name and version of a distribution, from ``acme_attention-0.3.dist-info``."""
-    path = getattr(distribution, "_path", None)  # a folder, or one in an archive
+    path = getattr(distribution, "_path", None)  # a folder, possibly in an archive
     return _named_by(getattr(path, "name", "") or type(distribution).__name__)
 
 
@@ -248,13 +248,13 @@ def _named_by(folder: str) -> tuple[str, str]:
 
 
 def _place(distribution: Distribution) -> str:
-    """The folder of a distribution's metadata, one spelling for each."""
+    """The folder of a distribution's metadata, in canonical form."""
     path = getattr(distribution, "_path", None)
     return os.path.realpath(str(path)) if path else repr(distribution)
 
 
 def canonical(distribution: str) -> str:
-    """A distribution's name as packaging tools compare it.
+    """The canonical name of a distribution, as packaging tools compare it.
 
     >>> canonical("Acme_Attention")
     'acme-attention'

@@ -1,4 +1,4 @@
-"""A component that somebody offers: who, and how to make it from checked parameters."""
+"""An offered component: its distribution, and its construction from checked parameters."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ __all__ = ["Offer"]
 class Offer:
     """A description of a component and the distribution it came from; None when made at run time.
 
-    The factory is imported, and its signature read, when it is first asked for. A failure is
-    not remembered: what is missing may be installed while the program runs.
+    The factory is imported, and its signature read, on first use. A failure is not cached, since a
+    missing package may be installed while the program runs.
     """
 
     spec: Spec
@@ -48,12 +48,12 @@ class Offer:
 
     @property
     def qualified_name(self) -> str:
-        """The name that no other distribution can contest, such as ``acme-attention/rbf``."""
+        """The name that no other distribution can claim, such as ``acme-attention/rbf``."""
         return f"{self.distribution}/{self.spec.name}" if self.distribution else self.spec.name
 
     @property
     def source(self) -> str:
-        """The distribution that offers it, in words."""
+        """The distribution that offers it, as text."""
         return f"{self.distribution} {self.version}" if self.distribution else "run time"
 
     @property
@@ -67,13 +67,13 @@ class Offer:
         return not self.is_bundled, self.distribution is None, canonical(self.distribution or "")
 
     def may_compete_with(self, other: Offer) -> bool:
-        """Whether both may claim one name: only as components of two distributions."""
+        """Whether both may claim one name, as components of two distributions."""
         if self.distribution is None or other.distribution is None:
             return False
         return canonical(self.distribution) != canonical(other.distribution)
 
     def replaces(self, other: Offer) -> bool:
-        """Whether both were made at run time under one name, so that the later one counts."""
+        """Whether both were made at run time under one name, so the later one is used."""
         return (
             self.distribution is other.distribution is None
             and self.kind is other.kind
@@ -84,12 +84,12 @@ class Offer:
         return f"{self.kind} {Origin(self.spec.name, self.distribution, self.version)}"
 
     def __getstate__(self) -> dict[str, Any]:
-        """The fields: what was imported is imported again."""
+        """The fields; imported objects are imported again."""
         return {name: vars(self)[name] for name in self.__dataclass_fields__}
 
     @cached_property
     def factory(self) -> Callable[..., Any]:
-        """The factory itself, imported if need be."""
+        """The factory itself, imported if necessary."""
         return imported(self.spec.factory, str(self))
 
     @cached_property
@@ -115,10 +115,10 @@ class Offer:
         return wrong | missing
 
     def rejected(self, parameters: Mapping[str, Any]) -> dict[str, Exception]:
-        """Which values the factory rejects, each tried alone beside those of the example.
+        """The values that the factory rejects, each tried alone with the example.
 
-        A factory tells of one value at a time. What it says of several parameters together is not
-        the fault of one value, and is left out.
+        A factory reports one value at a time. Errors about several parameters together are not
+        attributed to one value, and are omitted.
         """
         known = set(self.signature.parameters)
         found: dict[str, Exception] = {}
@@ -132,18 +132,18 @@ class Offer:
         return {name: found[name] for name in parameters if name in found}
 
     def make(self, name: str, parameters: Mapping[str, Any]) -> Any:
-        """Make the component; `name` is what it can be asked for again.
+        """Make the component; `name` is the name by which it can be made again.
 
         Raises
         ------
         PluginError
-            When the factory, or something it needs, cannot be imported, and when it exits.
+            If the factory, or something it needs, cannot be imported, and if it exits.
         ScorerConfigError
-            For parameters the factory does not have, needs, or rejects with a `ValueError`.
+            For parameters that are unknown, missing, or rejected with a `ValueError`.
         ScorerContractError
-            When the factory returns something else than a component of this kind.
+            If the factory returns anything but a component of this kind.
         """
-        # Bound before the call: a TypeError that the factory raises is then the factory's own.
+        # Bound before the call, so that a TypeError from the call is the factory's own.
         try:
             self.signature.bind(**parameters)
         except TypeError:

@@ -17,19 +17,19 @@ class Info:
     """Description of a component of any kind that is not made yet."""
 
     name: str
-    """The name to ask for: its own, or the qualified one where another has its name."""
+    """The name to use: its own, or the qualified one if another component has its name."""
     aliases: tuple[str, ...]
     """Other names that mean this component."""
     summary: str
     formula: str
     reference: str
     distribution: str | None
-    """The distribution that ships it; None when it was registered at run time."""
+    """The distribution that ships it; None if it was registered at run time."""
     version: str | None
     qualified_name: str
-    """Its distribution and name, such as ``acme-attention/rbf``, which nobody can contest."""
+    """Its distribution and name, such as ``acme-attention/rbf``, which is unambiguous."""
     example: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    """Parameters that make a small working one."""
+    """Parameters that make a small working component."""
     factory: str | Callable[..., Any] = field(default="", compare=False, repr=False)
     """The factory, or its import string."""
 

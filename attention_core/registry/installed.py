@@ -30,7 +30,7 @@ class Installed:
     blocked: list[Plugin]
     failed: Mapping[Plugin, BaseException]
     notices: list[str]
-    """Oddities that cost no name."""
+    """Notices that affect no name."""
 
 
 def find_installed(choice: Choice, registered: Iterable[Offer]) -> Installed:
@@ -41,7 +41,7 @@ def find_installed(choice: Choice, registered: Iterable[Offer]) -> Installed:
     Raises
     ------
     PluginError
-        When something was registered under a bundled name.
+        If something was registered under a bundled name.
     """
     found = discover()
     known = [*found.plugins, *found.unreadable]

@@ -1,4 +1,4 @@
-"""The kinds of component that have names: one mechanism serves them all."""
+"""The kinds of components that have names, with one mechanism for all."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Kind(Generic[T]):
     """A kind of component; each has a name space of its own."""
 
     name: str
-    """The word for one in errors."""
+    """Its name in errors."""
     hook: str
-    """The hook by which plugins offer some."""
+    """The hook by which plugins offer components."""
     spec: type[Spec]
-    """The class of what they yield."""
+    """The class of the descriptions that the hook yields."""
     info: type[Info]
-    """The class of what is known of one before it is made."""
+    """The class of descriptions of components that are not made yet."""
     base: Any
     """The class that a component is an instance of."""
 
@@ -37,10 +37,10 @@ class Kind(Generic[T]):
 
     @property
     def plural(self) -> str:
-        """The word for several."""
+        """The plural of the name."""
         return f"{self.name}es" if self.name.endswith("s") else f"{self.name}s"
 
-    def __reduce__(self) -> Any:  # copied and pickled, it stays itself
+    def __reduce__(self) -> Any:  # copies and pickles are the same object
         return _named, (self.name,)
 
 
@@ -53,7 +53,7 @@ NORMALIZER = Kind[Normalizer](
 BIAS = Kind[Bias]("bias", "attention_core_biases", BiasSpec, BiasInfo, Bias)
 
 KINDS: list[Kind[Any]] = [SCORER, NORMALIZER, BIAS]
-"""Every kind. One more is a line here, a spec and a hook in `hookspecs`, and its functions."""
+"""Every kind. A new one needs a line here, a spec and a hook in `hookspecs`, and functions."""
 
 
 def _named(name: str) -> Kind[Any]:
@@ -61,5 +61,5 @@ def _named(name: str) -> Kind[Any]:
 
 
 def kind_of(spec: object) -> Kind[Any]:
-    """The kind of component that an object describes; a scorer, if it describes none."""
+    """The kind of component that an object describes; scorer for any other object."""
     return next((kind for kind in KINDS if isinstance(spec, kind.spec)), SCORER)

@@ -1,7 +1,7 @@
-"""From a plugin to checked descriptions of its components.
+"""Loading of plugins as checked descriptions of their components.
 
-Whatever a plugin does wrong stays its own: it is imported, asked and checked by itself, and its
-specs are handed over together or not at all.
+Faults of a plugin do not affect others: each is imported, called and checked separately, and its
+specs are accepted together or not at all.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from attention_core.registry.signatures import checked_signature, import_object
 __all__ = ["alone", "check_spec", "load_specs"]
 
 PATIENCE = 5.0
-"""Seconds to wait for a plugin that another thread is loading: it may be waiting for this one."""
+"""Seconds to wait for a plugin that another thread is loading and that may wait for this one."""
 
 LONGEST_NAME = 100
 MOST_SPECS = 1000
 
 _lock = threading.RLock()
 _loading: Plugin | None = None
-"""The plugin that whoever has the lock is loading."""
+"""The plugin that the holder of the lock is loading."""
 
 
 @contextmanager
@@ -44,11 +44,11 @@ def alone() -> Iterator[None]:
     Raises
     ------
     PluginError
-        In code of a plugin that is being loaded: at once in the thread that loads it, and in
-        another one when that has made no progress for `PATIENCE`.
+        In code of a plugin that is being loaded: immediately in the thread that loads it, and in
+        other threads after `PATIENCE` seconds without progress.
     """
-    lock = _lock  # that of a process that is forked meanwhile is another
-    before: object = alone  # not a plugin: the first wait may come in the middle of one
+    lock = _lock  # a process forked meanwhile has another one
+    before: object = alone  # not a plugin: the first wait may start in the middle of one
     while not lock.acquire(timeout=PATIENCE):
         if _loading is before:
             raise PluginError(
@@ -65,7 +65,7 @@ def alone() -> Iterator[None]:
 
 
 def _unlock() -> None:
-    """Forget, in a process that was just forked, what other threads were doing."""
+    """Reset the state of other threads in a forked process."""
     global _lock, _loading
     _lock, _loading = threading.RLock(), None
 
@@ -75,19 +75,19 @@ if hasattr(os, "register_at_fork"):  # not on Windows
 
 
 def load_specs(plugin: Plugin) -> tuple[Spec, ...]:
-    """Everything that a plugin offers, checked: all of it, or an exception.
+    """Load everything that a plugin offers, checked: all of it, or an exception.
 
     Raises
     ------
     BaseException
-        Whatever the plugin raises as it is imported and asked; a `PluginError` for an answer that
-        is not a description.
+        Any exception that the plugin raises while it is imported and called; a `PluginError` for a
+        return value that is not a description.
 
     Notes
     -----
-    A hook is called through its implementation, as a normal hook call stops at the first
-    exception. The manager lives for one plugin, as registering is not atomic (pluggy#733): what
-    a failed attempt leaves behind goes with it.
+    A hook is called through its implementation, since a normal hook call stops at the first
+    exception. Each plugin has its own manager, since registering is not atomic (pluggy#733), and
+    the remains of a failed attempt are dropped with it.
     """
     global _loading
     with alone():
@@ -102,7 +102,7 @@ def _specs(plugin: Plugin) -> Iterator[Spec]:
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
     manager.register(import_object(plugin.value), name=plugin.name)
-    manager.check_pending()  # a misspelt hook is an error, not silence
+    manager.check_pending()  # a misspelled hook is an error, not ignored
     hooks = [
         (kind, hook.function)
         for kind in KINDS
@@ -130,20 +130,20 @@ def _yielded(kind: Kind[Any], answer: Any) -> list[Any]:
 
 
 def check_spec(spec: Any, kind: Kind[Any] | None = None) -> Spec:
-    """A copy of a spec in plain values, when it is a valid one.
+    """Check a spec, and copy it with plain values.
 
     Raises
     ------
     PluginError
-        For another object, a name that cannot be typed, an example that no JSON document could
-        hold, or a factory that names no parameters.
+        For another object, an invalid name, an example that JSON cannot hold, or a factory with
+        unnamed parameters.
     """
     kind = kind or kind_of(spec)
     if not isinstance(spec, kind.spec):
         raise PluginError(
             f"{kind.hook}() yielded {shown(spec, 300)}; expected a {kind.spec.__name__}"
         )
-    aliases: Any = spec.aliases  # the declared types are the author's promise, not yet the truth
+    aliases: Any = spec.aliases  # the declared types are not checked yet
     if not isinstance(aliases, (tuple, list)):
         raise PluginError(
             f"{kind} {shown(spec.name)}: aliases must be a tuple, got {shown(aliases)}"
@@ -183,7 +183,7 @@ def _checked_name(name: Any, kind: Kind[Any]) -> str:
 
 
 def _plain(example: Any, subject: str) -> dict[str, Any]:
-    """A copy of an example, which must be a JSON object: it is shown, and written to files."""
+    """A copy of an example, which must be a JSON object, since it is shown and saved."""
     if not isinstance(example, Mapping) or not all(isinstance(name, str) for name in example):
         raise PluginError(
             f"{subject}: example must be a mapping of parameters, got {shown(example)}"
@@ -192,6 +192,6 @@ def _plain(example: Any, subject: str) -> dict[str, Any]:
         plain: dict[str, Any] = json.loads(json.dumps(dict(example), allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
         raise PluginError(
-            f"{subject}: example must hold values of JSON, got {shown(example)}"
+            f"{subject}: example must hold JSON values, got {shown(example)}"
         ) from error
     return plain

@@ -1,4 +1,4 @@
-"""Looking names of one kind up, and making what they mean."""
+"""Look-up of names of one kind, and construction of their components."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ T = TypeVar("T")
 
 
 class Names(Generic[T]):
-    """The names of one kind of component at one time; a change of the registry makes others.
+    """An immutable snapshot of the names of one kind of component.
 
     Parameters
     ----------
     kind
         The kind.
     claims
-        Who has which name.
+        The names and their owners.
     missing
-        What to say about plugins that were left out, when a name is unknown.
+        Lines about plugins that were not loaded, for errors about unknown names.
     """
 
     def __init__(self, kind: Kind[T], claims: Claims, missing: Iterable[str] = ()) -> None:
@@ -44,7 +44,7 @@ class Names(Generic[T]):
         """Components made without parameters, by the name asked for."""
 
     def info(self, name: str) -> Any:
-        """Describe one component; raises as `make` for a name that is not one."""
+        """Describe one component; raises as `make` for an unknown name."""
         return self.claims.info(self._find(name))
 
     def make(self, name: str, parameters: Mapping[str, Any]) -> T:
@@ -57,7 +57,7 @@ class Names(Generic[T]):
         ScorerConfigError
             For parameters that it does not accept.
         PluginError, ScorerContractError
-            When it cannot be imported, or is not of this kind.
+            If it cannot be imported, or is not of this kind.
         """
         offer = self._find(name)
         lasting = offer.qualified_name if "/" in name else self.claims.name_of(offer)
@@ -69,7 +69,7 @@ class Names(Generic[T]):
         return self._find(name).problems(parameters)
 
     def rejected(self, name: str, parameters: Mapping[str, Any]) -> dict[str, Exception]:
-        """Which of these values the factory of a component rejects, each tried alone."""
+        """The values that the factory of a component rejects, each tried alone."""
         return self._find(name).rejected(parameters)
 
     def parameters(self, name: str) -> Mapping[str, inspect.Parameter]:
@@ -77,7 +77,7 @@ class Names(Generic[T]):
         return self._find(name).signature.parameters
 
     def resolve(self, component: str | Mapping[str, Any] | T) -> T:
-        """The component that a name, a mapping of name and parameters, or a component stands for.
+        """Resolve a name, a mapping of name and parameters, or a component to a component.
 
         Raises
         ------
@@ -87,7 +87,7 @@ class Names(Generic[T]):
         kind = self.kind
         if isinstance(component, str):
             if component not in self.ready:
-                self.ready.setdefault(component, self.make(component, {}))  # one for all threads
+                self.ready.setdefault(component, self.make(component, {}))  # shared by threads
             return self.ready[component]
         if isinstance(component, kind.base):
             made: T = component

@@ -1,4 +1,4 @@
-"""The registry: components of all kinds by name, from installed plugins and from run time."""
+"""The registry: components of all kinds by name, installed or registered at run time."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ class Registry:
     Parameters
     ----------
     block
-        Distributions, or entry points, whose plugins are not wanted: names, or one string of
-        names separated by commas.
+        Distributions or entry points whose plugins are not loaded: names, or one string of names
+        separated by commas.
     allow
-        The only ones that are wanted, beside the bundled one; None allows all.
+        The only plugins to load besides the bundled one; None allows all.
     strict
-        Whether all that would be a warning is an error, and so is an ambiguous name.
+        Whether warnings and ambiguous names are errors.
 
     Notes
     -----
-    A copy has the same components, and what is registered in one is not in the other. A registry
-    can be pickled if the factories that were registered as objects can.
+    A copy has the same components and is independent. A registry can be pickled if the factories
+    that were registered as objects can be.
 
     Examples
     --------
-    A registry is empty until something is registered; `from_entry_points` makes one of all that
-    is installed.
+    A registry is empty until something is registered; `from_entry_points` makes one with all
+    installed components.
 
     >>> from attention_core import Registry, ScorerSpec
     >>> registry = Registry()
@@ -62,7 +62,7 @@ class Registry:
     """
 
     names: dict[Kind[Any], Names[Any]]
-    """The names of each kind; replaced, never changed, so that reading needs no lock."""
+    """The names of each kind; replaced, never changed, so reading needs no lock."""
 
     def __init__(
         self, *, block: Chosen = (), allow: Chosen | None = None, strict: bool = False
@@ -83,13 +83,13 @@ class Registry:
         allow: Chosen | None = None,
         strict: bool | None = None,
     ) -> Registry:
-        """The registry of everything that installed distributions offer.
+        """Make the registry of everything that installed distributions offer.
 
         Parameters
         ----------
         block, allow
             As for the class; None reads the environment variables ``ATTENTION_CORE_BLOCK`` and
-            ``ATTENTION_CORE_ALLOW``. An empty variable is as good as none.
+            ``ATTENTION_CORE_ALLOW``. An empty variable is ignored.
         strict
             As for the class; None reads ``ATTENTION_CORE_STRICT``, where 1 means yes.
 
@@ -101,8 +101,8 @@ class Registry:
         Warns
         -----
         PluginWarning
-            Once for each plugin left out, for each rival of a bundled name, for distributions
-            that share a name or cannot be read, and for a misspelt name in `block` or `allow`.
+            Once for each plugin that fails, for each rival of a bundled name, for distributions
+            that share a name or cannot be read, and for a misspelled name in `block` or `allow`.
         """
         if block is None:
             block = os.environ.get("ATTENTION_CORE_BLOCK", "")
@@ -115,15 +115,15 @@ class Registry:
         return registry
 
     def refresh(self) -> None:
-        """Look for plugins again and ask all of them anew, as after an installation.
+        """Discover and load plugins again, as after an installation.
 
-        What was registered stays. Modules that were imported are not imported again: after an
-        upgrade, restart.
+        Registered components stay. Imported modules are not imported again: restart after an
+        upgrade.
 
         Raises
         ------
         PluginError
-            As `from_entry_points`; then nothing has changed.
+            As `from_entry_points`; the registry is then unchanged.
 
         Warns
         -----
@@ -144,11 +144,11 @@ class Registry:
         log.info("%r", self)
 
     def _told(self, plugin: Plugin, error: BaseException) -> PluginFailure:
-        """Remember a plugin that failed, once the failure was reported."""
+        """Report the failure of a plugin, and record it."""
         failure = PluginFailure(plugin.name, plugin.distribution, plugin.version, said(error))
         self._notify(
             f"plugin not loaded: {failure}; "
-            f"ATTENTION_CORE_BLOCK={plugin.name} leaves it out without a warning",
+            f"ATTENTION_CORE_BLOCK={plugin.name} blocks it without a warning",
             error,
         )
         return failure
@@ -163,19 +163,19 @@ class Registry:
     ) -> None:
         """Add one component.
 
-        Without a `distribution` it belongs to this process, as in a notebook: registering its
-        name again replaces it, so that a cell can be run twice, but it never takes a name or an
-        alias that anything else has. With a `distribution` it competes as a plugin's would.
+        Without a `distribution` it belongs to this process, as in a notebook: registering its name
+        again replaces it, so a cell can be run twice, but it cannot replace a name or an alias of
+        anything else. With a `distribution` it competes like a component of a plugin.
 
         Raises
         ------
         PluginError
-            For a spec that is not valid, a name that is not free, or a blocked distribution.
+            For an invalid spec, a name that is not free, or a blocked distribution.
 
         Warns
         -----
         PluginWarning
-            When the name of a `distribution`'s component is that of a bundled one.
+            If the component of a `distribution` has the name of a bundled one.
         """
         plugin = None
         if distribution is not None:
@@ -212,12 +212,12 @@ class Registry:
 
     @property
     def failures(self) -> tuple[PluginFailure, ...]:
-        """The plugins that were left out, and why."""
+        """The plugins that failed to load, and why."""
         return self._failures
 
     @property
     def blocked(self) -> tuple[Plugin, ...]:
-        """The plugins that were left out because someone asked for it."""
+        """The plugins that were blocked by the user."""
         return self._blocked
 
     @property
@@ -234,7 +234,7 @@ class Registry:
         return self.of(SCORER).claims.infos()
 
     def info(self, name: str) -> ScorerInfo:
-        """Describe one scorer; raises as `make` for a name that is not one."""
+        """Describe one scorer; raises as `make` for an unknown name."""
         info: ScorerInfo = self.of(SCORER).info(name)
         return info
 
@@ -246,7 +246,7 @@ class Registry:
         name
             A name, an alias, or a qualified name such as ``acme-attention/rbf``.
         **parameters
-            What the scorer's factory takes.
+            Parameters of the scorer's factory.
 
         Raises
         ------
@@ -255,7 +255,7 @@ class Registry:
         ScorerConfigError
             For parameters that the scorer does not accept.
         PluginError, ScorerContractError
-            When the scorer cannot be imported, or is none.
+            If the scorer cannot be imported, or is not a scorer.
         """
         return self.of(SCORER).make(name, parameters)
 
@@ -268,9 +268,9 @@ class Registry:
         return self.of(SCORER).parameters(name)
 
     def resolve(self, scorer: str | Mapping[str, Any] | Scorer) -> Scorer:
-        """The scorer that a name, a mapping of name and parameters, or a scorer stands for.
+        """Resolve a name, a mapping of name and parameters, or a scorer to a scorer.
 
-        A name alone gives the same object each time, as scorers are pure.
+        A name alone gives the same object each time, since scorers are pure.
 
         Raises
         ------
@@ -280,7 +280,7 @@ class Registry:
         return self.of(SCORER).resolve(scorer)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but the lock and the components that were made."""
+        """Everything except the lock and the components that were made."""
         state = {k: v for k, v in vars(self).items() if k not in ("_lock", "names")}
         return {**state, "claims": self._claims}
 
@@ -310,7 +310,7 @@ def _conflicts(claims: Mapping[Kind[Any], Claims]) -> list[NameConflict]:
 
 
 def _callers_level() -> int:
-    """The `stacklevel` of a warning at the line of whoever called this package."""
+    """The `stacklevel` of a warning at the line that called this package."""
     frame, level = sys._getframe(1), 1
     package = __name__.partition(".")[0]
     while frame.f_back and str(frame.f_globals.get("__name__")).partition(".")[0] == package:

@@ -1,4 +1,4 @@
-"""Factories: imported by reference, and asked what parameters they take."""
+"""Factories: imported by reference, with their signatures checked."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from attention_core.errors import INTERRUPTS, PluginError, listed, said, shown
 __all__ = ["checked_signature", "import_object", "imported"]
 
 CONFIG_KEYS = ("name", "parameters")
-"""Keys of a configured component that mean something else than a parameter of its factory."""
+"""Keys of a configured component that are not parameters of its factory."""
 
 
 def imported(factory: str | Callable[..., Any], subject: str) -> Callable[..., Any]:
-    """A factory, imported if it is given as ``"package.module:attribute"``.
+    """Return a factory, imported if it is given as ``"package.module:attribute"``.
 
     Raises
     ------
     PluginError
-        Beginning with `subject`, when it cannot be imported.
+        Beginning with `subject`, if it cannot be imported.
     """
     if not isinstance(factory, str):
         return factory
@@ -47,7 +47,7 @@ def import_object(reference: str) -> Any:
 
 
 def checked_signature(factory: Any, subject: str) -> inspect.Signature:
-    """The signature of a factory, once each of its parameters is found to have a name.
+    """Return the signature of a factory, in which each parameter must have a name.
 
     Raises
     ------
@@ -55,13 +55,13 @@ def checked_signature(factory: Any, subject: str) -> inspect.Signature:
         Beginning with `subject`, for a factory that cannot be called like that.
     """
     if inspect.isclass(factory) and factory.__init__ is object.__init__:
-        signature = inspect.Signature()  # inspect knows, too, but first compiles a tokenizer
+        signature = inspect.Signature()  # inspect would first compile a tokenizer
     else:
         try:
             signature = inspect.signature(factory)
         except INTERRUPTS:
             raise
-        except BaseException:  # noqa: BLE001 - a factory may have a `__signature__` of its own
+        except BaseException:  # noqa: BLE001 - a factory may have its own `__signature__`
             raise PluginError(
                 f"{subject}: its factory must be callable with a signature, got {shown(factory)}"
             ) from None
@@ -77,7 +77,7 @@ def checked_signature(factory: Any, subject: str) -> inspect.Signature:
         if name in CONFIG_KEYS:
             raise PluginError(
                 f"{subject}: its factory has a parameter {name!r}, which a config "
-                f"uses for something else; call it something else"
+                f"uses for something else; rename it"
             )
     missing = sorted(getattr(factory, "__abstractmethods__", ()))
     if missing:

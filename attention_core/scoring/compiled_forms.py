@@ -1,4 +1,4 @@
-"""Methods of pair scorers that compiled code serves, where that is worth it."""
+"""Compiled methods of pair scorers, used where they are faster."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ if TYPE_CHECKING:
 __all__ = ["FEWEST_NUMBERS", "EdgeScores", "compiled_edges", "compiled_result", "is_compiled"]
 
 EdgeScores = Callable[[Array, Array], Array | None]
-"""The scores of edges (e,), given the row of the query and that of the key of each."""
+"""The scores of edges (e,), given the rows of their queries and keys."""
 
 FEWEST_NUMBERS = 1 << 15
-"""With fewer numbers, pairs times features, a call of compiled code costs what it saves."""
+"""With fewer numbers, pairs times features, a compiled call costs what it saves."""
 
-_FAILED: WeakSet[type] = WeakSet()  # classes of which the warning was given
+_FAILED: WeakSet[type] = WeakSet()  # classes for which the warning was given
 
 
 def is_compiled(scorer: Scorer | type[Scorer]) -> bool:
-    """Whether compiled code serves the scorer where that is worth it, as far as is known."""
+    """Whether the scorer uses compiled code for large calls, as far as is known."""
     kind = scorer if isinstance(scorer, type) else type(scorer)
     return "score" in kind.traits.compiled and is_switched_on() and kind not in _FAILED
 
 
 def compiled_result(scorer: Scorer, method: str, arrays: tuple[Array, ...]) -> Any:
-    """The result of a method, from compiled code; None where NumPy has to serve."""
+    """The result of a method from compiled code; None if NumPy must compute it."""
     query, key = arrays[:2]
     numbers = query.size * (1 if "pairs" in method else key.shape[-2])
     if query.ndim < key.ndim or query.shape[:-2] != key.shape[:-2]:
         numbers = max(numbers, key.size * query.shape[-2])
     if numbers < FEWEST_NUMBERS or not is_compiled(scorer):
         return None
-    are_pairs = "pairs" in method  # no two of which share a row
+    are_pairs = "pairs" in method  # no two pairs share a row
     if are_pairs:
         query, key = query[..., None, :], key[..., None, :]
     query, key, arguments = scorer.pair_inputs(query, key)  # type: ignore[attr-defined]  # as pair scorers
@@ -56,7 +56,7 @@ def compiled_result(scorer: Scorer, method: str, arrays: tuple[Array, ...]) -> A
 def compiled_edges(scorer: Scorer, query: Array, key: Array, count: int) -> EdgeScores | None:
     """Scores of edges (e,) by rows of queries (L, H) and keys (S, H), which are not gathered.
 
-    None where NumPy has to serve. Rows are prepared once for all of the `count` edges.
+    None if NumPy must compute them. Rows are prepared once for all `count` edges.
     """
     if count * key.shape[-1] < FEWEST_NUMBERS or "score_pairs" not in scorer.traits.compiled:
         return None
@@ -67,14 +67,14 @@ def compiled_edges(scorer: Scorer, query: Array, key: Array, count: int) -> Edge
 
 
 def _compiled(scorer: Scorer, method: str, *arguments: Any) -> Any:
-    """The result of compiled code; None, after a warning, where it cannot be compiled."""
+    """The result of compiled code; None, after a warning, if it cannot be compiled."""
     try:
         pairs = _pairs(scorer, arguments[-1], arguments[0].dtype)
         return getattr(pairs, method)(*arguments)
     except _module().CompilationError as error:
         _FAILED.add(type(scorer))
         warnings.warn(
-            f"{scorer} is not compiled, and NumPy serves: {error}", PluginWarning, stacklevel=2
+            f"{scorer} is not compiled; NumPy is used instead: {error}", PluginWarning, stacklevel=2
         )
         return None
 

@@ -1,4 +1,4 @@
-"""Calls of a scorer's methods, with its results checked and its failures named."""
+"""Calls of a scorer's methods, with checks of results and notes on failures."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def checked_call(scorer: Scorer, method: str, *arrays: Array) -> Array:
     Raises
     ------
     ScorerContractError
-        When it returns anything else, or exits. Exceptions that it raises keep their type and get
+        If it returns anything else, or exits. Exceptions that it raises keep their type and get
         a note that names the scorer, the method and the shapes.
     """
     return _checked_array(scorer, method, _called(scorer, method, *arrays), arrays[0].dtype)
 
 
 def checked_bound(scorer: Scorer, query: Array, key: Array) -> float:
-    """A number that no ``|score|`` of these prepared arrays exceeds; NaN and inf promise nothing.
+    """An upper bound of ``|score|`` for these prepared arrays; NaN and inf mean that there is none.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def checked_vjp(
     Raises
     ------
     ScorerContractError
-        When it returns other shapes or dtypes, or unknown names; see `checked_call`.
+        If it returns other shapes or dtypes, or unknown names; see `checked_call`.
     """
     answer = _called(scorer, method, *inputs, grad)
     if (
@@ -120,7 +120,7 @@ def checked_vjp(
                 f"{scorer} returned a gradient of {name!r} from {method}, which is not one of its "
                 f"parameters: {', '.join(parameters) or 'none'}"
             )
-        own = np.asarray(own) if isinstance(own, np.generic) else own  # the sum of everything
+        own = np.asarray(own) if isinstance(own, np.generic) else own  # a full sum
         source = f"{method}, parameter {name!r}"
         parameter_grads[name] = _checked_grad(scorer, source, own, grad.dtype, parameters[name])
     return grads, parameter_grads
@@ -132,7 +132,7 @@ def project(scorer: Scorer, method: str, array: Array) -> Array:
     Raises
     ------
     ScorerContractError
-        When it returns another dtype or other axes before the last; see `checked_call`.
+        If it returns another dtype or other axes before the last; see `checked_call`.
     """
     traits = scorer.traits
     if not (traits.projects_query if method == "project_query" else traits.projects_key):

@@ -11,7 +11,7 @@ _COMPILED_COST = 0.15  # nanoseconds for each feature of a pair, between a dista
 
 
 def pair_cost(scorer: Scorer | type[Scorer], features: int, value_features: int) -> float:
-    """Nanoseconds that one query-key pair takes on one core: a coarse estimate, from H and Dv."""
+    """Nanoseconds of one query-key pair on one core: a coarse estimate from H and Dv."""
     per_feature = _COMPILED_COST if is_compiled(scorer) else scorer.cost_per_feature
     return features * per_feature + value_features / 32 + 1.5
 

@@ -1,4 +1,4 @@
-"""Functions of rows applied by NumPy: tiles take the place of single numbers."""
+"""Pair functions applied by NumPy, with tiles in place of single numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Sums", "as_features", "for_tiles"]
 
 
 def as_features(query: Array, key: Array) -> tuple[Array, Array]:
-    """Rows whose entries broadcast to tiles: from (..., L, H) and (..., S, H).
+    """Rows with entries that broadcast to tiles, from (..., L, H) and (..., S, H).
 
     To (H, ..., L, 1) and (H, ..., 1, S).
 
@@ -27,20 +27,20 @@ def as_features(query: Array, key: Array) -> tuple[Array, Array]:
 
 
 class Sums:
-    """An array of gradients to add to: each entry is the sum of what is added over some axes.
+    """An array of gradients to add to: each entry is a sum of tiles over some axes.
 
     ``sums[i] += tile`` reads 0, adds the tile to it, and writes the sum of the tile to the array.
 
     Parameters
     ----------
     entries
-        The shape of what is indexed.
+        The shape of the indexed axes.
     kept
         The axes of each entry.
     grad : (..., L, S)
         The gradient of the scores, for dtype and shape.
     axis
-        The one that is summed over; None for all.
+        The axis that is summed over; None for all.
     """
 
     def __init__(
@@ -62,12 +62,12 @@ class Sums:
 
 @contextmanager
 def for_tiles(scorer: object, function: str, method: str) -> Iterator[None]:
-    """Say what to do about a function that takes single numbers only.
+    """Explain errors of functions that take single numbers only.
 
     Raises
     ------
     ScorerContractError
-        For a branch on a tile, or a function that wants a number.
+        For a branch on a tile, or a function that requires a number.
     """
     try:
         yield

@@ -16,28 +16,28 @@ __all__ = ["PairScorer"]
 
 
 class PairScorer(Scorer):
-    """Scorers defined by a plain Python function of two rows, compiled where numba is installed.
+    """Scorers defined by a plain Python function of two rows, compiled if numba is installed.
 
-    A subclass writes `pair` and, for gradients, `pair_vjp`. Without numba, and for little work,
-    NumPy serves: tiles take the place of single numbers, feature by feature. A class that also
-    defines `score` (and `score_vjp`) in NumPy is served by that instead. It is then the meaning of
-    the score, and `pair` must compute the same.
+    A subclass defines `pair` and, for gradients, `pair_vjp`. Without numba, and for little work,
+    NumPy applies them to tiles in place of single numbers, feature by feature. A class may also
+    define `score` (and `score_vjp`), which NumPy then uses instead. They define the score, and
+    `pair` must compute the same.
 
     Notes
     -----
     Constants have the dtype of the rows, as with NumPy. In compiled code, sums over features may
     be taken in another order, and ``exp`` and ``tanh`` of `numpy` and `math` are polynomials with
     relative errors below 1.2e-7 and 2.5e-7 in float32, 4e-16 and 7e-16 in float64. NaN and Inf
-    propagate. The choice between NumPy and compiled code depends on shapes only, so that the same
-    call gives the same bits.
+    propagate. The choice between NumPy and compiled code depends on shapes only, so the same call
+    gives the same bits.
 
     `pair` may use functions of `numpy` and `math`, and plain functions and numbers of its module.
     ``if``, ``max`` and functions of `math` take single numbers only; a class whose `pair` uses
     them also defines `score`. `numpy.where`, `numpy.maximum` and ``numpy.exp`` take tiles too.
 
-    Compiling takes a few seconds once; the result is kept in the user's cache. If it fails, a
-    `PluginWarning` gives the reason and NumPy serves. The environment variable
-    ``ATTENTION_CORE_COMPILED=0`` switches it off.
+    Compilation takes a few seconds once; the result is stored in the user's cache. If it fails, a
+    `PluginWarning` gives the reason and NumPy is used. ``ATTENTION_CORE_COMPILED=0`` in the
+    environment turns it off.
 
     Examples
     --------
@@ -75,8 +75,8 @@ class PairScorer(Scorer):
     def pair(q: Array, k: Array, /, *arguments: Any, **_: Any) -> Any:
         """Score a prepared query and key: (H,), (H,) -> a number.
 
-        Further arguments are attributes of the scorer, by name: arrays, which come in the dtype of
-        the rows, numbers and None. An array without axes comes as a number. Rows are only read.
+        Further arguments are attributes of the scorer, by name: arrays in the dtype of the rows,
+        numbers and None. An array without axes is passed as a number. Rows must not be written to.
         """
 
     @staticmethod
@@ -85,8 +85,8 @@ class PairScorer(Scorer):
 
         The arguments are those of `pair`, then ``grad``, the gradient of the score, then arrays to
         add to with ``+=`` or ``-=``, entry by entry: ``grad_q`` and ``grad_k``, named after the
-        first two arguments, and ``grad_NAME`` for parameters among the others. That of an array
-        without axes has one entry; that of an argument that is None is None.
+        first two arguments, and ``grad_NAME`` for parameters among the others. The gradient of an
+        array without axes has one entry; that of None is None.
         """
         raise NotImplementedError
 
@@ -126,9 +126,9 @@ class PairScorer(Scorer):
     def pair_inputs(self, query: Array, key: Array) -> tuple[Array, Array, dict[str, Any]]:
         """Rows for `pair`, and its further arguments by name: (..., L, H), (..., S, H).
 
-        By default the rows as they are, and attributes of the scorer, arrays in the dtype of the
-        rows. Override it for arguments that are computed, or for rows that are prepared once for
-        all pairs of a tile; gradients stay those of the rows given here.
+        By default, the rows unchanged and attributes of the scorer, with arrays in the dtype of the
+        rows. Override it for computed arguments, or for rows that are prepared once for all pairs
+        of a tile; gradients are still those of the rows given here.
         """
         found = {}
         for name in self._signature.arguments:

@@ -1,4 +1,4 @@
-"""The arguments of a scorer's functions of rows."""
+"""The arguments of a scorer's pair functions."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class PairSignature(NamedTuple):
     """Names of arguments."""
 
     arguments: tuple[str, ...]
-    """Those of `pair` after the rows: attributes of the scorer."""
+    """Arguments of `pair` after the rows, which are attributes of the scorer."""
     trainable: tuple[str, ...]
-    """Those of them that `pair_vjp` has gradients of."""
+    """Those whose gradients `pair_vjp` computes."""
 
 
 def find_signature(cls: Any, base: Any) -> PairSignature:
@@ -25,7 +25,7 @@ def find_signature(cls: Any, base: Any) -> PairSignature:
     Raises
     ------
     ScorerContractError
-        When `pair` or `pair_vjp` takes other arguments than it should.
+        If `pair` or `pair_vjp` has invalid arguments.
     """
     if cls.pair is base.pair:
         return PairSignature((), ())

@@ -1,7 +1,7 @@
 """The contract between the engine and an alignment function.
 
-A scorer says how well a query and a key go together. It sees neither masks nor the softmax:
-the engine cuts queries and keys into tiles, asks for the scores of each tile, and does the rest.
+A scorer measures how well a query and a key match. It sees neither masks nor the softmax: the
+engine divides queries and keys into tiles, calls the scorer for each tile, and does the rest.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ class Scorer(Component):
     none; a scorer's own parameters have no batch axes. Arrays come in the dtype the engine
     computes in (float32 or float64) and may be read-only; results keep the dtype.
 
-    Constructor arguments are kept as attributes of the same name; those that are arrays are the
-    parameters. From that convention follow `parameters`, `with_parameters`, `to_config`, ``repr``
-    and ``==``: scorers are equal when their classes and arguments are, arrays bit by bit. A class
-    that cannot keep the convention overrides `parameters`, `with_parameters` and `to_config`, and
-    is equal only to itself.
+    Constructor arguments are stored as attributes of the same name; those that are arrays are the
+    parameters. `parameters`, `with_parameters`, `to_config`, ``repr`` and ``==`` follow from that
+    convention: scorers are equal if their classes and arguments are, arrays bit for bit. A class
+    that cannot follow the convention overrides `parameters`, `with_parameters` and `to_config`; its
+    instances are equal only to themselves.
 
-    Gradients are optional. A class that defines `score`, `project_query` or `project_key` and wants
-    them also defines the vector-Jacobian product of that method: `score_vjp`, `project_query_vjp`
-    or `project_key_vjp`. Each is given the method's inputs and the gradient of a loss with respect
+    Gradients are optional. For them, a class that defines `score`, `project_query` or `project_key`
+    also defines the vector-Jacobian product of that method: `score_vjp`, `project_query_vjp` or
+    `project_key_vjp`. Each takes the inputs of the method and the gradient of a loss with respect
     to its output. It returns the gradients with respect to the inputs, and a dict of those with
     respect to the parameters that the method uses, summed over batch, queries and keys.
 
-    The engine uses `score_bound`, `score_pairs` and `score_pairs_vjp` only of the class that
-    defines `score`, or of one derived from it: a class that defines another `score` inherits none
-    of them, whatever it derives from.
+    The engine uses `score_bound`, `score_pairs` and `score_pairs_vjp` only from the class that
+    defines `score`, or from one derived from it: a class that defines another `score` inherits none
+    of them from its bases.
 
     Examples
     --------
@@ -65,15 +65,15 @@ class Scorer(Component):
     kind = "scorer"
 
     needs_small_tiles: ClassVar[bool] = True
-    """Whether `score` works on (..., L, S, H) temporaries, so that tiles are kept small enough for
-    them to stay in cache; False for a scorer that needs little more than the scores it returns."""
+    """Whether `score` has (..., L, S, H) temporaries, for which tiles are kept small enough to stay
+    in cache; False for a scorer that needs little more memory than the scores it returns."""
 
     cost_per_feature: ClassVar[float] = 0.5
-    """About how many nanoseconds `score` takes for each pair and each of its H features, on one
-    core: a guide for cutting the work, 1/32 for a matrix product."""
+    """Approximate nanoseconds of `score` for each pair and each of its H features on one core, for
+    dividing the work; 1/32 for a matrix product."""
 
     traits: ClassVar[Traits]
-    """Facts about the class that decide how the engine calls it, found when the class is made."""
+    """Facts about the class that determine how the engine calls it, set when it is created."""
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         """Find the traits of the class."""
@@ -101,10 +101,10 @@ class Scorer(Component):
         return tiles[..., 0, 0]
 
     def score_bound(self, query: Array, key: Array) -> float:
-        """A number that no ``|score|`` of these prepared arrays exceeds, or ``inf``.
+        """An upper bound of ``|score|`` for these prepared arrays, or ``inf``.
 
         A small bound lets the engine skip the running maximum of the softmax. It must hold for
-        every pair: too large costs time, too small is an error in the scorer.
+        every pair: a bound that is too large costs time; one that is too small is an error.
         """
         return float("inf")
 

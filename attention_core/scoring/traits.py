@@ -1,4 +1,4 @@
-"""Traits of a class of scorers: which methods it overrides, found once when the class is made."""
+"""Traits of a class of scorers: the methods it overrides, found when the class is created."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class MissingVJP(NamedTuple):
 
     @property
     def signature(self) -> str:
-        """The product to write."""
+        """The signature of the missing product."""
         if self.method == "pair":
             return "pair_vjp(q, k, ..., grad, grad_q, grad_k, ...), a static method"
         if self.method == "score":
@@ -36,15 +36,15 @@ class Traits(NamedTuple):
     projects_key: bool
     """Whether `project_key` does anything."""
     is_inner_product: bool
-    """Whether the score is ``query @ key.T`` of what was projected."""
+    """Whether the score is ``query @ key.T`` of the projected arrays."""
     defaults: frozenset[str]
-    """Those of `score_bound`, `score_pairs` and `score_pairs_vjp` for which the default of `Scorer`
-    is used. It follows from `score`; a form inherited from a class with another score does not."""
+    """Those of `score_bound`, `score_pairs` and `score_pairs_vjp` that use the default of `Scorer`,
+    which follows from `score`, instead of a form inherited from a class with another score."""
     missing_vjps: tuple[MissingVJP, ...]
     """Methods whose vector-Jacobian product is missing, or belongs to another method's class."""
     compiled: frozenset[str]
-    """Methods of pair scorers that compiled code may serve: `pair` and `pair_vjp` belong to the
-    class that defines the method, or to one derived from it."""
+    """Methods of pair scorers that may be compiled: `pair` and `pair_vjp` belong to the class that
+    defines the method, or to one derived from it."""
 
 
 def find_traits(cls: type, base: type) -> Traits:
@@ -61,7 +61,7 @@ def find_traits(cls: type, base: type) -> Traits:
     is_inner_product = vars(owners["score"]).get("_score_is_inner_product", False)
     scored = list(_SCORED)
     compiled = _compiled(cls, owners, base)
-    if "score" in compiled:  # another pair is another score
+    if "score" in compiled:  # a different pair defines a different score
         scored[-1] = "pair"
         owners["pair"] = _owner(cls, "pair")
         owners["pair_vjp"] = owners["score_vjp"]
@@ -87,7 +87,7 @@ def find_traits(cls: type, base: type) -> Traits:
 
 
 def _compiled(cls: type, owners: dict[str, type], base: type) -> frozenset[str]:
-    """The methods that functions of rows serve."""
+    """The methods that pair functions implement."""
     order = cls.__mro__.index
     pair, pair_vjp = (_real_owner(cls, name) for name in ("pair", "pair_vjp"))
 
@@ -103,7 +103,7 @@ def _compiled(cls: type, owners: dict[str, type], base: type) -> frozenset[str]:
 
 
 def _real_owner(cls: type, name: str) -> type | None:
-    """The class that defines a function of rows; None for the declaration of `PairScorer`."""
+    """The class that defines a pair function; None for the declaration of `PairScorer`."""
     owners = [each for each in cls.__mro__ if name in vars(each)]
     return owners[0] if len(owners) > 1 else None
 

@@ -853,7 +853,7 @@ ERRORS = [
     (lambda: Layer.from_torch(torch_state(bias_k=np.ones(4), bias_v=np.ones(4)), heads=2),
      ac.ShapeError, "bias_k must have shape (1, 1, 4), got (4,)"),
     (lambda: Layer.from_torch(torch_state()), ac.OptionTypeError,
-     "heads is missing: a state does not tell the number of heads; give heads=, or the module "
+     "heads is missing: a state does not contain the number of heads; give heads=, or the module "
      "instead of its state"),
     (lambda: Layer.from_torch(torch_state(), heads=2, add_zero_attn=1), ac.OptionTypeError,
      "add_zero_attn must be True or False, got 1"),
@@ -873,16 +873,16 @@ ERRORS = [
      "the names of torch, such as {'q_proj_weight': "
      "state['encoder.layer.0.attention.self.query.weight'], ...}; needed are q_proj_weight, "
      "k_proj_weight, v_proj_weight, out_proj.weight, out_proj.bias, in_proj_bias (the biases of "
-     "query, key and value, one after the other)"),
+     "query, key and value, one after another)"),
     (lambda: Layer.from_torch(torch_state(in_proj_weight=None), heads=2), ac.OptionError,
      "state: 'in_proj_weight' is missing; got out_proj.weight"),
     (lambda: Layer.from_torch(torch_state(q_proj_weight=np.ones((4, 4))), heads=2), ac.OptionError,
-     "state: 'in_proj_weight' holds what 'q_proj_weight' holds, too; leave one or the other out"),
+     "state: 'in_proj_weight' and 'q_proj_weight' hold the same weights; give only one"),
     (lambda: Layer.from_torch(
         torch_state(k_proj_weight=np.ones((4, 4)), v_proj_weight=np.ones((4, 4))), heads=2),
      ac.OptionError,
-     "state: 'in_proj_weight' holds what 'k_proj_weight', 'v_proj_weight' hold, too; leave one or "
-     "the other out"),
+     "state: 'in_proj_weight' and 'k_proj_weight', 'v_proj_weight' hold the same weights; give "
+     "only one"),
     (lambda: Layer.from_torch(
         torch_state(in_proj_weight=None, k_proj_weight=np.ones((4, 4))), heads=2),
      ac.OptionError, "state: 'q_proj_weight' is missing; got out_proj.weight, k_proj_weight"),
@@ -1001,7 +1001,7 @@ def test_a_module_of_torch_knows_its_heads_and_its_zero_key():
     assert ac.MultiHeadAttention.from_torch(module, heads=4, add_zero_attn=True).zero_key
     with pytest.raises(ac.OptionError) as caught:
         ac.MultiHeadAttention.from_torch(module, heads=2)
-    assert str(caught.value) == "heads must be left out, or that of the module, 4, got 2"
+    assert str(caught.value) == "heads must be omitted, or equal that of the module, 4, got 2"
     encoder = torch.nn.TransformerEncoderLayer(8, 4, batch_first=True)
     with pytest.raises(ac.OptionTypeError) as caught:
         ac.MultiHeadAttention.from_torch(encoder)

@@ -118,7 +118,7 @@ def test_fitting_learns_it(rng, table):
     ("bias", "error", "text"),
     [
         (np.zeros((4, 6, 6)), ac.OptionTypeError, "the bias of a layer must be a name"),
-        (lambda i, j: i - j, ac.OptionTypeError, "arrays and functions go with its calls"),
+        (lambda i, j: i - j, ac.OptionTypeError, "pass arrays and functions to its calls"),
         ("alibbi", ac.UnknownScorerError, "did you mean 'alibi'"),
     ],
 )
@@ -129,7 +129,7 @@ def test_what_a_layer_cannot_keep(bias, error, text):
 
 def test_a_bias_of_another_number_of_heads(rng):
     x = rng.normal(size=(6, 8))
-    with pytest.raises(ac.ShapeError, match="fit no"):
+    with pytest.raises(ac.ShapeError, match="do not fit"):
         layer_with(AlibiBias([1.0, 2.0, 3.0]))(x, x, x)
 
 

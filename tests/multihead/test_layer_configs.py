@@ -150,7 +150,7 @@ def test_a_saved_layer_needs_no_config(tmp_path):
     save_parameters(path, MultiHeadAttention.initialize(4, heads=2, rng=0))
     assert problems({"multi_head": {"parameters": str(path)}}) == [
         "1 problem in the configuration",
-        f"  multi_head.parameters: {str(path)!r} says itself what it holds; use load(path)",
+        f"  multi_head.parameters: {str(path)!r} describes its own contents; use load(path)",
     ]
 
 
@@ -197,7 +197,7 @@ def test_all_problems_are_told_at_once():
         ({**DRAWN, "zero_key": "yes"}, "multi_head.zero_key: must be true or false, got 'yes'"),
         (
             {**DRAWN, "query_bias": [[0.0]]},
-            "multi_head: gives arrays and query_dim, heads, rng; leave one out",
+            "multi_head: gives arrays and query_dim, heads, rng; give only one",
         ),
         (
             {key: [[[1.0]]] for key in WEIGHTS[:3]},
@@ -232,7 +232,7 @@ def test_an_array_that_is_given_twice(tmp_path, arrays):
     section = {"parameters": str(path), "query_bias": [[0.0]]}
     assert problems({"multi_head": section}) == [
         "1 problem in the configuration",
-        "  multi_head.query_bias: given here and in the file; leave one out",
+        "  multi_head.query_bias: given here and in the file; give only one",
     ]
 
 

@@ -329,21 +329,19 @@ def test_a_memory_keeps_its_digits(inputs):
         (
             lambda layer, query, key, value: layer(query, make_layer("one").memory(key, value)),
             ac.OptionError,
-            "this memory was prepared by another layer; "
-            "make one with this layer's memory(key, value)",
+            "this memory was made by another layer; make one with this layer's memory(key, value)",
         ),
         (
             lambda layer, query, key, value: layer(
                 query, layer.with_parameters({"key_bias": np.ones((2, 3))}).memory(key, value)
             ),
             ac.OptionError,
-            "this memory was prepared by another layer; "
-            "make one with this layer's memory(key, value)",
+            "this memory was made by another layer; make one with this layer's memory(key, value)",
         ),
         (
             lambda layer, query, key, value: layer(query, layer.memory(key, value), value),
             ac.OptionTypeError,
-            "value must be left out: the memory holds its own",
+            "value must be omitted: the memory holds the values",
         ),
         (
             lambda layer, query, key, value: layer(query, key),

@@ -89,6 +89,6 @@ def test_errors_are_those_of_attend_and_of_keys_of_the_layer():
         with pytest.raises(ac.OptionError) as caught:
             extra(x, x, x, **options)
         assert str(caught.value) == (
-            "a layer with keys of its own takes a bias as a dense array or a function, and no "
+            "a layer with extra keys takes a bias as a dense array or a function, and no "
             "weight_factors"
         )

@@ -216,7 +216,7 @@ def test_two_distributions_without_names_stay_two(install):
     assert len(messages) == 2
     for message, name in zip(sorted(messages), ["acme", "other_attention"], strict=True):
         assert message.startswith("the metadata of ")
-        assert message.endswith(f"; the distribution is called {name!r}, as its folder is")
+        assert message.endswith(f"; the distribution is named {name!r}, after its folder")
     assert registry.info("other-attention/two").name == "two"
 
 

@@ -129,7 +129,7 @@ def test_a_broken_plugin_costs_one_warning_and_no_other_name(install, good, tmp_
     (message,) = [str(warning.message) for warning in caught]
     (failure,) = registry.failures
     assert message == (
-        f"plugin not loaded: {failure}; ATTENTION_CORE_BLOCK=acme leaves it out without a warning"
+        f"plugin not loaded: {failure}; ATTENTION_CORE_BLOCK=acme blocks it without a warning"
     )
     assert message.isprintable()
     assert len(message) < 800

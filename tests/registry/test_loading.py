@@ -179,10 +179,10 @@ class Unfinished(Scorer):
         ),
         (
             {"example": {"gamma": np.ones(2)}},
-            r"scorer 'rbf': example must hold values of JSON, got {'gamma': array\(\[1., 1.\]\)}",
+            r"scorer 'rbf': example must hold JSON values, got {'gamma': array\(\[1., 1.\]\)}",
         ),
-        ({"example": {"gamma": math.inf}}, "example must hold values of JSON, got {'gamma': inf}"),
-        ({"example": {"n": 10**5000}}, "example must hold values of JSON, got <dict>"),
+        ({"example": {"gamma": math.inf}}, "example must hold JSON values, got {'gamma': inf}"),
+        ({"example": {"n": 10**5000}}, "example must hold JSON values, got <dict>"),
         ({"name": "r" * 101}, "scorer name 'rrr.* is longer than 100 letters"),
         ({"example": {1: 2}}, "scorer 'rbf': example must be a mapping of parameters, got {1: 2}"),
         ({"aliases": ("Gauss",)}, "scorer name 'Gauss' must be"),

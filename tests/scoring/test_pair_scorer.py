@@ -441,9 +441,9 @@ class NotTyped(ac.PairScorer):
         (
             NotCompiled,
             "total += Unknown.factor",
-            "'Unknown' is a type, which only an argument may be",
+            "'Unknown' is a type; only numbers and functions may come from the module",
         ),
-        (Writing, "q[d] = 0.0", "it writes to entries of 'q', which may be a row"),
+        (Writing, "q[d] = 0.0", "it writes to 'q'; only gradients may be written to"),
         (NotTyped, "total += np.heaviside", ""),
     ],
 )
@@ -455,7 +455,8 @@ def test_what_cannot_be_compiled_is_said_once_and_numpy_serves(numba, rng, kind,
     np.testing.assert_array_equal(found, expected)
     lines = Path(__file__).read_text("utf-8").splitlines()
     number = next(n for n, text in enumerate(lines, 1) if text.strip().startswith(line))
-    start = f"scorer {kind.__name__} is not compiled, and NumPy serves: {__file__}, line {number}: "
+    place = f"{__file__}, line {number}: "
+    start = f"scorer {kind.__name__} is not compiled; NumPy is used instead: {place}"
     message = str(caught[0].message)
     assert message.startswith(start)
     assert message.endswith(cause)
