@@ -8,7 +8,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command line; an interrupt ends it with 130, after cleaning up."""
+    """Run the command line; after an interrupt it cleans up and exits with 130."""
     stopped_by: list[int] = []
 
     def stop(signum: int, _: object) -> None:
@@ -21,9 +21,9 @@ def main() -> None:
             signal.signal(signum, stop)
     try:
         _run()
-    except BaseException:  # what interrupts an import may surface as any exception
+    except BaseException:  # an interrupted import may raise any exception
         if stopped_by:
-            os._exit(128 + stopped_by[0])  # an interrupted thread pool might never end
+            os._exit(128 + stopped_by[0])  # an interrupted thread pool might hang
         raise
 
 
@@ -41,6 +41,6 @@ def _run() -> None:
 
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:  # what the encoding of a stream lacks is escaped
+        if reconfigure is not None:  # escapes characters that the encoding of a stream lacks
             reconfigure(errors="backslashreplace")
     app(prog_name="attention-core")

@@ -20,7 +20,7 @@ SUFFIXES = (".npy", ".npz", ".safetensors")
 
 
 def split_reference(reference: str) -> tuple[Path, str | None]:
-    """``FILE:name`` as the file and the name; a file whose own name has a colon wins."""
+    """Split ``FILE:name``; an existing file whose name has a colon takes precedence."""
     if not Path(reference).exists() and ":" in reference:
         file, _, name = reference.rpartition(":")
         if Path(file).suffix:
@@ -31,18 +31,18 @@ def split_reference(reference: str) -> tuple[Path, str | None]:
 def read_array(reference: str, role: str) -> NDArray[Any]:
     """Read the array that `reference` names, for a role such as ``query``.
 
-    Without ``:name``, it is the array of an archive that has the name of the role, or its only one.
+    Without ``:name``, it is the array of an archive with the name of the role, or its only array.
 
     Raises
     ------
     ParameterFileError
-        For a file without arrays, or with several of which none is named.
+        For a file without arrays, or with several arrays and no ``:name``.
     """
     path, name = split_reference(reference)
     if path.suffix == ".npy":
         if name is not None:
             raise ParameterFileError(
-                f"{shown(str(path), 300)} holds one array without a name; leave out ':{name}'"
+                f"{shown(str(path), 300)} holds one array without a name; omit ':{name}'"
             )
         return read_npy(path)
     present = describe(path).shapes
@@ -62,7 +62,7 @@ def read_mask(reference: str, shape: tuple[int, int]) -> Any:
     Raises
     ------
     ParameterFileError
-        For a file that cannot be read, and edges whose indices are outside of their shape.
+        For a file that cannot be read, and edges whose indices are out of bounds.
     """
     path, name = split_reference(reference)
     if name is None and path.suffix == ".npz" and describe(path).shapes.keys() >= _SPARSE:
@@ -80,7 +80,7 @@ def _read_sparse(path: Path, shape: tuple[int, int]) -> Any:
         matrix = sparse.load_npz(path)
         if matrix.ndim != 2 or min(matrix.shape) < 0:
             raise ValueError(f"its shape is {shown(matrix.shape)}")
-        # one of another shape is refused with the others; as CSR it could need any memory
+        # other shapes are rejected later; as CSR they could need any amount of memory
         return checked_csr("mask", matrix) if matrix.shape == shape else matrix
     except Exception as error:  # the decoder may raise anything for damaged files
         raise ParameterFileError(

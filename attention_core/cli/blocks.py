@@ -1,7 +1,7 @@
-"""Large calls in blocks of query rows, which show progress and need little memory.
+"""Large calls in blocks of query rows, to show progress and limit memory.
 
-Rows are independent of each other: a block is the same attention, with the positions of its queries
-shifted by `query_offset`.
+Rows are independent: a block is the same attention, with the positions of its queries shifted by
+`query_offset`.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ Allocate = Callable[[str, tuple[int, ...], np.dtype[Any]], Array]
 
 # Pairs of a query and a key in a block: less than a second, and 64 MiB of float32 weights.
 _PAIRS = 1 << 24
-_LEAST_ROWS = 64  # with fewer, matrix products are slow
-_ROW_STEP = 256  # blocks of a multiple of this are cut into tiles as the whole would be
+_LEAST_ROWS = 64  # matrix products of fewer rows are slow
+_ROW_STEP = 256  # blocks of a multiple of this are divided into the tiles of the whole
 
 
 def attend_in_blocks(
@@ -56,15 +56,15 @@ def attend_in_blocks(
     allocate
         Makes the array for a name, shape and dtype.
     progress
-        A function that takes the numbers of finished and of all rows.
+        A function of the number of finished rows and the number of all rows.
     rows
         The number of query rows in a block; chosen by default.
     """
     query, key, value = as_array("query", query), as_array("key", key), as_array("value", value)
-    _, dtype = computing_dtype(query.dtype, key.dtype, value.dtype)  # a memory knows no query
+    _, dtype = computing_dtype(query.dtype, key.dtype, value.dtype)  # a memory has no query dtype
     memory = attention.memory(key.astype(dtype, copy=False), value.astype(dtype, copy=False))
     options: dict[str, Any] = {"mask": mask, "bias": bias, "key_lengths": key_lengths}
-    if query.ndim < 2:  # one query: nothing to cut
+    if query.ndim < 2:  # a single query is one block
         result = attention(query, memory, query_lengths=query_lengths, **options)
         return {name: _stored(name, part, allocate) for name, part in extract(result).items()}
 

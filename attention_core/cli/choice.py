@@ -1,4 +1,4 @@
-"""The scorer, the normalizer, the bias and the options that the command line asks for."""
+"""The scorer, normalizer, bias and options chosen on the command line."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def choose(
     parameters: Path | None,
     options: Mapping[str, Any],
 ) -> Attention:
-    """Make the attention of a scorer with its parameters, or of a config.
+    """Make the attention of a scorer with its parameters, or from a config.
 
     `options`, a normalizer and a bias override those of the config. Settings are parameters of the
-    scorer, or begin with ``normalizer.`` or ``bias.``.
+    scorer, or have the prefix ``normalizer.`` or ``bias.``.
     """
     own, parts = _by_component(settings)
     chosen = dict(options)
@@ -47,7 +47,7 @@ def choose(
         configured, defaults = read_config(config)
         return Attention(configured, **{**defaults, **chosen})
     if scorer is None or config is not None:
-        raise OptionError("give --scorer NAME or --config FILE, one of the two")
+        raise OptionError("give either --scorer NAME or --config FILE")
     if parameters is None:
         return Attention(_made(SCORER, scorer, own), **chosen)
     section = {"name": scorer, "parameters": parameters, **own}
@@ -63,9 +63,7 @@ def _by_component(
     for key, value in settings.items():
         kind, dot, name = key.partition(".")
         if dot and kind not in parts:
-            raise OptionError(
-                f"--set {shown(key)}: only 'normalizer.' and 'bias.' may stand before a name"
-            )
+            raise OptionError(f"--set {shown(key)}: the prefix must be 'normalizer.' or 'bias.'")
         (parts[kind] if dot else own)[name if dot else key] = value
     return own, parts
 

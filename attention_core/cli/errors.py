@@ -17,10 +17,10 @@ __all__ = ["Commands", "Stopped", "reported"]
 
 
 class Commands(TyperGroup):
-    """A group whose commands report expected errors; all others stay tracebacks, as bugs should."""
+    """A group whose commands report expected errors; others are bugs and stay tracebacks."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the command line, and write out all that it printed."""
+        """Run the command line, and flush its output."""
         with reported():
             try:
                 return super().main(*args, **kwargs)
@@ -45,7 +45,7 @@ def reported() -> Iterator[None]:
         warnings.showwarning = _show_warning  # restored by the context
         try:
             yield
-        except BrokenPipeError:  # whoever read our output has left: no error of ours
+        except BrokenPipeError:  # the reader of our output has exited, which is not an error
             _discard_output()
             sys.exit(1)
         except OSError as error:
@@ -77,7 +77,7 @@ def _write_error(text: str) -> None:
 
 
 def _discard_output() -> None:
-    """Let nothing more be written to stdout, or Python would fail once more as it ends."""
+    """Discard further output to stdout, which would fail again as Python exits."""
     with suppress(OSError, ValueError, AttributeError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())

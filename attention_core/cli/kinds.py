@@ -1,4 +1,4 @@
-"""Kinds of components that have names, as the command line calls them."""
+"""Kinds of components with names, as given on the command line."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def kind_named(name: str) -> Kind[Any]:
 
 
 def kinds_with(name: str, kinds: Iterable[Kind[Any]]) -> list[Kind[Any]]:
-    """Those of some kinds in which a component has this name; raises if two claim it in one."""
+    """Those kinds that have a component of this name; raises if two claim it in one kind."""
     registry = default_registry()
     return [kind for kind in kinds if registry.of(kind).claims.find(name) is not None]
 
 
 def unknown_name(name: str, kinds: Iterable[Kind[Any]]) -> str:
-    """The message for a name that no component of some kinds has, with those that there are."""
+    """The message for a name that no component of some kinds has; it lists the known names."""
     known = [default_registry().of(kind) for kind in kinds]
     hint = did_you_mean(name[:200], [each for own in known for each in own.claims.spellings()])
     lines = [f"no {_either(own.kind for own in known)} named {shown(name)}{hint}"]

@@ -1,4 +1,4 @@
-"""Output files: checked before any work, filled in memory maps, written whole or not at all."""
+"""Output files: checked before any work, filled as memory maps, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Workspace", "check_distinct", "check_output", "workspace"]
 
 
 class Workspace:
-    """A folder beside the output in which its arrays grow, in memory maps."""
+    """A folder next to the output for the memory maps of its arrays."""
 
     def __init__(self, folder: Path, output: Path) -> None:
         self.folder = folder
@@ -38,7 +38,7 @@ class Workspace:
         ParameterFileError
             For a dtype that the output file cannot hold.
         OSError
-            When the disk is too full; found out here, as a memory map that cannot grow kills
+            If the disk is too full. This is checked here, since a memory map that cannot grow kills
             the process.
         """
         if dtype.isbuiltin == 2 and self.output.suffix != ".safetensors":
@@ -65,13 +65,13 @@ class Workspace:
 
 @contextmanager
 def workspace(output: Path) -> Iterator[Workspace]:
-    """A workspace that leaves nothing behind, whenever an interrupt comes."""
+    """A workspace that leaves nothing behind, even after an interrupt."""
     with atomic.workspace(output) as folder:
         yield Workspace(folder, output)
 
 
 def check_output(output: Path, suffixes: Sequence[str], others: Iterable[Path] = ()) -> None:
-    """Check before any work starts that the output can be written.
+    """Check, before any work starts, that the output can be written.
 
     Parameters
     ----------
@@ -81,8 +81,8 @@ def check_output(output: Path, suffixes: Sequence[str], others: Iterable[Path] =
     Raises
     ------
     ParameterFileError
-        For another extension, a folder that does not exist, a file that cannot be replaced, and one
-        that is also among the others, by any of its names.
+        For another extension, a folder that does not exist, a file that cannot be replaced, and a
+        file that is one of the others, by any of its names.
     """
     subject = f"cannot write {shown(str(output), 300)}"
     if output.suffix not in suffixes:
@@ -96,7 +96,7 @@ def check_output(output: Path, suffixes: Sequence[str], others: Iterable[Path] =
 
 
 def check_distinct(outputs: Mapping[str, Path | None]) -> None:
-    """Find out before any work that outputs are different files.
+    """Check, before any work starts, that outputs are different files.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def _is_same(path: Path, target: Path) -> bool:
 
 
 def _without_sparse(found: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    """Replace sparse arrays by what makes them again: ``coo_array((data, coords), shape)``."""
+    """Replace sparse arrays by their parts, for ``coo_array((data, coords), shape)``."""
     arrays: dict[str, NDArray[Any]] = {}
     for name, array in found.items():
         if is_sparse(array):

@@ -69,7 +69,7 @@ class Drawing:
             try:
                 axes = np.broadcast_shapes(query.shape[:-2], key.shape[:-2], value.shape[:-2])
             except ValueError:
-                return  # what does not broadcast is for `attend` to refuse
+                return  # `attend` reports arrays that do not broadcast
             batch_items(axes, self.batch)
 
     def draw(self, result: AttentionResult) -> None:
@@ -106,7 +106,7 @@ def drawing(
     Raises
     ------
     OptionError
-        For labels or a batch item of no picture.
+        For labels or a batch item without a picture.
     ParameterFileError
         For labels that cannot be read, and a picture or page that cannot be written.
     MissingExtraError
@@ -125,9 +125,7 @@ def drawing(
         }
         for option, given in options.items():
             if given is not None:
-                raise OptionError(
-                    f"{option} is for pictures; ask for one with --plot, --html or --show"
-                )
+                raise OptionError(f"{option} is for pictures; add --plot, --html or --show")
     return Drawing(
         path,
         page,
@@ -142,13 +140,13 @@ def _lines(path: Path | None) -> list[str] | None:
     if path is None:
         return None
     try:
-        text = path.read_bytes().decode("utf-8-sig")  # some editors begin a file with a mark
+        text = path.read_bytes().decode("utf-8-sig")  # some editors write a byte order mark
     except OSError as error:
         raise file_error("read", path, error) from error
     except UnicodeDecodeError as error:
         raise ParameterFileError(
             f"{shown(str(path), 300)} is not text in UTF-8: {error}"
         ) from error
-    # not splitlines, which also cuts at signs that occur inside of words
+    # not splitlines, which also splits at characters that occur within words
     lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
     return lines if text else []

@@ -1,4 +1,4 @@
-"""Plugins, kept from writing into the output of commands."""
+"""Protection of the output of commands from plugins that print."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["stdout_for_us"]
 
 @contextmanager
 def stdout_for_us() -> Iterator[None]:
-    """Send to stderr what plugins print as they are loaded, whether from Python or not.
+    """Send everything that plugins print while they are loaded to stderr, even from C.
 
-    Only then is the output of a command JSON and nothing else.
+    The output of a command can then be pure JSON.
     """
     with redirect_stdout(sys.stderr):
         try:

@@ -1,4 +1,4 @@
-"""The choice of the recipes of `train`; ``python -m attention_core.demo.choose`` repeats it.
+"""Choice of the recipes of `train`; ``python -m attention_core.demo.choose`` repeats it.
 
 It is a cross-validation on the 1,200 keys: a scorer is trained on three quarters of them, and reads
 the fourth by attending to the three. The best recipe has the fewest errors, and among equals the
@@ -42,7 +42,7 @@ The best recipe of `general` has an accuracy of 0.970, that of `additive` 0.962.
 
 
 def quarters(digits: Digits) -> Iterator[Digits]:
-    """Yield the keys four times, each time with another quarter as the images to read."""
+    """Yield the keys four times, each time with a different quarter as the images to read."""
     for held_out in np.split(np.arange(KEYS), 4):
         order = np.concatenate([np.setdiff1d(np.arange(KEYS), held_out), held_out])  # (1200,)
         yield Digits(digits.images[order], digits.labels[order], KEYS - len(held_out))

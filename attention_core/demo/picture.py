@@ -44,7 +44,7 @@ def draw(outcomes: Sequence[Outcome], chosen: Outcome, look: Look) -> Figure:
         figure.text(
             0.05,
             0.86,
-            "A query is compared with 1,200 keys. The more alike, the larger the weight; "
+            "A query is compared with 1,200 keys. The more similar, the larger the weight; "
             "the weights add up to 1.",
             fontsize=11,
         )

@@ -1,11 +1,11 @@
 """Attention as estimators in scikit-learn's conventions (extra ``sklearn``).
 
-Fitting keeps the training rows as keys and their labels or targets as values; predicting attends
-to them. The scorer is a parameter like any other, so a grid search can choose it.
+Fitting stores the training rows as keys and their labels or targets as values; predicting attends
+to them. The scorer is an ordinary parameter, so a grid search can choose it.
 """
 
 try:
-    import sklearn as _sklearn  # noqa: F401 - the modules below need it at once
+    import sklearn as _sklearn  # noqa: F401 - the modules below need it
 except ImportError as error:
     from attention_core.errors import MissingExtraError
 

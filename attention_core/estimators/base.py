@@ -33,7 +33,7 @@ from attention_core.typing import Array
 __all__ = ["AttentionEstimator"]
 
 _NESTED = ("scorer", "normalizer")
-# How much longer than 1 the deviation of a feature may be made before learning: sharper attention.
+# Factors on the deviation of all features before learning; larger ones sharpen attention.
 _LENGTHS: tuple[float, ...] = (1.0, 2.0, 4.0)
 
 
@@ -81,7 +81,7 @@ class AttentionEstimator(BaseEstimator):  # type: ignore[misc]  # has no types
         self.random_state = random_state
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the parameters; with `deep` also those of components: ``scorer__rank``."""
+        """Return the parameters; with `deep` also those of components, such as ``scorer__rank``."""
         params: dict[str, Any] = super().get_params(deep=False)
         for kind in _NESTED if deep else ():
             own = params[kind]
@@ -109,7 +109,7 @@ class AttentionEstimator(BaseEstimator):  # type: ignore[misc]  # has no types
         return self
 
     def attend(self, X: ArrayLike) -> AttentionResult:
-        """Attend to the training rows: a result whose keys are these, in their order.
+        """Attend to the training rows, which are the keys of the result, in their order.
 
         Rows with a sample weight of 0 are not keys.
 
@@ -125,11 +125,11 @@ class AttentionEstimator(BaseEstimator):  # type: ignore[misc]  # has no types
         return self._attend(self._queries(X))
 
     def _queries(self, X: ArrayLike) -> Array:
-        """Rows (n, D) as the keys are: standardized, and in their dtype."""
+        """Rows (n, D), standardized like the keys and in their dtype."""
         check_is_fitted(self)
         check_unmasked(X=X)
         queries = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        # float32 rows among float64 keys would only be copied
+        # float32 rows would only be copied for float64 keys
         return self._units.measured(queries.astype(self.memory_.dtype, copy=False))
 
     def _attend(self, queries: Array) -> AttentionResult:
@@ -149,7 +149,7 @@ class AttentionEstimator(BaseEstimator):  # type: ignore[misc]  # has no types
         return weight
 
     def _relevance(self, rows: Rows) -> Array | float:
-        """Factors by which standardized features are lengthened."""
+        """Factors by which standardized features are scaled."""
         return 1.0
 
     def _keep(self, rows: Rows) -> None:
@@ -200,7 +200,7 @@ class AttentionEstimator(BaseEstimator):  # type: ignore[misc]  # has no types
         )
 
     def _check_options(self) -> None:
-        """Raise for impossible options, used or not, as scikit-learn's estimators do."""
+        """Raise for invalid options, used or not, as scikit-learn's estimators do."""
         check_count("max_iter", self.max_iter)
         check_amount("tol", self.tol)
         check_amount("alpha", self.alpha)

@@ -29,82 +29,81 @@ class AttentionClassifier(ClassifierMixin, AttentionEstimator):  # type: ignore[
 
     The parameters of the scorer and the trend b are learned by leaving one row out: each row is
     predicted from all others, and the log loss of these predictions is minimized with L-BFGS-B.
-    Without a trend the probability of a label is the weight that falls on it.
+    Without a trend, the probability of a label is its share of the weights.
 
     Parameters
     ----------
     scorer
-        A name, a mapping of a name and parameters, or a `Scorer`: where learning starts.
+        The start of learning: a name, a mapping of a name and parameters, or a `Scorer`.
         Dimensions and a seed that a learned scorer needs are filled in (32 hidden units).
     normalizer
         A name, a mapping of a name and parameters, or a `Normalizer`; ``"entmax"`` gives weight to
-        few training rows. With others than softmax, a `sample_weight` of 2 weighs about as much as
-        the row twice.
+        few training rows. With normalizers other than softmax, a `sample_weight` of 2 only
+        approximates the same row twice.
     fit_scorer
-        Whether to learn; if not, the scorer is used as it is, without a trend.
+        Whether to learn; if not, the scorer is used unchanged, without a trend.
     trend
-        Whether to learn a trend that is linear in the features. Attention alone averages: it
-        flattens every rise and cannot go beyond the training rows.
+        Whether to learn a trend that is linear in the features. Attention alone averages, so it
+        flattens trends and cannot extrapolate.
     standardize
         Whether to measure features in units of their deviation, so that their scale does not
-        matter. Where the scorer's parameters are filled in, features that tell the classes apart
-        are lengthened too, and all features by 1, 2 or 4, whichever has the least loss.
+        matter. If the initial values of the scorer are filled in, features that separate the
+        classes are also scaled up, and all features by 1, 2 or 4, whichever has the lowest loss.
     alpha
         The strength of the penalty: ``alpha / n * |p - start|^2`` for the vector p of all
         parameters and n rows is added to the mean loss.
     class_weight
-        Weights of the classes: a mapping of labels, or "balanced" for those that make up for
+        Weights of the classes: a mapping of labels, or "balanced" for weights that compensate
         different frequencies. They multiply `sample_weight`.
     max_iter
-        Iterations of L-BFGS-B, at most.
+        Maximum of iterations of L-BFGS-B.
     tol
         Stop when an iteration improves the loss by less than this fraction.
     batch_size
-        With more rows than this, up to ten iterations at a time are made on that many rows drawn at
-        random, predicted from all rows, until new batches begin no better; time is then linear in
-        the rows.
+        With more rows than this, each batch of up to ten iterations uses this many random rows,
+        predicted from all rows, until the first losses of new batches no longer improve. Time is
+        then linear in the number of rows.
     early_stopping
-        Whether to leave some rows out of learning and keep the parameters that predict these
-        best, stopping after `n_iter_no_change` iterations without a better prediction. They are
-        keys again when learning is over.
+        Whether to hold out some rows and keep the parameters that predict them best, stopping after
+        `n_iter_no_change` iterations without improvement. These rows are keys after learning.
     validation_fraction
-        The share of these rows, between 0 and 1.
+        The fraction of rows to hold out, between 0 and 1.
     n_iter_no_change
         See `early_stopping`.
     workers
-        How many threads to use on large calls; every core when left out.
+        Number of threads for large calls; every core by default.
     verbose
         1 shows the progress of learning on stderr.
     random_state
-        For initial values, batches and the rows left out.
+        Random state for initial values, batches and held-out rows.
 
     Attributes
     ----------
     classes_ : (classes,)
         The labels.
     scorer_
-        The scorer, learned. It is given rows as the keys of `memory_` are: standardized.
+        The learned scorer, for standardized rows like the keys of `memory_`.
     trend_ : (D, classes)
         The trend b for standardized rows; None without one.
     memory_
         Keys and values: the training rows and their labels, one-hot.
     n_iter_, loss_curve_, validation_losses_
-        How many iterations were made, the losses with the penalty at the start and after each, and
-        those on the rows left out. `n_iter_` is 1 also where nothing was learned: scikit-learn
-        allows no 0.
+        The number of iterations, the losses with the penalty at the start and after each iteration,
+        and those on held-out rows. `n_iter_` is 1 even if nothing was learned, since scikit-learn
+        does not allow 0.
 
     Warns
     -----
     ConvergenceWarning
-        When `max_iter` ended learning.
+        If learning ended at `max_iter`.
 
     Notes
     -----
     With the default scorer, ``-sum_d (a_d (x_d - x_jd))^2``, the sum is Nadaraya-Watson regression
-    under a Gaussian kernel, and learning its scales a neighborhood components analysis with a
-    diagonal matrix. Rows that are equal in every feature are left out together: otherwise copies
-    would predict each other. Predicting takes memory for the training rows, not for the weights
-    between them and the rows to predict.
+    under a Gaussian kernel, and learning its scales is neighborhood components analysis with a
+    diagonal matrix. Rows that are equal in every feature are left out together; otherwise copies
+    would predict each other. Predicting needs memory for the training rows, but not for the weights
+    between them and the predicted rows.
 
     References
     ----------
@@ -164,10 +163,10 @@ class AttentionClassifier(ClassifierMixin, AttentionEstimator):  # type: ignore[
         self.class_weight = class_weight
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Keep the rows X (n, D) with their labels y (n,), and learn the scorer.
+        """Store the rows X (n, D) with their labels y (n,), and learn the scorer.
 
-        `sample_weight` (n,) says how often each row counts: 2 means the same as the row twice, 0
-        the same as no such row. It is multiplied by `class_weight`.
+        `sample_weight` (n,) is how often each row counts: 2 is equivalent to the row twice, 0 to
+        removing it. It is multiplied by `class_weight`.
         """
         check_unmasked(X=X, y=y)
         key, labels = validate_data(self, X, y, dtype=[np.float64, np.float32])

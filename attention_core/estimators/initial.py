@@ -1,4 +1,4 @@
-"""The initial scorer, from its name, what is known of the rows, and the factory's signature."""
+"""The initial scorer, from its name, the number of features, and the factory's signature."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ _HIDDEN_UNITS = 32
 def initial_scorer(
     scorer: str | Mapping[str, Any] | Scorer, features: int, random_state: np.random.RandomState
 ) -> tuple[Scorer, bool]:
-    """Return a scorer for rows of some features, and whether its initial values were filled in.
+    """Return a scorer for some number of features, and whether its initial values were filled in.
 
-    A name, or a mapping, that leaves out dimensions or a seed is completed with those that the
-    signature of the scorer's factory names: ``query_dim``, ``key_dim``, ``dim``, ``hidden_dim``
-    and ``rng``.
+    If a name or a mapping omits dimensions or a seed, those in the signature of the scorer's
+    factory are filled in: ``query_dim``, ``key_dim``, ``dim``, ``hidden_dim`` and ``rng``.
 
     Examples
     --------

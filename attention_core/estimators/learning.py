@@ -1,4 +1,4 @@
-"""Learning a model by leaving one row out: units, batches, early stopping."""
+"""Training of a model by leaving one row out: units, batches, early stopping."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from attention_core.typing import Array
 __all__ = ["Batches", "Learned", "Settings", "learn"]
 
 
-# Iterations on a batch: enough for L-BFGS to learn how its loss is curved.
+# Iterations on a batch: enough for L-BFGS to estimate the curvature of its loss.
 _ITERATIONS = 10
-# Batches in a row that begin no better than one before them.
+# Consecutive batches whose first loss does not improve on an earlier one.
 _PATIENCE = 2
 
 
@@ -39,11 +39,11 @@ class Settings:
 
 
 class Batches:
-    """The losses of one batch of rows after the other, each drawn when its turn comes.
+    """The losses of consecutive batches of rows, each drawn when it is needed.
 
-    Rows are drawn without replacement until all have had their turn, then anew. A batch has not
-    been learned from when its turn begins, so its first loss is an honest one: once these fall no
-    more, there are no more batches.
+    Rows are drawn without replacement until all have been used, then again. A batch is new when it
+    starts, so its first loss is unbiased: when first losses stop falling, there are no more
+    batches.
     """
 
     def __init__(
@@ -104,14 +104,14 @@ class Learned:
 
     model: Model
     length: float
-    """The factor by which rows are lengthened."""
+    """The factor by which rows are scaled."""
     losses: tuple[float, ...] = ()
     validation_losses: tuple[float, ...] = ()
     is_converged: bool = True
 
     @property
     def n_iter(self) -> int:
-        """The number of iterations; 1 where there were none, since scikit-learn allows no 0."""
+        """The number of iterations, or 1 if there were none, since scikit-learn forbids 0."""
         return max(1, len(self.losses) - 1)
 
 
@@ -124,9 +124,9 @@ def learn(
 ) -> Learned:
     """Learn the parameters of a model from rows.
 
-    Rows are first lengthened by the number of `lengths` that has the least loss: the longer they
-    are, the sharper attention is. With a `validation_fraction` this share of the rows is left out
-    of learning altogether: they are predicted from the others after every iteration.
+    Rows are first scaled by the number of `lengths` with the lowest loss: longer rows sharpen
+    attention. A `validation_fraction` of the rows is held out from learning, and predicted from the
+    others after every iteration.
     """
     penalty = settings.alpha / rows.total
     held = None
@@ -181,7 +181,7 @@ def _begin(
     settings: Settings,
     random_state: np.random.RandomState,
 ) -> tuple[Model, float]:
-    """Return the model to begin with, and by how much to lengthen all rows."""
+    """Return the initial model, and the factor by which to scale all rows."""
     chosen = np.arange(len(rows))
     if len(rows) > settings.batch_size:
         chosen = np.sort(random_state.permutation(len(rows))[: settings.batch_size])
@@ -197,13 +197,13 @@ def _begin(
 
 
 def _split(rows: Rows, fraction: float, random_state: np.random.RandomState) -> tuple[Rows, Rows]:
-    """Return the rows to learn from, and those that are left out."""
+    """Return the rows to learn from, and the held-out rows."""
     order = random_state.permutation(len(rows))
     held, rest = np.split(order, [max(1, round(fraction * len(rows)))])
-    if len(rest) < 2:  # one row alone has no others to be predicted from
-        raise OptionError(  # in the words that scikit-learn looks for
+    if len(rest) < 2:  # a single row has no others to be predicted from
+        raise OptionError(  # with the phrase that scikit-learn's checks require
             f"n_samples = {len(rows)} leaves {len(rest)} to learn from at validation_fraction="
-            f"{fraction!r}, and it takes 2: give more rows, a smaller fraction, or "
+            f"{fraction!r}, but learning needs 2: give more rows, a smaller fraction, or "
             f"early_stopping=False"
         )
     return rows.take(rest), rows.take(held)

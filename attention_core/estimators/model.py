@@ -3,8 +3,8 @@
     regression       y(x) = b . x + sum_j w_j(x) (y_j - b . x_j)
     classification   p(c | x) ~ exp(b_c . x) sum_j w_j(x) [y_j = c]
 
-where ``w(x)`` are the weights that x gives the training rows. Attention alone averages, so it
-flattens every rise and cannot go beyond the training rows; the trend alone knows no neighbors.
+where ``w(x)`` are the weights of the training rows for x. Attention alone averages, so it flattens
+trends and cannot extrapolate; the trend alone ignores neighbors.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _FLOOR = 1e-12  # of the ridge, relative to the sum of squares
 
 
 class Measured(ABC):
-    """A measure of contexts that keeps its gradients for the trend."""
+    """A loss of contexts that stores its gradients for the trend."""
 
     grad: Array
 
@@ -78,13 +78,13 @@ class Model(ABC):
 
     @property
     def is_learnable(self) -> bool:
-        """Whether `begun` leaves something to learn."""
+        """Whether there is something to learn after `begun`."""
         return self.parameter_vector.size > 0
 
     def loss(self, rows: Rows, chosen: Array, workers: int | None) -> tuple[float, Array]:
         """The loss of predicting some rows from all others, and its gradient as a vector."""
         measure, result, found, grad = self._predicted(rows, chosen, workers)
-        if not self.scorer.parameters:  # which then needs no gradients
+        if not self.scorer.parameters:  # it then needs no gradients
             return found, self._grad_coefficients(rows, chosen, measure, None)
         gradients = result.vjp(grad)
         grad_coefficients = self._grad_coefficients(rows, chosen, measure, gradients.value)
@@ -111,7 +111,7 @@ class Model(ABC):
         return grad.reshape(-1)
 
     def loss_on(self, held: Rows, rows: Rows, workers: int | None) -> float:
-        """The loss of predicting rows that are not among the keys."""
+        """The loss of predicting rows that are not keys."""
         attention = Attention(self.scorer, normalizer=self.normalizer, workers=workers)
         context = attention(held.key, rows.key, self.values(rows), bias=rows.bias).context
         return self.measure(held.key)(context, self.values(held), held.weight)[0]
@@ -123,7 +123,7 @@ class Model(ABC):
         return trend
 
     def begun(self, rows: Rows, chosen: Array, alpha: float, workers: int | None) -> Self:
-        """The same with the coefficients to begin learning with."""
+        """A copy with the initial coefficients."""
         return self
 
     @abstractmethod
@@ -138,31 +138,31 @@ class Model(ABC):
     def coefficients_vjp(
         self, rows: Rows, chosen: Array, measure: Measured, grad_value: Array | None
     ) -> Array:
-        """The gradient of the coefficients (D, Dv) once `measure` was called.
+        """The gradient of the coefficients (D, Dv) after `measure` was called.
 
-        `grad_value` (n, Dv) is that of the values; None where the scorer has no parameters.
+        `grad_value` (n, Dv) is that of the values, or None if the scorer has no parameters.
         """
 
 
 class Regression(Model):
-    """The targets less their trend are attended to.
+    """Regression: the values are the targets minus their trend.
 
     The initial trend is that of Speckman, 1988, doi:10.1111/j.2517-6161.1988.tb01738.x: the ridge
-    regression of what attention leaves of the targets on what it leaves of the features.
+    regression of the residuals of the targets on the residuals of the features under attention.
     """
 
     @property
     def is_learnable(self) -> bool:
-        """Whether the scorer has parameters: coefficients alone have a closed form."""
+        """Whether the scorer has parameters, since coefficients alone have a closed form."""
         return self.scorer.parameter_vector.size > 0
 
     @property
     def _unit(self) -> float:
-        """The root of the number of targets: the penalty is then an average over them too."""
+        """The root of the number of targets, so that the penalty is also an average over them."""
         return 1.0 if self.coefficients is None else float(np.sqrt(self.coefficients.shape[1]))
 
     def begun(self, rows: Rows, chosen: Array, alpha: float, workers: int | None) -> Self:
-        """The same with the best coefficients for this scorer: they have a closed form."""
+        """A copy with the best coefficients for this scorer, which have a closed form."""
         if self.coefficients is None:
             return self
         both = replace(rows, value=np.hstack([rows.value, rows.key]))
@@ -172,7 +172,7 @@ class Regression(Model):
         weight = None if rows.weight is None else rows.weight[chosen]
         left = left * np.sqrt(shares(len(left), weight))[:, None]
         target, key = np.split(left, [rows.value.shape[1]], axis=1)  # (m, Dv), (m, D)
-        # the floor decides where features are constant, or copies of each other
+        # the floor determines constant features, and copies of each other
         ridge = alpha / rows.total + _FLOOR * float(np.vecdot(key, key).sum() or 1)
         if len(key) < key.shape[1]:  # the smaller of two equal forms
             coefficients = key.T @ np.linalg.solve(key @ key.T + ridge * np.eye(len(key)), target)
@@ -183,17 +183,17 @@ class Regression(Model):
         return replace(self, coefficients=coefficients)
 
     def values(self, rows: Rows) -> Array:
-        """The targets less their trend."""
+        """The targets minus their trend."""
         return rows.value if self.coefficients is None else rows.value - self.trend(rows.key)
 
     def measure(self, query: Array) -> Measured:
-        """The squared error; the trend at the query is in both of what is compared."""
+        """The squared error; the trend at the query cancels."""
         return _SquaredError()
 
     def coefficients_vjp(
         self, rows: Rows, chosen: Array, measure: Measured, grad_value: Array | None
     ) -> Array:
-        """``-X^T`` times the gradient of the values, which are averaged and expected."""
+        """``-X^T`` times the gradient of the values, as keys and as targets."""
         assert grad_value is not None
         grad = grad_value.copy()  # (n, Dv)
         grad[chosen] -= measure.grad
@@ -201,7 +201,7 @@ class Regression(Model):
 
 
 class _SquaredError(Measured):
-    """The squared error of a target, on average: the penalty weighs the same for any number."""
+    """The mean squared error over targets, so the penalty is independent of their number."""
 
     def __call__(
         self, context: Array, expected: Array, weight: Array | None = None
@@ -213,7 +213,7 @@ class _SquaredError(Measured):
 
 
 class Classification(Model):
-    """The labels are attended to, and their odds follow the trend."""
+    """Classification: the values are the labels, and the trend multiplies their odds."""
 
     def values(self, rows: Rows) -> Array:
         """The labels, one-hot."""
@@ -255,7 +255,7 @@ class _LogLoss(Measured):
 
 
 def _doubted(context: Array) -> Array:
-    """Attention's shares, of which a thousandth is a uniform guess: finite logarithms."""
+    """Shares mixed with a thousandth of a uniform guess, for finite logarithms."""
     doubted: Array = (1 - DOUBT) * context + DOUBT / context.shape[-1]
     return doubted
 

@@ -25,32 +25,32 @@ class AttentionRegressor(RegressorMixin, AttentionEstimator):  # type: ignore[mi
 
     The parameters of the scorer and the trend b are learned by leaving one row out: each row is
     predicted from all others, and the squared error of these predictions is minimized with
-    L-BFGS-B. Each of several targets counts alike, in units of its deviation. Without a trend
-    predictions are averages of the training rows' targets and stay within their range.
+    L-BFGS-B. Several targets count equally, in units of their deviations. Without a trend,
+    predictions are averages of the training targets and stay within their range.
 
     Parameters
     ----------
     scorer, normalizer, fit_scorer, trend, standardize, alpha, max_iter, tol, batch_size, \
 early_stopping, validation_fraction, n_iter_no_change, workers, verbose, random_state
-        As for `AttentionClassifier`; all features are lengthened alike.
+        As for `AttentionClassifier`, except that all features are scaled equally.
 
     Attributes
     ----------
     scorer_
-        The scorer, learned. It is given rows as the keys of `memory_` are: standardized.
+        The learned scorer, for standardized rows like the keys of `memory_`.
     trend_ : (D, targets)
         The trend b for standardized rows and targets; None without one.
     memory_
-        Keys and values: the training rows, and their targets, in units of their deviation, less
-        their trend.
+        Keys and values: the training rows, and their targets in units of their deviation minus the
+        trend.
     n_iter_, loss_curve_, validation_losses_
-        As for `AttentionClassifier`; without the penalty, losses are shares of the targets'
-        variance, on average over the targets.
+        As for `AttentionClassifier`; without the penalty, losses are fractions of the variance of
+        the targets, averaged over the targets.
 
     Warns
     -----
     ConvergenceWarning
-        When `max_iter` ended learning.
+        If learning ended at `max_iter`.
 
     Notes
     -----
@@ -80,10 +80,10 @@ early_stopping, validation_fraction, n_iter_no_change, workers, verbose, random_
     _model = Regression
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Keep the rows X (n, D) with their targets y, (n,) or (n, targets); learn the scorer.
+        """Store the rows X (n, D) with their targets y, (n,) or (n, targets); learn the scorer.
 
-        `sample_weight` (n,) says how often each row counts: 2 means the same as the row twice, 0
-        the same as no such row.
+        `sample_weight` (n,) is how often each row counts: 2 is equivalent to the row twice, 0 to
+        removing it.
         """
         check_unmasked(X=X, y=y)
         key, targets = validate_data(
@@ -93,7 +93,7 @@ early_stopping, validation_fraction, n_iter_no_change, workers, verbose, random_
         key, targets, kept = key[weight > 0], targets[weight > 0], weight[weight > 0]
         self._is_flat = targets.ndim == 1
         columns = targets.reshape(len(targets), -1).astype(np.float64)  # (n, targets)
-        # losses are then of one size, and float32 loses no digits to a large mean
+        # losses then have the same scale, and float32 loses no digits to a large mean
         self._targets = Units.standardizing(columns, kept)
         value = self._targets.measured(columns).astype(key.dtype)
         self._errors: Array | None = None
@@ -104,8 +104,8 @@ early_stopping, validation_fraction, n_iter_no_change, workers, verbose, random_
         """The targets: (n,), or (n, targets).
 
         With `return_std` also the standard deviation of their error, in the same shape: the root of
-        the squared errors that leaving one out makes at the training rows, weighted by attention.
-        The first such call predicts all of these.
+        the leave-one-out squared errors at the training rows, weighted by attention. The first such
+        call predicts all training rows.
         """
         queries = self._queries(X)
         mean = self._attend(queries).context  # (n, targets)
@@ -137,7 +137,7 @@ early_stopping, validation_fraction, n_iter_no_change, workers, verbose, random_
         return np.divide(1.0, factor, out=np.zeros_like(factor), where=factor > 0)
 
     def _shaped(self, columns: Array) -> Array:
-        """(n, targets) as the targets came: (n,) where they were one."""
+        """(n, targets) in the shape of the given targets: (n,) for a single one."""
         return columns[:, 0] if self._is_flat else columns
 
     def __sklearn_tags__(self) -> Any:

@@ -22,9 +22,9 @@ class Rows:
     value: Array
     """(n, Dv): one-hot labels, or targets."""
     weight: Array | None = None
-    """(n,): how often each counts; None where each counts once."""
+    """(n,): how often each row counts; None if each counts once."""
     group: Array | None = None
-    """(n,): equal rows have equal numbers; None where all differ."""
+    """(n,): equal rows have equal numbers; None if all rows differ."""
 
     def __len__(self) -> int:
         return len(self.key)
@@ -36,7 +36,7 @@ class Rows:
 
     @property
     def bias(self) -> Array | None:
-        """The bias that weights add to scores: their logarithms, (1, n)."""
+        """The bias by which weights affect scores: their logarithms, (1, n)."""
         if self.weight is None:
             return None
         return np.log(self.weight)[None].astype(self.value.dtype)
@@ -46,11 +46,11 @@ class Rows:
         return Others(self.key, self.value, None, chosen, self.group, self.weight, workers)
 
     def with_key(self, key: Array) -> Self:
-        """The same rows measured otherwise."""
+        """The same rows with other keys."""
         return replace(self, key=key)
 
     def lengthened(self, factor: float) -> Self:
-        """The same rows, longer."""
+        """The same rows, scaled by a factor."""
         return self.with_key(self.key * self.key.dtype.type(factor))
 
     def take(self, index: Array) -> Self:
@@ -79,7 +79,7 @@ class Units:
         share = shares(len(key), weight)  # (n,)
         mean = share @ key.astype(np.float64, copy=False)  # (D,)
         deviation = np.sqrt(share @ (key - mean) ** 2)  # (D,)
-        # rounding alone moves a constant feature by some units in the last place
+        # rounding alone changes a constant feature by some units in the last place
         is_constant = deviation <= 10 * np.finfo(key.dtype).eps * np.abs(mean)
         return cls(mean, np.where(is_constant, 0.0, 1 / np.where(is_constant, 1, deviation)))
 
@@ -89,7 +89,7 @@ class Units:
         return cls(np.zeros(features), np.ones(features))
 
     def times(self, factor: Array | float) -> Self:
-        """The same with features a number of times as long."""
+        """The same units with features multiplied by a factor."""
         return replace(self, factor=self.factor * factor)
 
     def measured(self, key: Array) -> Array:
@@ -98,18 +98,18 @@ class Units:
 
 
 def equal_rows(key: Array) -> Array | None:
-    """Return a number for each row (n,), equal where rows are; None where all differ."""
+    """Return a number for each row (n,), equal for equal rows; None if all rows differ."""
     unique, number = np.unique(key, axis=0, return_inverse=True)
     return None if len(unique) == len(key) else number.reshape(-1)
 
 
 def relevance(key: Array, label: Array, weight: Array | None) -> Array:
-    """Return a factor for each standardized feature, by how much it differs between the classes.
+    """Return a factor for each standardized feature that measures its difference between classes.
 
     The root of the share of a feature's variance (n, D) that lies between the means of the classes
     of one-hot labels (n, classes), which is the correlation ratio. A tenth of the mean share is
-    added, so that a feature that matters only together with others is not lost. The root mean
-    square of the factors is 1.
+    added, so that features that matter only together with others are kept. The root mean square of
+    the factors is 1.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """Named arrays in ``.npz`` and ``.safetensors`` files, with a note; never pickled.
 
-Names and shapes are known before any array is read, so that a reader can refuse the file, or read
-some of its arrays only.
+Names and shapes are known before any array is read, so a reader can reject the file, or read only
+some of its arrays.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class ArrayFile(Protocol):
     shapes: dict[str, tuple[int, ...]]
     """The arrays that the file holds."""
     bombs: list[str]
-    """Those that are large and grow a hundred times when read, as trained weights never do."""
+    """Large arrays that expand a hundred times when read, unlike any trained weights."""
 
     def read(self, name: str) -> Array:
         """Read one array."""
@@ -103,7 +103,7 @@ def write_arrays(path: str | Path, arrays: Mapping[str, Array], *, note: str | N
     Raises
     ------
     ParameterFileError
-        For an extension, a dtype or a name that is not supported, or a path that cannot be written.
+        For an unsupported extension, dtype or name, or a path that cannot be written.
     MissingExtraError
         For a ``.safetensors`` file without the extra `safetensors`.
     """
@@ -141,7 +141,7 @@ def _kind(path: Path) -> str:
     if path.suffix not in _ARTICLED:
         raise ParameterFileError(
             f"{shown(str(path), 300)} has the extension {shown(path.suffix)}; "
-            f"arrays by name are kept in .npz or .safetensors files"
+            f"named arrays must be in .npz or .safetensors files"
         )
     if path.suffix == ".safetensors":
         _import_safetensors(path)
@@ -158,7 +158,7 @@ def _is_undecodable(name: str) -> bool:
 
 def _import_safetensors(path: Path) -> None:
     with suppress(ImportError):
-        import ml_dtypes  # noqa: F401 - teaches NumPy what bfloat16 is
+        import ml_dtypes  # noqa: F401 - registers bfloat16 with NumPy
     try:
         import safetensors  # noqa: F401 - found missing here, not halfway through
     except ImportError as error:
@@ -247,6 +247,6 @@ def _write_npz(path: Path, arrays: Mapping[str, Array], note: str | None) -> Non
 def _write_safetensors(path: Path, arrays: Mapping[str, Array], note: str | None) -> None:
     from safetensors.numpy import save_file
 
-    # its writer ignores strides
+    # the writer of safetensors ignores strides
     ordered = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     save_file(ordered, path, metadata=None if note is None else {NOTE: note})

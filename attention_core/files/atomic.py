@@ -1,4 +1,4 @@
-"""Atomic writes: a file is written in a folder beside its target, then moved there."""
+"""Atomic writes: a file is written to a folder next to its target, then moved there."""
 
 from __future__ import annotations
 
@@ -76,16 +76,16 @@ def writable(path: Path) -> Path:
 
 @contextmanager
 def workspace(target: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `target`, which is removed even after an interrupt.
+    """Yield a temporary folder next to `target`, which is removed even after an interrupt.
 
     A killed process cannot clean up. Each folder is locked while it is in use, so the next
-    workspace beside it recognizes and removes the folders of processes that are gone.
+    workspace next to it recognizes and removes the folders of processes that have ended.
     """
     parent = Path(os.path.realpath(target)).parent
     _remove_leftovers(parent)
     lock = None
     while True:
-        # named before it is made, which `tempfile` does in one step, so that it is always removed
+        # named before it is made, unlike with `tempfile`, so that it is always removed
         folder = parent / f"{_PREFIX}{secrets.token_hex(8)}"
         try:
             folder.mkdir(0o700)
@@ -125,7 +125,7 @@ def _lock(folder: Path) -> int | None:
     Raises
     ------
     BlockingIOError
-        When another descriptor locks it.
+        If another descriptor locks it.
     """
     if fcntl is None:
         return None

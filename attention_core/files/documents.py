@@ -13,7 +13,7 @@ from attention_core.errors import ConfigError, printable, shown
 __all__ = ["check_integers", "read_document"]
 
 LONGEST_INTEGER = 1 << 10
-"""Bits of an integer; hexadecimal ones of TOML may be too long to be printed in an error."""
+"""Bits of an integer; hexadecimal ones in TOML may be too long to print in an error."""
 
 
 def read_document(path: Path) -> Mapping[str, Any]:
@@ -22,7 +22,7 @@ def read_document(path: Path) -> Mapping[str, Any]:
     Raises
     ------
     ConfigError
-        For a file that cannot be read or parsed, holds a key twice, or numbers that JSON lacks.
+        For a file that cannot be read or parsed, repeats a key, or holds numbers that JSON lacks.
     """
     parsers: dict[str, Callable[[str], Any]] = {".toml": tomllib.loads, ".json": _parse_json}
     suffix, subject = path.suffix.lower(), shown(str(path), 300)
@@ -58,7 +58,7 @@ def read_document(path: Path) -> Mapping[str, Any]:
 
 
 def _parse_json(text: str) -> Any:
-    """Parse JSON, more strictly: keys once, and no NaN or Infinity, which JSON does not have."""
+    """Parse JSON strictly: no repeated keys, and no NaN or Infinity, which JSON lacks."""
     return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
 
 
@@ -76,7 +76,7 @@ def _refuse_constant(constant: str) -> Any:
 
 
 def check_integers(title: str, content: Any, depth: int = 0) -> None:
-    """Refuse integers that are too long to be printed, wherever they are."""
+    """Reject integers that are too long to print, at any depth."""
     if isinstance(content, int) and content.bit_length() > LONGEST_INTEGER:
         raise ConfigError(
             f"{title} holds an integer of {content.bit_length()} bits; "

@@ -35,7 +35,7 @@ def read_header(file: IO[bytes], size: int) -> Header:
     Raises
     ------
     ValueError
-        For a header that is damaged, describes Python objects, or needs more bytes than there are.
+        For a header that is damaged, describes Python objects, or exceeds the size of the file.
     """
     version = np.lib.format.read_magic(file)
     readers = {
@@ -49,7 +49,7 @@ def read_header(file: IO[bytes], size: int) -> Header:
         raise ValueError("it holds Python objects")
     if dtype.kind == "V" and dtype.names is None and dtype.itemsize <= 2:
         raise ValueError(
-            f"it has dtype {dtype}, which is what NumPy writes for bfloat16 and float8; save it as "
+            f"it has dtype {dtype}, which NumPy writes for bfloat16 and float8; save it as "
             f"float32, or in a .safetensors file"
         )
     if not all(type(length) is int and length >= 0 for length in shape):
@@ -57,12 +57,12 @@ def read_header(file: IO[bytes], size: int) -> Header:
     if prod(max(length, 1) for length in shape) * dtype.itemsize >= 2**62 or (
         prod(shape) * dtype.itemsize > size - file.tell()
     ):
-        raise ValueError(f"its shape {shown(shape)} needs more bytes than there are")
+        raise ValueError(f"its shape {shown(shape)} needs more bytes than the file has")
     return Header(shape, dtype)
 
 
 def is_bomb(member: zipfile.ZipInfo) -> bool:
-    """Whether a small member takes much memory."""
+    """Whether a small member expands to much memory."""
     return member.file_size > max(_BOMB, _BOMB_GROWTH * member.compress_size)
 
 
@@ -103,7 +103,7 @@ def checked_members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.Zi
         if name in members:
             raise ValueError(f"member {shown(name)} occurs twice")
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise ValueError(f"member {shown(name)} is compressed in another way than NumPy's")
+            raise ValueError(f"member {shown(name)} has a compression that NumPy does not use")
         growth = 1 if member.compress_type == zipfile.ZIP_STORED else _MOST_DEFLATED
         if member.compress_size > size or member.file_size > growth * member.compress_size + 64:
             raise ValueError(f"member {shown(name)} cannot hold {member.file_size} bytes")

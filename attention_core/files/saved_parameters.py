@@ -1,4 +1,4 @@
-"""Parameter files: named arrays, and the scorer or layer that they belong to, if it is known."""
+"""Parameter files: named arrays, and the scorer or layer that they belong to, if known."""
 
 from __future__ import annotations
 
@@ -116,8 +116,8 @@ def read_named(path: str | Path, names: Collection[str] | None = None) -> dict[s
         if names is None and file.bombs:
             raise ParameterFileError(
                 f"{shown(str(path), 300)}: array {shown(file.bombs[0])} of shape "
-                f"{file.shapes[file.bombs[0]]} is compressed more than 100 times, as files are "
-                f"that fill the memory; if it is right, save it without compression"
+                f"{file.shapes[file.bombs[0]]} is compressed more than 100 times, like files made "
+                f"to exhaust memory; if it is genuine, save it without compression"
             )
         return {name: file.read(name) for name in (file.shapes if names is None else names)}
 

@@ -1,9 +1,9 @@
-"""Learning the parameters of a scorer: flatten them, minimize a loss, keep the best.
+"""Training the parameters of a scorer: flatten them, minimize a loss, keep the best.
 
     parameters* = argmin loss(scorer with parameters)
 
 The loss is any function of a scorer that also returns its gradients, which `AttentionResult.vjp`
-computes exactly. L-BFGS-B of SciPy does the rest.
+computes exactly. SciPy's L-BFGS-B minimizes it.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ class Fit(Generic[S]):
     """The result of `fit`."""
 
     scorer: S
-    """The scorer of the iteration with the lowest validation loss, or else loss."""
+    """The scorer of the iteration with the lowest validation loss, or lowest loss without one."""
     losses: tuple[float, ...]
     """The loss with the penalty, at the start and after every iteration."""
     validation_losses: tuple[float, ...]
     """The validation loss at the start and after every iteration; empty if there is none."""
     message: str
-    """The reason for the end, in words."""
+    """The reason for the end, as text."""
     is_converged: bool
-    """Whether it ended before it had made `max_iter` iterations, or is stale by validation."""
+    """Whether it ended before `max_iter` iterations, or by `patience`."""
 
     @property
     def n_iter(self) -> int:
@@ -63,25 +63,25 @@ def fit(
     Parameters
     ----------
     scorer
-        Where to start: a `Scorer`, a `MultiHeadAttention`, or anything else that is `Learnable`;
-        it stays as it is.
+        The start: a `Scorer`, a `MultiHeadAttention`, or anything else that is `Learnable`. It is
+        not changed.
     loss
         A function of a scorer that returns the loss and its gradients; or several of them, such
-        as the losses of mini-batches, each minimized from where the one before ended.
+        as the losses of mini-batches, each minimized from the end of the one before.
     max_iter
-        Iterations for each loss, at most. Most need one call of the loss, some more.
+        Maximum of iterations for each loss. Most iterations call the loss once, some more often.
     tol
         A loss is done when an iteration improves it by less than this fraction of it (of 1, for
         losses below 1), or when no gradient exceeds it.
     penalty
-        Adds ``penalty * |p - start|^2`` for the vector p of parameters, so that they go no
-        farther from their start than the data ask for.
+        Adds ``penalty * |p - start|^2`` for the vector p of parameters, which keeps them near their
+        start.
     validation
-        The loss of a scorer on other data; the scorer with the least is returned.
+        The loss of a scorer on other data; the scorer with the lowest one is returned.
     patience
         With `validation`: stop after this many iterations without improvement.
     progress
-        Whether to show progress on stderr: a bar in a terminal, elsewhere a line per iteration.
+        Whether to show progress on stderr: a bar in a terminal, otherwise a line per iteration.
 
     Returns
     -------
@@ -90,22 +90,22 @@ def fit(
     Raises
     ------
     OptionError
-        For impossible options, and no loss at all; for a loss that is not finite where it starts,
-        or whose gradients are not; for a validation loss that is NaN there.
+        For invalid options or without a loss; for a loss that is not finite at the start, or whose
+        gradients are not; for a validation loss that is NaN there.
     OptionTypeError
         For options of the wrong type, a loss that is not a function, and a scorer without a
         `parameter_vector`, such as a name.
     ScorerConfigError
         For a scorer without parameters.
     ShapeError
-        For gradients of another shape than the parameters.
+        For gradients whose shape differs from that of the parameters.
     NotDifferentiableError
-        When the loss asks for gradients that the scorer does not offer.
+        If the loss requires gradients that the scorer does not have.
 
     Notes
     -----
-    The parameters keep their dtype; the vector that is learned has float64. A step to where the
-    loss or its gradients are not finite is taken back, and a shorter one made.
+    The parameters keep their dtype; the optimized vector is float64. A step to a point where the
+    loss or its gradients are not finite is replaced by a shorter one.
 
     References
     ----------
@@ -131,7 +131,7 @@ def fit(
     array([[ 1. , -0.5],
            [ 0. ,  2. ]])
     """
-    from scipy.optimize import minimize  # only learning needs it
+    from scipy.optimize import minimize  # only training needs it
 
     _check_scorer(scorer)
     check_count("max_iter", max_iter)
@@ -198,7 +198,7 @@ class _Run(Generic[S]):
         self._best_at = 0
 
     def begin(self, objective: Objective[S]) -> None:
-        """Start on a loss; without validation the one before has no say any more."""
+        """Start on a loss; without validation, earlier losses no longer matter."""
         self.objective = objective
         if self.validation is None:
             self._best = np.inf
@@ -207,7 +207,7 @@ class _Run(Generic[S]):
 
     def note(self, vector: Vector, loss: float) -> None:
         """Record the point of an iteration and its loss."""
-        self.vector = vector.copy()  # SciPy goes on working in it
+        self.vector = vector.copy()  # SciPy overwrites it
         scorer = self.scorer.with_parameter_vector(self.vector)
         self.losses.append(loss)
         if self.validation is not None:
@@ -215,7 +215,7 @@ class _Run(Generic[S]):
             if not self.validation_losses and np.isnan(loss):
                 raise OptionError(
                     f"validation must not be NaN at the start: its arrays hold NaN or Inf, "
-                    f"or {scorer} scores them so"
+                    f"or {scorer} gives them such scores"
                 )
             self.validation_losses.append(loss)
         if loss < self._best:
@@ -223,19 +223,19 @@ class _Run(Generic[S]):
 
     @property
     def is_stale(self) -> bool:
-        """Whether validation has long seen nothing better."""
+        """Whether the validation loss has not improved for too long."""
         return self.validation is not None and len(self.losses) - self._best_at >= self.patience
 
 
 def _check_scorer(scorer: Any) -> None:
     vector = getattr(scorer, "parameter_vector", None)
-    if not isinstance(vector, np.ndarray):  # that of a class is a property
+    if not isinstance(vector, np.ndarray):  # a property, for a class
         hint = "; call the class to make one" if isinstance(scorer, type) else ""
         if isinstance(scorer, str):
             hint = f"; make_scorer({scorer!r}, ...) makes one"
         raise OptionTypeError(
-            f"scorer must be a Scorer, a MultiHeadAttention or what else has a parameter_vector, "
-            f"got {scorer!r}{hint}"
+            f"scorer must be a Scorer, a MultiHeadAttention or another object with a "
+            f"parameter_vector, got {scorer!r}{hint}"
         )
     if not vector.size:
         raise ScorerConfigError(f"{scorer} has no parameters to learn")

@@ -1,4 +1,4 @@
-"""The loss that is minimized: finite everywhere, with a penalty, as a function of a vector."""
+"""The objective: a loss with a penalty as a function of a vector, finite everywhere."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ Vector = NDArray[np.float64]
 
 
 class Learnable(Protocol):
-    """A `Scorer`, a `MultiHeadAttention`, or another object with such a vector (n,)."""
+    """A `Scorer`, a `MultiHeadAttention`, or another object with a parameter vector (n,)."""
 
     @property
     def parameter_vector(self) -> Vector:
         """All parameters in one vector."""
 
     def with_parameter_vector(self, vector: ArrayLike, /) -> Self:
-        """The same with other parameters."""
+        """A copy with other parameters."""
 
 
 class HasVector(Protocol):
-    """Gradients that know their order, as those of `AttentionResult.vjp` do."""
+    """Gradients with a defined order, such as those of `AttentionResult.vjp`."""
 
     @property
     def parameter_vector(self) -> Vector:
@@ -42,7 +42,7 @@ Loss = Callable[[S], tuple[float, HasVector | ArrayLike]]
 
 
 class Objective(Generic[S]):
-    """A loss and the penalty as SciPy minimizes them: finite everywhere, though a loss is not."""
+    """A loss and a penalty for SciPy: finite everywhere, even if the loss is not."""
 
     def __init__(
         self, loss: Loss[S], scorer: S, vector: Vector, start: Vector, penalty: float
@@ -56,7 +56,7 @@ class Objective(Generic[S]):
         if not np.isfinite(self.value):
             raise OptionError(
                 f"loss must be finite at its start, got {self.value}: the arrays hold NaN or Inf, "
-                f"or {scorer} scores them so"
+                f"or {scorer} gives them such scores"
             )
         bad = np.count_nonzero(~np.isfinite(self._gradient))
         if bad:
@@ -67,23 +67,24 @@ class Objective(Generic[S]):
 
     def __call__(self, vector: Vector) -> tuple[float, Vector]:
         """The value at a vector, and its gradient (n,)."""
-        if np.array_equal(vector, self._vector):  # SciPy begins with it
+        if np.array_equal(vector, self._vector):  # SciPy's first call
             value, gradient = self.value, self._gradient
         else:
             value, gradient = self._evaluated(vector)
         if not (np.isfinite(value) and np.isfinite(gradient).all()):
-            # SciPy interpolates what it is told: infinity makes NaN of that, and a number too large
-            # for this loss makes steps so short that they pass for convergence. So the loss is said
-            # to be as far above the value where the iteration began as the gradient there promised
-            # to go below, and to rise as it fell: a seventh of the step is tried next. No iteration
-            # ends above its beginning, so none ends here; nor where rounding has lost the rise.
+            # SciPy interpolates the returned values: infinity would give NaN, and a number too
+            # large for this loss would give steps so short that they pass for convergence. The
+            # value returned is therefore as far above that at the start of the iteration as the
+            # gradient there predicts it to fall below, with the opposite derivative, so a seventh
+            # of the step is tried next. No iteration ends above its start, so none ends here, even
+            # after rounding.
             rise = abs(float(self._gradient @ (vector - self._vector)))
             return max(self.value + rise, float(np.nextafter(self.value, np.inf))), -self._gradient
         self._latest = gradient
         return value, gradient
 
     def begin_iteration(self, vector: Vector, value: float) -> None:
-        """Go on from a vector with this value, the last that was asked for."""
+        """Continue from a vector with this value, the last one that was evaluated."""
         self._vector, self.value, self._gradient = vector, value, self._latest
 
     def _evaluated(self, vector: Vector) -> tuple[float, Vector]:

@@ -1,4 +1,4 @@
-"""A line on stderr that says how far work is, for learning and for the command line."""
+"""A progress line on stderr, for training and for the command line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WIDTH = 30  # of the bar
 
 
 class Report(Protocol):
-    """A function of what is done, the total if it is known, and a note."""
+    """A function of the amount done, the total if known, and a note."""
 
     def __call__(self, done: int, total: int | None = None, note: str = "") -> None:
         """Show it."""
@@ -24,9 +24,9 @@ class Report(Protocol):
 def progress_line(label: str, *, in_lines: bool = False) -> Iterator[Report]:
     """Yield a `Report`.
 
-    A terminal shows one line that is written over. Elsewhere, as in notebooks, pipes and log files,
-    each report is a line of its own with `in_lines`, and nothing without. Work that is done with
-    its first report shows nothing.
+    A terminal shows one line, which is overwritten. Elsewhere, as in notebooks, pipes and log
+    files, each report is a separate line with `in_lines`, and not shown without. Work that is done
+    at its first report shows nothing.
 
     Examples
     --------

@@ -121,7 +121,7 @@ def test_names_override_those_of_a_config(arrays):
         ),
         (
             ["--set", "bais.slopes=1"],
-            "--set 'bais.slopes': only 'normalizer.' and 'bias.' may stand before a name",
+            "--set 'bais.slopes': the prefix must be 'normalizer.' or 'bias.'",
         ),
     ],
 )

@@ -84,7 +84,8 @@ def test_a_name_of_several_kinds(run, install):
         "                   summary='a line', formula='-|d|', example={'heads': 1})\n"
     )
     install(hooks=source, rbf=MATHS)
-    assert run("rbf", code=2).stderr == ("error: 'rbf' is a scorer and a bias; choose by --kind\n")
+    error = run("rbf", code=2).stderr
+    assert error == "error: 'rbf' is a scorer and a bias; choose one with --kind\n"
     assert run("rbf", "--kind", "bias").stdout.startswith("bias 'rbf' (acme-attention 0.3)\n")
     output = run("acme_attention.hooks").stdout
     assert "  passed   rbf.tiles " in output
@@ -157,8 +158,8 @@ def test_a_module_that_is_no_plugin_fails(run):
             ["general", "--set", "query_dim=3"],
             (
                 f"scorer 'general' ({CORE}): a learned scorer needs its parameters; give weight, "
-                "or query_factor and key_factor, or query_dim, key_dim and rng (and rank, if you "
-                "like); got query_dim"
+                "or query_factor and key_factor, or query_dim, key_dim and rng (and optionally "
+                "rank); got query_dim"
             ),
         ),
         (

@@ -61,7 +61,7 @@ def test_an_unknown_scorer_beside_a_broken_and_a_blocked_plugin(fails, install, 
     monkeypatch.setenv("ATTENTION_CORE_BLOCK", "acme_old")
     assert fails(scorer="scaled_dto") == (
         "warning: plugin not loaded: acme_gpu (acme-gpu 2.1) - ModuleNotFoundError: "
-        "No module named 'cupy_of_acme'; ATTENTION_CORE_BLOCK=acme_gpu leaves it out without a "
+        "No module named 'cupy_of_acme'; ATTENTION_CORE_BLOCK=acme_gpu blocks it without a "
         "warning\n"
         "error: no scorer named 'scaled_dto'; did you mean 'scaled_dot'?\n"
         f"  available: {', '.join(SCORERS)} ({CORE}), "
@@ -107,7 +107,7 @@ def test_a_scorer_that_breaks_its_contract(fails, install):
 def test_a_learned_scorer_without_parameters(fails):
     assert fails(scorer="additive") == (
         f"error: scorer 'additive' ({CORE}): a learned scorer needs its parameters; give "
-        "query_weight, key_weight and score_weight (and bias, if you like), or query_dim, key_dim, "
+        "query_weight, key_weight and score_weight (and optionally bias), or query_dim, key_dim, "
         "hidden_dim and rng; got nothing"
     )
 
@@ -127,7 +127,7 @@ def save(name, array):
             "--mask",
             np.zeros((5, 7)),
             "mask must be boolean (True = may attend), got dtype float64; to add numbers to the "
-            "scores use bias=, to keep the non-zero places use mask != 0",
+            "scores use bias=, to keep nonzero entries use mask != 0",
         ),
         (
             "--mask",
@@ -148,8 +148,8 @@ def save(name, array):
         (
             "--query",
             np.ones((2, 5, 3)),
-            f"scorer 'dot' ({CORE}) needs queries and keys with equally many features, got query "
-            "(..., L, 3) and key (..., S, 4); scorer 'general' takes different ones",
+            f"scorer 'dot' ({CORE}) needs queries and keys with the same number of features, got "
+            "query (..., L, 3) and key (..., S, 4); scorer 'general' accepts different ones",
         ),
         (
             "--value",
@@ -220,7 +220,7 @@ def test_files_that_are_no_arrays(fails, tmp_path):
     [
         (["--mask", "no.npy"], "cannot read 'no.npy': No such file or directory"),
         (["--mask", "no.npz"], "cannot read 'no.npz': No such file or directory"),
-        (["--mask", "no.npy:mask"], "'no.npy' holds one array without a name; leave out ':mask'"),
+        (["--mask", "no.npy:mask"], "'no.npy' holds one array without a name; omit ':mask'"),
         (
             ["--key", "qkv.npz:kee"],
             "'qkv.npz' holds no array 'kee'; did you mean 'key'? it holds: query, key, value",
@@ -228,7 +228,7 @@ def test_files_that_are_no_arrays(fails, tmp_path):
         (["--mask", "qkv.npz"], "'qkv.npz' holds no array 'mask'; it holds: query, key, value"),
         (
             ["--mask", "mask.txt"],
-            "'mask.txt' has the extension '.txt'; arrays by name are kept in .npz or .safetensors "
+            "'mask.txt' has the extension '.txt'; named arrays must be in .npz or .safetensors "
             "files",
         ),
         (["--output", "qkv.npz"], "cannot write 'qkv.npz': it is an input"),
@@ -259,7 +259,7 @@ def test_files_that_do_not_work(fails, arguments, message):
         (["--tile", "0,8"], "tile must hold counts of at least 1, got (0, 8)"),
         (["--workers", "0"], "workers must be at least 1, got 0"),
         (["--softcap", "0"], "softcap must be positive and finite, or None for no cap, got 0.0"),
-        (["--top-k", "0"], "top_k must be asked for at least 1 key, got 0"),
+        (["--top-k", "0"], "top_k: n must be at least 1, got 0"),
         (
             ["--query-offset", "1.5,x"],
             "--query-offset: '1.5,x' is neither an integer, nor integers separated by "
@@ -280,7 +280,7 @@ def test_options_that_do_not_work(fails, arguments, message):
 
 def test_a_scorer_and_a_config(fails, tmp_path):
     (tmp_path / "c.toml").write_text('[scorer]\nname = "dot"\n')
-    choice = "error: give --scorer NAME or --config FILE, one of the two"
+    choice = "error: give either --scorer NAME or --config FILE"
     assert fails(scorer=None) == choice
     assert fails("--config", "c.toml") == choice
     assert fails("--config", "c.toml", "--set", "scale=1", scorer=None) == (

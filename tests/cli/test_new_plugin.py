@@ -86,7 +86,7 @@ def test_names_are_as_the_conventions_say(run, tmp_path):
 def test_it_overwrites_nothing(run, tmp_path):
     (tmp_path / "attention-core-city-block").mkdir()
     assert run("city_block", code=2).stderr == (
-        "error: 'attention-core-city-block' exists already; nothing was written\n"
+        "error: 'attention-core-city-block' already exists; nothing was written\n"
     )
     assert written(tmp_path) == []
 

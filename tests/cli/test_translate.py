@@ -92,8 +92,8 @@ def test_what_is_no_date_is_called_a_guess(text):
     assert int(found[1]) < 75
     assert "│" in result.stdout  # the alignment
     assert result.stdout.endswith(
-        "\n\nThis does not look like a date in a form that the network knows. It learned from\n"
-        "many forms, such as these; in numbers, the day comes before the month.\n\n" + FORMS
+        "\n\nThis does not look like a date in a format that the network has learned, such as\n"
+        "these; in numbers, the day comes before the month.\n\n" + FORMS
     )
     assert result.stderr == ""
 
@@ -124,7 +124,7 @@ def test_days(iso, there_is):
         (
             "12 июня 2024",
             "cannot read 'и', 'ю', 'н', 'я' in '12 июня 2024': dates in English, French, German "
-            "or numbers, such as '12 juin 2024', have no such sign",
+            "or numbers, such as '12 juin 2024', have no such character",
         ),
     ],
 )

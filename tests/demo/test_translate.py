@@ -162,7 +162,9 @@ def test_what_is_readable(given, found):
     assert len(read_codes(readable(given))) == len(found)
 
 
-UNKNOWN = "dates in English, French, German or numbers, such as '12 juin 2024', have no such sign"
+UNKNOWN = (
+    "dates in English, French, German or numbers, such as '12 juin 2024', have no such character"
+)
 
 
 @pytest.mark.parametrize(

@@ -478,7 +478,7 @@ def test_a_fraction_that_leaves_nothing_to_learn_from(blobs):
     with pytest.raises(ac.OptionError) as error:
         AttentionClassifier(early_stopping=True, validation_fraction=0.8).fit(X[:7], y[:7])
     assert str(error.value) == (
-        "n_samples = 7 leaves 1 to learn from at validation_fraction=0.8, and it takes 2: "
+        "n_samples = 7 leaves 1 to learn from at validation_fraction=0.8, but learning needs 2: "
         "give more rows, a smaller fraction, or early_stopping=False"
     )
 

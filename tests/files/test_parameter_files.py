@@ -373,7 +373,7 @@ def test_nothing_is_ever_unpickled(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["w.pt", "w.npy", "w.pkl", "w"])
 def test_other_endings(tmp_path, name):
     for use in (read_arrays, lambda path: write_arrays(path, {})):
-        with pytest.raises(ParameterFileError, match=r"has the extension .*; arrays by name"):
+        with pytest.raises(ParameterFileError, match=r"has the extension .*; named arrays must be"):
             use(tmp_path / name)
 
 

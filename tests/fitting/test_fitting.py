@@ -212,7 +212,7 @@ def test_a_loss_that_is_not_finite_at_the_start():
         fit(START, lambda scorer: (np.nan, np.zeros(2)))
     assert str(error.value) == (
         "loss must be finite at its start, got nan: the arrays hold NaN or Inf, "
-        "or scorer Bowl scores them so"
+        "or scorer Bowl gives them such scores"
     )
 
 
@@ -235,7 +235,7 @@ def test_a_validation_loss_that_is_nan_at_the_start():
         fit(START, bowl([1.0, 2.0]), validation=lambda scorer: np.nan)
     assert str(error.value) == (
         "validation must not be NaN at the start: its arrays hold NaN or Inf, "
-        "or scorer Bowl scores them so"
+        "or scorer Bowl gives them such scores"
     )
 
 
@@ -352,7 +352,7 @@ def test_scorers_that_are_none(scorer, got):
     with pytest.raises(ac.OptionTypeError) as error:
         fit(scorer, bowl([1.0, 2.0]))
     assert str(error.value) == (
-        "scorer must be a Scorer, a MultiHeadAttention or what else has a parameter_vector, "
+        "scorer must be a Scorer, a MultiHeadAttention or another object with a parameter_vector, "
         f"got {got}"
     )
 
@@ -557,8 +557,8 @@ def test_no_row_is_predicted_without_loss(labeled):
         ([1.0], ac.OptionTypeError, "rows must be integers or booleans, got dtype float64"),
         ([[1, 2]], ac.ShapeError, "rows must have one axis, (m,), got shape (1, 2)"),
         (3, ac.ShapeError, "rows must have one axis, (m,), got shape ()"),
-        ([0, 30], ac.OptionError, "rows: no row 30 among 30"),
-        ([-31], ac.OptionError, "rows: no row -31 among 30"),
+        ([0, 30], ac.OptionError, "rows: row 30 is out of bounds for 30 rows"),
+        ([-31], ac.OptionError, "rows: row -31 is out of bounds for 30 rows"),
         (
             [True, False],
             ac.ShapeError,

@@ -44,7 +44,7 @@ class Wanted:
         return 1 + self.weights + 2 * (self.top_k is not None) + self.log_normalizer + self.entropy
 
     def __call__(self, result: AttentionResult) -> Mapping[str, Any]:
-        """The arrays by the names they are saved under; sparse weights with a sparse mask."""
+        """The arrays by the names in the output; weights are sparse with a sparse mask."""
         found: dict[str, Any] = {"context": result.context}
         if self.weights:
             found["weights"] = result.weights
@@ -163,7 +163,7 @@ def attend(
         str | None, typer.Option(metavar="N,...", help="The batch item to draw, such as 0,3.")
     ] = None,
 ) -> None:
-    """Attend: score, normalize, sum the values by weight, from files to a file.
+    """Attend to arrays in files: score, normalize, and sum the values by weight.
 
     attention-core attend arrays.npz --scorer scaled_dot --causal -o out.npy
 
@@ -232,13 +232,13 @@ def attend(
 
 
 def _is_file(reference: str) -> bool:
-    """Whether ``FILE[:NAME]`` is meant, and not the name of a component."""
+    """Whether this is ``FILE[:NAME]`` rather than the name of a component."""
     path, _ = split_reference(reference)
     return path.suffix in SUFFIXES or path.exists()
 
 
 def _inputs(arrays: Path | None, references: Mapping[str, str | None]) -> list[Array]:
-    """Query, key and value: each from its own file, or from the one that holds all."""
+    """Query, key and value, each from its own file or from one file for all."""
     inputs = []
     for role in ("query", "key", "value"):
         reference = references[role]

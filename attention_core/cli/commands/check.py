@@ -1,4 +1,4 @@
-"""``attention-core check``: whether a component, or all those of a plugin, keep the contract."""
+"""``attention-core check``: check the contract of a component or of all those of a plugin."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def check(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the arrays it is tried with.")] = 0,
 ) -> None:
-    """Find out whether a scorer, a normalizer, a bias, or a whole plugin keeps the contract.
+    """Check whether a scorer, a normalizer, a bias, or a whole plugin keeps the contract.
 
     Exit code 1 if a check fails.
     """
@@ -60,7 +60,8 @@ def check(
     kinds = KINDS if kind is None else [kind_named(kind)]
     found = kinds_with(what, kinds)
     if len(found) > 1:
-        raise OptionError(f"{shown(what)} is a {' and a '.join(map(str, found))}; choose by --kind")
+        kinds = " and a ".join(map(str, found))
+        raise OptionError(f"{shown(what)} is a {kinds}; choose one with --kind")
     checks: Iterator[Check]
     if found:
         if dims and found[0] is not SCORER:
@@ -70,7 +71,7 @@ def check(
         names = default_registry().of(found[0])
         try:
             component = names.make(what, parameters or names.info(what).example)
-        except (PluginError, ScorerContractError) as error:  # its fault, not that of --set
+        except (PluginError, ScorerContractError) as error:  # not caused by --set
             typer.echo(f"error: {printable(str(error))}", err=True)
             raise typer.Exit(1) from error
         checks = component_checks(found[0], component, seed=seed, **dims)

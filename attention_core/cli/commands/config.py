@@ -66,7 +66,7 @@ def _parameters_of(kind: Kind[Any], info: Info) -> dict[str, Any] | None:
 def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A .toml or .json config.")],
 ) -> None:
-    """Check a config file: print what it chooses, or every problem it has."""
+    """Check a config file: print its contents, or every problem in it."""
     if describes_layer(file):
         layer = MultiHeadAttention.from_config(file)
         typer.echo(f"OK: {file}")

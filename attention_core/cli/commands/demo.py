@@ -30,14 +30,14 @@ SCORER, QUERY = "additive", 372
 
 INTRODUCTION = (
     "1,200 images with known labels are the [bold]keys[/], their labels the [bold]values[/]; "
-    "597 other images are the [bold]queries[/]. A scorer says how alike a query and a key are. "
-    "Softmax turns the 1,200 scores of a query into [bold]weights[/] that add up to 1. The sum of "
-    "the values, each times its weight, is the [bold]context[/]: how much weight fell on each "
-    "label. The label with the most is the answer."
+    "597 other images are the [bold]queries[/]. A scorer measures the similarity of a query and "
+    "a key. Softmax turns the 1,200 scores of a query into [bold]weights[/] that add up to 1. "
+    "The sum of the values, each times its weight, is the [bold]context[/]: the total weight of "
+    "each label. The label with the largest weight is the answer."
 )
 NOTE = (
-    "Pixels run from 0 to 1; for general, the mean key is subtracted. What was learned was learned "
-    "from the keys alone, by reading each with all others; nothing else was trained."
+    "Pixels range from 0 to 1; for general, the mean key is subtracted. Learned parameters were "
+    "learned from the keys alone, by reading each with all others; nothing else was trained."
 )
 
 
@@ -85,8 +85,8 @@ def demo(
     show_table(console, outcomes)
     console.print("\n" + NOTE)
     console.print(
-        f"\nOne query closely, with the scorer [bold]{SCORER}[/]: the five keys with the largest "
-        "weights.\n"
+        f"\nA closer look at one query, with the scorer [bold]{SCORER}[/]: the five keys with the "
+        f"largest weights.\n"
     )
     show_look(console, closer)
     if save is not None:

@@ -1,4 +1,4 @@
-"""The digits of the demonstration in a terminal: a table, and where one query looks."""
+"""The digits of the demonstration in a terminal: a table, and the attention of one query."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def show_table(console: Console, outcomes: Iterable[Outcome]) -> None:
 
 
 def show_look(console: Console, look: Look) -> None:
-    """Print the query beside the keys it attends to most, then the context: one bar per label."""
+    """Print the query next to the keys it attends to most, then the context: one bar per label."""
     cells = [_cell(console, look.query, "query", "", is_bold=True)]
     for image, label, weight in zip(look.keys, look.labels, look.weights, strict=True):
         cells.append(
@@ -82,7 +82,7 @@ def _cell(
 
 
 def _grid(console: Console, cells: Sequence[RenderableType]) -> Table:
-    """All in a row where they fit, else in equal rows."""
+    """All cells in one row if they fit, and in equal rows if not."""
     width = 8 if _has_grays(console) else 16
     gap = 2
     fit = max(1, (console.width + gap) // (width + gap))

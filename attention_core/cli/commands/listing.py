@@ -1,4 +1,4 @@
-"""``attention-core scorers`` and its siblings: what is installed, and what failed to load."""
+"""``attention-core scorers`` and its siblings: installed components, and failures to load."""
 
 from __future__ import annotations
 
@@ -130,12 +130,12 @@ def _as_json(registry: Registry, kind: Kind[Any]) -> dict[str, Any]:
 
 
 def _is_compiled(registry: Registry, info: Info) -> bool:
-    """Whether compiled code serves large calls of a scorer: its example is made to find out."""
+    """Whether large calls of a scorer use compiled code, according to its example."""
     if not is_switched_on():
         return False
     try:
         return is_compiled(registry.make(info.qualified_name, **info.example))
-    except Exception:  # noqa: BLE001 - a plugin may raise anything; other commands say what
+    except Exception:  # noqa: BLE001 - a plugin may raise anything; other commands report it
         return False
 
 

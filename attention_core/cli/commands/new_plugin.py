@@ -1,4 +1,4 @@
-"""``attention-core new-plugin``: a project that works, to turn an idea into a package."""
+"""``attention-core new-plugin``: a working project, to turn an idea into a package."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from attention_core.registry.kinds import SCORER
 
 __all__ = ["new_plugin"]
 
-# Where each file of the template goes; `$` names are filled in, in the paths as in the files.
+# Destinations of the files of the template; `$` names are filled in, in paths and in files.
 FILES = {
     "pyproject.toml.in": "pyproject.toml",
     "README.md.in": "README.md",
@@ -29,7 +29,7 @@ FILES = {
     "$form/$kind.py.in": "src/$package/$kind.py",
     "$form/test.py.in": "tests/test_$name.py",
 }
-# What the README says of each form.
+# The text of the README for each form.
 FORMS = {
     "scorer": {
         "result": "score",
@@ -64,7 +64,7 @@ FORMS = {
 
 def new_plugin(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="What users will choose it by, such as taxicab.")
+        str, typer.Argument(metavar="NAME", help="The name for users, such as taxicab.")
     ],
     kind: Annotated[
         str, typer.Option(metavar="KIND", help="scorer, normalizer or bias.")
@@ -76,9 +76,9 @@ def new_plugin(
         ),
     ] = False,
 ) -> None:
-    """Write a project for a component of your own, which works and passes its tests as it is.
+    """Write a working project, with passing tests, for a component of your own.
 
-    It goes to a new folder, attention-core-NAME.
+    The project is a new folder, attention-core-NAME.
     """
     chosen = kind_named(kind)
     if trainable and chosen is not SCORER:
@@ -104,13 +104,13 @@ def new_plugin(
     }
     folder = Path(words["distribution"])
     if folder.exists():
-        raise OptionError(f"{str(folder)!r} exists already; nothing was written")
+        raise OptionError(f"{str(folder)!r} already exists; nothing was written")
     with workspace(folder) as temporary:
         new = temporary / folder
         for path, text in project.items():
             (new / path).parent.mkdir(parents=True, exist_ok=True)
             (new / path).write_text(text, encoding="utf-8")
-        new.rename(folder)  # a full disk leaves no half of it
+        new.rename(folder)  # never half of it, even on a full disk
     typer.echo(f"written to {folder}: {', '.join(project)}")
     typer.echo("next:")
     typer.echo(f"  cd {folder}")

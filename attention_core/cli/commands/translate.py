@@ -1,4 +1,4 @@
-"""``attention-core demo translate``: attention reads a date and shows where it looked."""
+"""``attention-core demo translate``: attention reads a date and shows its weights."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ __all__ = ["translate"]
 
 LEAST_WIDTH = 40
 EXPLANATION = (
-    "Each row is a character that was written, and its weights say which characters it was read "
-    "from. Nothing told the network where to look: it learned that with the dates."
+    "Each row is a character that was written, and its weights show which characters it was read "
+    "from. The network was not told where to look: it learned that with the dates."
 )
 UNSURE = (
-    "This does not look like a date in a form that the network knows. It learned from many forms, "
-    "such as these; in numbers, the day comes before the month."
+    "This does not look like a date in a format that the network has learned, such as these; "
+    "in numbers, the day comes before the month."
 )
 DAY = datetime.date(2024, 6, 12)
 

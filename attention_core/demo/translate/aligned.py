@@ -1,4 +1,4 @@
-"""The places of the digits of a year in a date, to teach a network to look there."""
+"""Positions of the digits of a year in a text, to teach a network where to look."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ DIGITS = 4  # of a year, with which an ISO date begins
 def year_alignment(texts: Sequence[str], dates: Sequence[str]) -> Array:
     """1 at the character that each digit of a year is read from: (B, 10, S).
 
-    Rows are 0 where nothing is known: those of months, days and hyphens, and of years that do not
-    stand in the text, or twice.
+    Rows are 0 if the character is unknown: those of months, days and hyphens, and of years that are
+    not in the text, or occur twice.
 
     Examples
     --------
@@ -37,7 +37,7 @@ def year_alignment(texts: Sequence[str], dates: Sequence[str]) -> Array:
 
 
 def alignment_loss(weights: Array, where: Array) -> tuple[float, Array]:
-    """``mean -log p``, of which p is the weight at the right character, and its gradient.
+    """``mean -log p`` for the weight p at the right character, and its gradient.
 
     Parameters
     ----------

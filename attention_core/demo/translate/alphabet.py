@@ -1,4 +1,4 @@
-"""Characters as numbers: those that can be read, and those that are written."""
+"""Codes of the characters that can be read, and of those that are written."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class UnreadableError(AttentionCoreError, ValueError):
 
 
 def readable(text: str) -> str:
-    """Normalize a text: accents are part of their letters, and blanks are single.
+    """Normalize a text: accents are joined to their letters, and blanks are single.
 
-    Compatible characters are replaced, such as the wide digits of Chinese and Japanese keyboards.
+    Compatibility characters are replaced, such as full-width digits.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def readable(text: str) -> str:
     Traceback (most recent call last):
     ...
     attention_core.demo.translate.alphabet.UnreadableError: cannot read 'Q' in 'Q1 2024': dates in \
-English, French, German or numbers, such as '12 juin 2024', have no such sign
+English, French, German or numbers, such as '12 juin 2024', have no such character
     """
     found = " ".join(unicodedata.normalize("NFKC", text.translate(ALIKE)).split())
     if not found:
@@ -77,7 +77,7 @@ English, French, German or numbers, such as '12 juin 2024', have no such sign
     if unknown:
         raise UnreadableError(
             f"cannot read {', '.join(map(repr, unknown))} in {found!r}: dates in English, French, "
-            "German or numbers, such as '12 juin 2024', have no such sign"
+            "German or numbers, such as '12 juin 2024', have no such character"
         )
     return found
 

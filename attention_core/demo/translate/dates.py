@@ -2,7 +2,7 @@
 
 One day in ten is held out: none of its strings is used for training. The day comes before the month
 in numbers, as in "03/06/1997" for the third of June, and a year of two digits is between 1950 and
-2049, so that every string means one date.
+2049, so every string has one meaning.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def write(date: datetime.date, language: Language, form: str) -> str:
 
 
 def samples(date: datetime.date) -> dict[str, list[str]]:
-    """A day in some forms of each language, and in numbers, for people who ask what is known.
+    """A day in some formats of each language, and in numbers, as examples for users.
 
     Examples
     --------
@@ -171,12 +171,12 @@ def samples(date: datetime.date) -> dict[str, list[str]]:
 
 
 def is_held_out(iso: str) -> bool:
-    """Whether a day is one of those that nothing is learned from: one in ten, by its checksum."""
+    """Whether a day is held out from training: one in ten, by its checksum."""
     return zlib.crc32(iso.encode()) % 10 == 0
 
 
 def examples(rng: np.random.Generator, *, held_out: bool) -> Iterator[Example]:
-    """Dates of random days in random forms, without end: to learn from, or held out.
+    """An endless iterator of random days in random formats, for training or held out.
 
     Examples
     --------
@@ -190,7 +190,7 @@ def examples(rng: np.random.Generator, *, held_out: bool) -> Iterator[Example]:
     languages = list(LANGUAGES.values())
     while True:
         language = languages[rng.integers(len(languages))]
-        # numbers once in five times: there is less in them to learn
+        # numbers once in five times, since there is less to learn from them
         forms = NUMBERS if rng.random() < 0.2 else language.forms
         form = forms[rng.integers(len(forms))]
         first, last = SHORT_YEAR if "{yy}" in form else ANY_YEAR

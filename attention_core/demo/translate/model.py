@@ -80,7 +80,7 @@ class Decoded(NamedTuple):
 class Translator:
     """The network: attention with its scorer, and the arrays of the other layers.
 
-    The scorer must accept `QUERY_DIM` and `KEY_DIM` features. Nothing else depends on it.
+    The scorer must accept `QUERY_DIM` and `KEY_DIM` features; nothing else depends on it.
     """
 
     attention: Attention
@@ -112,7 +112,7 @@ class Translator:
             "digit_bias": (len(WRITTEN),),
         }
         # small queries give uniform weights at first; with large ones, an inner product attends to
-        # a few random characters, and learns little about others
+        # a few random characters and learns little about others
         scale = {"character": 1.0, "position": 0.25, "last": 0.1}
         arrays = {
             name: scale.get(name, shape[0] ** -0.5) * rng.standard_normal(shape)

@@ -1,10 +1,9 @@
 """Texts that are not dates, so that the network learns when to be unsure.
 
-A network that has only seen dates makes a date of anything, and is as certain of "May 97" as of
-"12 June 2024". So one training text in fifty is not a date, and is labeled with the date of another
-example: all that can be learned from that is to be unsure. The idea is
-that of Hendrycks, Mazeika and Dietterich 2019, arXiv:1812.04606. More such texts would make it less
-sure of dates too.
+A network that has only seen dates reads anything as a date, and is as certain of "May 97" as of
+"12 June 2024". Therefore one training text in fifty is not a date and has the label of another
+example, from which the network can only learn to be unsure (Hendrycks, Mazeika and Dietterich 2019,
+arXiv:1812.04606). More such texts would make it less sure of dates, too.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ DIGITS = "".join(filter(str.isdigit, SIGNS))
 
 
 def with_nonsense(dates: Iterator[Example], rng: np.random.Generator) -> Iterator[Example]:
-    """The same examples, but some texts are not dates and are labeled with the next date."""
+    """The same examples, except that some texts are not dates and have the label of the next."""
     for date in dates:
         if rng.random() < SHARE:
             yield Example(nonsense(date.text, rng), next(dates).iso)
@@ -37,7 +36,7 @@ def with_nonsense(dates: Iterator[Example], rng: np.random.Generator) -> Iterato
 
 
 def nonsense(date: str, rng: np.random.Generator) -> str:
-    """A text that is not a date: a number is missing, the words are others, or all is random.
+    """A text that is not a date: a number is missing, words are replaced, or all is random.
 
     Examples
     --------
@@ -50,7 +49,7 @@ def nonsense(date: str, rng: np.random.Generator) -> str:
     850
     mardi juin
     """
-    # parts of dates come twice: people write them, and they look most like dates
+    # parts of dates are listed twice: people write them, and they look most like dates
     ways = (_part, _part, _with_other_words, _words, _number, _signs)
     text = ""
     while not text:

@@ -36,7 +36,7 @@ def draw(found: Translation) -> Figure:
 
 
 def as_page(found: Translation, path: str | os.PathLike[str] | None = None) -> str:
-    """The alignment as a page: one decoder step after the other."""
+    """The alignment as a page, with one row for each decoder step."""
     return page(
         list(found.weights),
         path,

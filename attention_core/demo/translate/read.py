@@ -19,7 +19,7 @@ __all__ = ["Translation", "accuracy", "translate"]
 TOGETHER = 500
 """The number of texts that are read together, which bounds memory."""
 SURE = 0.75
-"""The certainty above which a text is taken for a date.
+"""The certainty above which a text counts as a date.
 
 Of 20,000 held-out strings, which were not used to choose it, all are translated correctly, and 21
 are less certain. So are 1,000 texts of random letters, 1,000 of random signs, all years from 1000
@@ -42,7 +42,7 @@ class Translation:
 
     @property
     def is_sure(self) -> bool:
-        """Whether the text looks like a date in a form that the network knows.
+        """Whether the text looks like a date in a format that the network knows.
 
         Very short texts, such as "1", do not: attention gives a single character all the weight, as
         in a date.

@@ -1,4 +1,4 @@
-"""Networks in folders: the config of attention, its parameters, and the other arrays."""
+"""Networks in folders: the attention config, its parameters, and the other arrays."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CONFIG, SCORER, NETWORK = "attention.json", "scorer.npz", "network.npz"
 
 
 def save(translator: Translator, folder: Path) -> None:
-    """Write a network to a folder, which is made if it does not exist."""
+    """Write a network to a folder, which is created if it does not exist."""
     folder.mkdir(parents=True, exist_ok=True)
     scorer = translator.attention.scorer
     config = translator.attention.to_config()

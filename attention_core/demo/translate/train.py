@@ -78,7 +78,7 @@ def train(
     attention
         Attention with any differentiable scorer for queries and keys of 64 features.
     strength
-        That of a loss on the weights, which teaches where the digits of years are; 0 for none.
+        Strength of a loss on the weights, which teaches where the digits of years are; 0 for none.
     report
         Called after each step with its number and its loss.
     """
@@ -102,7 +102,7 @@ def train(
 
 
 def held_out_examples() -> list[Example]:
-    """The strings of held-out days that the accuracy is measured on, which are always the same."""
+    """The fixed strings of held-out days on which the accuracy is measured."""
     return list(islice(examples(np.random.default_rng(0), held_out=True), HELD_OUT))
 
 
