@@ -1,4 +1,4 @@
-"""The version, in the source so that it is known where no metadata is installed."""
+"""The version, in the source so that it is known without installed metadata."""
 
 __all__ = ["__version__"]
 

@@ -283,7 +283,7 @@ class Attention(Options):
     def from_config(
         cls, source: str | Path | Mapping[str, Any], registry: Registry | None = None
     ) -> Attention:
-        """The attention that a TOML or JSON file, or a mapping of the same shape, describes.
+        """Make the attention that a TOML or JSON file, or an equivalent mapping, describes.
 
         Raises
         ------
@@ -297,7 +297,7 @@ class Attention(Options):
         >>> ac.Attention.from_config(config).scorer.scale
         0.5
         """
-        from attention_core.config import read_config  # parsers are for those who use them
+        from attention_core.config import read_config  # imported only if used
 
         scorer, options = read_config(source, registry)
         return cls(scorer, **options)
@@ -381,21 +381,21 @@ class Attention(Options):
 
 
 def resolve_bias(bias: Any) -> Any:
-    """The bias itself, or the one that a name or a mapping stands for."""
+    """Resolve a name or a mapping to a bias; return any other bias itself."""
     if not isinstance(bias, (str, Mapping)) or is_sparse(bias):  # SciPy's DOK is a mapping, too
         return bias
-    from attention_core.registry.kinds import BIAS  # names are for those who use them
+    from attention_core.registry.kinds import BIAS  # imported only if used
 
     return _registry()(bias, BIAS)
 
 
 def resolve_normalizer(normalizer: NormalizerLike) -> Normalizer:
-    """The normalizer itself, or the one that a name or a mapping stands for."""
+    """Resolve a name or a mapping to a normalizer; return a normalizer itself."""
     if normalizer == "softmax":
         return SOFTMAX
     if isinstance(normalizer, Normalizer):
         return normalizer
-    from attention_core.registry.kinds import NORMALIZER  # names are for those who use them
+    from attention_core.registry.kinds import NORMALIZER  # imported only if used
 
     found: Normalizer = _registry()(normalizer, NORMALIZER)
     return found

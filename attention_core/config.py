@@ -36,9 +36,9 @@ __all__ = ["LAYER", "SECTIONS", "Reader", "config_files", "describes_layer", "re
 
 SECTIONS = ("scorer", "normalizer", "bias", "attention")
 LAYER = "multi_head"
-"""The section that makes it the configuration of a layer."""
+"""The section that makes a configuration that of a layer."""
 IGNORED = "$schema"
-"""The key by which a JSON file tells an editor of its schema."""
+"""The key with which a JSON file refers to its schema, for editors."""
 
 
 def read_config(
@@ -106,18 +106,18 @@ def config_files(path: Path) -> list[Path]:
 
 
 class Reader:
-    """Reads the sections of a configuration and gathers their problems.
+    """Reads the sections of a configuration and collects their problems.
 
     Parameters
     ----------
     title
-        What the configuration is called in errors.
+        Name of the configuration in errors.
     folder
-        Where the files are that it names.
+        Folder of the files that it names.
     content
         Its sections.
     registry
-        Where names are looked up.
+        Registry in which names are looked up.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Reader:
         self.folder = folder
         self.content = content
         self.registry = registry
-        self.place = "scorer"  # of the table that is read
+        self.place = "scorer"  # location of the table that is read
         self.kind: Kind[Any] = SCORER
         self.problems: list[str] = []
         self.cause: Exception | None = None  # of the first problem that was an exception
@@ -146,13 +146,13 @@ class Reader:
         return cls(title, folder, content, default_registry() if registry is None else registry)
 
     def check_sections(self, sections: Iterable[str]) -> None:
-        """Report sections of other names."""
+        """Report unknown sections."""
         for key in self.content:
             if key not in (*sections, IGNORED):
                 self.report_unknown("", key, sections)
 
     def finish(self) -> None:
-        """Raise the error that has all problems, if there are any."""
+        """Raise an error that lists all problems, if there are any."""
         if self.problems:
             count = f"{len(self.problems)} problem{'s' if self.problems[1:] else ''}"
             lines = (problem.replace("\n", "\n    ") for problem in self.problems)
@@ -160,13 +160,13 @@ class Reader:
             raise ConfigError(text) from self.cause
 
     def report(self, place: str, problem: str | Exception) -> None:
-        """Note a problem at a place."""
+        """Record a problem at a location."""
         if isinstance(problem, Exception):
             self.cause = self.cause or problem
         self.problems.append(f"{place}: {problem}")
 
     def report_unknown(self, place: str, key: Any, known: Iterable[str]) -> None:
-        """Note a key that means nothing, with what may be meant."""
+        """Record an unknown key, with a suggestion."""
         hint = did_you_mean(str(key), known) or f"; known keys: {', '.join(known)}"
         self.report(f"{place}{listed([key])}", f"unknown key{hint}")
 
@@ -187,7 +187,7 @@ class Reader:
         return options
 
     def components(self) -> dict[str, Any]:
-        """The normalizer and the bias, if there are sections of them and no problems."""
+        """The normalizer and the bias, if they have sections without problems."""
         found = {
             kind.name: self.component(self.content[kind.name], kind, kind.name)
             for kind in (NORMALIZER, BIAS)
@@ -236,12 +236,12 @@ class Reader:
             self.cause = self.cause or error
 
     def _try_each(self, name: str, parameters: Mapping[str, Any]) -> None:
-        """Report each value that the scorer rejects: its factory stops at the first."""
+        """Report each value that the scorer rejects, since its factory stops at the first."""
         told = "\n".join(self.problems)
         values = {key: value for key, value in parameters.items() if key != "rng"}
         try:
             rejected = self.registry.of(self.kind).rejected(name, values)
-        except AttentionCoreError:  # its factory cannot be imported, which was told
+        except AttentionCoreError:  # its factory cannot be imported, which is already reported
             return
         for key, error in rejected.items():
             if str(error) not in told:
@@ -294,17 +294,17 @@ class Reader:
             twice = [key for key in inline if key in saved or key in described.shapes]
             for key in twice:
                 self.report(
-                    f"{self.place}.{listed([key])}", f"given here and in {subject}; leave one out"
+                    f"{self.place}.{listed([key])}", f"given here and in {subject}; give only one"
                 )
             if twice or (name is not None and not self._knows(name, [*saved, *described.shapes])):
-                return {**saved, **described.shapes}  # none of which is used
+                return {**saved, **described.shapes}  # for names only; values are not used
             return {**saved, **read_named(path)}
         except (ParameterFileError, MissingExtraError) as error:
             self.report(place, error)
             return None
 
     def _knows(self, name: str, parameters: Iterable[str]) -> bool:
-        """Whether a scorer has parameters of these names; a reason not to read their arrays."""
+        """Whether a scorer has parameters of these names; if not, their arrays are not read."""
         try:
             return not self.registry.problems(name, dict.fromkeys(parameters)).keys() & {
                 *parameters
@@ -329,5 +329,5 @@ class Reader:
         for key, problem in problems.items():
             if key in inline:
                 self.report(f"{self.place}.{listed([key])}", problem)
-            elif from_file is not None:  # else what is missing may be in the unreadable file
+            elif from_file is not None:  # missing ones may be in a file that cannot be read
                 self.report(f"{self.place}.parameters" if key in from_file else self.place, problem)

@@ -71,7 +71,7 @@ class ChangedInputError(AttentionCoreError):
     def __str__(self) -> str:
         return (
             f"{self.args[0]} was written to after the call, so its result can no longer be "
-            f"computed; ask for weights and gradients before, or attend to a copy"
+            f"computed; request weights and gradients before that, or attend to a copy"
         )
 
 
@@ -112,7 +112,7 @@ class PluginError(AttentionCoreError):
 
 
 class PluginWarning(UserWarning):
-    """A plugin that was left out; everything else works."""
+    """A plugin that was not loaded; everything else works."""
 
 
 class Stopped(SystemExit):
@@ -120,7 +120,7 @@ class Stopped(SystemExit):
 
 
 INTERRUPTS = (KeyboardInterrupt, Stopped)
-"""Exceptions that come from outside, and are never the fault of the code that is running."""
+"""Exceptions that come from outside, never from the running code."""
 
 
 class MissingExtraError(AttentionCoreError, ImportError):
@@ -143,14 +143,14 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
 
 
 def shown(value: object, most: int = 80) -> str:
-    r"""Return the `repr` of a value for a message: printable, on one line, and cut if it is long.
+    r"""Return the `repr` of a value for a message: printable, on one line, and truncated.
 
     >>> print(shown("\x1b[2J"), shown("a" * 60_000, most=12))
     '\x1b[2J' 'aaaaaaaa...
     """
     try:
         text = repr(value)
-    except Exception:  # noqa: BLE001 - integers of 5,000 digits, and whatever a repr may raise
+    except Exception:  # noqa: BLE001 - integers of 5,000 digits, and anything a repr may raise
         text = f"<{type(value).__name__}>"
     if not isinstance(value, str):
         text = " ".join(text.split())
@@ -169,7 +169,7 @@ def file_error(verb: str, path: str | os.PathLike[str], error: Exception) -> Par
 
 
 def one_line(text: str, most: int = 200) -> str:
-    r"""Text of a stranger for a message: printable, on one line, and cut where it is long.
+    r"""Return external text for a message: printable, on one line, and truncated.
 
     >>> one_line("Gaussian\n  kernel")
     'Gaussian kernel'
@@ -178,7 +178,7 @@ def one_line(text: str, most: int = 200) -> str:
 
 
 def said(error: BaseException, most: int = 500) -> str:
-    """The type and the message of an exception on one line, cut where it is long.
+    """The type and the message of an exception on one line, truncated if long.
 
     >>> said(ValueError("gamma must be positive"))
     'ValueError: gamma must be positive'
@@ -189,12 +189,12 @@ def said(error: BaseException, most: int = 500) -> str:
 def note_call(
     error: BaseException, subject: object, method: str, shapes: Iterable[tuple[int, ...]]
 ) -> None:
-    """Add a note to what a scorer or a bias raised: the method, and the shapes it was called for.
+    """Add a note to an exception of a scorer or a bias: the method and the shapes of arguments.
 
     Raises
     ------
     ScorerContractError
-        In place of a `SystemExit`: a plugin does not end the process.
+        In place of a `SystemExit`, since a plugin must not end the process.
     """
     note = (
         f"{subject} raised {type(error).__name__} in {method} for arrays of shape "
@@ -206,7 +206,7 @@ def note_call(
 
 
 def message_of(error: BaseException) -> str:
-    """The message of an exception, whose class may be a stranger's.
+    """The message of an exception of any class.
 
     >>> message_of(ValueError("gamma must be positive"))
     'gamma must be positive'
@@ -234,7 +234,7 @@ def listed(names: Iterable[object], most: int = 20) -> str:
 
 
 def printable(text: str, most: int = 10_000) -> str:
-    r"""Escape control characters, which could change what a terminal shows, and cut long texts.
+    r"""Escape control characters, which could affect a terminal, and truncate long texts.
 
     >>> print(printable("a\x1b[2Jb"))
     a\x1b[2Jb

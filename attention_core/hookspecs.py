@@ -1,4 +1,4 @@
-"""The hooks that a package of components implements, and the descriptions it yields."""
+"""The hooks of packages with components, and the descriptions that they yield."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ hookimpl = pluggy.HookimplMarker(GROUP)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
-    """Base of the descriptions: what a plugin says about one component of any kind."""
+    """Base of the descriptions of components by plugins."""
 
     name: str
     factory: str | Callable[..., Any]
@@ -49,12 +49,12 @@ class Spec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScorerSpec(Spec):
-    """Description of one scorer, given before any of its mathematics is imported.
+    """Description of one scorer, available before its implementation is imported.
 
     Parameters
     ----------
     name
-        The name users choose it by, ``[a-z][a-z0-9_]*``.
+        The name for users, ``[a-z][a-z0-9_]*``.
     factory
         A callable that returns a `Scorer`, or ``"package.module:attribute"``, imported on first
         use. Its signature is what users may configure, so it names every parameter: no ``*args``,
@@ -68,7 +68,7 @@ class ScorerSpec(Spec):
     reference
         The paper, with its DOI or arXiv id.
     example
-        Parameters that make a small working scorer, as values of JSON. The conformance kit and
+        Parameters that make a small working scorer, as JSON values. The conformance kit and
         the documentation make one; a scorer that needs no parameters needs no example.
 
     Examples

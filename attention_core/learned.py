@@ -39,7 +39,7 @@ __all__ = [
 def parameter(name: str, value: ArrayLike, axes: str) -> Array:
     """Convert a parameter to a float array with one axis for each name in `axes`: ``"Dq, Dk"``.
 
-    The array is a copy, so that later writes of the caller do not change the scorer. Floats keep
+    The array is a copy, so later writes by the caller do not change the scorer. Floats keep
     their dtype, and integers become float64.
 
     Raises
@@ -181,7 +181,7 @@ class Form(NamedTuple):
     def __str__(self) -> str:
         *first, last = self.required
         text = f"{', '.join(first)} and {last}" if first else last
-        return text + "".join(f" (and {name}, if you like)" for name in self.optional)
+        return text + "".join(f" (and optionally {name})" for name in self.optional)
 
 
 def choose_form(arguments: Mapping[str, Any], *forms: Form) -> dict[str, Any]:

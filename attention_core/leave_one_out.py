@@ -56,13 +56,13 @@ def leave_one_out(
     query : (n, D), optional
         Other queries for the rows, such as noisy copies.
     rows : (m,), optional
-        The rows to predict, such as those of a mini-batch; all by default. Integers, of which
-        negative ones count from the end, or n booleans. All rows are keys in any case.
+        The rows to predict, such as a mini-batch; all by default. Integers, where negative ones
+        count from the end, or n booleans. All rows are keys in any case.
     groups : (n,), optional
         Labels of groups: rows of one group are left out together. Each row is a group by default.
     weight : (n,), optional
-        Positive numbers: how often each row counts, as a key and in the mean loss. Where equal
-        rows are a group, a weight of 2 means the same as giving the row twice: with softmax.
+        Positive numbers: how often each row counts, as a key and in the mean loss. With softmax, if
+        equal rows form a group, a weight of 2 is equivalent to giving the row twice.
     normalizer
         A name, a mapping or a `Normalizer`, as for `attend`.
     workers
@@ -187,7 +187,7 @@ def _chosen(rows: ArrayLike, count: int) -> Array:
     if index.ndim != 1:
         raise ShapeError(f"rows must have one axis, (m,), got shape {index.shape}")
     if not index.size:
-        index = index.astype(np.intp)  # an empty list has no integers to tell its dtype
+        index = index.astype(np.intp)  # the dtype of an empty list is not that of integers
     if index.dtype.kind not in "biu":
         raise OptionTypeError(f"rows must be integers or booleans, got dtype {index.dtype}")
     if index.dtype.kind == "b" and len(index) != count:
@@ -196,7 +196,7 @@ def _chosen(rows: ArrayLike, count: int) -> Array:
         chosen: Array = np.arange(count)[index]
     except IndexError:
         beyond = index[(index < -count) | (index >= count)]
-        raise OptionError(f"rows: no row {beyond[0]} among {count}") from None
+        raise OptionError(f"rows: row {beyond[0]} is out of bounds for {count} rows") from None
     return chosen
 
 
@@ -210,11 +210,11 @@ def log_loss(context: Array, expected: Array, weight: Array | None = None) -> tu
     expected : (n, classes)
         The right labels, one-hot.
     weight : (n,), optional
-        How much each row counts in the mean.
+        The weight of each row in the mean.
 
     Notes
     -----
-    A thousandth of p_i comes from a uniform distribution, so that the loss of every row is finite.
+    A thousandth of p_i comes from a uniform distribution, so the loss of every row is finite.
 
     Examples
     --------
@@ -235,7 +235,7 @@ def log_loss(context: Array, expected: Array, weight: Array | None = None) -> tu
 def squared_error(
     context: Array, expected: Array, weight: Array | None = None
 ) -> tuple[float, Array]:
-    """``mean_i |c_i - v_i|^2`` and its gradient; `weight` (n,) says how much each row counts.
+    """``mean_i |c_i - v_i|^2`` and its gradient; `weight` (n,) weights the rows.
 
     Examples
     --------

@@ -86,7 +86,7 @@ class Merged(NamedTuple):
         found = []
         for share, context in zip(self.shares, self.contexts, strict=True):
             along = np.vecdot(grad, context - self.context)
-            # a part without keys has a share of 0: nothing reaches it
+            # a part without keys has a share of 0 and no gradient
             of_part = np.where(share > 0, share * (along + of_log), 0)
             found.append(PartGrads(np.where(share > 0, share, 0)[..., None] * grad, of_part))
         return found
@@ -113,8 +113,8 @@ def merge(parts: Sequence[Any]) -> Merged:
     Raises
     ------
     OptionError, OptionTypeError
-        For no parts, for anything else, and for results that are not those of a softmax without
-        sink, whose parts do not add up.
+        Without parts, for anything else, and for results of normalizers other than softmax without
+        a sink, which cannot be merged.
     ShapeError, DTypeError
         For arrays that do not fit together.
 

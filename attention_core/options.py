@@ -1,4 +1,4 @@
-"""The attention options: declared once, with what each accepts."""
+"""The attention options, each declared once with its check."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _workers(value: Any) -> int | None:
 
 
 def _holds_integers(value: Any) -> bool:
-    array = np.asarray(value) if isinstance(value, np.ndarray) else value  # masks: when called
+    array = np.asarray(value) if isinstance(value, np.ndarray) else value  # unmasked until called
     try:
         as_integers("query_offset", array)
     except (DTypeError, ShapeError):
@@ -205,7 +205,7 @@ class Options:
 
 
 def make_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options in their normal form; those that are a default are left out.
+    """Options in their normal form, without those equal to the default.
 
     Raises
     ------

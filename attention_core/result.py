@@ -138,7 +138,7 @@ class AttentionResult(Pictured):
         Raises
         ------
         OptionError
-            For a query that is not there.
+            For a query that does not exist.
 
         Examples
         --------
@@ -158,7 +158,7 @@ class AttentionResult(Pictured):
         if not is_integer(rows):
             raise OptionTypeError(f"rows must be a slice or an integer, got {shown(rows)}")
         if not -length <= rows < length:
-            raise OptionError(f"rows: no query {shown(rows)} among {length}")
+            raise OptionError(f"rows: query {shown(rows)} is out of bounds for {length} queries")
         row = int(rows) % length
         return self._in_dtype(_without_queries(self._readout.weights(range(row, row + 1))))
 
@@ -178,11 +178,11 @@ class AttentionResult(Pictured):
         array([[1, 2]])
         """
         if not is_integer(n):
-            raise OptionTypeError(f"top_k must be asked for an integer, got {shown(n)}")
+            raise OptionTypeError(f"top_k: n must be an integer, got {shown(n)}")
         if n < 1:
-            raise OptionError(f"top_k must be asked for at least 1 key, got {shown(n)}")
+            raise OptionError(f"top_k: n must be at least 1, got {shown(n)}")
         if n >= 1 << 31:
-            raise OptionError(f"top_k must be asked for fewer than 2**31 keys, got {shown(n)}")
+            raise OptionError(f"top_k: n must be less than 2**31, got {shown(n)}")
         indices, weights = self._readout.top_k(int(n))
         return TopK(_without_queries(indices) if self._single else indices, self._finished(weights))
 
@@ -193,10 +193,10 @@ class AttentionResult(Pictured):
         grad_weights: ArrayLike | PairFunction | None = None,
         grad_log_normalizer: ArrayLike | None = None,
     ) -> Gradients:
-        """Gradients of a loss with respect to the inputs, from its gradients at the results.
+        """Gradients of a loss with respect to the inputs, given those of the results.
 
         This is the vector-Jacobian product of attention, for every scorer that defines its own: see
-        `Scorer`. Weights are computed again tile by tile, and nothing of size L x S is stored. The
+        `Scorer`. Weights are recomputed tile by tile, and nothing of size L x S is stored. The
         gradients do not depend on the number of workers.
 
         Parameters
@@ -204,8 +204,8 @@ class AttentionResult(Pictured):
         grad_context : (..., L, Dv)
             The gradient of the loss with respect to `context`, in its shape.
         grad_weights : broadcasts to (..., L, S)
-            The gradient with respect to `weights`, as for a loss that says where to look: an array,
-            or a function of (query_positions, key_positions) evaluated tile by tile.
+            The gradient with respect to `weights`, for losses on the weights: an array, or a
+            function of (query_positions, key_positions) that is evaluated tile by tile.
         grad_log_normalizer : (..., L)
             The gradient with respect to `log_normalizer`.
 

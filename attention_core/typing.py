@@ -1,7 +1,7 @@
 """Types for annotations: what `attend` takes as a mask, a bias or a scorer, and returns as weights.
 
-They are precise for type checkers. At run time they are `typing.Any`, so that importing them
-imports neither SciPy nor the scorers.
+They are precise for type checkers. At run time they are `typing.Any`, so importing them imports
+neither SciPy nor the scorers.
 """
 
 from __future__ import annotations

@@ -300,7 +300,7 @@ def test_deep_nesting_is_bad_syntax(write):
             {"hidden_dim": 3},
             [
                 "scorer: ADDITIVE: a learned scorer needs its parameters; give query_weight, "
-                "key_weight and score_weight (and bias, if you like), or query_dim, key_dim, "
+                "key_weight and score_weight (and optionally bias), or query_dim, key_dim, "
                 "hidden_dim and rng; got hidden_dim"
             ],
         ),

@@ -267,7 +267,7 @@ def test_a_plugin_that_was_not_loaded(install):
     text = (
         "plugin not loaded: acme_gpu (acme-gpu 2.1) - "
         "ModuleNotFoundError: No module named 'cupy_of_acme'; "
-        "ATTENTION_CORE_BLOCK=acme_gpu leaves it out without a warning"
+        "ATTENTION_CORE_BLOCK=acme_gpu blocks it without a warning"
     )
     with pytest.warns(ac.PluginWarning) as caught:
         Registry.from_entry_points(strict=False)
@@ -313,7 +313,7 @@ def test_an_exception_without_a_message(install):
             "def FakeScorer(parameters): ...",
             (
                 "its factory has a parameter 'parameters', which a config uses for something else; "
-                "call it something else"
+                "rename it"
             ),
         ),
         ("FakeScorer = 3", "its factory must be callable with a signature, got 3"),
@@ -407,7 +407,7 @@ def test_every_problem_of_a_config(registry, tmp_path):
             {"scorer": {"name": "rbf", "parameters": "weights.pt"}},
             (
                 "scorer.parameters: 'weights.pt' has the extension '.pt'; "
-                "arrays by name are kept in .npz or .safetensors files"
+                "named arrays must be in .npz or .safetensors files"
             ),
         ),
         ({"scorer": "dot", "attention": 3}, "attention: must be a table of options, got 3"),
@@ -635,7 +635,7 @@ def without(name):
             without("key_weight"),
             ('"key_weight": [2, 2, 1],', ""),
             (
-                " does not fit its layer: beside those of its scorers it must hold the arrays "
+                " does not fit its layer: besides those of its scorers it must hold the arrays "
                 "query_weight, key_weight, value_weight, output_weight, with biases or without, "
                 "got query_weight, value_weight, output_weight"
             ),
@@ -717,8 +717,8 @@ def test_what_is_neither_a_scorer_nor_a_layer(tmp_path):
         save_parameters(tmp_path / "w.npz", "dot")
     says(
         error,
-        "a file of parameters is that of a Scorer or a MultiHeadAttention, got 'dot'; "
-        "write_arrays(path, arrays) writes arrays by name",
+        "only a Scorer or a MultiHeadAttention can be saved, got 'dot'; "
+        "write_arrays(path, arrays) writes named arrays",
     )
 
 
@@ -734,7 +734,7 @@ def test_bfloat16_that_numpy_wrote_without_its_name(tmp_path):
         load_scorer(path)
     says(
         error,
-        f"{str(path)!r}: cannot read array 'weight': it has dtype |V2, which is what NumPy writes "
+        f"{str(path)!r}: cannot read array 'weight': it has dtype |V2, which NumPy writes "
         f"for bfloat16 and float8; save it as float32, or in a .safetensors file",
     )
 
@@ -774,7 +774,7 @@ def test_a_parameter_given_twice(tmp_path):
         error,
         f"""
         1 problem in the configuration
-          scorer.weight: given here and in {str(tmp_path / "w.npz")!r}; leave one out
+          scorer.weight: given here and in {str(tmp_path / "w.npz")!r}; give only one
         """,
     )
 

@@ -189,7 +189,7 @@ def load_layer(
         )
 
     normalizers: list[Normalizer] = [SOFTMAX] * count
-    for group in layer["normalizers"]:  # first, since their names begin as those of the scorers
+    for group in layer["normalizers"]:  # first, since they share prefixes with the scorers
         prefix = f"heads.{group['heads'][0]}.normalizer."
         normalizer = made(NORMALIZER, group["normalizer"], prefix)
         for head in group["heads"]:
@@ -204,7 +204,7 @@ def load_layer(
     weights = [name for name in LAYOUT if name.endswith("_weight")]
     if not set(weights) <= rest.keys() <= LAYOUT.keys():
         raise ParameterFileError(
-            f"{subject} does not fit its layer: beside those of its scorers it must hold "
+            f"{subject} does not fit its layer: besides those of its scorers it must hold "
             f"the arrays {', '.join(weights)}, with biases or without, got {listed(rest)}"
         )
     try:

@@ -59,7 +59,7 @@ class SavedComponents:
         read: Callable[[], dict[str, Array]],
         chosen: ScorerMaker | None = None,
     ) -> T:
-        """Make a saved component, or the chosen one; arrays are read once their names fit.
+        """Make a saved component, or the chosen one; arrays are read after their names are checked.
 
         Raises
         ------

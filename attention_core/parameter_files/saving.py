@@ -1,4 +1,4 @@
-"""Save a scorer or a layer: its arrays, and a note from which the rest is made again."""
+"""Save a scorer or a layer: its arrays, and a note that describes the rest."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def save(path: str | Path, owner: Scorer | MultiHeadAttention) -> None:
     Raises
     ------
     ParameterFileError
-        For an extension, a dtype or a name that is not supported, or a path that cannot be written.
+        For an unsupported extension, dtype or name, or a path that cannot be written.
     MissingExtraError
         For a ``.safetensors`` file without the extra `safetensors`.
     ScorerConfigError
@@ -75,15 +75,15 @@ def save(path: str | Path, owner: Scorer | MultiHeadAttention) -> None:
 
 
 def _described(owner: Scorer | MultiHeadAttention) -> dict[str, Any]:
-    """Describe the scorer or the layer, as `Parameters` has it."""
+    """Describe the scorer or the layer, in the form of `Parameters`."""
     if isinstance(owner, Scorer):
         return {"scorer": _config_without_arrays(owner)}
     from attention_core.multihead.layer import MultiHeadAttention  # scorers need no layers
 
     if not isinstance(owner, MultiHeadAttention):
         raise OptionTypeError(
-            f"a file of parameters is that of a Scorer or a MultiHeadAttention, "
-            f"got {shown(owner)}; write_arrays(path, arrays) writes arrays by name"
+            f"only a Scorer or a MultiHeadAttention can be saved, "
+            f"got {shown(owner)}; write_arrays(path, arrays) writes named arrays"
         )
     options = owner.groups[0].attention.to_config().get("attention", {})
     layer = {

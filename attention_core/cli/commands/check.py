@@ -60,8 +60,8 @@ def check(
     kinds = KINDS if kind is None else [kind_named(kind)]
     found = kinds_with(what, kinds)
     if len(found) > 1:
-        kinds = " and a ".join(map(str, found))
-        raise OptionError(f"{shown(what)} is a {kinds}; choose one with --kind")
+        claimants = " and a ".join(map(str, found))
+        raise OptionError(f"{shown(what)} is a {claimants}; choose one with --kind")
     checks: Iterator[Check]
     if found:
         if dims and found[0] is not SCORER:
