@@ -402,7 +402,7 @@ def resolve_normalizer(normalizer: NormalizerLike) -> Normalizer:
 
 
 def resolve_scorer(scorer: ScorerLike) -> Scorer:
-    """The scorer itself, or the one that a name or a mapping stands for."""
+    """Resolve a name or a mapping to a scorer; return a scorer itself."""
     if isinstance(scorer, Scorer):
         return scorer
     found: Scorer = _registry()(scorer)

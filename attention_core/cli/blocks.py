@@ -73,7 +73,7 @@ def attend_in_blocks(
     offset = attention.query_offset
     if is_sparse(mask):
         options["mask"] = mask = checked_edges(mask, (length, key_length))  # SciPy can slice CSR
-    # Errors should name the shapes of the whole call, not of a block.
+    # Errors should show the shapes of the whole call, not of a block.
     make_terms(
         batch, length, key_length, query_lengths=query_lengths, query_offset=offset, **options
     )

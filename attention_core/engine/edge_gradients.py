@@ -79,7 +79,7 @@ class _EdgeLoop:
     def contribution(
         self, edges: Edges, weights: Array, statistics: Statistics
     ) -> tuple[Edges, Contributions, list[_Piece]]:
-        """The edges, and what they contribute to the bias and to all else."""
+        """The edges, and their contributions to the bias and to everything else."""
         problem, item, queries = self.engine.problem, edges.item, edges.queries
         query, key = of_item(self.query, item), of_item(self.key, item)
         value, grad = of_item(problem.value, item), self.grad[item]

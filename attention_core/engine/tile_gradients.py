@@ -160,7 +160,7 @@ def _row_sums(array: Array) -> Array:
 
 
 def _own(array: Array, memory: Array) -> Array:
-    """The array itself, or a copy if it lies in memory that the next tile will use."""
+    """The array itself, or a copy if it is in memory that the next tile reuses."""
     return array.copy() if np.may_share_memory(array, memory) else array
 
 

@@ -26,7 +26,7 @@ class Masking:
     conditions
         At least one; one of them may be sparse.
     starts
-        Where the rows of packed sequences start, and where the last one ends.
+        Starts of the rows of packed sequences, and the end of the last one.
     pair_count
         The number of query-key pairs of a batch item within packed sequences, or in the spans of a
         sparse condition.

@@ -34,9 +34,9 @@ class Installed:
 
 
 def find_installed(choice: Choice, registered: Iterable[Offer]) -> Installed:
-    """Find and load all plugins that are wanted, and settle who has which name.
+    """Find and load all selected plugins, and resolve conflicts of names.
 
-    The bundled names come first, then what was registered.
+    Bundled names come first, then registered components.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def find_installed(choice: Choice, registered: Iterable[Offer]) -> Installed:
 
 
 def make_offer(spec: Spec, plugin: Plugin | None) -> Offer:
-    """The offer of a spec by a plugin, or at run time."""
+    """Make the offer of a spec by a plugin, or at run time."""
     source = (plugin.distribution, plugin.version) if plugin else ()
     return Offer(spec, kind_of(spec), *source)
 

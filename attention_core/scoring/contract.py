@@ -152,7 +152,7 @@ def score_tile(scorer: Scorer, query: Array, key: Array, out: Array) -> None:
     Raises
     ------
     ScorerContractError
-        When the scorer fails, or returns another shape or dtype.
+        If the scorer fails, or returns another shape or dtype.
     """
     if scorer.traits.is_inner_product:
         inner_products(query, key, out)
@@ -164,11 +164,11 @@ def score_tile(scorer: Scorer, query: Array, key: Array, out: Array) -> None:
             f"{scorer} returned shape {scores.shape}; expected (..., L, S) = {expected} "
             f"for query {query.shape}, key {key.shape}"
         )
-    out[...] = scores  # a copy: what the scorer returned stays its own
+    out[...] = scores  # a copy: the array belongs to the scorer
 
 
 def method_of(scorer: Scorer, method: str) -> Callable[..., Any]:
-    """The method of that name, or the default that its traits ask for."""
+    """The method of that name, or the default that its traits require."""
     if method in scorer.traits.defaults:
         return partial(getattr(Scorer, method), scorer)
     own: Callable[..., Any] = getattr(scorer, method)
@@ -176,7 +176,7 @@ def method_of(scorer: Scorer, method: str) -> Callable[..., Any]:
 
 
 def served(scorer: Scorer, method: str, *arrays: Array) -> Any:
-    """Call a method, or the compiled code that serves in its place where that is worth it."""
+    """Call a method, or compiled code in its place where that is faster."""
     traits = scorer.traits
     if method in traits.compiled:
         found = compiled_result(scorer, method, arrays)

@@ -1,4 +1,4 @@
-"""Estimates of the time and the memory that scoring takes, by which the work is cut."""
+"""Estimates of the time and the memory of scoring, by which work is divided."""
 
 from __future__ import annotations
 
