@@ -1,4 +1,4 @@
-"""Stops a build by a version of Python that is too old, before an installer resolves dependencies.
+"""Stops builds with a version of Python that is too old, before dependencies are resolved.
 
 `requires-python` alone is not enough: the pip that comes with Python 3.10 first searches through
 versions of all dependencies, for more than ten minutes and without a message.
@@ -11,7 +11,7 @@ from hatchling.metadata.plugin.interface import MetadataHookInterface
 OLDEST = (3, 11)
 
 # Checked here and not in `update`, which is called for dynamic fields only. This file is loaded
-# whenever metadata is prepared, the first thing an installer asks for.
+# whenever metadata is prepared, the first step of an installer.
 if sys.version_info < OLDEST:
     sys.exit(
         f"attention-core needs Python {'.'.join(map(str, OLDEST))} or newer; "
@@ -23,4 +23,4 @@ class PythonVersion(MetadataHookInterface):
     """Adds nothing to the metadata."""
 
     def update(self, metadata: dict) -> None:
-        """Leave the metadata as it is."""
+        """Leave the metadata unchanged."""

@@ -1,7 +1,8 @@
-"""A plugin of pytest that finds tests which are skipped in every environment.
+"""A pytest plugin that finds tests that are skipped in every environment.
 
-One run writes down what it skipped, ``--skips-to FILE``; a run in an environment that lacks nothing
-takes the slow tests and those, ``--slow-and FILE``, and fails when it skips one, ``--no-skips``.
+One run records the tests that it skips, with ``--skips-to FILE``. A run in a complete environment
+then runs slow tests and those, with ``--slow-and FILE``, and fails if it skips one, with
+``--no-skips``.
 """
 
 from __future__ import annotations
@@ -20,20 +21,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Gather what is skipped, in the process that hears of every test."""
+    """Collect skipped tests, in the process that sees every test."""
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Skips(config), "gathered-skips")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is neither slow nor named."""
+    """Deselect tests that are neither slow nor named."""
     path = config.getoption("--slow-and")
     if path is None:
         return
     named = set(path.read_text("utf-8").splitlines())
     kept, left_out = [], []
     for item in items:
-        file = item.nodeid.partition("::")[0]  # skipped as a whole, it is named alone
+        file = item.nodeid.partition("::")[0]  # a file that is skipped as a whole is named alone
         is_kept = item.get_closest_marker("slow") or {item.nodeid, file} & named
         (kept if is_kept else left_out).append(item)
     items[:] = kept

@@ -1,4 +1,4 @@
-"""What the bare wheel must do: attend with every kind of scorer, and ask for the extra it lacks."""
+"""Smoke test of the bare wheel: every kind of scorer attends, and missing extras are named."""
 
 import subprocess
 import sysconfig

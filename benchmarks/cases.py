@@ -23,16 +23,16 @@ class Problem:
     S: int
     D: int
     H: int = 0
-    """Hidden units, of the additive scorer."""
+    """Hidden units of the additive scorer."""
     dtype: str = "float32"
     is_causal: bool = False
     window: tuple[int, int] | None = None
     is_prepared: bool = False
     """Whether keys are already projected, as in the steps of a decoder."""
     is_backward: bool = False
-    """Whether all gradients are computed, from that of a known result."""
+    """Whether all gradients are computed, given that of a known result."""
     is_training: bool = False
-    """Whether a step of training is computed: the result, and all gradients from that of it."""
+    """Whether a training step is computed: the result, and all gradients given that of it."""
     edges: int = 0
     """The number of keys each query may attend to, at random; 0 for all."""
 
@@ -88,7 +88,7 @@ def make_inputs(problem: Problem) -> Inputs:
 
 
 class Limit(NamedTuple):
-    """The largest ratio of our time to that of the fastest of some peers."""
+    """The largest ratio of our time to that of the fastest peer."""
 
     peers: tuple[str, ...]
     at_most: float

@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def run(cases: Iterable[Case], *, seconds: float) -> dict[str, Any]:
-    """The results to store: the machine, and the outcome of every peer in every case."""
+    """The results to store: the machine, and the outcome of each peer in each case."""
     results: dict[str, Any] = {"machine": describe_machine(), "cases": {}}
     for case in cases:
         print(case.title, flush=True)

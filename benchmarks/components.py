@@ -1,8 +1,8 @@
-"""Normalizers and biases beside plain softmax: their time, and the memory of long calls.
+"""Normalizers and biases compared with plain softmax: their time, and the memory of long calls.
 
 ``python -m benchmarks.components`` prints a table, and fails if a ratio or the memory is above its
-limit. Softmax and all others take turns, and a time is the best of several, so that a ratio is
-worth more than either. Memory is the peak of what Python allocates, with the results.
+limit. Softmax and the others take turns, and each time is the best of several, so ratios are more
+reliable than times. Memory is the peak of what Python allocates, with the results.
 """
 
 from __future__ import annotations

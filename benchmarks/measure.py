@@ -28,9 +28,9 @@ _ROOT = Path(__file__).parents[1]
 _ENVIRONMENT = {
     name: str(THREADS) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 }
-# The worst difference from our result that is not a mistake, relative to the largest number.
+# The largest difference from our result that is not an error, relative to the largest number.
 _TOLERANCE = {"float64": 1e-9, "float32": 1e-4, "float16": 1e-2}
-# Seconds of calls in a turn, and of rest before it: threads of the last one may still be spinning.
+# Seconds of calls in a turn, and of rest before it, since threads of the last may still spin.
 _TURN, _REST = 0.1, 0.06
 
 Outcome = dict[str, Any]
@@ -52,7 +52,7 @@ def measure(
     seconds
         How long to take turns.
     rounds
-        The fewest turns of each, however long they take.
+        The minimum number of turns of each.
     """
     outcomes: dict[str, Outcome] = {}
     with ExitStack() as stack:

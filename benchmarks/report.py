@@ -23,7 +23,7 @@ Outcome = dict[str, Any]
 
 
 def save(name: str, results: Results) -> None:
-    """Store results, so that the page can be written again without measuring."""
+    """Store results, so the page can be written again without measuring."""
     _RESULTS.mkdir(exist_ok=True)
     (_RESULTS / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
 
@@ -167,7 +167,7 @@ def growth(results: Results) -> str:
 
 
 def summary(outcome: Outcome) -> str:
-    """One peer in one case, in a few words."""
+    """One peer in one case, as short text."""
     if "median" not in outcome:
         return problem(outcome)
     memory = outcome.get("extra_bytes")

@@ -1,4 +1,4 @@
-"""Scorers as strangers write them: a function of two rows, in a few lines."""
+"""Scorers as third parties write them: a function of two rows, in a few lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One peer and one problem in a process of their own; `measure` is at the other end of the pipes.
+"""One peer and one problem in a separate process; `measure` is at the other end of the pipes.
 
 ``python -m benchmarks.worker PEER OUTPUT`` reads a problem as one line of JSON, computes it once,
 saves the result in the file OUTPUT, answers with one line about it, and then answers every number
@@ -30,7 +30,7 @@ _CLEAR = Path("/proc/self/clear_refs")
 
 def main(name: str, output: Path) -> None:
     with os.fdopen(os.dup(1), "w", buffering=1) as answers:
-        os.dup2(2, 1)  # what libraries print must not reach the answers
+        os.dup2(2, 1)  # output of libraries must not mix with the answers
         for answer in serve(name, output):
             answers.write(json.dumps(answer) + "\n")
 
@@ -53,13 +53,13 @@ def serve(name: str, output: Path) -> Iterator[Any]:
 
 
 def prepare(name: str, problem: Problem) -> tuple[Callable[[], Any], Any, dict[str, Any]]:
-    """The function to time, its result, and the memory it needs besides inputs and output."""
+    """The function to time, its result, and its memory in addition to inputs and output."""
     peer = PEERS[name]
     module = importlib.import_module(f"benchmarks.peers.{peer.module}")
     if peer.instead is not None:
         problem = peer.instead(problem)
     warm = problem.shrunk()
-    module.prepare(warm, make_inputs(warm))()  # what is imported or started on first use
+    module.prepare(warm, make_inputs(warm))()  # modules and threads that are loaded on first use
     function = module.prepare(problem, make_inputs(problem))
     if peer.is_compiled:
         function()

@@ -23,7 +23,7 @@ extensions = [
     "sphinx_copybutton",
     "tables",
 ]
-# a table of contents names its pages in order, and takes up others where there are any
+# a table of contents lists its pages in order, then any others
 suppress_warnings = ["toc.empty_glob"]
 exclude_patterns = ["_build", "data/*.md", "jupyter_execute"]
 myst_enable_extensions = ["colon_fence"]
@@ -37,7 +37,7 @@ nb_code_prompt_show, nb_code_prompt_hide = "Show the solution", "Hide the soluti
 # names in docstrings are parameters as often as objects, so none has to be found
 default_role = "py:obj"
 
-# their classes are documented where they are not installed
+# their classes are documented even if they are not installed
 autodoc_mock_imports = ["jax", "torch"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings say more: shapes

@@ -1,4 +1,4 @@
-"""Types of the public names, as a type checker sees them: mypy reads this file in the lint step.
+"""Types of the public names, as a type checker sees them; mypy checks this file in the lint step.
 
 `test_typing.py` runs it, so that the calls are right too.
 """

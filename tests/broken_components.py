@@ -1,4 +1,4 @@
-"""A normalizer and a bias that keep every rule of the kit, and one that breaks it for each rule."""
+"""A normalizer and a bias that obey every rule of the kit, and one for each rule that breaks it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A scorer that keeps every rule of the kit, and one that breaks it for each rule."""
+"""A scorer that obeys every rule of the kit, and one for each rule that breaks it."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class NeedsAKey(Honest):
 
 
 class TakesAnyFeatures(Honest):
-    """NumPy's error is what a user sees."""
+    """The user sees NumPy's error."""
 
     def check_features(self, query_dim, key_dim):
         pass
@@ -114,7 +114,7 @@ class CountsItsCalls(Honest):
 
 
 class ReadsBytes(Honest):
-    """Looks at the bits of numbers, which must lie side by side."""
+    """Reads the bits of numbers, which must be contiguous."""
 
     def score(self, query, key):
         query.view(np.uint8)
@@ -129,7 +129,7 @@ class KnowsPlaces(Honest):
 
 
 class EncodesPlaces(Honest):
-    """Another key, depending on how many came before in the same call."""
+    """Changes a key by the number of keys before it in the same call."""
 
     def project_key(self, key):
         return key + np.arange(key.shape[-2], dtype=key.dtype)[:, None]
@@ -158,7 +158,7 @@ class SpreadsNaN(Honest):
 
 
 class AddsNoise(Honest):
-    """Too little to see, but not the same bits."""
+    """Too little to notice, but different bits."""
 
     random = np.random.default_rng(0)
 

@@ -1,4 +1,4 @@
-"""The scorers that every rule is tried on, and what it means for a result to agree with the oracle.
+"""The scorers that every rule is tested with, and the agreement of results with the oracle.
 
 Tolerances are derived, not tuned. A score is a sum of at most ten products whose magnitudes add up
 to at most `scale`, so its error is below ``10 * scale * eps``. The exponential turns that absolute
@@ -28,7 +28,7 @@ SCORERS = (*bundled.SCORERS, "taxicab")
 
 
 class Taxicab(ac.Scorer):
-    """A stranger's scorer: no family, no bound, a projection on one side only."""
+    """A third-party scorer: no base but `Scorer`, no bound, a projection on one side only."""
 
     def project_key(self, key: Array) -> Array:
         return 2 * key
@@ -77,7 +77,7 @@ class Case:
     def check(
         self, query: Any, key: Any, value: Any, *, scale: float = 32.0, **options: Any
     ) -> ac.AttentionResult:
-        """Attend, hold everything the result offers against the oracle, and return the result."""
+        """Attend, compare everything in the result with the oracle, and return the result."""
         result = self.attend(query, key, value, **options)
         assert_agrees(
             result,
@@ -123,7 +123,7 @@ def one_row(scores: ArrayLike, value: Any = None, **options: Any) -> ac.Attentio
 
 
 def dense(weights: Any) -> Array:
-    """Weights of a sparse mask may come as a sparse array; comparisons want an ordinary one."""
+    """Convert sparse weights of a sparse mask to a dense array, for comparisons."""
     return weights.toarray() if scipy.sparse.issparse(weights) else weights
 
 
@@ -154,7 +154,7 @@ def assert_agrees(
     scale: float = 32.0,
     value_scale: float,
 ) -> None:
-    """Hold everything an `AttentionResult` offers against the oracle."""
+    """Compare everything in an `AttentionResult` with the oracle."""
     dtype = result.context.dtype
     computing = np.finfo(np.float64 if dtype == np.float64 else np.float32)
     stored = ml_dtypes.finfo(dtype)

@@ -1,4 +1,4 @@
-"""Shared by every test: a seeded generator and how hard Hypothesis tries."""
+"""Shared by every test: a seeded generator, and the profiles of Hypothesis."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture(params=[*SCORERS, "taxicab"])
 def case(request: pytest.FixtureRequest) -> Case:
-    """Every scorer in turn: the bundled ones, and one that a stranger wrote."""
+    """Every scorer in turn: the bundled ones, and a third-party one."""
     from cases import make_case  # an engine that cannot be imported fails here, not every test
 
     return make_case(request.param)

@@ -1,4 +1,4 @@
-"""Calls on dask arrays, drawn by Hypothesis, and what one machine computes for them."""
+"""Calls on dask arrays, drawn by Hypothesis, and the expected results of one machine."""
 
 import numpy as np
 from hypothesis import strategies as st

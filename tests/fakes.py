@@ -1,4 +1,4 @@
-"""Distributions that exist only for a test: a package and its metadata in a folder on the path."""
+"""Distributions for tests: a package and its metadata in a folder on the path."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def hooks(*specs):
 
 @pytest.fixture
 def install(tmp_path, monkeypatch):
-    """Install a fake distribution; gives back the name of its package.
+    """Install a fake distribution; returns the name of its package.
 
     Plugins that are really installed, but for the bundled one, are out of sight.
     """

@@ -1,4 +1,4 @@
-"""Random calls to differentiate, and their gradients by two other roads.
+"""Random calls to differentiate, and their gradients by two independent methods.
 
 One is a dense attention of a few lines in torch, pulled back by autograd. The other needs no torch:
 the derivative of the loss along a random direction, from differences of high order.
@@ -81,7 +81,7 @@ def make_scorer(name: str, rng: np.random.Generator) -> ac.Scorer:
 
 @dataclass
 class Problem:
-    """A call, and a direction in which its context counts."""
+    """A call, and the gradient of a loss with respect to its context."""
 
     name: str
     scorer: ac.Scorer
@@ -91,7 +91,7 @@ class Problem:
     grad: Array
     options: dict[str, Any] = field(default_factory=dict)
     on_edges: bool = False
-    """Whether a sparse mask is worked on pair by pair."""
+    """Whether a sparse mask is computed pair by pair."""
 
     def attend(self, **changes: Any) -> ac.AttentionResult:
         given = {"query": self.query, "key": self.key, "value": self.value, "scorer": self.scorer}
@@ -103,7 +103,7 @@ class Problem:
 
     @property
     def inputs(self) -> dict[str, Array]:
-        """Everything there is a gradient of, by name; parameters as ``parameters.name``."""
+        """Everything that has a gradient, by name; parameters as ``parameters.name``."""
         inputs = {"query": self.query, "key": self.key, "value": self.value}
         if isinstance(self.options.get("bias"), np.ndarray):
             inputs["bias"] = self.options["bias"]

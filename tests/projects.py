@@ -22,7 +22,7 @@ def build(project: Path, target: Path, *options: str) -> None:
 
 
 class Environment:
-    """A virtual environment with a pip of its own, in which none of our distributions is installed.
+    """A virtual environment with its own pip, without any of our distributions.
 
     Everything else that this interpreter has is there too, through links: what is installed needs
     no network, and pip finds the dependencies that the metadata ask for, or says what is missing.
@@ -42,7 +42,7 @@ class Environment:
         (site / "others.pth").write_text(f"{others}\n")
 
     def run(self, command: str, *arguments: object, fails: bool = False) -> str:
-        """The standard output of a script of this environment; its errors, if it is to fail."""
+        """The standard output of a script of this environment, or its errors if it should fail."""
         done = subprocess.run(
             [self.scripts / command, *map(str, arguments)],
             cwd=self.folder,

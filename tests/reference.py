@@ -98,7 +98,7 @@ class Reference:
     allowed: NDArray[np.bool_]  # (..., L, S)
 
     def top_k(self, n: int) -> tuple[NDArray[np.intp], Floats]:
-        """The n largest weights of each row, largest first, of equals the first key first."""
+        """The n largest weights of each row, largest first; equal weights in order of the keys."""
         order = np.argsort(-self.weights, axis=-1, kind="stable")[..., :n]  # (..., L, n)
         return order, np.take_along_axis(self.weights, order, -1)
 
@@ -223,7 +223,7 @@ def _with_query_axis(extra: Any) -> Any:
 
 
 def _evaluate(extra: Any, positions: tuple[NDArray[Any], NDArray[Any]]) -> NDArray[Any]:
-    """A mask or bias as an array; of a sparse mask, the stored entries count but for False."""
+    """A mask or bias as an array; stored entries of a sparse mask are True unless False."""
     if callable(extra):
         return np.asarray(extra(*positions))
     if hasattr(extra, "tocoo"):

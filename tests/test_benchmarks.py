@@ -1,4 +1,4 @@
-"""The benchmarks run, on sizes that take no time; how fast is not looked at."""
+"""The benchmarks run, on small sizes and without judging times."""
 
 from contextlib import suppress
 from dataclasses import replace

@@ -44,7 +44,7 @@ def spec(name, **rest):
 
 @pytest.fixture
 def registry():
-    """As in the design: four bundled scorers, one of a package."""
+    """Four bundled scorers, and one of a package."""
     registry = Registry()
     for name in ("additive", "dot", "gaussian", "general", "scaled_dot"):
         registry.register(spec(name), distribution="attention-core", version="0.1")
@@ -521,7 +521,7 @@ def saved(path):
 
 
 def rewritten(path, note, **arrays):
-    """A file whose arrays are others than its note says."""
+    """A file whose arrays differ from its note."""
     write_arrays(path, arrays, note=note)
     return path
 

@@ -1,4 +1,4 @@
-"""The public surface: complete, documented, and what the installation declares."""
+"""The public surface: complete, documented, and consistent with the installation."""
 
 import ast
 import importlib

@@ -15,7 +15,7 @@ NAME = f"attention_core-{PROJECT['version']}"
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """A folder with the wheel and the source archive, built from the work tree."""
+    """A folder with the wheel and the source archive, built from the working tree."""
     target = tmp_path_factory.mktemp("dist")
     build(ROOT, target)
     return target
@@ -28,7 +28,7 @@ def wheel(built):
 
 
 def shipped(package):
-    """The files of a package in the work tree, as the wheel should name them."""
+    """The files of a package in the working tree, as the wheel should name them."""
     return {
         str(path.relative_to(package.parent))
         for path in package.rglob("*")

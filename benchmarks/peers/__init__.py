@@ -1,6 +1,6 @@
-"""The peers, a module each, with the computation written as their users would write it.
+"""The peers, one module each, with the computation as their users would write it.
 
-A module has ``prepare(problem, inputs)``, which does all that may be done once and returns the
+A module has ``prepare(problem, inputs)``, which does everything that is done once and returns the
 function to time; ``version()``; and ``to_numpy(result)`` where `numpy.asarray` does not do.
 """
 

@@ -1,4 +1,4 @@
-"""attention-core, called as anyone would."""
+"""attention-core, called as a user would."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Figures of the lesson that readers play with: numbers of the library, as the site is built.
+"""Interactive figures of the lesson, with numbers computed by the library as the site is built.
 
-`figures` makes each of them as one file, with its data, script and style in it and a policy that
-lets the browser load nothing else. As an extension of Sphinx it puts them beside the
-pages that show them in a frame: ``<iframe class="figure" src="step-figure.html">``.
+`figures` makes each of them as one file, with its data, script and style, and a policy that lets
+the browser load nothing else. As a Sphinx extension it puts them next to the pages that show them
+in a frame: ``<iframe class="figure" src="step-figure.html">``.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ FORMULAS = {
 
 
 def scorers() -> dict[str, ac.Scorer]:
-    """The four scorers of the lesson; parameters that are learned otherwise are set by hand.
+    """The four scorers of the lesson; parameters that are usually learned are set by hand.
 
-    `general` trusts the first number more and the last less. `additive` has two hidden units for
-    each number, which are far apart where query and key are close there.
+    `general` gives the first feature more weight and the last one less. `additive` has two hidden
+    units for each feature, which differ most where query and key are close.
     """
     eye = np.eye(4)
     return {
@@ -86,7 +86,7 @@ def one_step_data() -> dict[str, Any]:
 
 
 def karate_data() -> dict[str, Any]:
-    """Zachary's club: where members stand, and how much each attends to its friends."""
+    """Zachary's club: positions of the members, and their attention to friends."""
     pairs = np.loadtxt(DOCS / "data" / "karate.csv", delimiter=",", skiprows=1, dtype=int) - 1
     rows, columns = np.concatenate([pairs, pairs[:, ::-1]]).T
     friends = coo_array((np.ones(len(rows)), (rows, columns)), shape=(34, 34)).tocsr()

@@ -1,8 +1,8 @@
-"""Corrections of what autodoc and napoleon make of docstrings of attributes and data.
+"""Corrections of the output of autodoc and napoleon for docstrings of attributes and data.
 
-"The scores: (..., L, S)" is a sentence, but napoleon takes what stands before a colon in the first
-line for a type, and moves it to the end. And a value without a docstring of its own has that of its
-type, which says nothing of the value: its page does.
+"The scores: (..., L, S)" is a sentence, but napoleon takes the text before a colon in the first
+line as a type, and moves it to the end. A value without a docstring shows that of its type, which
+does not describe the value; its page does.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["put_right", "setup"]
 
 
 def put_right(_: Sphinx, what: str, __: str, value: Any, ___: Any, lines: list[str]) -> None:
-    """Drop the docstring of a type, and begin any other with a comment, which is not shown."""
+    """Drop the docstring of a type, and prepend a hidden comment to any other."""
     if what in ("attribute", "data", "property"):
         of_type = (inspect.getdoc(type(value)) or "").splitlines()
         is_of_type = of_type and lines[: len(of_type)] == of_type

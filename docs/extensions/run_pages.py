@@ -1,17 +1,17 @@
 """Run the pages of the documentation: check their output, and draw their pictures.
 
-A page is one program, and runs as a reader would run it, in a folder of its own beside the data:
+A page is one program, and runs as a reader would run it, in a separate folder next to the data:
 
 - `python` blocks run in order;
-- a `text` block is what was printed since the last one;
+- a `text` block is the output since the last one;
 - a `toml` block whose first line is `# NAME.toml` is written to that file;
-- a `console` block is commands, after `$`, and what they print.
+- a `console` block is commands, after `$`, and their output.
 
 A line ``<!-- needs: torch -->`` names a package. The site can be built without it: then the page
 does not run. The tests run it where the package is installed.
 
-As an extension of Sphinx it runs every page before any is read, and puts the pictures that a page
-shows next to it, and the pages of attention that it shows in frames. As a command it runs one:
+As a Sphinx extension it runs every page before any is read, and puts the pictures and framed pages
+of a page next to it. As a command it runs one page:
 ``python docs/extensions/run_pages.py PAGE [FOLDER]`` puts them into the folder.
 """
 
@@ -82,7 +82,7 @@ def needs(page: Path) -> list[str]:
 
 
 def run_page(page: Path) -> dict[str, Any]:
-    """Run the blocks of a page in the current folder; its variables at the end.
+    """Run the blocks of a page in the current folder; return its variables.
 
     Raises
     ------

@@ -219,7 +219,7 @@ def messages() -> str:
 
 
 def message(text: ast.expr) -> str:
-    """The text of an error, on one line, with "…" for what is known only when it is raised."""
+    """The text of an error, on one line, with "…" for the parts that depend on the call."""
     match text:
         case ast.Constant(value=str(value)):
             return " ".join(value.replace("`", "'").split())
@@ -236,7 +236,7 @@ def checks() -> str:
 
 
 def code(text: str) -> str:
-    """As code."""
+    """The text as code."""
     return f"`{text}`"
 
 

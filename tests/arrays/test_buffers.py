@@ -1,4 +1,4 @@
-"""Reused memory: it belongs to one block at a time, whoever runs meanwhile."""
+"""Reused memory: it belongs to one block at a time, under threads and signals."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_memory_comes_back_after_a_failure():
 
 
 def calls(scorer, rng):
-    """Attend, and its gradients, on both ways that the additive score is computed."""
+    """Attend and differentiate, with both ways to compute the additive score."""
     for length, scale in [(64, 1.0), (64, 50.0), (8, 1.0)]:  # quotients, then tanh
         query, key, value = scale * rng.standard_normal((3, length, 24))
 
@@ -76,7 +76,7 @@ def test_a_handler_that_attends_while_a_scorer_works_changes_no_bit(position, mo
     found, depth = [], 0
 
     class Interrupting(buffer):
-        """Delivers a signal whenever memory has just been handed out."""
+        """Delivers a signal just after memory was handed out."""
 
         __slots__ = ()
 

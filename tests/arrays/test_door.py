@@ -1,4 +1,4 @@
-"""The one door for arrays: masked, sparse, nullable and foreign ones, and integers of any size."""
+"""Checks of input arrays: masked, sparse, nullable and foreign ones, and integers of any size."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def test_a_dtype_stays_under_every_option(case, rng, dtype):
 
 @pytest.mark.parametrize("dtype", HALVES)
 def test_half_types_accumulate_in_float32(dtype):
-    # 4096 ones do not add up in a half type: float16 stops at 2048, bfloat16 at 256
+    # 4096 ones cannot be summed in half precision: float16 stops at 2048, bfloat16 at 256
     n = 4096
     result = ac.attend(
         np.zeros((1, 1), dtype), np.zeros((n, 1), dtype), np.ones((n, 1), dtype), scorer="dot"
@@ -192,7 +192,7 @@ def test_overlapping_views_may_be_query_key_and_value(case, rng):
     windows = np.lib.stride_tricks.sliding_window_view(memory, 4, axis=0)[:, 0]  # (6, 4)
     case = make_case("scaled_dot")
     case.check(windows, memory, memory)
-    case.check(memory, memory, memory)  # one array in all three places
+    case.check(memory, memory, memory)  # one array for all three arguments
 
 
 def test_broadcast_views_with_strides_of_zero_work(case, rng):
@@ -206,7 +206,7 @@ def test_broadcast_views_with_strides_of_zero_work(case, rng):
 def test_inputs_are_never_written_to(case, rng, dtype, tile):
     query, key, value = ((8 * a).astype(dtype) for a in case.arrays(rng, (2,)))
     if dtype != np.int64:
-        value[0, 0, 0] = np.nan  # the engine sets such numbers aside while it works
+        value[0, 0, 0] = np.nan  # the engine replaces such numbers while it computes
     options = {
         "mask": rng.random((5, 7)) < 0.8,
         "bias": rng.standard_normal((5, 7)).astype(np.float32 if dtype == np.int64 else dtype),

@@ -1,4 +1,4 @@
-"""Products of matrices: exact in every layout, and never in the way of other threads."""
+"""Products of matrices: exact in every layout, and never blocking other threads."""
 
 import threading
 import time

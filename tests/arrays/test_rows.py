@@ -1,4 +1,4 @@
-"""Rows never change, whoever adds others to them, and adding them stays cheap."""
+"""Rows are immutable, even when others are appended, and appending is cheap."""
 
 from __future__ import annotations
 

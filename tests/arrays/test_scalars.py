@@ -1,4 +1,4 @@
-"""Single numbers come in through one door, wherever they are an argument."""
+"""Single numbers are checked in the same way wherever they are an argument."""
 
 from decimal import Decimal
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""A browser that the tests find and start: the system's Chromium, without a network."""
+"""A browser for the tests: the system's Chromium, without a network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NAMES = "chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 
 
 def _missing(why):
-    """Skip, or fail where the gate says that a browser must be there."""
+    """Skip, or fail if a browser is required."""
     if os.environ.get("ATTENTION_CORE_NEED_BROWSER") == "1":
         pytest.fail(why)
     pytest.skip(why)
@@ -36,7 +36,7 @@ def browser():
 
 
 class Opened:
-    """A page that is open, and all that it asked for and complained about."""
+    """An open page, with its requests and error messages."""
 
     def __init__(self, page, url):
         self.page, self.url = page, url
@@ -50,7 +50,7 @@ class Opened:
             self.complaints.append(message.text)
 
     def check(self):
-        """It asked for nothing but itself, and had nothing to complain about."""
+        """Assert that it requested only itself, and reported no errors."""
         others = {url for url in self.requests if not url.startswith(("data:", "about:srcdoc"))}
         assert others == {self.url}
         assert self.complaints == []
@@ -76,7 +76,7 @@ def opened(browser):
 
 @pytest.fixture(scope="session")
 def serious():
-    """The violations that axe finds in a page, and calls serious or critical."""
+    """The serious and critical violations that axe finds in a page."""
     try:
         from axe_playwright_python.sync_playwright import Axe
     except ImportError:

@@ -1,4 +1,4 @@
-"""The figures of the lesson: the numbers a reader sees, and everything that can be moved."""
+"""The figures of the lesson: the displayed numbers, and every control."""
 
 from __future__ import annotations
 

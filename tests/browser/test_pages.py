@@ -1,4 +1,4 @@
-"""Pages in a browser: what a reader sees, points at, and types."""
+"""Pages in a browser: display, pointer and keyboard."""
 
 from __future__ import annotations
 

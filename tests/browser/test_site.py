@@ -1,4 +1,4 @@
-"""The site as a reader meets it: on a phone, with the keyboard, and searching."""
+"""The site for readers: on a phone, with the keyboard, and in the search."""
 
 from __future__ import annotations
 

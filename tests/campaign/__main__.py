@@ -1,4 +1,4 @@
-"""``python -m tests.campaign --minutes 30``: the long form. Prints how to repeat what it finds.
+"""``python -m tests.campaign --minutes 30``: the long form. Prints how to repeat its findings.
 
 ``python -m tests.campaign forward --seed 17`` runs one case; ``--cases 1000`` that many of each.
 """
@@ -23,7 +23,7 @@ BATCH = 500
 
 
 def run(name: str, seeds: range) -> None:
-    """The cases of one campaign, in this process; the number of each is said before it begins."""
+    """Run the cases of one campaign in this process; each number is printed before it starts."""
     warnings.simplefilter("error")
     check = import_module(f"campaign.{name}").check
     for seed in seeds:
@@ -32,7 +32,7 @@ def run(name: str, seeds: range) -> None:
 
 
 def run_apart(name: str, seeds: range) -> bool:
-    """The cases of one campaign in a process of their own, which may crash or hang."""
+    """Run the cases of one campaign in a separate process, which may crash or hang."""
     command = [sys.executable, "-m", "tests.campaign", name, "--seed", str(seeds.start),
                "--cases", str(len(seeds)), "--here"]  # fmt: skip
     try:
@@ -49,7 +49,7 @@ def run_apart(name: str, seeds: range) -> bool:
 
 
 def main() -> None:
-    """Take turns, until the time is over."""
+    """Run campaigns in turns until the time is over."""
     parser = argparse.ArgumentParser(prog="python -m tests.campaign", description=__doc__)
     parser.add_argument("names", nargs="*", choices=[[], *NAMES], help="left out: all of them")
     parser.add_argument("--minutes", type=float)

@@ -1,4 +1,4 @@
-"""Random command lines: an answer, or one line that says what is wrong, and nothing else."""
+"""Random command lines: an answer, or a single line that describes the error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many threads that attend, differentiate and read results at once: the bits of one thread."""
+"""Many threads that attend, differentiate and read results together: the bits of one thread."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def everything(call: Call, grad: Any, memory: ac.Memory) -> list[Any]:
 
 
 def large_call(rng: Rng) -> Call:
-    """Worth the helpers' while."""
+    """A call that is large enough for helper threads."""
     case = make_case(str(rng.choice(["additive", "scaled_dot", "general"])))
     query, key, value = case.arrays(rng, (2,), queries=150, keys=200, dtype=np.float32)
     options = {"workers": int(rng.integers(1, 4)), "is_causal": bool(rng.integers(2))}

@@ -1,6 +1,6 @@
 """Files of parameters, masks and configurations with something wrong in them.
 
-Whatever a file holds: an error of ours or something that works, little memory, and no crash.
+For any contents of a file: one of our errors or a working object, little memory, and no crash.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def folder() -> Path:
 
 @cache
 def parameter_files() -> list[tuple[str, bytes]]:
-    """The suffix and the content of files that are right."""
+    """The extension and the content of valid files."""
     dims = {"query_dim": 3, "key_dim": 3, "rng": 0}
     owners = [
         ac.make_scorer("dot"),
@@ -165,7 +165,7 @@ def raw(rng: Rng, content: bytes) -> bytes:
 
 
 def header_of_npy(rng: Rng, content: bytes) -> bytes:
-    """The header of an array says something else, in a length that is right."""
+    """The header of an array is changed, with a valid length."""
     end = 10 + int.from_bytes(content[8:10], "little")
     text = content[10:end].decode("latin1").strip()
     shapes = ["(1,)", "()", "(0,)", f"({10**30},)", "(-1,)", "(True,)", "(4, 1000000000)", "4",
@@ -201,7 +201,7 @@ def array_of_npy(rng: Rng, content: bytes) -> bytes:
 
 
 def archive(rng: Rng, content: bytes) -> bytes:
-    """A zip that is right, with a member that is not."""
+    """A valid zip with an invalid member."""
     with zipfile.ZipFile(io.BytesIO(content)) as file:
         members = {name: file.read(name) for name in file.namelist()}
     name = str(rng.choice(sorted(members)))
@@ -365,7 +365,7 @@ def reads_everything() -> mock.mock._patch:
 
 
 def fails_with(error: type[Exception]) -> mock.mock._patch:
-    """An error of the library below is let through."""
+    """An error of an underlying library is not converted."""
     load = ac.load
 
     def careless(path, **options):

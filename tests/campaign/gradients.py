@@ -1,4 +1,4 @@
-"""Gradients of every input and parameter, held against differences of the oracle's own loss."""
+"""Gradients of every input and parameter, compared with finite differences of the oracle's loss."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def check(rng: Rng) -> None:
 def assert_slopes(
     slopes: dict[str, Any], loss: Callable[[dict[str, Any]], float], at: dict[str, Any], rng: Rng
 ) -> None:
-    """Hold gradients against a loss, along a direction in which only some of its inputs move.
+    """Compare gradients with differences of a loss, along a direction that moves some inputs.
 
     If all moved, the gradient of a large one could hide another.
     """

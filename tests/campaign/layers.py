@@ -1,4 +1,4 @@
-"""Layers of several heads and their decoders' memories, held against one oracle for each head."""
+"""Layers of several heads and their memories, compared with the oracle for each head."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Packages of strangers with something wrong in any of their files, several at a time.
+"""Third-party packages with faults in any of their files, several at a time.
 
-Every other name works and gives the right numbers, and whoever is left out is named in a warning.
+Every other name works and gives the right numbers, and a warning names each broken package.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Signals at random moments of calls: raised at once, and nothing is left behind."""
+"""Signals at random moments of calls: raised immediately, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def ring(*_: object) -> None:
 
 
 def interrupted(function: Any, seconds: float) -> bool:
-    """Call a function until a signal comes after some time; whether it was raised."""
+    """Call a function until a signal arrives after some time; return whether it was raised."""
     try:
         try:
             signal.setitimer(signal.ITIMER_REAL, seconds)

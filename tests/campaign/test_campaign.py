@@ -1,4 +1,4 @@
-"""The campaign in short: a few cases of each kind, and the proof that they find planted faults."""
+"""A short campaign: a few cases of each kind, and a proof that they find planted faults."""
 
 from importlib import import_module
 

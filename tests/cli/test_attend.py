@@ -1,4 +1,4 @@
-"""`attention-core attend`: what it reads, computes and writes, and what it leaves alone."""
+"""`attention-core attend`: its inputs, results and outputs, and the files it must not touch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attending in blocks of query rows gives what attending at once gives, for every option."""
+"""Attending in blocks of query rows equals attending in one call, for every option."""
 
 from __future__ import annotations
 

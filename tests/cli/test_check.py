@@ -1,4 +1,4 @@
-"""``attention-core check``: of a scorer, of a plugin, and what it refuses."""
+"""``attention-core check``: scorers, plugins, and invalid arguments."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ AVAILABLE = f"""\
 
 @pytest.fixture
 def run(install, monkeypatch):
-    """Run the command with a registry of its own; the default is not touched."""
+    """Run the command with a separate registry; the default is not touched."""
     monkeypatch.setattr(default, "_default", None)
 
     def run(*arguments, code=0):

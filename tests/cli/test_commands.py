@@ -1,4 +1,4 @@
-"""The command line: listing scorers, checking configs, versions, help, and life without extras."""
+"""The command line: listing scorers, checking configs, versions, help, and missing extras."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RBF = "name='rbf', factory='acme_attention.rbf:FakeScorer', summary='Gaussian ke
 
 @pytest.fixture
 def run(install, monkeypatch):
-    """Run the command line with a registry of its own; the default is not touched."""
+    """Run the command line with a separate registry; the default is not touched."""
     monkeypatch.setattr(default, "_default", None)
 
     def run(*arguments, code=0, width=200):

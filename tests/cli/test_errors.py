@@ -1,4 +1,4 @@
-"""Every error that the command line can be driven to: its exact words, exit code 2, no traceback.
+"""Every error of the command line: its exact words, exit code 2, no traceback.
 
 The words of the library's errors are held by `test_error_texts` and others; here they are read as
 a user reads them.

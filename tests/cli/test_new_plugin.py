@@ -1,4 +1,4 @@
-"""``attention-core new-plugin``: what it writes works untouched, and it overwrites nothing."""
+"""``attention-core new-plugin``: the project works unchanged, and nothing is overwritten."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FILES = [
 
 @pytest.fixture
 def run(install, tmp_path, monkeypatch):
-    """Run the command in an empty folder, with a registry of its own."""
+    """Run the command in an empty folder, with a separate registry."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(default, "_default", None)
 

@@ -1,4 +1,4 @@
-"""``attention-core demo translate``: what it answers, draws and refuses."""
+"""``attention-core demo translate``: answers, pictures and errors."""
 
 from __future__ import annotations
 

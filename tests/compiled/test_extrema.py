@@ -1,4 +1,4 @@
-"""`np.maximum` and `np.minimum` in functions of rows."""
+"""`np.maximum` and `np.minimum` in pair functions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ pytest.importorskip("numba")
 
 
 class Larger(ac.PairScorer):
-    """The sum of the larger entries, less that of the smaller."""
+    """The sum of the larger entries minus that of the smaller."""
 
     @staticmethod
     def pair(q, k):

@@ -1,4 +1,4 @@
-"""Polynomials in place of exp and tanh: as accurate as promised, also at the ends of the range."""
+"""Polynomials in place of exp and tanh: as accurate as documented over the whole range."""
 
 import numpy as np
 import pytest

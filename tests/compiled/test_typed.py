@@ -1,4 +1,4 @@
-"""The source of functions of rows, rewritten so that numbers keep the dtype of the rows."""
+"""The source of pair functions, rewritten so that numbers keep the dtype of the rows."""
 
 import math
 import textwrap

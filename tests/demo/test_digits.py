@@ -1,4 +1,4 @@
-"""The demonstration: its data, its accuracies, what it prints and what it draws."""
+"""The demonstration: its data, accuracies, output and pictures."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def closer(digits, outcomes):
 
 @pytest.fixture
 def measured(outcomes, monkeypatch):
-    """The command shows what has been measured already."""
+    """The command shows outcomes that are already measured."""
     monkeypatch.setattr(demo, "classify", lambda row, _: outcomes[row.config])
 
 

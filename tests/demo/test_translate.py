@@ -1,4 +1,4 @@
-"""Reading dates: the strings, the network and its gradients, what was learned, and how."""
+"""Reading dates: the strings, the network and its gradients, its training and its accuracy."""
 
 from __future__ import annotations
 
@@ -304,7 +304,7 @@ def test_learning_is_reproducible_and_lowers_the_loss():
 
 
 class Nearness(Scorer):
-    """-|q - k|_1, of a stranger."""
+    """-|q - k|_1, of a third party."""
 
     def score(self, query, key):
         return -np.abs(query[..., :, None, :] - key[..., None, :, :]).sum(axis=-1)
@@ -406,7 +406,7 @@ def test_what_is_no_date_is_called_a_guess(trained):
 
 
 def test_one_character_is_too_little(trained):
-    """Attention has nothing else to look at, and is certain."""
+    """With a single character, attention is certain."""
     (found,) = translate(trained, ["1"])
     assert found.certainty > 0.9
     assert not found.is_sure

@@ -1,4 +1,4 @@
-"""The page on the architecture names files and functions as they are, and leaves no room out."""
+"""The architecture page names existing files and functions, and describes every room."""
 
 import ast
 import re

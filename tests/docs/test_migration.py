@@ -1,4 +1,4 @@
-"""The claims of the page on migration, held against torch and Keras where they are installed."""
+"""The claims of the migration page, compared with torch and Keras if they are installed."""
 
 import os
 

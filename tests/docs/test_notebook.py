@@ -31,7 +31,7 @@ def test_no_output_is_kept_in_it():
 
 
 def test_formulas_need_no_network():
-    """The site would load a program for TeX from elsewhere."""
+    """The site would load a TeX renderer from another server."""
     assert [text for text, cell in CELLS if cell["cell_type"] == "markdown" and "$" in text] == []
 
 

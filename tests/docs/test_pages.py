@@ -1,4 +1,4 @@
-"""The documentation leaves nothing out, and every page runs as it says.
+"""The documentation is complete, and every page runs as shown.
 
 The site itself is built by `.ci/run`, where a warning, such as a link to nowhere, is an error.
 """
@@ -186,7 +186,7 @@ def test_every_environment_variable_is_in_the_reference():
 
 @pytest.fixture(scope="session")
 def kernels(tmp_path_factory):
-    """The distribution of kernels, as the site has it installed."""
+    """The kernels distribution, installed as for the site."""
     folder = tmp_path_factory.mktemp("kernels")
     build(KERNELS, folder, "-t", "wheel")
     (wheel,) = folder.glob("*.whl")

@@ -1,4 +1,4 @@
-"""`plugins/README.md` is followed step by step in a fresh environment, and leaves nothing out.
+"""`plugins/README.md` is followed step by step in a fresh environment, and is complete.
 
 Commands are run in order, in the folder they lead to. A block whose first line is the path of a
 file is written there, or added to its end; in TOML, it is a part of a file that exists already.
@@ -63,7 +63,7 @@ def test_the_table_of_checks_is_that_of_the_kit():
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory):
-    """A fresh environment with our wheel, in which pip needs no network."""
+    """A fresh environment with our wheel, where pip needs no network."""
     folder = tmp_path_factory.mktemp("guide")
     build(ROOT, folder, "-t", "wheel")
     environment = Environment(folder)
@@ -72,7 +72,7 @@ def environment(tmp_path_factory):
 
 
 class Reader:
-    """Does what the guide says, in one folder after the other."""
+    """Follows the guide, from folder to folder."""
 
     def __init__(self, environment):
         self.folder = environment.folder

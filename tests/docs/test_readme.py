@@ -1,7 +1,7 @@
 """Everything the README shows is true: its files work, its examples run, its tables agree.
 
 A block whose first line is `# some/path` is a file and is written there. All other Python blocks
-are run as doctests, each in an interpreter of its own, so each can be pasted on its own.
+are run as doctests, each in a separate interpreter, so each can be pasted alone.
 """
 
 import json

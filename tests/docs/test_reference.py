@@ -1,4 +1,4 @@
-"""The oracle itself, held against SciPy and against numbers worked out by hand."""
+"""The oracle itself, compared with SciPy and with numbers worked out by hand."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Inputs that attend refuses, and the texts of its errors.
+"""Invalid inputs of attend, and the texts of its errors.
 
-Every text is held verbatim. Each error is also the built-in class that callers already catch.
+Every text is checked verbatim. Each error is also the built-in class that callers already catch.
 """
 
 from __future__ import annotations

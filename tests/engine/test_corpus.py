@@ -1,4 +1,4 @@
-"""Numbers that other systems published: ours must be the same. See corpus/PROVENANCE.md."""
+"""Numbers published by other systems, which ours must equal. See corpus/PROVENANCE.md."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ FIXED = ("is_causal", "softcap", "window")  # options that an `Attention` keeps
 
 @dataclass(frozen=True)
 class Case:
-    """One call and what the source says comes out."""
+    """One call, and its result according to the source."""
 
     id: str
     scorer: dict[str, Any]
@@ -70,7 +70,7 @@ class Case:
         return query, key, value, options
 
     def check(self, result: Any) -> None:
-        """Hold the context, weights and scores against what is expected of them."""
+        """Compare the context, weights and scores with the expected ones."""
         for name, expected in self.expected.items():
             actual = np.asarray(getattr(result, name)).astype(np.float64)
             assert actual.shape == expected.shape, name

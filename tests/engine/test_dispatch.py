@@ -1,4 +1,4 @@
-"""The way of a call: how few files and functions it enters, and what it keeps of its arrays."""
+"""Dispatch of a call: the few files and functions it enters, and the arrays it keeps."""
 
 import copy
 import pickle

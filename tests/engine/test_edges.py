@@ -1,6 +1,6 @@
-"""Sparse masks: attention on edges means what attention under the dense mask means.
+"""Sparse masks: attention on edges equals attention with the dense mask.
 
-Which of the two is computed depends on how many edges there are; what is returned does not.
+Which of the two is computed depends on the number of edges; the result does not.
 """
 
 from __future__ import annotations

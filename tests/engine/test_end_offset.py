@@ -1,4 +1,4 @@
-"""`query_offset="end"`: the last query is aligned with the last key, wherever they are."""
+"""`query_offset="end"`: the last query is aligned with the last key, for any lengths."""
 
 import json
 

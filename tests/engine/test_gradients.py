@@ -1,4 +1,4 @@
-"""Gradients of a call: right, exact where exactness is promised, in bounded memory."""
+"""Gradients of a call: correct, exact where documented, in bounded memory."""
 
 from __future__ import annotations
 
@@ -400,7 +400,7 @@ def test_gradients_are_linear_in_that_of_the_context(rng):
 
 
 class Recorded(ac.Scorer):
-    """The dot score, which remembers how often it was asked."""
+    """The dot score, which counts its calls."""
 
     asked = 0
 
@@ -464,7 +464,7 @@ def test_the_base_methods_say_what_is_missing():
 
 
 class Wrong(Metric):
-    """A scorer whose gradients come out wrong."""
+    """A scorer with wrong gradients."""
 
     def __init__(self, matrix: Any, weight: Any, method: str = "", does: Any = None) -> None:
         super().__init__(matrix, weight)

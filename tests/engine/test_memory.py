@@ -1,4 +1,4 @@
-"""A memory of prepared keys means what attending to the keys themselves means."""
+"""Attending to a memory of prepared keys equals attending to the keys themselves."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def test_garbage_beyond_the_end_of_a_memory_never_arrives(case, rng):
 
 
 def test_appending_stays_cheap():
-    # amortised: doubling the memory n times moves each key a bounded number of times
+    # amortized: doubling the memory n times moves each key a bounded number of times
     memory = ac.Attention("dot").memory(np.ones((1, 2)), np.ones((1, 2)))
     moves = 0
     for _ in range(1000):

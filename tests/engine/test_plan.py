@@ -1,4 +1,4 @@
-"""Tiles do not change results: any tile gives what one tile gives."""
+"""Tiles do not change results: every tile size gives the results of a single tile."""
 
 from __future__ import annotations
 

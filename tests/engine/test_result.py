@@ -1,4 +1,4 @@
-"""Everything that a result offers besides the context, computed on demand."""
+"""All fields of a result besides the context, computed on demand."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ PARTS = {
 
 
 class Counting(ac.InnerProductScorer):
-    """Counts how many places it has scored."""
+    """Counts the pairs that it has scored."""
 
     def __init__(self):
         self.places = 0

@@ -1,4 +1,4 @@
-"""Semantics of attention: each rule of the specification, against the oracle.
+"""Semantics of attention: each rule of the specification, compared with the oracle.
 
 What inputs may look like is in `test_inputs.py`, what a result offers in `test_result.py`, how the
 work may be cut in `test_tiles.py`, and what is refused in `test_attend_errors.py`.

@@ -1,4 +1,4 @@
-"""Estimators whose rows attend with other normalizers than softmax."""
+"""Estimators whose rows attend with normalizers other than softmax."""
 
 import numpy as np
 import pytest

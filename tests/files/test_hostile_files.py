@@ -1,4 +1,4 @@
-"""Files that lie, and places that cannot be written: a clear error, and nothing lost."""
+"""Malicious files, and paths that cannot be written: a clear error, and nothing lost."""
 
 import io
 import json
@@ -107,7 +107,7 @@ def test_only_what_is_asked_for_is_read(tmp_path):
 
 
 def test_a_small_file_does_not_fill_the_memory(tmp_path):
-    """Neither by an array that only compression makes small, nor by sizes to draw from a seed."""
+    """Neither highly compressed arrays nor sizes to draw from a seed fill the memory."""
     np.savez_compressed(tmp_path / "w.npz", weight=np.zeros((3, 3_000_000)))
     config = {"scorer": {"name": "general", "parameters": str(tmp_path / "w.npz")}}
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Arrays in files: what goes in comes out, nothing is unpickled, no file is left half-written."""
+"""Arrays in files: exact round trips, no unpickling, no half-written files."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Learning parameters: the minimizer, the losses, and what they are given."""
+"""Learning parameters: the minimizer, the losses, and their arguments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from attention_core.leave_one_out import leave_one_out, log_loss, squared_error
 
 
 class Bowl(ac.InnerProductScorer):
-    """A scorer whose loss is written down by hand."""
+    """A scorer whose loss is known in closed form."""
 
     def __init__(self, place):
         self.place = place
@@ -35,7 +35,7 @@ START = Bowl(np.array([3.0, -1.0]))
 
 
 class Model:
-    """No scorer, but what has a vector."""
+    """An object with a vector that is not a scorer."""
 
     def __init__(self, vector):
         self.parameter_vector = vector
@@ -178,7 +178,7 @@ def test_anything_with_a_parameter_vector_can_be_learned():
 
 
 def test_a_layer_of_heads_is_learned_with_its_scorers(rng):
-    """A layer learns to do as another: projections, output and the scorers of its heads."""
+    """A layer learns to imitate another: projections, output and the scorers of its heads."""
     query, key, value = rng.normal(size=(3, 6, 2)), rng.normal(size=(5, 2)), rng.normal(size=(5, 2))
     start, truth = (
         ac.MultiHeadAttention.initialize(

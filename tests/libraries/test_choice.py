@@ -1,4 +1,4 @@
-"""Which library an array is of, and calls that mix libraries."""
+"""The library of an array, and calls that mix libraries."""
 
 import sys
 import types

@@ -1,4 +1,4 @@
-"""Two workers in processes of their own: equal results, whatever happens to a worker."""
+"""Two workers in separate processes: equal results, even if a worker dies."""
 
 import os
 import signal

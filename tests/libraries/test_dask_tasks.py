@@ -1,4 +1,4 @@
-"""Promises of a call on dask arrays: tasks left out, errors before any work, dtypes."""
+"""Guarantees of calls on dask arrays: skipped tasks, errors before any work, dtypes."""
 
 import copy
 import os

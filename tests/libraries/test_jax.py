@@ -1,4 +1,4 @@
-"""Arrays of JAX: what comes in goes out, and transformations of calls."""
+"""JAX arrays: results are of the same library, and calls can be transformed."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""Tensors of PyTorch: what comes in goes out, with gradients."""
+"""PyTorch tensors: results are tensors, with gradients."""
 
 import copy
 import pickle
@@ -345,7 +345,7 @@ def test_a_layer_takes_tensors():
 
 
 class Elsewhere(torch.Tensor):
-    """A tensor that says it is on a GPU."""
+    """A tensor that claims to be on a GPU."""
 
     @staticmethod
     def __new__(cls, tensor):

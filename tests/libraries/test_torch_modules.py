@@ -255,7 +255,7 @@ def test_a_scorer_of_another_package_trains_by_its_name(install, tmp_path, monke
 
 
 class Attended(torch.utils.data.Dataset):
-    """Items that were attended to in a worker."""
+    """Items that a worker attends to."""
 
     def __init__(self, module):
         self.module = module

@@ -1,4 +1,4 @@
-"""Named biases: their formulas, their gradients, and what the engine asks of a stranger's."""
+"""Named biases: their formulas, their gradients, and checks of third-party biases."""
 
 import math
 import pickle
@@ -300,7 +300,7 @@ def test_heads_that_do_not_fit_are_an_error_before_work():
 
 
 class Broken(ac.Bias):
-    """A stranger's bias that returns what it is given."""
+    """A third-party bias that returns given arrays."""
 
     def __init__(self, values=0.0, grads=None):
         self.values, self.grads = values, {} if grads is None else grads

@@ -1,4 +1,4 @@
-"""Sparse masks in every layout: booleans and numbers, and arrays that do not belong together."""
+"""Sparse masks in every format: booleans, numbers, and inconsistent arrays."""
 
 from __future__ import annotations
 

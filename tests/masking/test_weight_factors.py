@@ -1,4 +1,4 @@
-"""Weight factors and dropout: what they do to contexts, readouts and gradients."""
+"""Weight factors and dropout: their effect on contexts, readouts and gradients."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""Multi-head attention: what it computes, its gradients, and the layers of torch and Keras."""
+"""Multi-head attention: its results, its gradients, and the layers of torch and Keras."""
 
 from __future__ import annotations
 

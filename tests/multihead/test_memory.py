@@ -1,4 +1,4 @@
-"""A memory of a layer means what giving the layer its keys and values means."""
+"""Attending to a memory of a layer equals giving the layer the keys and values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers with normalizers of their own: what they compute, their gradients, files and configs."""
+"""Layers with their own normalizers: results, gradients, files and configs."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""Memory of normalizers: that of tiles, forward and backward, however many keys there are."""
+"""Memory of normalizers: that of tiles, forward and backward, for any number of keys."""
 
 import tracemalloc
 

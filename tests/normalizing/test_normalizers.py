@@ -398,7 +398,7 @@ def test_the_same_bits_for_any_workers(rng):
 
 
 class Halved(ac.Normalizer):
-    """A stranger's normalizer of two methods: half of plain softmax."""
+    """A third-party normalizer of two methods: half of plain softmax."""
 
     empty = (0.0, 0.0)
 

@@ -1,4 +1,4 @@
-"""Pages: their numbers, their text and what they refuse. `test_in_a_browser` opens them."""
+"""Pages: their numbers, their text and their errors. `test_in_a_browser` opens them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""BLAS is held to one thread while any call needs it, and gets back exactly what it had."""
+"""BLAS is limited to one thread while any call needs it, and is restored exactly."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ def others():
 
 @pytest.fixture
 def many():
-    """BLAS has many threads before a test, and has them again after it."""
+    """BLAS has many threads before and after a test."""
     blas._libraries.cache_clear()  # other tests may have loaded libraries with a BLAS of their own
     controller = ThreadpoolController()
     with controller.limit(limits=2, user_api="blas"):
@@ -44,7 +44,7 @@ def many():
 
 @contextmanager
 def another_inside():
-    """While another thread holds BLAS to one thread; gives what lets that thread go."""
+    """Another thread limits BLAS to one thread; yields an event that releases that thread."""
     is_inside, may_leave = threading.Event(), threading.Event()
 
     def stay():

@@ -1,4 +1,4 @@
-"""Folding results of blocks: in one order, with few of them kept, and to an end if one fails."""
+"""Folding results of blocks: in a fixed order, with few of them kept, and ending if one fails."""
 
 import time
 from threading import Lock

@@ -1,4 +1,4 @@
-"""Threads of a call stop together, and a call that cannot have them does without."""
+"""Threads of a call stop together, and calls work without threads."""
 
 import signal
 import subprocess
@@ -79,7 +79,7 @@ def test_a_signal_handler_may_attend_while_a_helper_is_started(rng, monkeypatch)
 
 
 class Slow(ac.InnerProductScorer):
-    """Takes a millisecond for each tile, and fails where and when it is told to."""
+    """Takes a millisecond for each tile, and fails at a given tile."""
 
     cost_per_feature = 1000.0  # worth threads
 
@@ -245,7 +245,7 @@ def test_signals_at_random_moments():
 
 
 def python(code, *arguments):
-    """The output of a program in a process of its own, which must not fail, warn or hang."""
+    """The output of a program in a separate process, which must not fail, warn or hang."""
     command = [sys.executable, "-c", code, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,4 +1,4 @@
-"""Pictures: what is in them, not their pixels. Every kind was looked at when it was made."""
+"""Pictures: their contents, not their pixels. Every kind was inspected when it was made."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def cells(axes):
 
 
 def part(axes, label):
-    """The axes beside a panel: its entropy, key mass, or scale."""
+    """The axes next to a panel: its entropy, key mass, or scale."""
     (found,) = (each for each in axes.child_axes if each.get_label() == label)
     return found
 
@@ -499,7 +499,7 @@ def test_joiners_stay_and_other_characters_without_width_go():
 
 
 class FakeFonts:
-    """Fonts that are installed as far as matplotlib tells: names and their letters."""
+    """Fonts that matplotlib finds: their names and letters."""
 
     def __init__(self, monkeypatch, fonts):
         from matplotlib import font_manager

@@ -1,4 +1,4 @@
-"""Reading what is installed: whatever state its metadata is in, it costs nothing else."""
+"""Discovery of installed packages: bad metadata of one affects no other."""
 
 import importlib.metadata
 import subprocess
@@ -25,7 +25,7 @@ def found(distribution):
 
 
 def installed():
-    """The registry, and what it warned of."""
+    """The registry, and its warnings."""
     with pytest.warns(PluginWarning) as caught:
         registry = Registry.from_entry_points()
     return registry, [str(warning.message) for warning in caught]
@@ -190,7 +190,7 @@ def test_a_distribution_that_is_found_twice_is_one(install, tmp_path, monkeypatc
 
 
 def test_a_distribution_whose_metadata_is_there_twice_is_one(install, tmp_path):
-    """As those that are installed in place by setuptools: in their sources, and in the site."""
+    """A package installed in place by setuptools: in its sources, and in the site."""
     install(hooks=RBF)
     (folder,) = tmp_path.glob("acme_attention-*/*.dist-info")
     source = folder.with_suffix(".egg-info")

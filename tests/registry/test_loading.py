@@ -1,4 +1,4 @@
-"""Finding plugins and asking them: every way a plugin can fail stays its own."""
+"""Finding and loading plugins: no failure of a plugin affects others."""
 
 import math
 import sys

@@ -1,4 +1,4 @@
-"""Running with plugins: which are wanted, what is told and where, what changes while it runs."""
+"""Running with plugins: selection, warnings and their locations, and changes at run time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names: who has them, what a broken plugin costs, and what making a scorer may say."""
+"""Names: their owners, the effects of broken plugins, and the errors of making a scorer."""
 
 import os
 import subprocess
@@ -100,7 +100,7 @@ def test_everything_installed_is_listed_in_order(install):
 
 
 def test_a_plugin_is_imported_step_by_step(install, tmp_path):
-    """No step of a plugin runs before somebody needs what it gives."""
+    """No step of a plugin runs before its result is needed."""
     install(hooks=hooks(RBF), rbf=SCORER)
     code = """if True:
         import sys
@@ -342,7 +342,7 @@ def test_a_qualified_name_is_exact(registry, name):
 
 
 def test_a_qualified_name_is_kept_by_whoever_asks_for_it(registry):
-    """Written to a file, it still means the same when a rival is installed."""
+    """A saved name keeps its meaning when a rival is installed."""
     assert registry.make("acme-attention/gauss").to_config() == {"name": "acme-attention/rbf"}
     assert registry.make("gauss").to_config() == {"name": "rbf"}
 

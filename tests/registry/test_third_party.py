@@ -1,4 +1,4 @@
-"""A stranger's distribution from its sources to its removal: built, installed, used, uninstalled.
+"""A third-party distribution from its sources to its removal: built, installed, used, removed.
 
 It lives in this repository but shares nothing with the package, which does not know its name.
 """
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory):
-    """Ours and the stranger's."""
+    """Our distribution and the third-party one."""
     folder = tmp_path_factory.mktemp("wheels")
     for project in (ROOT, PROJECT):
         build(project, folder, "-t", "wheel")
@@ -46,7 +46,7 @@ def environment(tmp_path_factory, wheels):
 
 @pytest.fixture(scope="module")
 def expected(environment):
-    """The context of the configured `rbf`, computed here with what the bundled scorers can do."""
+    """The context of the configured `rbf`, computed with a bundled scorer."""
     with np.load(environment.folder / "arrays.npz") as arrays:
         query, key, value = (arrays[name] for name in ("query", "key", "value"))
     return ac.attend(4 * query, key, value, scorer="dot", bias=-2 * (key**2).sum(-1))
@@ -160,7 +160,7 @@ def attention_core_normalizers():
 
 @pytest.fixture(scope="module")
 def parts(environment):
-    """A config of a normalizer and a bias, and the context that it is to give."""
+    """A config of a normalizer and a bias, and its expected context."""
     (environment.folder / "parts.toml").write_text(PARTS)
     with np.load(environment.folder / "arrays.npz") as arrays:
         query, key, value = (arrays[name] for name in ("query", "key", "value"))

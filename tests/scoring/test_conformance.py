@@ -1,4 +1,4 @@
-"""Every installed scorer keeps the contract, and the bundled ones do in every form."""
+"""Every installed scorer keeps the contract, and the bundled ones keep it in every form."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Traits of a class of scorers: found once, whatever its bases are."""
+"""Traits of a class of scorers: found once, for any bases."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def additive(rng: int = 0) -> Any:
 
 
 class Forgetful(ac.InnerProductScorer):
-    """Keeps nothing under the name it was given."""
+    """Stores its argument under another name."""
 
     def __init__(self, size: int) -> None:
         self._size = size

@@ -102,7 +102,7 @@ class Single(Honest):
 
 
 class Other(Honest):
-    """Another score: the inherited gradients are not its own, and it offers none."""
+    """A different score: the inherited gradients do not belong to it, and it defines none."""
 
     def score(self, query, key):
         return 2 * super().score(query, key)

@@ -1,4 +1,4 @@
-"""The author's kit of attention-core, on every scorer as described and in other forms."""
+"""The checks of attention-core's kit, on every scorer as described and in other forms."""
 
 import attention_core as ac
 import numpy as np
@@ -35,8 +35,8 @@ def test_other_forms(check):
 @parametrize_scorers(
     ac.make_scorer("polynomial", degree=3),
     expected_failures={
-        "finite": "where an odd kernel is not positive, the score is -inf",
-        "gradients": "-inf has no differences; tests/test_gradients.py goes by the context",
+        "finite": "the score is -inf where an odd kernel is not positive",
+        "gradients": "-inf has no differences; tests/test_gradients.py uses the context",
     },
 )
 def test_an_odd_polynomial(check):

@@ -25,7 +25,7 @@ def scorer(request):
 def test_gradients_are_the_slopes_of_the_context(scorer, make_mask):
     query, key, value = RNG.standard_normal((3, 30, 4))
     options = {}
-    if make_mask is not None:  # few edges, so that they are worked on in pairs
+    if make_mask is not None:  # few edges, so that they are computed as pairs
         options["mask"] = make_mask(RNG.random((30, 30)) < 0.15)
     grad = RNG.standard_normal((30, 4))
     gradients = ac.attend(query, key, value, scorer=scorer, **options).vjp(grad)
@@ -62,7 +62,7 @@ def test_where_there_is_no_slope_gradients_are_finite(scorer):
 
 
 def test_a_score_without_weight_has_no_slope():
-    """Small moves of a query or a key change nothing where an odd kernel is not positive."""
+    """Small changes of a query or a key have no effect where an odd kernel is not positive."""
     scorer = ac.make_scorer("polynomial", degree=3, coef0=0)
     query, key = np.array([[1.0], [0.0]]), np.array([[-2.0], [0.0]])
     for grads in (
@@ -73,7 +73,7 @@ def test_a_score_without_weight_has_no_slope():
 
 
 def test_parameters_of_graph_attention_can_be_learned():
-    """A teacher's weights on a graph are found again by following the gradient."""
+    """Gradient descent recovers a teacher's weights on a graph."""
     x = RNG.standard_normal((40, 3))
     mask = csr_array(RNG.random((40, 40)) < 0.2)
     sizes = {"query_dim": 3, "key_dim": 3, "hidden_dim": 4}

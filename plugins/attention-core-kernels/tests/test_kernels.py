@@ -39,7 +39,7 @@ class TestRBF:
             gamma * (np.linalg.norm(query, axis=-1)[:, None] + np.linalg.norm(key, axis=-1)) ** 2
         )
         assert (error <= 2 * eps * scale).all()
-        if distance >= 100:  # the warning is not an empty one
+        if distance >= 100:  # the warning is justified
             assert error.max() > 0.01 * eps * scale.max()
 
     def test_a_common_center_can_be_taken_away_first(self):

@@ -106,7 +106,7 @@ def test_wrong_parameters_are_refused_by_name(make, name, parameters, message):
 
 
 def test_a_layer_learns_how_far_to_look():
-    """A bias per head, found again from what a layer with another one computes."""
+    """A bias per head is recovered from the outputs of a layer with a known one."""
     x = RNG.normal(size=(40, 6))
     layer = ac.MultiHeadAttention.initialize(6, heads=2, rng=0)
     target = layer(x, x, x, bias=KerpleBias([3.0, 0.5])).output
