@@ -26,7 +26,7 @@ class Pictured:
         Parameters
         ----------
         path
-            Save it there too, as ``.png``, ``.svg`` or ``.pdf``.
+            File to save it to as well, with the extension ``.png``, ``.svg`` or ``.pdf``.
         **options
             Those of `attention_core.plot.heatmap`, such as ``query_labels`` and ``key_labels``.
 
@@ -76,12 +76,12 @@ class Pictured:
     def to_html(
         self: Any, path: str | os.PathLike[str] | None = None, /, **options: Unpack[PageOptions]
     ) -> str:
-        """Make a page to explore the weights or scores: one file, which needs no network.
+        """Make an interactive page of the weights or scores: one file, which needs no network.
 
         Parameters
         ----------
         path
-            Write it there too: a name that ends in ``.html``.
+            File to write it to as well, with the extension ``.html``.
         **options
             Those of `attention_core.plot.page`, such as ``query_labels`` and ``key_labels``.
 

@@ -261,7 +261,7 @@ class AttentionResult(Pictured):
         return vjp(self._answer, grad_context, grad_weights, grad_log_normalizer)
 
     def _finished(self, array: T, axis: int = -2) -> T:
-        """In the result's dtype, without the query axis when the query came without it."""
+        """In the dtype of the result, without the query axis if the query has none."""
         return self._in_dtype(_without_queries(array, axis) if self._single else array)
 
     def _in_dtype(self, array: T) -> T:
@@ -275,7 +275,7 @@ class AttentionResult(Pictured):
 
 
 def _without_queries(array: T, axis: int = -2) -> T:
-    """Without the axis of a single query."""
+    """The array without the axis of a single query."""
     shape = list(array.shape)
     del shape[axis]
     reshaped: T = array.reshape(tuple(shape))

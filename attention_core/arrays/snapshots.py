@@ -53,7 +53,7 @@ no longer be computed; request weights and gradients before that, or attend to a
         self._before = tuple(map(fingerprint, arrays.values()) if before is None else before)
 
     def check(self) -> None:
-        """Raise `ChangedInputError` for an array whose elements are not what they were."""
+        """Raise `ChangedInputError` for an array whose elements have changed."""
         for (name, array), before in zip(self._arrays.items(), self._before, strict=True):
             if fingerprint(array) != before:
                 raise ChangedInputError(name)

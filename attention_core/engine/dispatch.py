@@ -34,7 +34,7 @@ __all__ = ["Answer", "attend_call", "choose_engine", "compute"]
 
 
 class Answer(NamedTuple):
-    """A computed call, and everything that questions about it need."""
+    """A computed call, and everything that readouts of it need."""
 
     call: Call
     problem: Problem
@@ -83,10 +83,10 @@ def _answer(
     options: tuple[Any, ...],
     is_tiny: bool = False,
 ) -> Answer:
-    """Project, compute, and note what later questions need; `options` are fields of `Problem`."""
+    """Project, compute, and store what readouts need; `options` are fields of `Problem`."""
     problem = Problem(scorer, call.query, call.key, call.value, call.batch, *options)
     if problem.softcap is not None and problem.softcap > np.finfo(call.dtype).max:
-        problem.softcap = None  # it caps nothing, and could not be divided by
+        problem.softcap = None  # it has no effect, and scores could not be divided by it
     kept = None if call.is_owned or call.is_projected else _room_for_scores(problem)
     snapshot = _read_inputs(problem, call, kept)
     if call.batch:

@@ -21,7 +21,7 @@ _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
 class Call(NamedTuple):
-    """Arrays that fit together, in the dtype to compute in."""
+    """Arrays that fit together, in the computing dtype."""
 
     query: Array
     """(..., L, Dq)"""

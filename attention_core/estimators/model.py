@@ -59,7 +59,7 @@ class Model(ABC):
         )
 
     def with_parameter_vector(self, vector: ArrayLike, /) -> Self:
-        """The same with other parameters."""
+        """A copy with other parameters."""
         numbers = np.asarray(vector)
         count = self.scorer.parameter_vector.size
         coefficients = self.coefficients

@@ -16,7 +16,7 @@ from attention_core.errors import ParameterFileError, file_error, shown
 
 try:
     import fcntl
-except ImportError:  # Windows: folders that a killed process left behind stay there
+except ImportError:  # Windows: folders left behind by a killed process stay there
     fcntl = None  # type: ignore[assignment]  # asked for where it is used
 
 __all__ = ["replacing", "workspace", "writable"]
@@ -40,7 +40,7 @@ def replacing(path: Path) -> Iterator[Path]:
     target = writable(path)
     try:
         with workspace(target) as folder:
-            temporary = folder / "new"  # short, whatever the name of the target
+            temporary = folder / "new"  # short, for any name of the target
             temporary.touch()  # before the writer, which may choose another mode
             mode = stat.S_IMODE((target if target.exists() else temporary).stat().st_mode)
             yield temporary

@@ -27,7 +27,7 @@ def attend(
     terms: tuple[Any, ...],
     query_offset: Any = None,
 ) -> JaxResult | TracedResult:
-    """Attend to arrays, with a callback where they are traced."""
+    """Attend to arrays, through a callback if they are traced."""
     traced = is_traced(query, key, value, query_offset, *terms)
     if isinstance(key, JaxMemory) or not traced:
         check_memory(key, value, JaxMemory, "one of jax; make it from jax's")

@@ -13,7 +13,7 @@ __all__ = ["JaxResult", "TracedResult"]
 
 
 class JaxResult(Readouts):
-    """An `attention_core.AttentionResult`, or that of a layer, with arrays of JAX.
+    """An `attention_core.AttentionResult`, or the result of a layer, with JAX arrays.
 
     Fields are computed on first access. Results of layers have `output`, others `context`.
 

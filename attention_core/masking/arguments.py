@@ -191,7 +191,7 @@ def numbers_of_pairs(
     Raises
     ------
     DTypeError, ShapeError
-        For anything else, with its name.
+        For anything else; the message contains the name.
     """
     if is_sparse(numbers):
         raise DTypeError(

@@ -34,11 +34,11 @@ _TINY = {np.dtype(t): np.finfo(t).tiny for t in (np.float32, np.float64)}
 
 
 def exponentiate(scores: Array) -> None:
-    """Write ``exp(scores)`` in place of scores less their shift, the faintest of them as 0.
+    """Write ``exp(scores)`` in place of shifted scores, with the smallest flushed to 0.
 
-    Those below 1e-31 in float32 and 1e-292 in float64, in tiles of more than 4,096 scores. Numbers
-    as small as their products have few digits left, and arithmetic with them is some fifty times
-    slower. What such a weight adds to a context is at most 1e-31 of the value it belongs to.
+    These are below 1e-31 in float32 and 1e-292 in float64, in tiles of more than 4,096 scores.
+    Their products would be subnormal, with few digits and arithmetic that is fifty times slower. A
+    weight that is flushed contributes at most 1e-31 of its value to a context.
 
     >>> scores = np.array([-np.inf, -700.0, -600.0] + [0.0] * 5000)
     >>> exponentiate(scores)
@@ -49,7 +49,7 @@ def exponentiate(scores: Array) -> None:
         np.exp(scores, out=scores)
         return
     least_score, least_exponential = _LEAST[scores.dtype]
-    # choosing the faint ones by a mask would take longer than everything else
+    # selecting the faint ones by a mask would take longer than everything else
     np.maximum(scores, least_score, out=scores)
     np.exp(scores, out=scores)
     np.subtract(scores, least_exponential, out=scores)
@@ -57,7 +57,7 @@ def exponentiate(scores: Array) -> None:
 
 
 def are_moderate(scores: Array) -> bool:
-    """Whether no exponential overflows, and none is so small that a row's total could fade."""
+    """Whether no exponential overflows or is so small that the total of a row could fade."""
     lowest = np.minimum.reduce(scores, axis=None)
     highest = np.maximum.reduce(scores, axis=None)
     return bool(lowest > _LOWEST_MODERATE and highest < SAFE_BOUND[scores.dtype])
@@ -79,26 +79,26 @@ def reduced_by_row(ufunc: np.ufunc, values: Array, starts: Array, empty: float) 
 
 
 def finite_shift(shift: Array) -> Array:
-    """The shift to subtract: finite where only -inf was seen, since -inf - -inf is not a number."""
+    """The shift to subtract, made finite in rows of -inf, since -inf - -inf is NaN."""
     return np.maximum(shift, _LOWEST[shift.dtype])
 
 
 def safe_total(total: Array) -> Array:
-    """The total to divide by: not 0 for rows without keys, whose numerators are 0.
+    """The total to divide by, made nonzero for rows without keys, whose numerators are 0.
 
-    Other totals are far larger: the largest score alone contributes 1, or `has_faded` noticed.
+    Other totals are far larger: the largest score alone contributes 1, unless `has_faded`.
     """
     return np.maximum(total, _TINY[total.dtype])
 
 
 def subtract_shift(scores: Array, shift: Array) -> None:
-    """Subtract from scores the shift of their row."""
+    """Subtract the shift of each row from its scores."""
     if not shift.any():  # scores known to be small
         return
     column = finite_shift(shift)
     if scores.ndim == 1 or scores.shape[-1] < 256:
         np.subtract(scores, column, out=scores)
         return
-    with np.errstate():  # gives the buffer size back
-        np.setbufsize(16)  # the smallest: spreading the column into a buffer costs most
+    with np.errstate():  # restores the buffer size
+        np.setbufsize(16)  # the smallest: broadcasting the column into a buffer costs most
         np.subtract(scores, column, out=scores)

@@ -34,7 +34,7 @@ __all__ = ["SOFTMAX", "Softmax"]
 
 _row_maxima: Callable[..., Array] = np.maximum.reduce
 _row_sums: Callable[..., Array] = np.add.reduce
-# Two reductions of as many scores take less than one for each row.
+# Two reductions of this many scores take less time than one for each row.
 _WORTH_BOUNDS = 1024
 
 
@@ -114,7 +114,7 @@ class Softmax(Normalizer):
         return take(sink, batch)
 
     def safe_bound(self, dtype: np.dtype[Any]) -> float:
-        """Scores so small need no maximum: their exponentials neither overflow nor vanish."""
+        """Scores up to this need no maximum: their exponentials neither overflow nor vanish."""
         return SAFE_BOUND[dtype]
 
     def statistics(self, scores: Array) -> Statistics:

@@ -29,7 +29,7 @@ class MissingVJP(NamedTuple):
 
 
 class Traits(NamedTuple):
-    """Facts about a class of scorers that decide how the engine calls it."""
+    """Facts about a class of scorers that determine how the engine calls it."""
 
     projects_query: bool
     """Whether `project_query` does anything."""

@@ -65,7 +65,7 @@ def to_array(name: str, given: Any) -> Any:
 
 
 def to_tensor(found: Any, dtype: torch.dtype | None = None) -> Any:
-    """A tensor for an array or a sparse array; floats in the dtype, if it is given."""
+    """Convert an array or a sparse array to a tensor; floats take the dtype, if it is given."""
     if is_sparse(found):
         coo = found.tocoo()
         indices = np.stack(coo.coords)

@@ -20,7 +20,7 @@ from attention_core.testing import (
 from attention_core.testing.kit import RULES
 
 # The broken component of each check, what is seen of it (* for numbers), and the other checks that
-# cannot but fail with it.
+# necessarily fail with it.
 BROKEN = {
     "scorer": {
         "shape": (
