@@ -268,8 +268,8 @@ class AttentionResult(Pictured):
         if array.dtype is self._dtype:
             return array
         if is_sparse(array) and self._dtype.itemsize < 4:
-            return array  # SciPy's sparse arrays know no half precision
-        # half precision holds less: Inf or 0
+            return array  # SciPy's sparse arrays do not support half precision
+        # half precision may give Inf or 0
         converted: T = quiet_context().run(array.astype, self._dtype, copy=False)
         return converted
 

@@ -433,7 +433,7 @@ def test_a_learned_scorer_without_parameters():
         error,
         f"""
         1 problem in the configuration
-          scorer: scorer 'general' ({CORE}): a learned scorer needs its parameters; give weight, or query_factor and key_factor, or query_dim, key_dim and rng (and rank, if you like); got nothing
+          scorer: scorer 'general' ({CORE}): a learned scorer needs its parameters; give weight, or query_factor and key_factor, or query_dim, key_dim and rng (and optionally rank); got nothing
         """,
     )
 

@@ -30,7 +30,7 @@ def attend(
     """Attend to arrays, through a callback if they are traced."""
     traced = is_traced(query, key, value, query_offset, *terms)
     if isinstance(key, JaxMemory) or not traced:
-        check_memory(key, value, JaxMemory, "one of jax; make it from jax's")
+        check_memory(key, value, JaxMemory, "a JAX array; make it from JAX arrays")
     if traced:
         if isinstance(key, JaxMemory):
             key, value = key.key, key.value

@@ -69,10 +69,10 @@ def check_memory(key: Any, value: Any, memory: type, queries: str) -> None:
     """
     if isinstance(key, memory):
         if value is not None:
-            raise OptionTypeError("value must be left out: the memory holds its own")
+            raise OptionTypeError("value must be omitted: the memory holds the values")
     elif value is None:
         if hasattr(key, "serves"):
-            raise OptionError(f"this memory holds numpy arrays, and query is {queries}")
+            raise OptionError(f"this memory holds NumPy arrays, and query is {queries}")
         raise OptionTypeError("value is missing: give it after key, or a memory as key")
 
 

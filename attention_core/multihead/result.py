@@ -212,7 +212,7 @@ class MultiHeadResult(Pictured):
     def _readout(self, parts: Sequence[T], axis: int) -> T:
         """Merge the arrays of the groups, in the dtype of the result."""
         merged, dtype = self._merged(parts, axis), self._given.result_dtype
-        is_kept = is_sparse(merged) and dtype.itemsize < 4  # SciPy's know no half precision
+        is_kept = is_sparse(merged) and dtype.itemsize < 4  # SciPy's have no half precision
         found: T = merged if is_kept else merged.astype(dtype, copy=False)
         return found
 

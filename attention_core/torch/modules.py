@@ -60,7 +60,7 @@ class _Module(nn.Module):
         *,
         dtype: torch.dtype | None = None,
     ) -> Self:
-        """The module that a TOML or JSON file, or a mapping of the same shape, describes.
+        """Make the module that a TOML or JSON file, or an equivalent mapping, describes.
 
         Errors are those of the `from_config` of the class for NumPy.
         """
