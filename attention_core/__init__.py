@@ -169,7 +169,7 @@ _ON_DEMAND = {
     }.items()
     for name in names.split()
 }
-"""The modules of the names that are imported on first use: what a plain call does not need."""
+"""The modules of names that a plain call does not need, which are imported on first use."""
 
 _SUBMODULES = (
     "dask",

@@ -14,7 +14,7 @@ __all__ = ["Pictured"]
 
 
 class Pictured:
-    """Base of results that can be drawn: those of one attention, and those of a layer."""
+    """Base of results that can be drawn: those of an attention and those of a layer."""
 
     def plot(
         self: Any, path: str | os.PathLike[str] | None = None, /, **options: Unpack[PlotOptions]

@@ -42,7 +42,7 @@ class Problem:
     """The positions given to functions."""
     factors: Factors | None = None
     projects_tiles: bool = False
-    """Whether the queries are not projected yet, (..., L, Dq), but each tile projects its own."""
+    """Whether queries are still unprojected, (..., L, Dq), and each tile projects its own."""
 
     @property
     def shape(self) -> Shape:

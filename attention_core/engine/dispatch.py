@@ -136,7 +136,7 @@ def choose_engine(problem: Problem) -> Engine:
 def _read_inputs(problem: Problem, call: Call, kept: Array | None) -> Snapshot | None:
     """Project the queries and keys of a problem, and take a snapshot of the arrays of its call.
 
-    Each is read from memory once, on several threads where there is much to read.
+    Each is read from memory once, on several threads if it is large.
     """
     scorer, query, key = problem.scorer, call.query, call.key
     projections = {"query": query} if scorer.traits.projects_query else {}
@@ -161,7 +161,7 @@ def _read_inputs(problem: Problem, call: Call, kept: Array | None) -> Snapshot |
 
 
 def _is_projected_by_tiles(problem: Problem) -> bool:
-    """Whether projecting queries is so little work that tiles repeat it.
+    """Whether projecting queries is little enough work that tiles repeat it.
 
     A projected copy of all queries would have to come from the system, page by page, and that takes
     longer than the arithmetic.

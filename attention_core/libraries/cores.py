@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 Core = Attention | MultiHeadAttention
-"""A callable of NumPy arrays, which an adapter calls with those of its library."""
+"""A callable of NumPy arrays, which an adapter calls with the arrays of its library."""
 
 Shape = tuple[int, ...]
 
@@ -63,9 +63,9 @@ def with_parameters(core: Core, arrays: Mapping[str, Array]) -> Core:
 
 
 def check_memory(key: Any, value: Any, memory: type, queries: str) -> None:
-    """Raise for a value beside a memory, a missing value, and a memory of NumPy's arrays.
+    """Raise for a value given with a memory, a missing value, and a memory of NumPy arrays.
 
-    `queries` says what the query is, and what to make a memory from.
+    `queries` completes the message: what the query is, and how to make the memory.
     """
     if isinstance(key, memory):
         if value is not None:

@@ -1,4 +1,4 @@
-"""Results of NumPy, asked for arrays of another library."""
+"""NumPy results whose fields are arrays of another library."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ __all__ = ["Readouts"]
 
 
 class Readouts(ABC):
-    """Base of results of another library: fields that are computed when they are asked for."""
+    """Base of results of another library: fields that are computed on first access."""
 
     def __init__(self, result: Any) -> None:
         self._result = result
 
     @abstractmethod
     def _array(self, name: str, array: Any) -> Any:
-        """The array of NumPy for one of the library."""
+        """Convert an array of the library to NumPy."""
 
     @abstractmethod
     def _converted(self, found: Any) -> Any:
-        """The array of the library for one of NumPy, in its dtype."""
+        """Convert a NumPy array to the library, in its dtype."""
 
     def _field(self, found: Any) -> Any:
-        """The array of the library for a field of the result."""
+        """Convert a field of the result to the library."""
         return self._converted(found)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._result!r})"
 
     def numpy(self) -> Any:
-        """The result with NumPy arrays, for plots and whatever else needs them."""
+        """The result with NumPy arrays, for plots and other uses that need them."""
         return self._result
 
     @cached_property
@@ -61,7 +61,7 @@ class Readouts(ABC):
         return TopK(*map(self._field, self._result.top_k(n)))
 
     def vjp(self, *grads: Any, **named: Any) -> Gradients:
-        """Gradients as arrays of the library, by the `vjp` of the result with NumPy arrays."""
+        """Gradients as arrays of the library, from the `vjp` of the NumPy result."""
         arrays = [self._array("the gradient", grad) for grad in grads]
         by_name = {name: self._array(name, grad) for name, grad in named.items()}
         return Gradients(*map(self._gradient, self._result.vjp(*arrays, **by_name)))

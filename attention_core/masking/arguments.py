@@ -186,7 +186,7 @@ def _factors(
 def numbers_of_pairs(
     name: str, numbers: Any, positions: Positions, shape: Shape, single_query: bool
 ) -> ArrayBias | FunctionBias:
-    """Numbers of all pairs: an array or a function, checked.
+    """Check numbers of all pairs: an array or a function.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The arguments of a call of several heads: checked, and the part of each group."""
+"""The arguments of a call of several heads: checks, and the part of each group."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exponentials of scores: without overflow, and without numbers too small to compute with."""
+"""Exponentials of scores, without overflow and without subnormal numbers."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ __all__ = [
 SAFE_BOUND = {np.dtype(np.float32): 30.0, np.dtype(np.float64): 300.0}
 """The magnitude of scores whose exponentials neither overflow nor vanish."""
 FEW_SCORES = 4096
-"""Looking for faint scores takes longer than slow exponentials of as many."""
+"""Searching for faint scores takes longer than slow exponentials of this many."""
 _LOWEST_MODERATE = -5.0
 
 
-# The least score, and a little more than its exponential, however that is rounded.
+# The least score, and slightly more than its exponential, for any rounding.
 _LEAST = {
     np.dtype(t): (float(np.log(least)), float(least * (1 + 1e-3)))
     for t, least in ((t, np.finfo(t).tiny / np.finfo(t).eps) for t in (np.float32, np.float64))

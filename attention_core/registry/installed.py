@@ -1,4 +1,4 @@
-"""Installed plugins: all are asked for what they offer, then their offers claim names, in order."""
+"""Installed plugins: all offers are collected first, then they claim names in order."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class _Module(nn.Module):
 
     @classmethod
     def from_numpy(cls, core: Any, *, dtype: torch.dtype | None = None) -> Self:
-        """The module of an attention or a layer, such as one that `attention_core.load` returns."""
+        """Make the module of an attention or a layer, such as one from `attention_core.load`."""
         made = cls.__new__(cls)
         _Module.__init__(made, core, dtype)
         return made

@@ -62,7 +62,7 @@ class Recorded(NamedTuple):
 
 
 class _Tensors(Readouts):
-    """Fields of a result as tensors: detached, but for those through which gradients flow."""
+    """Fields of a result as tensors, detached except those through which gradients flow."""
 
     def __init__(self, recorded: Recorded) -> None:
         super().__init__(recorded.result)
