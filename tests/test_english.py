@@ -12,6 +12,7 @@ CODE = sorted(
     for folder in ("attention_core", "plugins", "benchmarks", "docs/extensions")
     for path in (ROOT / folder).rglob("*.py")
 )
+TESTS = sorted(path for folder in ("tests", ".ci") for path in (ROOT / folder).rglob("*.py"))
 PAGES = sorted(
     path
     for path in [
@@ -33,6 +34,18 @@ PHRASES = {
     r"such a one": "the noun",
     r"so many": "this many, or n",
     r"(be|is|are) as many": "have the same length",
+    r"(in|out)side of": "inside or outside",
+    r"whatever else": "anything else",
+    r"knows? no(?! names)": "does not support",
+    r"in the place of": "in place of",
+    r"held against": "compared with",
+    r"equally many": "the same number of",
+    r"must be left out": "must be omitted",
+    r"left out, there is none": "none by default",
+    r"imports no mathematics": "does not import the implementation",
+    r"if you like": "optional",
+    r"a stranger('s)?": "a third party",
+    r"\w*(amort|initial|normal|optim|summar|vector)is(e|es|ed|ing|ation)": "the spelling with z",
 }
 # gradients, but in the linear trend of the estimators
 SLOPES = r"slopes"
@@ -56,7 +69,7 @@ def found(pattern, text):
     return [match[0] for match in re.finditer(rf"\b{joined}\b", text, re.IGNORECASE)]
 
 
-@pytest.mark.parametrize("path", CODE, ids=name_of)
+@pytest.mark.parametrize("path", [*CODE, *TESTS], ids=name_of)
 def test_docstrings_begin_with_a_noun_or_a_verb(path):
     firsts = [re.match(r"\W*(\w*)", text)[1] for text in docstrings(path)]
     assert not OPENERS & {*firsts}

@@ -61,7 +61,7 @@ def _is_upright(font: FontEntry) -> bool:
 
 
 def _rank(font: FontEntry) -> tuple[bool, int, str]:
-    """Sort key of fonts with equally many letters: plain ones come first."""
+    """Sort key of fonts with the same number of letters: plain ones come first."""
     weight = font.weight if isinstance(font.weight, int) else 400
     return "sans" not in font.name.lower(), abs(weight - 400), font.name
 

@@ -32,8 +32,7 @@ def draw_margins(
 ) -> None:
     """Draw bars to the right of the rows and below the columns, on scales that all panels share.
 
-    The entropy scale ends at ``log S`` for S keys, so it is the same in all pictures with equally
-    many keys.
+    The entropy scale ends at ``log S``, so it is the same in all pictures with S keys.
     """
     width, height = size
     right = axes.inset_axes((1 + GAP / width, 0, DEEP / width, 1), sharey=axes)
