@@ -141,9 +141,9 @@ def module_text(
     kinds
         Kinds of the further arguments of ``pair``, by name: ``"array"``, ``"float"``, ...
     trainable
-        Those of them that ``pair_vjp`` has gradients of.
+        Arguments whose gradients ``pair_vjp`` computes.
     lanes
-        ``pair`` for many keys side by side, if it could be rewritten so.
+        ``pair`` for many keys side by side, if it could be rewritten.
     """
     floats = [name for name, kind in kinds.items() if kind in {"float", "number"}]
     names = {

@@ -99,9 +99,9 @@ class AdditiveScorer(PairScorer):
 
     @staticmethod
     def pair(q: Array, k: Array, score_weight: Array, weight_sum: float, shared: int) -> Any:
-        """``v . tanh(q + k)`` of two rows, or of the logarithms of their squares.
+        """``v . tanh(q + k)`` of two rows, given as they are or as exponentials.
 
-        Given ``e = exp(2 q)`` and ``f = exp(2 k)``, ``tanh(q + k) = 1 - 2 / (e f + 1)``, and
+        With ``e = exp(2 q)`` and ``f = exp(2 k)``, ``tanh(q + k) = 1 - 2 / (e f + 1)``, and
         `shared` hidden units, 2 or 4, share a division. With 0, the rows are not exponentials.
         """
         total = 0.0

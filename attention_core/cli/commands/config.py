@@ -40,7 +40,7 @@ def schema() -> None:
 
 
 def _parameters_of(kind: Kind[Any], info: Info) -> dict[str, Any] | None:
-    """The rule for a table of a component: its parameters; None if its factory cannot be had."""
+    """The schema of a component's parameters; None if its factory cannot be imported."""
     parameters = parameters_of(info)
     if parameters is None:
         return None

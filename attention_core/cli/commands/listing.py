@@ -140,7 +140,7 @@ def _is_compiled(registry: Registry, info: Info) -> bool:
 
 
 def parameters_of(info: Info) -> list[dict[str, Any]] | None:
-    """List what the factory of a component takes; None for one that cannot be imported."""
+    """List the arguments of a component's factory; None if it cannot be imported."""
     try:
         known = info.parameters
     except PluginError:
@@ -154,7 +154,7 @@ def parameters_of(info: Info) -> list[dict[str, Any]] | None:
 
 
 def _plain(value: object) -> object:
-    """A value as JSON has it; what JSON does not have is shown as text."""
+    """A value as JSON; values that JSON lacks are shown as text."""
     try:
         found: object = json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError, RecursionError):
