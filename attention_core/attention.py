@@ -303,7 +303,7 @@ class Attention(Options):
         return cls(scorer, **options)
 
     def to_config(self) -> dict[str, Any]:
-        """The mapping from which `from_config` makes this attention again, ready for JSON."""
+        """The mapping from which `from_config` makes this attention again, as JSON types."""
         options = self._plain_options()
         config: dict[str, Any] = {"scorer": self.scorer.to_config()}
         if self.normalizer != SOFTMAX:

@@ -71,7 +71,7 @@ class AttentionResult(Pictured):
 
     @property
     def _readout(self) -> Readout:
-        """The readout of the call, if its arrays are as they were."""
+        """The readout of the call, if its arrays have not changed."""
         from attention_core.engine.tile_readout import (
             open_readout,
         )  # most calls ask for none

@@ -200,12 +200,12 @@ def test_a_missing_parameter(registry):
 def test_a_parameter_that_holds_no_real_numbers(dtype):
     weight = np.zeros((2, 2), dtype)
     hint = {
-        "|V2": "; bfloat16 that NumPy saved comes back with .view(ml_dtypes.bfloat16)",
+        "|V2": "; bfloat16 saved by NumPy needs .view(ml_dtypes.bfloat16)",
         "|V8": "",
         "complex128": "; its .real and its .imag are",
-        "datetime64[s]": "; convert it by numpy.asarray(..., dtype='int64')",
+        "datetime64[s]": "; convert it with numpy.asarray(..., dtype='int64')",
         "[('x', '<f8')]": "; call numpy.lib.recfunctions.structured_to_unstructured",
-    }.get(str(weight.dtype), "; convert it by numpy.asarray(..., dtype=float)")
+    }.get(str(weight.dtype), "; convert it with numpy.asarray(..., dtype=float)")
     with pytest.raises(ac.ScorerConfigError) as error:
         ac.make_scorer("general", weight=weight)
     says(
@@ -233,7 +233,7 @@ def test_a_replaced_parameter_that_holds_no_real_numbers():
     says(
         error,
         f"scorer 'general' ({CORE}): parameter 'weight' must hold real numbers (float16, bfloat16, "
-        f"float32, float64 or integers), got dtype <U1; convert it by "
+        f"float32, float64 or integers), got dtype <U1; convert it with "
         f"numpy.asarray(..., dtype=float)",
     )
 

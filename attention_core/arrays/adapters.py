@@ -113,11 +113,11 @@ of a call must come from one library; convert it with torch.as_tensor(key)
     if own == library or not (own or isinstance(array, (np.ndarray, list, tuple))):
         return
     if own == "dask" and library is None:  # it may be larger than memory
-        convert = f"convert {leader} by {_FROM_NUMPY[own].format(leader)}"
+        convert = f"convert {leader} with {_FROM_NUMPY[own].format(leader)}"
     else:
         converted = _FROM_NUMPY.get(library or "", "{}").format(to_numpy_call(name, array))
-        convert = f"convert it by {converted}"
+        convert = f"convert it with {converted}"
     raise DTypeError(
-        f"{name} is a {own or 'numpy'} array, and {leader} one of {library or 'numpy'}: the arrays "
-        f"of a call must be of one library; {convert}"
+        f"{name} is a {own or 'numpy'} array and {leader} a {library or 'numpy'} array: the arrays "
+        f"of a call must come from one library; {convert}"
     )

@@ -116,22 +116,22 @@ def dtype_advice(array: Array) -> str:
     """A clause that says what makes real numbers of an array of another dtype.
 
     >>> dtype_advice(np.array(["1.5"]))
-    '; convert it by numpy.asarray(..., dtype=float)'
+    '; convert it with numpy.asarray(..., dtype=float)'
     """
     kind = array.dtype.kind
     if kind == "O" and any(map(is_sparse, array.flat)):
         return "; call .toarray() of its sparse arrays"
     if array.dtype == "V2":
-        return "; bfloat16 that NumPy saved comes back with .view(ml_dtypes.bfloat16)"
+        return "; bfloat16 saved by NumPy needs .view(ml_dtypes.bfloat16)"
     if array.dtype.names:
         return "; call numpy.lib.recfunctions.structured_to_unstructured"
     if kind == "c" or "complex" in array.dtype.name:
         return "; its .real and its .imag are"
     if kind in "mM":
-        return "; convert it by numpy.asarray(..., dtype='int64')"
+        return "; convert it with numpy.asarray(..., dtype='int64')"
     if array.dtype.type is np.void:
         return ""
-    return "; convert it by numpy.asarray(..., dtype=float)"
+    return "; convert it with numpy.asarray(..., dtype=float)"
 
 
 def _reading_advice(name: str, array: Any) -> str:
@@ -244,11 +244,13 @@ def as_integers(name: str, value: ArrayLike, each: str = "") -> Array:
     if not array.size:  # the dtype of an empty list is not that of integers
         return array.astype(np.int64)
     exact = array
-    if is_nested:  # NumPy makes floats of integers that meet in no dtype
+    if is_nested:  # NumPy turns integers without a common dtype to floats
         exact = np.array(value, np.object_)
     numbers = exact.reshape(-1).tolist()
     if not all(is_integer(n) for n in numbers):
-        advice = "; convert it by numpy.asarray(..., dtype=int)" if array.dtype.kind == "f" else ""
+        advice = (
+            "; convert it with numpy.asarray(..., dtype=int)" if array.dtype.kind == "f" else ""
+        )
         raise DTypeError(f"{name} must be integers{each}, got dtype {array.dtype}{advice}")
     clamped = [min(max(int(n), -LARGEST), LARGEST) for n in numbers]
     return np.array(clamped, np.int64).reshape(exact.shape)

@@ -69,7 +69,7 @@ def attend_call(
         kind, query.shape, key.shape, value.shape, batch, itemsize, call.is_projected
     )
     if is_tiny or (key.nbytes + value.nbytes >= _LONG and _needs_no_blas(scorer, call, options)):
-        quiet = copy_context()  # a `quiet_context`, without another call
+        quiet = copy_context()  # like `quiet_context`, without the cost of a call
         for variable, setting in IGNORING:
             quiet.run(variable.set, setting)
         return quiet.run(_answer, scorer, call, options, is_tiny)

@@ -1,4 +1,4 @@
-"""Questions about the tiles, once the statistics of every row are known, and who answers others."""
+"""Readout of tiles, given the statistics of every row, and the choice of a readout."""
 
 from __future__ import annotations
 

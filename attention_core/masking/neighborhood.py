@@ -17,7 +17,7 @@ __all__ = ["Neighborhood"]
 
 
 class Neighborhood(MaskObject):
-    """A mask by which each position of a grid attends to the positions near it.
+    """A mask with which each position of a grid attends to the positions near it.
 
     Queries and keys are the positions of a grid of one to three dimensions, such as the pixels of
     an image, in row-major order. Given as ``mask=``, a query at i may attend to a key at j if in

@@ -19,7 +19,7 @@ __all__ = ["Packed", "Packing"]
 
 
 class Packing(MaskObject):
-    """The starts of packed sequences: a mask by which each sequence attends to itself only.
+    """The starts of packed sequences: a mask with which each sequence attends only to itself.
 
     Given as ``mask=``, it makes a call attend within each of many concatenated sequences,
     (..., total L, Dq) and (..., total S, Dk), without padding. Positions, for causal order, windows

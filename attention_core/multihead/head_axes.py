@@ -126,5 +126,5 @@ class HeadAxes(NamedTuple):
 
 
 def _is_for_all(pairs: Any) -> bool:
-    """Whether a mask or bias is that of every head, whatever its axes."""
+    """Whether a mask or bias is the same for every head."""
     return pairs is None or is_sparse(pairs) or isinstance(pairs, MaskObject)

@@ -123,7 +123,7 @@ class Normalizer(Component):
         dot: Array,
         row_sums: Callable[[Array], Array],
     ) -> None:
-        """Write what `scores_vjp` returns over the gradient of the weights."""
+        """Overwrite the gradient of the weights with what `scores_vjp` returns."""
         own = read_only(weights)  # which the gradient of the values needs too
         found = returned(self, "scores_vjp", own, statistics, grad_weights, dot, row_sums)
         if found is grad_weights:

@@ -90,11 +90,11 @@ class Entmax(Normalizer):
 
     Notes
     -----
-    For alpha up to 2 the sum is a convex function of tau, so Newton's iteration from below
-    converges from one side, to the last bits; for larger alpha the threshold is found by
-    bisection. Only scores within ``1 / (alpha - 1)`` of a row's largest can have weight. Powers of
-    ``1 / (alpha - 1)`` multiply the error of rounding as much: near 1, weights of float32 have an
-    error of ``1e-7 / (alpha - 1)``.
+    For alpha up to 2 the sum is a convex function of tau, so Newton's method from below converges
+    monotonically, to the last bits. For larger alpha the threshold is found by bisection. Only
+    scores within ``1 / (alpha - 1)`` of the largest of a row can have nonzero weights. The power
+    ``1 / (alpha - 1)`` multiplies rounding errors by as much: for alpha near 1, weights in float32
+    have an error of ``1e-7 / (alpha - 1)``.
 
     References
     ----------

@@ -231,7 +231,7 @@ def test_what_an_error_about_a_dtype_says_makes_numbers(query):
     if np.asarray(query).dtype == np.float64:
         pytest.skip("long double is double on this platform")
     text = text_of(ac.DTypeError, ac.attend, query, K, V, scorer="dot")
-    _, advice = text.split("; convert it by ")
+    _, advice = text.split("; convert it with ")
     numbers = eval(
         advice.replace("numpy", "np").replace("...", "query"), {"np": np, "query": query}
     )
@@ -291,7 +291,7 @@ def test_booleans_among_integers_are_no_integers(value):
 
 def test_floats_say_how_to_be_integers():
     assert text_of(ac.DTypeError, as_integers, "n", [2.0]) == (
-        "n must be integers, got dtype float64; convert it by numpy.asarray(..., dtype=int)"
+        "n must be integers, got dtype float64; convert it with numpy.asarray(..., dtype=int)"
     )
 
 
@@ -412,7 +412,7 @@ def test_packing_of_lengths_that_are_none():
     assert text_of(ac.OptionError, make, [2, -1]) == "query_lengths must be at least 0, got -1"
     assert text_of(ac.ShapeError, make, [2], 3) == "key_lengths must have shape (n,), got ()"
     assert text_of(ac.DTypeError, make, [2.5]) == (
-        "query_lengths must be integers, got dtype float64; convert it by "
+        "query_lengths must be integers, got dtype float64; convert it with "
         "numpy.asarray(..., dtype=int)"
     )
     assert text_of(ac.ShapeError, make, [2**70] * 9).startswith("query_starts must begin at 0")

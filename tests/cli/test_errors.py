@@ -172,7 +172,7 @@ def save(name, array):
         (
             "--key-lengths",
             np.ones(2),
-            "key_lengths must be integers, one per batch item, got dtype float64; convert it by "
+            "key_lengths must be integers, one per batch item, got dtype float64; convert it with "
             "numpy.asarray(..., dtype=int)",
         ),
     ],

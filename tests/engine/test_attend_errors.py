@@ -151,7 +151,7 @@ def advice(dtype):
     if dtype.startswith("complex"):
         return "; its .real and its .imag are"
     kind = "'int64'" if "time" in dtype else "float"
-    return f"; convert it by numpy.asarray(..., dtype={kind})"
+    return f"; convert it with numpy.asarray(..., dtype={kind})"
 
 
 def test_structured_arrays_are_refused():
@@ -295,7 +295,7 @@ PER_ITEM = ["key_lengths", "query_lengths", "query_offset"]
     [([1.5, 2.0], "float64"), ([True, False], "bool"), (["a", "b"], "<U1"), (2.0, "float64")],
 )
 def test_lengths_that_are_no_integers(name, value, dtype):
-    advice = "; convert it by numpy.asarray(..., dtype=int)" if dtype == "float64" else ""
+    advice = "; convert it with numpy.asarray(..., dtype=int)" if dtype == "float64" else ""
     assert refusal(**HEADS, **{name: value}) == (
         ac.DTypeError,
         f"{name} must be integers, one per batch item, got dtype {dtype}{advice}",

@@ -53,11 +53,11 @@ MIXED = "the arrays of a call must come from one library; convert it with "
 @pytest.mark.parametrize(
     ("arrays", "text"),
     [
-        ((X, Tensor(), X), f"key is a torch array, and query one of numpy: {MIXED}key.numpy()"),
+        ((X, Tensor(), X), f"key is a torch array and query a numpy array: {MIXED}key.numpy()"),
         ((X, fake("dask", "Array"), fake("dask", "Array")),
-         f"key is a dask array, and query one of numpy: {MIXED.removesuffix('convert it by ')}"
-         "convert query by dask.array.from_array(query)"),
-        ((X, X, Tensor()), f"value is a torch array, and query one of numpy: {MIXED}value.numpy()"),
+         f"key is a dask array and query a numpy array: {MIXED.removesuffix('convert it with ')}"
+         "convert query with dask.array.from_array(query)"),
+        ((X, X, Tensor()), f"value is a torch array and query a numpy array: {MIXED}value.numpy()"),
         ((Tensor(), X, X),
          f"key is a numpy array and query a torch array: {MIXED}torch.as_tensor(key)"),
         ((Tensor(), [[1.0]], X),

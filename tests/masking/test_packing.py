@@ -91,7 +91,7 @@ def test_a_packing_knows_its_size_and_shows_its_starts():
         (
             ([0.0, 2.0],),
             ac.DTypeError,
-            "query_starts must be integers, got dtype float64; convert it by "
+            "query_starts must be integers, got dtype float64; convert it with "
             "numpy.asarray(..., dtype=int)",
         ),
         (([[0, 2]],), ac.ShapeError, "query_starts must have shape (n + 1,), got (1, 2)"),
