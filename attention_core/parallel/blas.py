@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any, Self
 
@@ -26,9 +25,6 @@ class _ThisThread(threading.local):
 
     def __init__(self) -> None:
         self.flag = threading.Lock()
-
-    def busy(self) -> AbstractContextManager[object]:
-        return nullcontext() if self.flag.locked() else self.flag
 
 
 this_thread = _ThisThread()
@@ -53,15 +49,11 @@ def _search() -> Sequence[Any]:
 def _set_threads(library: Any, count: int) -> None:
     """Set the number of threads of a library, even if another thread set it before.
 
-    threadpoolctl lets one thread control OpenBLAS and silently ignores the others; here the lock
-    of `blas_on_one_thread` keeps them from disagreeing.
+    threadpoolctl 3.8 lets one thread control OpenBLAS, silently ignores the others, and takes a
+    lock that an interrupt may leave locked. The function behind that does neither; here the lock
+    of `_Hold` keeps threads from disagreeing.
     """
-    release = getattr(library, "clear_controlling_thread", None)  # since threadpoolctl 3.8
-    if release is not None:
-        release(force=True)
-    library.set_num_threads(count)
-    if release is not None:
-        release(force=True)
+    getattr(library, "_real_set_num_threads", library.set_num_threads)(count)
 
 
 class _Hold:
@@ -90,16 +82,36 @@ class _Hold:
 
     def settle(self) -> None:
         libraries = _libraries()  # the search is slow, so it comes before the lock
-        with this_thread.busy(), self.lock:
-            if not self.calls:
-                self.is_set = False
-                self._set(self.before)
-                self.before = []
-            elif not self.is_set:
-                counts = [library.get_num_threads() for library in libraries]
-                self.before = self.before or counts
-                self._set([1] * len(libraries))
-                self.is_set = True
+        flag = this_thread.flag
+        is_free = not flag.locked()
+        # No `with`: since Python 3.14 an interrupt may come between the lock and the block. None
+        # comes between a `try` and the call that follows, nor between that call and its `finally`.
+        try:
+            if is_free:
+                flag.acquire()
+            try:
+                self.lock.acquire()
+                self._settle(libraries)
+            except BaseException:
+                if self.lock._is_owned():  # type: ignore[attr-defined]  # as `Condition` asks it
+                    self.lock.release()
+                raise
+            else:
+                self.lock.release()
+        finally:
+            if is_free:
+                flag.release()
+
+    def _settle(self, libraries: Sequence[Any]) -> None:
+        if not self.calls:
+            self.is_set = False
+            self._set(self.before)
+            self.before = []
+        elif not self.is_set:
+            counts = [library.get_num_threads() for library in libraries]
+            self.before = self.before or counts
+            self._set([1] * len(libraries))
+            self.is_set = True
 
     def _set(self, counts: list[int]) -> None:
         for library, before, count in zip(_libraries(), self.before, counts, strict=False):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar, copy_context
 from functools import partial
-from threading import Condition, Lock
+from threading import Condition
 from typing import Any, TypeVar
 
 from attention_core.parallel.blas import numerics, this_thread
@@ -63,9 +63,17 @@ def fold_blocks(
     order = _longest_first(items)
     following = iter(order)
     expected = next(following, None)
-    changed = Condition(Lock())
+    changed = Condition()
 
     def work(index: int) -> None:
+        try:
+            work_in_order(index)
+        except BaseException:
+            if changed._is_owned():  # type: ignore[attr-defined]  # interrupted before its block
+                changed.release()
+            raise
+
+    def work_in_order(index: int) -> None:
         nonlocal expected
         with changed:
             while index != expected and len(early) >= _MOST_EARLY:

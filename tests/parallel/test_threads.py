@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import attention_core as ac
-from attention_core.parallel import helpers
+from attention_core.parallel import blas, helpers, threads
 
 
 def test_where_no_more_threads_may_start_a_call_does_without(rng, monkeypatch):
@@ -195,6 +195,62 @@ print(len(seen))
 def test_a_handler_or_finalizer_may_attend_between_any_two_lines(whose):
     """At every line that takes or gives back anything: right numbers and no hang."""
     assert int(python(REENTERED, whose)) > (40 if whose == "callers" else 10)
+
+
+class Interrupting:
+    """A lock whose first acquisition succeeds, and is interrupted before anybody knows."""
+
+    def __init__(self):
+        self.lock, self.calls = threading.RLock(), 0
+
+    def acquire(self, *args):
+        held = self.lock.acquire(*args)
+        self.calls += 1
+        if self.calls == 1:
+            raise KeyboardInterrupt
+        return held
+
+    def release(self):
+        self.lock.release()
+
+    def _is_owned(self):
+        return self.lock._is_owned()
+
+    def __enter__(self):
+        return self.acquire()
+
+    def __exit__(self, *_):
+        self.release()
+
+
+def in_time(function):
+    """Whether a function ends in another thread."""
+    thread = threading.Thread(target=function, daemon=True)
+    thread.start()
+    thread.join(10)
+    return not thread.is_alive()
+
+
+def test_a_lock_that_an_interrupt_leaves_is_given_back(monkeypatch):
+    def hold():
+        with blas.numerics():
+            pass
+
+    monkeypatch.setattr(blas._hold, "lock", Interrupting())
+    with pytest.raises(KeyboardInterrupt):
+        hold()
+    assert not blas.this_thread.flag.locked()
+    assert in_time(hold)
+
+
+def test_a_fold_that_is_interrupted_at_its_lock_ends(monkeypatch):
+    monkeypatch.setattr(threads, "Condition", lambda: threading.Condition(Interrupting()))
+
+    def fold():
+        with pytest.raises(KeyboardInterrupt):
+            threads.fold_blocks(lambda item: item, lambda *_: None, range(8), cost=1e9, workers=2)
+
+    assert in_time(fold)
 
 
 STORM = """
