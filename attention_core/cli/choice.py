@@ -54,9 +54,7 @@ def choose(
     return Attention(read_config({"scorer": section})[0], **chosen)
 
 
-def _by_component(
-    settings: Mapping[str, Any],
-) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+def _by_component(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Settings of the scorer, and those of the normalizer and the bias."""
     own: dict[str, Any] = {}
     parts: dict[str, dict[str, Any]] = {NORMALIZER.name: {}, BIAS.name: {}}

@@ -118,21 +118,12 @@ def drawing(
     if page is not None:
         check_output(page, PAGE_SUFFIXES, inputs)
     if path is None and page is None and not in_terminal:
-        options = {
-            "--query-labels": query_labels,
-            "--key-labels": key_labels,
-            "--batch": batch,
-        }
+        options = {"--query-labels": query_labels, "--key-labels": key_labels, "--batch": batch}
         for option, given in options.items():
             if given is not None:
                 raise OptionError(f"{option} is for pictures; add --plot, --html or --show")
     return Drawing(
-        path,
-        page,
-        in_terminal,
-        _lines(query_labels),
-        _lines(key_labels),
-        indices("--batch", batch),
+        path, page, in_terminal, _lines(query_labels), _lines(key_labels), indices("--batch", batch)
     )
 
 

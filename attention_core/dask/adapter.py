@@ -15,12 +15,7 @@ __all__ = ["attend", "memory"]
 
 
 def attend(
-    core: Core,
-    query: Any,
-    key: Any,
-    value: Any,
-    terms: tuple[Any, ...],
-    query_offset: Any = None,
+    core: Core, query: Any, key: Any, value: Any, terms: tuple[Any, ...], query_offset: Any = None
 ) -> DaskResult:
     """Attend lazily. Each task uses one thread; Dask decides how many tasks run.
 

@@ -29,14 +29,7 @@ from attention_core.masking.patterns import ArrayMask, EdgeMask
 from attention_core.normalizing.normalizer import Normalizer
 from attention_core.options import make_options
 from attention_core.scoring.scorer import Scorer
-from attention_core.typing import (
-    Array,
-    BiasLike,
-    FactorsLike,
-    MaskLike,
-    NormalizerLike,
-    ScorerLike,
-)
+from attention_core.typing import Array, BiasLike, FactorsLike, MaskLike, NormalizerLike, ScorerLike
 
 __all__ = ["attend"]
 

@@ -32,12 +32,7 @@ def log_normalizer_of(work: Work, state: State) -> Array:
 
 
 def block_weights(
-    work: Work,
-    block: Block,
-    rows: range,
-    dtype: np.dtype[Any],
-    state: State,
-    *arrays: Any,
+    work: Work, block: Block, rows: range, dtype: np.dtype[Any], state: State, *arrays: Any
 ) -> Array:
     """The final weights of some rows of a block: (..., n, s)."""
     with numerics() as again, again:

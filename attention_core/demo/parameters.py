@@ -43,12 +43,7 @@ def bumps(directions: NDArray[Any]) -> dict[str, NDArray[Any]]:
     """
     weight = np.concatenate([directions, directions], axis=1)  # (D, 2 pairs)
     sign = np.repeat(np.array([1, -1], directions.dtype), directions.shape[1])  # (2 pairs,)
-    return {
-        "query_weight": weight,
-        "key_weight": -weight,
-        "bias": sign,
-        "score_weight": sign / 2,
-    }
+    return {"query_weight": weight, "key_weight": -weight, "bias": sign, "score_weight": sign / 2}
 
 
 def _write(folder: Path) -> None:

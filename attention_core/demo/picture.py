@@ -85,11 +85,7 @@ def _weight_bar(
 
 
 def _image(
-    figure: Figure,
-    corner: tuple[float, float],
-    width: float,
-    image: NDArray[np.uint8],
-    color: str,
+    figure: Figure, corner: tuple[float, float], width: float, image: NDArray[np.uint8], color: str
 ) -> None:
     axes = figure.add_axes((*corner, width, width * WIDTH / HEIGHT))
     axes.imshow(image, cmap="gray_r", vmin=0, vmax=16, interpolation="nearest")

@@ -7,22 +7,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from attention_core.arrays.inputs import (
-    as_array,
-    check_key_and_value,
-    computing_dtype,
-    to_numpy,
-)
+from attention_core.arrays.inputs import as_array, check_key_and_value, computing_dtype, to_numpy
 from attention_core.arrays.quiet import quiet_context
 from attention_core.arrays.rows import Rows
 from attention_core.arrays.scalars import is_integer
-from attention_core.errors import (
-    DTypeError,
-    OptionError,
-    OptionTypeError,
-    ShapeError,
-    shown,
-)
+from attention_core.errors import DTypeError, OptionError, OptionTypeError, ShapeError, shown
 from attention_core.scoring.contract import project
 from attention_core.scoring.scorer import Scorer
 from attention_core.typing import Array

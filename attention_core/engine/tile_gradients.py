@@ -114,10 +114,7 @@ class _TileLoop:
             (grad_query, grad_key), parameter_grads = checked_vjp(
                 problem.scorer, "score_vjp", (query, key), grad_scores, self.shapes, outer
             )
-            grad_query, grad_key = (
-                _own(grad_query, grad_scores),
-                _own(grad_key, grad_scores),
-            )
+            grad_query, grad_key = (_own(grad_query, grad_scores), _own(grad_key, grad_scores))
         return PreparedGradients(
             grad_query, grad_key, summed_to(grad_value, value.shape), grad_bias, parameter_grads
         )

@@ -17,11 +17,4 @@ from attention_core.jax.functions import Attended, AttentionFunction, attention
 from attention_core.jax.memory import JaxMemory
 from attention_core.jax.results import JaxResult, TracedResult
 
-__all__ = [
-    "Attended",
-    "AttentionFunction",
-    "JaxMemory",
-    "JaxResult",
-    "TracedResult",
-    "attention",
-]
+__all__ = ["Attended", "AttentionFunction", "JaxMemory", "JaxResult", "TracedResult", "attention"]

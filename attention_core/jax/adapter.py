@@ -20,12 +20,7 @@ def memory(core: Core, key: Any, value: Any) -> JaxMemory:
 
 
 def attend(
-    core: Core,
-    query: Any,
-    key: Any,
-    value: Any,
-    terms: tuple[Any, ...],
-    query_offset: Any = None,
+    core: Core, query: Any, key: Any, value: Any, terms: tuple[Any, ...], query_offset: Any = None
 ) -> JaxResult | TracedResult:
     """Attend to arrays, through a callback if they are traced."""
     traced = is_traced(query, key, value, query_offset, *terms)

@@ -29,12 +29,7 @@ from attention_core.masking.neighborhood import Neighborhood
 from attention_core.masking.neighbors import Neighbors
 from attention_core.masking.packing import Packed, Packing
 from attention_core.masking.patterns import ArrayMask, EdgeMask, FunctionMask
-from attention_core.masking.positions import (
-    ADVICE,
-    Positions,
-    check_offsets,
-    end_offset,
-)
+from attention_core.masking.positions import ADVICE, Positions, check_offsets, end_offset
 from attention_core.masking.sparse_masks import checked_edges, checked_values
 from attention_core.typing import Array
 

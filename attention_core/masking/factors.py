@@ -8,11 +8,7 @@ import numpy as np
 
 from attention_core.arrays.batch import Batch, Item, Shape, take, with_batch_axes
 from attention_core.arrays.scalars import as_float, is_integer
-from attention_core.errors import (
-    OptionError,
-    OptionTypeError,
-    shown,
-)
+from attention_core.errors import OptionError, OptionTypeError, shown
 from attention_core.masking.positions import Positions
 from attention_core.typing import Array
 

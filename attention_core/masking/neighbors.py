@@ -199,12 +199,7 @@ def _tile(hood: Neighborhood, query: int, key: int, length: int, key_length: int
 
 @lru_cache(maxsize=16)
 def _ceiling(
-    hood: Neighborhood,
-    query: int,
-    key: int,
-    length: int,
-    key_length: int,
-    dtype: np.dtype[Any],
+    hood: Neighborhood, query: int, key: int, length: int, key_length: int, dtype: np.dtype[Any]
 ) -> Array:
     bounds = ceiling(_tile(hood, query, key, length, key_length), dtype)
     bounds.flags.writeable = False

@@ -46,10 +46,7 @@ def with_extra_keys(layer: LayerParameters, group: HeadGroup, seen: tuple[Any, .
 
 
 def opened(
-    layer: LayerParameters,
-    shape: Shape,
-    pairs: Mapping[str, Any],
-    numbers: Mapping[str, Any],
+    layer: LayerParameters, shape: Shape, pairs: Mapping[str, Any], numbers: Mapping[str, Any]
 ) -> tuple[Arguments, Arguments]:
     """Extend masks, biases, lengths and offsets by the keys of the layer.
 

@@ -10,13 +10,7 @@ from numpy.typing import ArrayLike
 
 from attention_core.arrays.inputs import as_array
 from attention_core.arrays.scalars import check_flag
-from attention_core.errors import (
-    DTypeError,
-    OptionError,
-    OptionTypeError,
-    ShapeError,
-    did_you_mean,
-)
+from attention_core.errors import DTypeError, OptionError, OptionTypeError, ShapeError, did_you_mean
 from attention_core.multihead.layout import INPUTS
 from attention_core.options import check_count
 from attention_core.typing import Array

@@ -32,14 +32,7 @@ from attention_core.normalizing.normalizer import Normalizer
 from attention_core.normalizing.softmax import SOFTMAX
 from attention_core.options import OPTIONS, check_option
 from attention_core.scoring.scorer import Scorer
-from attention_core.typing import (
-    Array,
-    BiasLike,
-    FactorsLike,
-    MaskLike,
-    NormalizerLike,
-    ScorerLike,
-)
+from attention_core.typing import Array, BiasLike, FactorsLike, MaskLike, NormalizerLike, ScorerLike
 
 __all__ = ["MultiHeadAttention"]
 
@@ -165,11 +158,7 @@ class MultiHeadAttention(LayerMakers):
         for group in groups:
             group.attention.scorer.check_features(sizes["Dq"], sizes["Dk"])
         self._own = LayerParameters(
-            arrays,
-            groups,
-            tuple(normalizers),
-            check_flag("zero_key", zero_key),
-            checked_bias(bias),
+            arrays, groups, tuple(normalizers), check_flag("zero_key", zero_key), checked_bias(bias)
         )
 
     @classmethod

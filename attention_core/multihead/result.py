@@ -15,11 +15,7 @@ from attention_core.engine.gradients import Gradients
 from attention_core.multihead.gradients import HeadInputs, checked_grads, layer_vjp
 from attention_core.multihead.heads import HeadGroup
 from attention_core.multihead.parameters import LayerParameters
-from attention_core.multihead.projections import (
-    join_heads,
-    linear,
-    matrix,
-)
+from attention_core.multihead.projections import join_heads, linear, matrix
 from attention_core.pictures import Pictured
 from attention_core.result import AttentionResult, TopK
 from attention_core.typing import Array, Weights

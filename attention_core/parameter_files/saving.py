@@ -86,11 +86,7 @@ def _described(owner: Scorer | MultiHeadAttention) -> dict[str, Any]:
             f"got {shown(owner)}; write_arrays(path, arrays) writes named arrays"
         )
     options = owner.groups[0].attention.to_config().get("attention", {})
-    layer = {
-        "groups": _grouped(owner.scorers),
-        "attention": options,
-        "zero_key": owner.zero_key,
-    }
+    layer = {"groups": _grouped(owner.scorers), "attention": options, "zero_key": owner.zero_key}
     if any(normalizer != SOFTMAX for normalizer in owner.normalizers):
         layer["normalizers"] = _grouped(owner.normalizers)
     if owner.bias is not None:

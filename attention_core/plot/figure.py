@@ -293,10 +293,7 @@ def _make_room(ax: Axes, picture: Picture, look: Look, title: str | None) -> Non
         trial_ax = trial.add_axes((0.25, 0.25, 0.5, 0.5))
         _draw_alone(trial_ax, picture, look, title, size)
         left, right, below, above = overhang(trial, trial_ax)
-        size = (
-            max(whole[0] - left - right, LEAST_SIDE),
-            max(whole[1] - below - above, LEAST_SIDE),
-        )
+        size = (max(whole[0] - left - right, LEAST_SIDE), max(whole[1] - below - above, LEAST_SIDE))
     ax.set_position(
         (
             box.x0 + box.width * left / whole[0],

@@ -116,11 +116,6 @@ def overhang(figure: Figure, axes: Axes) -> tuple[float, float, float, float]:
     """Inches by which labels extend beyond a panel: left, right, below and above."""
     inner, outer = axes.get_window_extent(), axes.get_tightbbox()
     assert outer is not None
-    sides = (
-        inner.x0 - outer.x0,
-        outer.x1 - inner.x1,
-        inner.y0 - outer.y0,
-        outer.y1 - inner.y1,
-    )
+    sides = (inner.x0 - outer.x0, outer.x1 - inner.x1, inner.y0 - outer.y0, outer.y1 - inner.y1)
     left, right, below, above = (max(0.0, float(side)) / figure.dpi for side in sides)
     return left, right, below, above

@@ -24,11 +24,7 @@ SEPARATE = 64  # up to this many bars have gaps between them
 
 
 def draw_margins(
-    axes: Axes,
-    picture: Picture,
-    panel: Panel,
-    size: tuple[float, float],
-    neighbors: Neighbors,
+    axes: Axes, picture: Picture, panel: Panel, size: tuple[float, float], neighbors: Neighbors
 ) -> None:
     """Draw bars to the right of the rows and below the columns, on scales that all panels share.
 

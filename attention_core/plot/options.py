@@ -10,11 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from numpy.typing import ArrayLike
 
 from attention_core.arrays.scalars import as_float, check_flag
-from attention_core.errors import (
-    OptionError,
-    OptionTypeError,
-    shown,
-)
+from attention_core.errors import OptionError, OptionTypeError, shown
 from attention_core.plot.cells import Summary
 from attention_core.plot.source import What
 
@@ -118,12 +114,7 @@ def make_look(
                 f"annotate must be True or a number format such as '.2f' or '.0%', got {annotate!r}"
             ) from error
     return Look(
-        check_limits(limits),
-        cmap,
-        check_flag("margins", margins),
-        number_format,
-        xlabel,
-        ylabel,
+        check_limits(limits), cmap, check_flag("margins", margins), number_format, xlabel, ylabel
     )
 
 

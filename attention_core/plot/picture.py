@@ -9,11 +9,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
-from attention_core.errors import (
-    OptionError,
-    ShapeError,
-    shown,
-)
+from attention_core.errors import OptionError, ShapeError, shown
 from attention_core.plot.axis import LONGEST, Axis, make_axis
 from attention_core.plot.cells import Summary, mean_per_cell
 from attention_core.plot.source import Drawn, What, source_of

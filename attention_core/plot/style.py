@@ -7,12 +7,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from attention_core.errors import (
-    MissingExtraError,
-    OptionError,
-    OptionTypeError,
-    shown,
-)
+from attention_core.errors import MissingExtraError, OptionError, OptionTypeError, shown
 from attention_core.plot.fonts import families
 
 if TYPE_CHECKING:

@@ -21,15 +21,7 @@ from attention_core.hookspecs import GROUP
 if TYPE_CHECKING:
     from importlib.metadata import Distribution
 
-__all__ = [
-    "BUNDLED",
-    "UNKNOWN",
-    "Discovery",
-    "Plugin",
-    "PluginFailure",
-    "canonical",
-    "discover",
-]
+__all__ = ["BUNDLED", "UNKNOWN", "Discovery", "Plugin", "PluginFailure", "canonical", "discover"]
 
 UNKNOWN = "unknown"
 """Placeholder for the version of a distribution that has none."""

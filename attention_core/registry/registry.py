@@ -77,11 +77,7 @@ class Registry:
 
     @classmethod
     def from_entry_points(
-        cls,
-        *,
-        block: Chosen | None = None,
-        allow: Chosen | None = None,
-        strict: bool | None = None,
+        cls, *, block: Chosen | None = None, allow: Chosen | None = None, strict: bool | None = None
     ) -> Registry:
         """Make the registry of everything that installed distributions offer.
 

@@ -11,13 +11,7 @@ import numpy as np
 from attention_core.arrays.batch import summed_to
 from attention_core.arrays.matmul import inner_products
 from attention_core.arrays.scalars import as_float
-from attention_core.errors import (
-    AttentionCoreError,
-    ScorerContractError,
-    Stopped,
-    note_call,
-    shown,
-)
+from attention_core.errors import AttentionCoreError, ScorerContractError, Stopped, note_call, shown
 from attention_core.scoring.compiled_forms import compiled_result
 from attention_core.scoring.scorer import ParameterGrads, Scorer
 from attention_core.typing import Array

@@ -31,14 +31,7 @@ from attention_core.testing.parametrize import (
     parametrize_scorers,
 )
 from attention_core.testing.plugin import check_plugin, plugin_checks
-from attention_core.testing.report import (
-    Check,
-    CheckError,
-    Outcome,
-    Report,
-    Status,
-    run_checks,
-)
+from attention_core.testing.report import Check, CheckError, Outcome, Report, Status, run_checks
 
 __all__ = [
     "Check",

@@ -175,10 +175,7 @@ def _has_free_names(spec: Spec, kind: Kind[Any], plugin: Plugin) -> None:
 
 
 def check_plugin(
-    module: str | ModuleType,
-    *,
-    seed: int = 0,
-    expected_failures: Mapping[str, str] | None = None,
+    module: str | ModuleType, *, seed: int = 0, expected_failures: Mapping[str, str] | None = None
 ) -> Report:
     """Run every check of a plugin and of its components.
 

@@ -230,10 +230,7 @@ def make_alibi(*, slopes: ArrayLike | None = None, heads: int | None = None) -> 
 
 
 def make_relative(
-    *,
-    table: ArrayLike | None = None,
-    max_distance: int | None = None,
-    heads: int | None = None,
+    *, table: ArrayLike | None = None, max_distance: int | None = None, heads: int | None = None
 ) -> RelativeBias:
     """Make the `relative` bias from its table, or from a distance K with a table of zeros.
 

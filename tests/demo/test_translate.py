@@ -23,13 +23,7 @@ from attention_core.demo.translate.alphabet import (
     readable,
     written_codes,
 )
-from attention_core.demo.translate.dates import (
-    LANGUAGES,
-    NUMBERS,
-    examples,
-    is_held_out,
-    write,
-)
+from attention_core.demo.translate.dates import LANGUAGES, NUMBERS, examples, is_held_out, write
 from attention_core.demo.translate.layers import cross_entropy, lookup_vjp, windows, windows_vjp
 from attention_core.demo.translate.model import Sizes, Translator
 from attention_core.demo.translate.nonsense import nonsense, with_nonsense

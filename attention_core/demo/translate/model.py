@@ -21,12 +21,7 @@ from numpy.typing import NDArray
 from attention_core import Attention, AttentionResult, Scorer
 from attention_core.demo.translate.aligned import alignment_loss
 from attention_core.demo.translate.alphabet import LENGTH, READ, START, WRITTEN
-from attention_core.demo.translate.layers import (
-    cross_entropy,
-    lookup_vjp,
-    windows,
-    windows_vjp,
-)
+from attention_core.demo.translate.layers import cross_entropy, lookup_vjp, windows, windows_vjp
 from attention_core.options import OPTIONS
 from attention_core.typing import Array
 
