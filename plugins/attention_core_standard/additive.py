@@ -109,20 +109,25 @@ class AdditiveScorer(PairScorer):
             for h in range(len(q)):
                 total += score_weight[h] * np.tanh(q[h] + k[h])
             return total
-        n = len(q) // 4 if shared == 4 else 0
-        for h in range(n):
-            a, b = q[h] * k[h] + 1, q[h + n] * k[h + n] + 1
-            c, d = q[h + 2 * n] * k[h + 2 * n] + 1, q[h + 3 * n] * k[h + 3 * n] + 1
-            ab, cd = a * b, c * d
-            by_ab = score_weight[h] * b + score_weight[h + n] * a
-            by_cd = score_weight[h + 2 * n] * d + score_weight[h + 3 * n] * c
-            total += (by_ab * cd + by_cd * ab) / (ab * cd)
-        half = (len(q) - 4 * n) // 2
-        for h in range(4 * n, 4 * n + half):
-            one, other = q[h] * k[h] + 1, q[h + half] * k[h + half] + 1
-            total += (score_weight[h] * other + score_weight[h + half] * one) / (one * other)
-        if len(q) % 2 == 1:
-            total += score_weight[len(q) - 1] / (q[len(q) - 1] * k[len(q) - 1] + 1)
+        # loops start at 0: compiled code asks of other indices whether they are negative
+        if shared == 4:
+            n = len(q) // 4
+            for h in range(n):
+                a, b = q[h] * k[h] + 1, q[h + n] * k[h + n] + 1
+                c, d = q[h + 2 * n] * k[h + 2 * n] + 1, q[h + 3 * n] * k[h + 3 * n] + 1
+                ab, cd = a * b, c * d
+                by_ab = score_weight[h] * b + score_weight[h + n] * a
+                by_cd = score_weight[h + 2 * n] * d + score_weight[h + 3 * n] * c
+                total += (by_ab * cd + by_cd * ab) / (ab * cd)
+            done = 4 * n
+        else:
+            n = len(q) // 2
+            for h in range(n):
+                a, b = q[h] * k[h] + 1, q[h + n] * k[h + n] + 1
+                total += (score_weight[h] * b + score_weight[h + n] * a) / (a * b)
+            done = 2 * n
+        for h in range(done, len(q)):
+            total += score_weight[h] / (q[h] * k[h] + 1)
         return weight_sum - 2 * total
 
     @staticmethod
