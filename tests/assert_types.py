@@ -70,3 +70,24 @@ def on_dask_arrays(x: Any) -> None:
     assert_type(result.top_k(2), DaskTopK)
     assert_type(result.vjp(x, grad_log_normalizer=x), DaskGradients)
     assert_type(result.task_count, int)
+
+
+def on_tensors(x: Any) -> None:
+    from attention_core import torch
+
+    attention = torch.Attention("dot", normalizer="sparsemax", is_causal=True)
+    assert_type(attention.forward(x, x, x), torch.TensorResult | torch.TracedResult)
+    assert_type(attention.memory(x, x), torch.TensorMemory)
+    assert_type(torch.Attention.from_numpy(ac.Attention("dot")), torch.Attention)
+    layer = torch.MultiHeadAttention(4, heads=2, rng=0)
+    assert_type(layer.forward(x, x, x), torch.TensorHeadsResult | torch.TracedHeadsResult)
+    assert_type(torch.MultiHeadAttention.from_torch(x), torch.MultiHeadAttention)
+
+
+def on_jax_arrays(x: Any) -> None:
+    from attention_core import jax
+
+    function = jax.attention("dot", normalizer={"name": "softmax", "sink": 0.0})
+    assert_type(function, jax.AttentionFunction)
+    assert_type(function.parameters, dict[str, Any])
+    assert_type(function(function.parameters, x, x, x), jax.Attended)
