@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from attention_core.arrays.batch import take, whole, with_batch_axes
+from attention_core.arrays.inputs import check_unmasked
 from attention_core.dask.placed import Place, PlacedCondition, PlacedNumbers
 from attention_core.dask.shipping import Shipped
 from attention_core.engine.base import Problem
@@ -170,6 +171,7 @@ def _problem(
     """The block as a separate call."""
     query, (key, value), mask, bias, factors = arrays
     scorer, place = work.scorer.value, block.place
+    check_unmasked(query=query, key=key, value=value)  # a chunk may differ from the meta
     inputs = (np.asarray(array, work.dtype) for array in (query, key, value))
     call = prepare(scorer, *inputs)
     batch = place.block[:-2]

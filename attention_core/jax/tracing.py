@@ -19,6 +19,7 @@ from attention_core.errors import OptionError, OptionTypeError, ShapeError
 from attention_core.jax.arrays import to_array
 from attention_core.jax.calls import INPUTS, Call, Operands, traced
 from attention_core.libraries.cores import Core, has_log_normalizer, result_shapes
+from attention_core.masking.arguments import make_terms
 from attention_core.multihead.head_axes import HeadAxes
 from attention_core.multihead.layer import MultiHeadAttention
 from attention_core.multihead.projections import checked_input
@@ -78,6 +79,9 @@ class TracedCall:
             if term is not None:
                 self.arguments[name] = to_array(name, term)
             return
+        # raises for a dtype that the call with numbers refuses, when no caller could catch it
+        stand_in: dict[str, Any] = {name: np.zeros((1,) * (name in _PAIRS), term.dtype)}
+        make_terms((), 1, 1, **stand_in)
         if name in _PAIRS:
             term = self._pairs(name, term, rank)
         else:

@@ -21,13 +21,15 @@ def record(pull: Pull, outputs: Sequence[Any], tensors: Sequence[Any]) -> tuple[
     return recorded
 
 
-def differentiated_once(grads: Sequence[Any]) -> Sequence[Any]:
-    """Gradients that raise an error when differentiated again, instead of being constants."""
+def differentiated_once(grads: Sequence[Any], tensors: Sequence[Any]) -> Sequence[Any]:
+    """Gradients that raise an error when differentiated again, instead of being constants.
+
+    They depend on the tensors that the call depends on, or torch would take them for unrelated.
+    """
     if not torch.is_grad_enabled():  # that is, with create_graph=True
         return grads
-    anchor = torch.zeros((), requires_grad=True)
     given = [grad for grad in grads if grad is not None]
-    marked = iter(_Once.apply(anchor, *given))
+    marked = iter(_Once.apply(len(given), *given, *tensors))
     return [None if grad is None else next(marked) for grad in grads]
 
 
@@ -37,18 +39,24 @@ class _Node(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, pull: Pull, outputs: tuple[Any, ...], *tensors: Any) -> Any:
         ctx.set_materialize_grads(False)
-        ctx.pull = pull
+        ctx.pull, ctx.tensors = pull, tensors
         return outputs
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        return None, None, *differentiated_once(ctx.pull(grads))
+        return None, None, *differentiated_once(ctx.pull(grads), ctx.tensors)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        raise NotDifferentiableError(
+            "attention has no forward-mode derivatives: use backward() or torch.autograd.grad"
+        )
 
 
 class _Once(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, anchor: Any, *grads: Any) -> Any:
-        return tuple(grad.clone() for grad in grads)
+    def forward(ctx: Any, count: int, *grads_and_tensors: Any) -> Any:
+        return tuple(grad.clone() for grad in grads_and_tensors[:count])
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:

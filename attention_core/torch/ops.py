@@ -162,7 +162,8 @@ def _backward(ctx: Any, *grads: Any) -> Any:
         log_normalizer = None
     if not call.with_weights:
         weights = None
-    found = iter(differentiated_once(attend_vjp(output, log_normalizer, weights, *call)))
+    grads_of_inputs = attend_vjp(output, log_normalizer, weights, *call)
+    found = iter(differentiated_once(grads_of_inputs, ctx.saved_tensors))
     return (
         next(found),
         next(found),

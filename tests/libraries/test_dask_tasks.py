@@ -412,3 +412,11 @@ def test_it_says_what_to_install_without_dask():
         "attention_core.errors.MissingExtraError: attention_core.dask needs Dask and its arrays: "
         "pip install 'attention-core[dask]'"
     )
+
+
+def test_masked_entries_of_a_chunk_are_noticed_when_it_is_there():
+    x = da.ones((4, 2), chunks=(2, 2))
+    hidden = x.map_blocks(lambda block: np.ma.masked_array(block, block > 0), meta=np.ones((0, 0)))
+    context = ac.attend(x, hidden, x, scorer="dot").context
+    with pytest.raises(ac.DTypeError, match=r"^key has masked entries \(numpy.ma\)"):
+        context.compute(scheduler="sync")

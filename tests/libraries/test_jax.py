@@ -373,6 +373,20 @@ ERRORS = {
         lambda q, k, v: jax.jit(
             lambda q: ac.attend(q, k, v, scorer="dot", normalizer="sparsemax").log_normalizer
         )(q),
+    "mask must be boolean (True = may attend), got dtype float32; to add numbers to the scores use "
+    "bias=, to keep the non-zero places use mask != 0":
+        lambda q, k, v: jax.jit(
+            lambda mask: ac.attend(q, k, v, scorer="dot", mask=mask).context
+        )(jnp.ones((4, 5), jnp.float32)),
+    "bias must hold real numbers to add to the scores, got a boolean array; use mask=":
+        lambda q, k, v: jax.jit(
+            lambda bias: ac.attend(q, k, v, scorer="dot", bias=bias).context
+        )(jnp.ones((4, 5), bool)),
+    "key_lengths must be integers, one per batch item, got dtype float32; convert it by "
+    "numpy.asarray(..., dtype=int)":
+        lambda q, k, v: jax.jit(
+            lambda lengths: ac.attend(q, k, v, scorer="dot", key_lengths=lengths).context
+        )(jnp.ones((), jnp.float32)),
     "key (..., S, Ek) and value (..., S, Ev) must agree on S, got key (2, 4, 3) and value (1, 5, "
     "2)":
         lambda q, k, v: jax.jit(lambda q: LAYER(q, k[:, :4], v[None]).output)(q),

@@ -134,6 +134,27 @@ def test_a_second_derivative_is_an_error():
     )
 
 
+@pytest.mark.parametrize("allow_unused", [False, True])
+@pytest.mark.parametrize("other", ["query", "key"])
+def test_a_second_derivative_is_not_taken_for_zero(allow_unused, other):
+    query, key, value = tensors(requires_grad=True)
+    context = ac.attend(query, key, value, scorer="dot").context
+    (grad,) = torch.autograd.grad(context.sum(), query, create_graph=True)
+    with pytest.raises(ac.NotDifferentiableError, match="first derivatives only"):
+        torch.autograd.grad(
+            grad.square().sum(), {"query": query, "key": key}[other], allow_unused=allow_unused
+        )
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")  # by torch itself
+def test_forward_mode_is_an_error():
+    query, key, value = tensors()
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(query, query)
+        with pytest.raises(ac.NotDifferentiableError, match="use backward"):
+            ac.attend(dual, key, value, scorer="dot")
+
+
 def test_a_tensor_that_was_changed_is_noticed():
     query, key, value = (torch.zeros(6000, 8, requires_grad=True) for _ in range(3))
     context = ac.attend(query, key, value, scorer="dot").context
