@@ -36,8 +36,9 @@ INTRODUCTION = (
     "each label. The label with the largest weight is the answer."
 )
 NOTE = (
-    "Pixels range from 0 to 1; for general, the mean key is subtracted. Learned parameters were "
-    "learned from the keys alone, by reading each with all others; nothing else was trained."
+    "Pixels range from 0 to 1. The matrix of general is half the inverse covariance of the keys, "
+    "whose mean is subtracted; the units of additive are random directions. Learned parameters "
+    "were learned from the keys alone, by reading each with all others; nothing else was trained."
 )
 
 
