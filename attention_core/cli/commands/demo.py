@@ -37,8 +37,8 @@ INTRODUCTION = (
 )
 NOTE = (
     "Pixels range from 0 to 1. The matrix of general is half the inverse covariance of the keys, "
-    "whose mean is subtracted; the units of additive are random directions. Learned parameters "
-    "were learned from the keys alone, by reading each with all others; nothing else was trained."
+    "whose mean is subtracted; the units of additive are random directions. The learned rows were "
+    "trained on the keys alone, by reading each with all others; nothing else was trained."
 )
 
 
