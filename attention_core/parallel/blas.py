@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import cache
 from typing import Any, Self
 
@@ -83,24 +84,17 @@ class _Hold:
     def settle(self) -> None:
         libraries = _libraries()  # the search is slow, so it comes before the lock
         flag = this_thread.flag
-        is_free = not flag.locked()
-        # No `with`: since Python 3.14 an interrupt may come between the lock and the block. None
-        # comes between a `try` and the call that follows, nor between that call and its `finally`.
+        is_inside = flag.locked()
         try:
-            if is_free:
-                flag.acquire()
-            try:
-                self.lock.acquire()
+            with nullcontext() if is_inside else flag, self.lock:
                 self._settle(libraries)
-            except BaseException:
+        except BaseException:  # since Python 3.14 one may come between a lock and its block
+            if not is_inside:
                 if self.lock._is_owned():  # type: ignore[attr-defined]  # as `Condition` asks it
                     self.lock.release()
-                raise
-            else:
-                self.lock.release()
-        finally:
-            if is_free:
-                flag.release()
+                if flag.locked():
+                    flag.release()
+            raise
 
     def _settle(self, libraries: Sequence[Any]) -> None:
         if not self.calls:
