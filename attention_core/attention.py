@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from operator import is_
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Never
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,6 +17,7 @@ from attention_core.components.markup import table
 from attention_core.engine.dispatch import attend_call
 from attention_core.engine.memory import Memory
 from attention_core.engine.prepare import prepare
+from attention_core.errors import unexpected_argument
 from attention_core.masking.positions import UNSHIFTED
 from attention_core.normalizing.normalizer import Normalizer
 from attention_core.normalizing.softmax import SOFTMAX
@@ -56,6 +57,7 @@ def attend(
     tile: tuple[int, int] | None = None,
     workers: int | None = None,
     weight_factors: FactorsLike | None = None,
+    **unknown: Never,
 ) -> AttentionResult:
     """Attend: ``context = softmax(score(query, key)) @ value``, for any scorer.
 
@@ -153,6 +155,8 @@ def attend(
     >>> result.context.round(3)
     array([[1.33]])
     """
+    if unknown:
+        raise unexpected_argument(attend, unknown)
     options = DEFAULTS
     given = is_causal, query_offset, window, softcap, tile, workers
     if not all(map(is_, given, _DEFAULT_VALUES)):
@@ -268,7 +272,10 @@ class Attention(Options):
         softcap: float | None = None,
         tile: tuple[int, int] | None = None,
         workers: int | None = None,
+        **unknown: Never,
     ) -> None:
+        if unknown:
+            raise unexpected_argument(Attention, unknown)
         given = is_causal, query_offset, window, softcap, tile, workers
         options = make_options(dict(zip(OPTIONS, given, strict=True)))
         # frozen: attributes cannot be set one by one
@@ -373,8 +380,11 @@ class Attention(Options):
         query_lengths: ArrayLike | None = None,
         query_offset: ArrayLike | Literal["end"] | None = None,
         weight_factors: FactorsLike | None = None,
+        **unknown: Never,
     ) -> AttentionResult:
         """Attend with this scorer and these options; arguments and errors are those of `attend`."""
+        if unknown:
+            raise unexpected_argument(Attention.__call__, unknown)
         bias = self.bias if bias is None else bias
         terms = mask, bias, key_lengths, query_lengths, weight_factors
         return _attend(self.scorer, self.normalizer, self, query, key, value, terms, query_offset)

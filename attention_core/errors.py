@@ -8,7 +8,8 @@ An error names its subject, says what is known, and how to fix it. All errors de
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 __all__ = [
     "INTERRUPTS",
@@ -39,6 +40,7 @@ __all__ = [
     "printable",
     "said",
     "shown",
+    "unexpected_argument",
 ]
 
 
@@ -140,6 +142,58 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     normal = {candidate.replace("-", "_").lower(): candidate for candidate in candidates}
     close = get_close_matches(name.replace("-", "_").lower(), normal, n=1, cutoff=0.6)
     return f"; did you mean {normal[close[0]]!r}?" if close else ""
+
+
+_OTHER_NAMES = {
+    **dict.fromkeys(
+        ("attn_mask", "attention_mask", "block_mask"),
+        "use mask= (True = may attend; nn.MultiheadAttention's is the opposite, mask=~attn_mask), "
+        "or bias= for numbers to add to the scores",
+    ),
+    **dict.fromkeys(
+        ("key_padding_mask", "src_key_padding_mask", "padding_mask"),
+        "use mask=~key_padding_mask with axes for heads and queries (ours: True = may attend), or "
+        "key_lengths=",
+    ),
+    **dict.fromkeys(
+        ("dropout", "dropout_p", "dropout_rate"),
+        "use weight_factors=attention_core.Dropout(rate, seed)",
+    ),
+    **dict.fromkeys(
+        ("scale", "temperature", "softmax_scale", "sm_scale"),
+        'it belongs to the scorer: scorer={"name": "scaled_dot", "scale": ...}',
+    ),
+    **dict.fromkeys(
+        ("need_weights", "average_attn_weights", "return_weights", "return_attention_scores"),
+        "use the result's weights, which are computed when asked for",
+    ),
+    **dict.fromkeys(("causal", "use_causal_mask"), "use is_causal="),
+    "score_mod": "use bias=, softcap=, or a scorer of your own",
+    "enable_gqa": "keys and values broadcast over the batch axes",
+    "attn_bias": "use bias=",
+    "window_size": "use window=(left, right)",
+    "logits_soft_cap": "use softcap=",
+}
+"""Advice for arguments of other libraries."""
+
+
+def unexpected_argument(function: Callable[..., Any], unknown: Iterable[str]) -> OptionTypeError:
+    """Return the error for an argument that a function does not have.
+
+    >>> def attend(query, *, softcap=None, **unknown): ...
+    >>> unexpected_argument(attend, ["soft_cap"])
+    OptionTypeError("attend: unexpected argument 'soft_cap'; did you mean 'softcap'?")
+    >>> unexpected_argument(attend, ["causal"])
+    OptionTypeError("attend: unexpected argument 'causal'; use is_causal=")
+    """
+    from inspect import signature  # only errors need it
+
+    name = next(iter(unknown))
+    called = function.__qualname__.removesuffix(".__call__").removesuffix(".__init__")
+    advice = _OTHER_NAMES.get(name)
+    known = set(signature(function).parameters) - {"self", "unknown"}
+    hint = f"; {advice}" if advice else did_you_mean(name, known)
+    return OptionTypeError(f"{called}: unexpected argument {shown(name)}{hint}")
 
 
 def shown(value: object, most: int = 80) -> str:

@@ -1,7 +1,7 @@
 """Attention of few queries to long memories, which takes as long as reading those.
 
-Two threads read twice as fast as one. Compiled code does so once, and without the interpreter;
-NumPy takes a thread for half of the batch items, and more of them would wait for each other.
+Compiled code reads them once, on all threads and without the interpreter. Threads of NumPy would
+wait for each other: they gain nothing.
 """
 
 from __future__ import annotations
@@ -12,17 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from attention_core.arrays.batch import Batch, take, whole, with_batch_axes
+from attention_core.arrays.batch import whole, with_batch_axes
 from attention_core.compiled.one_pass import one_pass
 from attention_core.compiled.switch import is_switched_on
 from attention_core.engine.base import Problem
-from attention_core.engine.plan import fits_one_tile, group_items
-from attention_core.engine.single_tile import attend_single_tile
 from attention_core.engine.tiles import TileEngine
 from attention_core.normalizing.normalizer import State, Statistics
-from attention_core.normalizing.softmax import SOFTMAX, Softmax
+from attention_core.normalizing.softmax import Softmax
 from attention_core.parallel.helpers import available_cores
-from attention_core.parallel.threads import WORTH_THREADS, map_blocks, run_blocks
+from attention_core.parallel.threads import run_blocks
 from attention_core.scoring.scorer import Scorer
 from attention_core.typing import Array
 
@@ -33,8 +31,6 @@ _FEW = 4
 # Bytes of keys and values that a thread reads before it asks for more, and keys of a block of the
 # loop: so few that threads finish together, and that long sums, which cost digits, are cut.
 _PIECE, _BLOCK = 1 << 19, 64
-# Bytes of keys and values whose reading is worth a thread of Python.
-_WORTH_THREADS = 1 << 22
 
 
 def is_one_pass(
@@ -64,21 +60,11 @@ def attend_few_queries(problem: Problem, kept: Array | None) -> tuple[Array, Sta
     """
     scorer, query, key, value = problem.scorer, problem.query, problem.key, problem.value
     options = problem.bias, problem.softcap, problem.tile, problem.factors
-    if is_one_pass(scorer, query, key, value, problem.normalizer, options):
-        return _attend_compiled(problem, kept)
-    is_plain = problem.normalizer is SOFTMAX and problem.masking is None
-    is_plain = is_plain and problem.bias is None and problem.factors is None
-    are_many = key.nbytes + value.nbytes >= _WORTH_THREADS and prod(problem.batch) > 1
-    if is_plain and are_many and fits_one_tile(problem):
-        return _attend_items(problem, kept)
-    return None
-
-
-def _attend_compiled(problem: Problem, kept: Array | None) -> tuple[Array, Statistics]:
+    if not is_one_pass(scorer, query, key, value, problem.normalizer, options):
+        return None
     kernel: Any = one_pass(problem.dtype.name)
     *batch, length, key_length = problem.shape
-    query, key, value = problem.projected().query, problem.key, problem.value
-    query = np.ascontiguousarray(query)
+    query = np.ascontiguousarray(problem.projected().query)
     mask, items = _mask(problem), prod(batch)
     blocks = max(1, _PIECE // (_BLOCK * key.itemsize * (key.shape[-1] + value.shape[-1])))
     width = _BLOCK * min(blocks, -(-key_length // _BLOCK))
@@ -134,31 +120,3 @@ def _layout(
         numbers += [batch[axis], *[own[axis] for own in strides]]
     numbers += [0] * prod(batch)
     return np.array(numbers, np.int64)
-
-
-def _attend_items(problem: Problem, kept: Array | None) -> tuple[Array, Statistics] | None:
-    """The same by NumPy: a tile for some of the batch items."""
-    *batch, length, _ = problem.shape
-    together = -(-prod(batch) // 2)
-    context = np.empty((*batch, length, problem.value.shape[-1]), problem.dtype)
-    statistics = tuple([np.empty((*batch, length, 1), problem.dtype) for _ in range(2)])
-
-    def work(part: Batch) -> bool:
-        query, key, value = (
-            take(each, part) for each in (problem.query, problem.key, problem.value)
-        )
-        outer = context[part].shape[:-2]
-        own = Problem(
-            problem.scorer, query, key, value, outer, problem.normalizer, softcap=problem.softcap
-        )
-        found = attend_single_tile(own, None if kept is None else kept[part])
-        if found is None:
-            return False
-        context[part] = found[0]
-        for array, part_of_it in zip(statistics, found[1], strict=True):
-            array[part] = part_of_it
-        return True
-
-    parts = list(group_items(problem.batch, together))
-    are_sound = map_blocks(work, parts, cost=WORTH_THREADS, workers=problem.workers)
-    return (context, statistics) if all(are_sound) else None

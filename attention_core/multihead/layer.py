@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self, Unpack
+from typing import Any, Never, Self, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,6 +13,7 @@ from attention_core.arrays.inputs import as_array
 from attention_core.arrays.scalars import check_flag
 from attention_core.attention import resolve_bias
 from attention_core.components.bias import Bias
+from attention_core.errors import unexpected_argument
 from attention_core.multihead.call import attend_heads
 from attention_core.multihead.configured import config_of_heads
 from attention_core.multihead.heads import (
@@ -250,6 +251,7 @@ class MultiHeadAttention(LayerMakers):
         query_lengths: ArrayLike | None = None,
         query_offset: ArrayLike | None = None,
         weight_factors: FactorsLike | None = None,
+        **unknown: Never,
     ) -> MultiHeadResult:
         """Attend with every head.
 
@@ -274,6 +276,8 @@ class MultiHeadAttention(LayerMakers):
         ShapeError, DTypeError, OptionError, ScorerContractError
             As for `attend`.
         """
+        if unknown:
+            raise unexpected_argument(MultiHeadAttention.__call__, unknown)
         if query_offset is None:
             query_offset = self._options.get("query_offset")
         if not (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import reduce
-from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Never, Self, Unpack
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import nn
 
 from attention_core.attention import Attention as NumpyAttention
 from attention_core.components.bias import Bias
+from attention_core.errors import unexpected_argument
 from attention_core.libraries.cores import Core, parameters_of, with_parameters
 from attention_core.multihead.heads import AttentionOptions
 from attention_core.multihead.layer import MultiHeadAttention as NumpyLayer
@@ -149,11 +150,14 @@ class Attention(_Module):
         query_lengths: Any = None,
         query_offset: Any = None,
         weight_factors: Any = None,
+        **unknown: Never,
     ) -> TensorResult | TracedResult:
         """Attend; arguments are those of `attention_core.attend`.
 
         In compiled code the result has the context, the log-normalizer and the weights.
         """
+        if unknown:
+            raise unexpected_argument(self.forward, unknown)
         inputs, terms = (
             (query, key, value),
             (mask, bias, key_lengths, query_lengths, weight_factors),
@@ -224,11 +228,14 @@ class MultiHeadAttention(_Module):
         query_lengths: Any = None,
         query_offset: Any = None,
         weight_factors: Any = None,
+        **unknown: Never,
     ) -> TensorHeadsResult | TracedHeadsResult:
         """Attend with every head; arguments are those of `attention_core.MultiHeadAttention`.
 
         In compiled code the result has the output, the log-normalizer and the weights.
         """
+        if unknown:
+            raise unexpected_argument(self.forward, unknown)
         terms = mask, bias, key_lengths, query_lengths, weight_factors
         found: TensorHeadsResult | TracedHeadsResult = self._attend(
             (query, key, value), terms, query_offset

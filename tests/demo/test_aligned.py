@@ -4,18 +4,17 @@ import numpy as np
 import pytest
 
 import attention_core as ac
-from attention_core.demo.translate.aligned import alignment_loss, year_alignment
+from attention_core.demo.translate.aligned import (
+    alignment_loss,
+    share_on_years,
+    year_alignment,
+)
 from attention_core.demo.translate.alphabet import padded, written_codes
 from attention_core.demo.translate.model import Sizes, Translator
 from attention_core.demo.translate.train import held_out_examples, train
 
 TEXTS = ["mardi 3 juin 1997", "3.6.97", "1997-06-03", "19971997", "12/12/1212 1"]
 DATES = ["1997-06-03", "1997-06-03", "1997-06-03", "1997-01-09", "1212-12-12"]
-
-
-def share_on_years(weights, where):
-    """The mean weight at the right character, of the rows that have one."""
-    return (weights * where).sum(axis=-1)[where.any(axis=-1)].mean()
 
 
 def test_the_digits_of_years_are_found():

@@ -9,7 +9,7 @@ import numpy as np
 from attention_core.demo.translate.alphabet import LENGTH
 from attention_core.typing import Array
 
-__all__ = ["alignment_loss", "year_alignment"]
+__all__ = ["alignment_loss", "share_on_years", "year_alignment"]
 
 DIGITS = 4  # of a year, with which an ISO date begins
 
@@ -55,3 +55,9 @@ def alignment_loss(weights: Array, where: Array) -> tuple[float, Array]:
     count = max(1, int(is_known.sum()))
     loss = -float(np.log(share, where=is_known, out=np.zeros_like(share)).sum()) / count
     return loss, -where / share / count
+
+
+def share_on_years(weights: Array, where: Array) -> float:
+    """The mean weight at the right character, of the rows that have one."""
+    share = (weights * where).sum(axis=-1)
+    return float(share[where.any(axis=-1)].mean())
