@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import copy_context
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,8 @@ from attention_core.typing import Array
 __all__ = ["Answer", "attend_call", "choose_engine", "compute"]
 
 
-class Answer(NamedTuple):
+@dataclass(slots=True, eq=False, repr=False)
+class Answer:
     """A computed call, and everything that readouts of it need."""
 
     call: Call
@@ -139,25 +141,37 @@ def _read_inputs(problem: Problem, call: Call, kept: Array | None) -> Snapshot |
     Each is read from memory once, on several threads if it is large.
     """
     scorer, query, key = problem.scorer, call.query, call.key
+    projects_key = scorer.traits.projects_key and not call.is_projected
+    if call.is_owned:
+        problem.query = project(scorer, "project_query", query)
+        if projects_key:
+            problem.key = project(scorer, "project_key", key)
+        if problem.masking is None and problem.bias is None and problem.factors is None:
+            return None
+        return _snapshot(_watched(problem, call, kept))
     projections = {"query": query} if scorer.traits.projects_query else {}
     if projections and query.nbytes > SMALL and _is_projected_by_tiles(problem):
         problem.projects_tiles = True
         projections = {}
-    if scorer.traits.projects_key and not call.is_projected:
+    if projects_key:
         projections["key"] = key
     watched = _watched(problem, call, kept)
-    cost = (query.size * query.shape[-1] + key.size * key.shape[-1]) / 32  # ns
-    if cost < WORTH_THREADS:
-        for name, array in projections.items():
-            setattr(problem, name, project(scorer, f"project_{name}", array))
-        return Snapshot(watched) if watched else None
     jobs: list[Callable[[], Any]] = [partial(fingerprint, array) for array in watched.values()]
     for name, array in projections.items():
         jobs.append(partial(project, scorer, f"project_{name}", array))
-    found = map_blocks(lambda job: job(), jobs, cost=cost, workers=problem.workers)
+    cost = (query.size * query.shape[-1] + key.size * key.shape[-1]) / 32  # ns
+    found = (
+        [job() for job in jobs]
+        if cost < WORTH_THREADS
+        else map_blocks(lambda job: job(), jobs, cost=cost, workers=problem.workers)
+    )
     for name, array in zip(projections, found[len(watched) :], strict=True):
         setattr(problem, name, array)
-    return Snapshot(watched, found[: len(watched)]) if watched else None
+    return _snapshot(watched, found[: len(watched)])
+
+
+def _snapshot(watched: dict[str, Array], before: list[int] | None = None) -> Snapshot | None:
+    return Snapshot(watched, before) if watched else None
 
 
 def _is_projected_by_tiles(problem: Problem) -> bool:
@@ -243,8 +257,6 @@ def _watched(problem: Problem, call: Call, kept: Array | None) -> dict[str, Arra
     """Arrays that are read again, and that the caller may write to: those too large to copy."""
     masking = problem.masking
     arrays: dict[str, Array] = {}
-    if call.is_owned and masking is None and problem.bias is None and problem.factors is None:
-        return arrays
     if call.query.nbytes > SMALL:
         arrays["query"] = call.query
     if not call.is_projected and kept is None:

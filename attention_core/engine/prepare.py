@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,8 @@ Dtypes = tuple[np.dtype[Any], np.dtype[Any], np.dtype[Any]]
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
-class Call(NamedTuple):
+@dataclass(slots=True, eq=False, repr=False)
+class Call:
     """Arrays that fit together, in the computing dtype."""
 
     query: Array

@@ -22,7 +22,7 @@ from attention_core.engine.plan import Block, plan
 from attention_core.engine.softcap import cap
 from attention_core.normalizing.contract import checked_weights
 from attention_core.normalizing.normalizer import State, Statistics
-from attention_core.parallel.threads import fold_blocks, map_blocks, stop_if_asked
+from attention_core.parallel.threads import WORTH_THREADS, fold_blocks, map_blocks, stop_if_asked
 from attention_core.scoring.contract import checked_bound, score_tile
 from attention_core.typing import Array
 
@@ -251,5 +251,7 @@ class TileEngine:
         groups = [
             block.batch for block in self.plan.blocks if block.rows.start == 0 == block.keys.start
         ]
+        if cost < WORTH_THREADS:
+            return all(bound(group) <= most for group in groups)
         bounds = map_blocks(bound, groups, cost=cost, workers=problem.workers)
-        return all(bound <= most for bound in bounds)
+        return all(each <= most for each in bounds)
