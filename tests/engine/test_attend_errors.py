@@ -492,11 +492,6 @@ def test_options_in_the_types_of_numpy_are_fine(rng, option):
     np.testing.assert_array_equal(ours.weights, theirs.weights)
 
 
-def test_an_unknown_option_is_pythons_own_error():
-    with pytest.raises(TypeError, match="unexpected keyword argument 'masks'"):
-        ac.attend(Q, K, V, scorer="dot", masks=None)
-
-
 # ------------------------------------------------------------------------------------------ results
 
 
