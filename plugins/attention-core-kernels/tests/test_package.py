@@ -53,7 +53,7 @@ OTHERS = [info for info in (*ac.normalizers(), *ac.biases()) if info.distributio
         (
             "gatv2", {"query_weight": [["a"]], "key_weight": [[1.0]], "score_weight": [1.0]},
             "parameter 'query_weight' must hold real numbers (float16, bfloat16, float32, float64 "
-            "or integers), got dtype <U1",
+            "or integers), got dtype <U1; convert it with numpy.asarray(..., dtype=float)",
         ),
         (
             "gatv2",
