@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from typing import Any
 from unittest import mock
 
@@ -33,6 +34,7 @@ def interrupted(function: Any, seconds: float) -> bool:
             signal.setitimer(signal.ITIMER_REAL, seconds)
             while signal.getitimer(signal.ITIMER_REAL)[0] > 0:
                 function()
+            time.sleep(0.01)  # a timer is at 0 shortly before its signal arrives
             return False
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)

@@ -374,7 +374,7 @@ ERRORS = {
             lambda q: ac.attend(q, k, v, scorer="dot", normalizer="sparsemax").log_normalizer
         )(q),
     "mask must be boolean (True = may attend), got dtype float32; to add numbers to the scores use "
-    "bias=, to keep the non-zero places use mask != 0":
+    "bias=, to keep nonzero entries use mask != 0":
         lambda q, k, v: jax.jit(
             lambda mask: ac.attend(q, k, v, scorer="dot", mask=mask).context
         )(jnp.ones((4, 5), jnp.float32)),
@@ -382,7 +382,7 @@ ERRORS = {
         lambda q, k, v: jax.jit(
             lambda bias: ac.attend(q, k, v, scorer="dot", bias=bias).context
         )(jnp.ones((4, 5), bool)),
-    "key_lengths must be integers, one per batch item, got dtype float32; convert it by "
+    "key_lengths must be integers, one per batch item, got dtype float32; convert it with "
     "numpy.asarray(..., dtype=int)":
         lambda q, k, v: jax.jit(
             lambda lengths: ac.attend(q, k, v, scorer="dot", key_lengths=lengths).context
