@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from attention_core.arrays.adapters import adapter_of
 from attention_core.attention import Attention as NumpyAttention
 from attention_core.components.bias import Bias
-from attention_core.errors import unexpected_argument
+from attention_core.errors import DTypeError, unexpected_argument
 from attention_core.libraries.cores import Core, parameters_of, with_parameters
 from attention_core.multihead.heads import AttentionOptions
 from attention_core.multihead.layer import MultiHeadAttention as NumpyLayer
@@ -91,6 +92,13 @@ class _Module(nn.Module):
         if torch.compiler.is_compiling():
             parameters = list(self._tensors().values())
             return trace(self._template.name, inputs, terms, query_offset, parameters)
+        query, *others = inputs
+        if not isinstance(query, torch.Tensor):
+            raise DTypeError(
+                f"query must be a torch tensor, got a {type(query).__name__}; convert it with "
+                "torch.as_tensor(query), or call the attention that numpy() returns"
+            )
+        adapter_of(query, *others)  # all must be tensors
         return attend(self.numpy(), *inputs, terms, query_offset, self._tensors())
 
 

@@ -316,3 +316,16 @@ def test_large_calls_need_the_memory_of_a_few_tiles():
     finally:
         tracemalloc.stop()
     assert peak < 64 << 20  # a hidden layer of all pairs takes 1 GiB
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: ac.torch.Attention("dot"), lambda: ac.torch.MultiHeadAttention(4, heads=2)]
+)
+def test_arrays_of_numpy_are_refused_by_name(make):
+    module, array, tensor = make(), np.ones((3, 4), np.float32), torch.ones(3, 4)
+    with pytest.raises(ac.DTypeError, match=r"^query must be a torch tensor, got a ndarray; "):
+        module(array, array, array)
+    with pytest.raises(ac.DTypeError, match=r"^key is a numpy array and query a torch array: "):
+        module(tensor, array, array)
+    with pytest.raises(ac.DTypeError, match=r"^value is a numpy array and query a torch array: "):
+        module(tensor, tensor, array)
