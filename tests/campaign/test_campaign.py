@@ -21,6 +21,8 @@ def test_a_few_cases(name):
     run(name, MODULES[name].QUICK)
 
 
+# a signal may come in a callback of another library, such as JAX's at garbage collection
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_many_cases(name):
