@@ -16,13 +16,14 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-__all__ = ["generated_module"]
+__all__ = ["compiled_function"]
 
 _TIME = 1_000_000_000  # modification time of every module; numba recompiles when it changes
 
 
-def generated_module(text: str, *, on_disk: bool = True) -> ModuleType:
+def _generated_module(text: str, *, on_disk: bool = True) -> ModuleType:
     """Import the module with this source, through the cache if that can be written."""
     name = f"attention_core_{hashlib.sha256((_context() + text).encode()).hexdigest()[:32]}"
     path = _written(name, text) if on_disk else None
@@ -34,6 +35,21 @@ def generated_module(text: str, *, on_disk: bool = True) -> ModuleType:
     sys.modules[name] = module  # where numba looks for it
     exec(compile(text, str(spec.origin), "exec"), module.__dict__)
     return module
+
+
+def compiled_function(text: str, name: str, types: tuple[Any, ...]) -> Any:
+    """Compile a function of the module with this source for arguments of these types of numba."""
+    from numba.core.errors import NumbaError
+
+    try:
+        function = getattr(_generated_module(text), name)
+        function.compile(types)
+    except NumbaError:
+        raise
+    except Exception:  # noqa: BLE001 - whatever is wrong with files, compiling needs none
+        function = getattr(_generated_module(text, on_disk=False), name)
+        function.compile(types)
+    return function
 
 
 def _written(name: str, text: str) -> Path | None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
-from typing import Any
 
 import numpy as np
 
-from attention_core.compiled.modules import generated_module
+from attention_core.compiled.modules import compiled_function
 from attention_core.compiled.switch import LOCK
 
 __all__ = ["one_pass"]
@@ -180,12 +179,9 @@ def one_pass(dtype: str) -> Callable[[int], None] | None:
     """
     info = np.finfo(dtype)
     text = _TEXT.format(dtype=dtype, faint=float(np.log(info.tiny / info.eps)))
-    with LOCK:
-        for on_disk in (True, False):  # whatever is wrong with files, compiling needs none
-            with suppress(Exception):
-                import numba
+    with LOCK, suppress(Exception):
+        import numba
 
-                kernel: Any = generated_module(text, on_disk=on_disk).attend
-                kernel.compile((numba.int64,))
-                return kernel  # type: ignore[no-any-return]  # numba has no types
+        found: Callable[[int], None] = compiled_function(text, "attend", (numba.int64,))
+        return found
     return None

@@ -14,7 +14,7 @@ import numpy as np
 
 from attention_core.compiled.lanes import find_lanes, scratch
 from attention_core.compiled.module_text import module_text
-from attention_core.compiled.modules import generated_module
+from attention_core.compiled.modules import compiled_function
 from attention_core.compiled.names import SourceError
 from attention_core.compiled.switch import LOCK
 from attention_core.compiled.typed import TypedFunction, typed_functions
@@ -199,16 +199,9 @@ class CompiledPairs:
             self._typed = [*typed, lanes.function] if lanes else typed
             self._text = module_text(typed, self._dtype.name, self._kinds, self._trainable, lanes)
         types = tuple(map(numba.typeof, given))
-        try:
-            kernel = getattr(generated_module(self._text), name)
-            kernel.compile(types)
-        except numba.core.errors.NumbaError:
-            raise
-        except Exception:  # noqa: BLE001 - whatever is wrong with files, compiling needs none
-            kernel = getattr(generated_module(self._text, on_disk=False), name)
-            kernel.compile(types)
+        kernel: Callable[..., None] = compiled_function(self._text, name, types)
         self._kernels[name] = kernel
-        return kernel  # type: ignore[no-any-return]  # numba has no types
+        return kernel
 
     def _complaint(self, error: Exception) -> str:
         """The location and the cause of an error, on one line."""

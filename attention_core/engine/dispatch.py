@@ -63,30 +63,25 @@ def attend_call(
     factors: Factors | None = None,
 ) -> Answer:
     """Compute a call, without warnings of NumPy, and with BLAS on one thread if it needs BLAS."""
-    options = normalizer, masking, bias, softcap, tile, workers, positions, factors
     query, key, value, batch = call.query, call.key, call.value, call.batch
+    options = normalizer, masking, bias, softcap, tile, workers, positions, factors
+    problem = Problem(scorer, query, key, value, batch, *options)
     kind, itemsize = type(scorer), call.dtype.itemsize
     # NaN and Inf in the inputs are results, not accidents
     is_tiny = _is_tiny(
         kind, query.shape, key.shape, value.shape, batch, itemsize, call.is_projected
     )
-    if is_tiny or (key.nbytes + value.nbytes >= _LONG and _needs_no_blas(scorer, call, options)):
+    if is_tiny or (key.nbytes + value.nbytes >= _LONG and _needs_no_blas(problem, call)):
         quiet = copy_context()  # like `quiet_context`, without the cost of a call
         for variable, setting in IGNORING:
             quiet.run(variable.set, setting)
-        return quiet.run(_answer, scorer, call, options, is_tiny)
+        return quiet.run(_answer, problem, call, is_tiny)
     with numerics() as again, again:  # twice, as its docstring says
-        return _answer(scorer, call, options)
+        return _answer(problem, call)
 
 
-def _answer(
-    scorer: Scorer,
-    call: Call,
-    options: tuple[Any, ...],
-    is_tiny: bool = False,
-) -> Answer:
-    """Project, compute, and store what readouts need; `options` are fields of `Problem`."""
-    problem = Problem(scorer, call.query, call.key, call.value, call.batch, *options)
+def _answer(problem: Problem, call: Call, is_tiny: bool = False) -> Answer:
+    """Project the inputs of a problem, compute it, and store what readouts need."""
     if problem.softcap is not None and problem.softcap > np.finfo(call.dtype).max:
         problem.softcap = None  # it has no effect, and scores could not be divided by it
     kept = None if call.is_owned or call.is_projected else _room_for_scores(problem)
@@ -214,25 +209,28 @@ def _is_tiny(
     if (projects_query or projects_key) and not scorer.traits.is_inner_product:
         return False  # hidden units may be far more than features
     rows = max(length * projects_query, key_length * projects_key)
-    if rows * widest**2 > (_BLAS_MATRIX if rows > 1 else _BLAS_VECTOR):
+    if not _is_small_product(rows, widest):
         return False
     return shapes_fit_one_tile(scorer, batch, query, value[-2:], itemsize)
 
 
-def _needs_no_blas(scorer: Scorer, call: Call, options: tuple[Any, ...]) -> bool:
+def _needs_no_blas(problem: Problem, call: Call) -> bool:
     """Whether compiled code does all products of a call but small ones."""
-    normalizer, masking, bias, softcap, tile, _, _, factors = options
+    masking, traits = problem.masking, problem.scorer.traits
     is_sparse = masking is not None and masking.is_sparse
-    if is_sparse or (scorer.traits.projects_key and not call.is_projected):
+    if is_sparse or (traits.projects_key and not call.is_projected):
         return False
     widest = max(call.query.shape[-1], call.key.shape[-1], 1)
-    rows = call.query.size // widest
-    if rows * widest**2 > (_BLAS_MATRIX if rows > 1 else _BLAS_VECTOR):
+    if not _is_small_product(call.query.size // widest, widest):
         return False
     from attention_core.engine.few_queries import is_one_pass
 
-    others = bias, softcap, tile, factors
-    return is_one_pass(scorer, call.query, call.key, call.value, normalizer, others)
+    return is_one_pass(problem)
+
+
+def _is_small_product(rows: int, width: int) -> bool:
+    """Whether OpenBLAS multiplies rows of this width and a square matrix on one thread."""
+    return rows * width**2 <= (_BLAS_MATRIX if rows > 1 else _BLAS_VECTOR)
 
 
 # Bytes of keys and values from which on reading them may take most of a call.

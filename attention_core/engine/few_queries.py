@@ -21,7 +21,6 @@ from attention_core.normalizing.normalizer import State, Statistics
 from attention_core.normalizing.softmax import Softmax
 from attention_core.parallel.helpers import available_cores
 from attention_core.parallel.threads import run_blocks
-from attention_core.scoring.scorer import Scorer
 from attention_core.typing import Array
 
 __all__ = ["attend_few_queries", "is_one_pass"]
@@ -33,23 +32,22 @@ _FEW = 4
 _PIECE, _BLOCK = 1 << 19, 64
 
 
-def is_one_pass(
-    scorer: Scorer, query: Array, key: Array, value: Array, normalizer: Any, options: Sequence[Any]
-) -> bool:
-    """Whether compiled code reads the keys and values of a call once, and does all else.
-
-    Options are those that it does not know, such as a bias; each is None if it is not given.
-    """
+def is_one_pass(problem: Problem) -> bool:
+    """Whether compiled code reads the keys and values of a problem once, and does all else."""
+    key, value = problem.key, problem.value
     return (
-        query.shape[-2] <= _FEW
-        and scorer.traits.is_inner_product
-        and type(normalizer) is Softmax
-        and all(option is None for option in options)
+        problem.query.shape[-2] <= _FEW
+        and problem.scorer.traits.is_inner_product
+        and type(problem.normalizer) is Softmax
+        and problem.bias is None
+        and problem.softcap is None
+        and problem.tile is None
+        and problem.factors is None
         and key.strides[-1] == value.strides[-1] == key.itemsize
         and key.flags.aligned
         and value.flags.aligned
         and is_switched_on()
-        and one_pass(query.dtype.name) is not None
+        and one_pass(problem.dtype.name) is not None
     )
 
 
@@ -58,10 +56,9 @@ def attend_few_queries(problem: Problem, kept: Array | None) -> tuple[Array, Sta
 
     Masked scores are also written to `kept`.
     """
-    scorer, query, key, value = problem.scorer, problem.query, problem.key, problem.value
-    options = problem.bias, problem.softcap, problem.tile, problem.factors
-    if not is_one_pass(scorer, query, key, value, problem.normalizer, options):
+    if not is_one_pass(problem):
         return None
+    key, value = problem.key, problem.value
     kernel: Any = one_pass(problem.dtype.name)
     *batch, length, key_length = problem.shape
     query = np.ascontiguousarray(problem.projected().query)

@@ -94,8 +94,12 @@ def test_numbers_that_are_not_finite(rng, number, name, is_masked):
     row = 0 if name == "query" else 70
     {"query": query, "key": key, "value": value}[name][3, row, 5] = number
     mask = np.arange(4096) != 70 if is_masked else None
-    found = ac.attend(query, key, value, scorer="scaled_dot", mask=mask)
-    expected = ac.attend(query, key, value, scorer="scaled_dot", mask=mask, tile=(1, 512))
+    require_the_same_as_tiles(query, key, value, mask=mask)
+
+
+def require_the_same_as_tiles(*arrays, **options):
+    found = ac.attend(*arrays, scorer="scaled_dot", **options)
+    expected = ac.attend(*arrays, scorer="scaled_dot", tile=(1, 512), **options)
     np.testing.assert_allclose(found.context, expected.context, atol=1e-6)
     np.testing.assert_allclose(found.log_normalizer, expected.log_normalizer, atol=1e-5)
 
@@ -139,11 +143,7 @@ def test_gradients_after_it(rng):
 
 def test_sinks_differ_between_items(rng):
     query, key, value = arrays(rng, (8,), (8,), 1, 4096, 64)
-    softmax = Softmax(sink=np.arange(8.0))
-    found = ac.attend(query, key, value, scorer="scaled_dot", normalizer=softmax)
-    expected = ac.attend(query, key, value, scorer="scaled_dot", normalizer=softmax, tile=(1, 512))
-    np.testing.assert_allclose(found.context, expected.context, atol=1e-6)
-    np.testing.assert_allclose(found.log_normalizer, expected.log_normalizer, atol=1e-5)
+    require_the_same_as_tiles(query, key, value, normalizer=Softmax(sink=np.arange(8.0)))
 
 
 def test_queries_that_tiles_would_project(rng):
