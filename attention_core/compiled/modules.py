@@ -107,6 +107,6 @@ def _context() -> str:
     import numpy
 
     folder = Path(__file__).parent
-    names = "extrema", "polynomials", "runtime"
+    names = "extrema", "polynomials", "registers", "runtime"
     sources = [(folder / f"{name}.py").read_text("utf-8") for name in names]
     return "\n".join([numba.__version__, numpy.__version__, *sources])

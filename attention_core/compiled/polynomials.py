@@ -9,11 +9,11 @@ number to an integer in its last bits, which a shift turns into ``2^n``. The cla
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["exp_float32", "exp_float64", "tanh_float32", "tanh_float64"]
+__all__ = ["EXP_CONSTANTS", "exp_float32", "exp_float64", "tanh_float32", "tanh_float64"]
 
 _F = np.float32
 _D = np.float64
@@ -51,6 +51,47 @@ _DH = _D(2.7557169226648424e-06)
 _DI = _D(2.754260303242586e-07)
 _DJ = _D(2.5134356553887526e-08)
 _DK = _D(2.619974474013432e-09)
+
+
+class _ExpConstants(NamedTuple):
+    """The numbers of an `exp`, by the names of the module."""
+
+    lowest: Any
+    highest: Any
+    per_log2: Any
+    round: Any
+    log2: Any
+    log2_rest: Any
+    shift: Any
+    less: Any
+    coefficients: tuple[Any, ...]
+
+
+EXP_CONSTANTS = {
+    "float32": _ExpConstants(
+        _F_LOWEST,
+        _F_HIGHEST,
+        _F_PER_LOG2,
+        _F_ROUND,
+        _F_LOG2,
+        _F_LOG2_REST,
+        _F_SHIFT,
+        _F_LESS,
+        (_FA, _FB, _FC, _FD, _FE),
+    ),
+    "float64": _ExpConstants(
+        _D_LOWEST,
+        _D_HIGHEST,
+        _D_PER_LOG2,
+        _D_ROUND,
+        _D_LOG2,
+        _D_LOG2_REST,
+        _D_SHIFT,
+        _D_LESS,
+        (_DA, _DB, _DC, _DD, _DE, _DF, _DG, _DH, _DI, _DJ, _DK),
+    ),
+}
+"""For code that is generated instruction by instruction, in `attention_core.compiled.registers`."""
 
 
 def exp_float32(x: Any) -> Any:

@@ -10,7 +10,7 @@ from numba.core import cgutils
 from numba.core.compiler import Compiler
 from numba.extending import intrinsic
 
-__all__ = ["exactly", "inlined", "kernel", "next_of", "pointer"]
+__all__ = ["called", "exactly", "inlined", "kernel", "next_of", "pointer"]
 
 
 class _NoAlias(Compiler):  # type: ignore[misc]  # numba has no types
@@ -39,6 +39,11 @@ def inlined(function: Callable[..., Any]) -> Any:
 def exactly(function: Callable[..., Any]) -> Any:
     """Inline a function of one number, whose sums keep their order."""
     return njit(forceinline=True, error_model="numpy", fastmath={"contract"})(function)
+
+
+def called(function: Callable[..., Any]) -> Any:
+    """Compile a loop that others call: once, however many they are."""
+    return njit(error_model="numpy", fastmath={"contract"}, pipeline_class=_NoAlias)(function)
 
 
 def kernel(function: Callable[..., Any]) -> Any:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from attention_core.arrays.batch import Batch, Shape, whole
 from attention_core.engine.base import Problem
-from attention_core.scoring.cost import key_cost, pair_cost, temporaries
+from attention_core.scoring.cost import key_cost, pair_cost, product_cost, temporaries
 from attention_core.scoring.scorer import Scorer
 
 __all__ = ["Block", "Plan", "fits_one_tile", "plan", "shapes_fit_one_tile", "tile_bytes"]
@@ -55,14 +55,17 @@ class Plan(NamedTuple):
     """An estimate of all work on one core, in nanoseconds."""
 
 
-def plan(problem: Problem) -> Plan:
-    """Divide a call: queries into rows of tiles, batch items into groups, keys into parts."""
+def plan(problem: Problem, *, is_compiled: bool = False) -> Plan:
+    """Divide a call: queries into rows of tiles, batch items into groups, keys into parts.
+
+    `is_compiled` means that compiled code scores and sums.
+    """
     *batch, length, key_length = problem.shape
     items, masking, tile = prod(batch), problem.masking, problem.tile
     block = Block(whole(problem.batch), slice(0, length), slice(0, key_length))
     if items * length * key_length == 0:  # rows without keys are written, too
         return Plan([block] if items * length else [], 1, 1, 0.0)
-    cost = _cost(problem)
+    cost = _cost(problem, is_compiled)
     starts = None if masking is None else masking.starts
     if starts is None and fits_one_tile(problem):
         return Plan([block], 1, key_length, cost)
@@ -186,14 +189,17 @@ def tile_bytes() -> int:
     return min(max(size // 2, 1 << 18), 1 << 21) if size > 0 else 1 << 20
 
 
-def _cost(problem: Problem) -> float:
+def _cost(problem: Problem, is_compiled: bool) -> float:
     """An estimate of all work on one core, in nanoseconds."""
     features, value_features = problem.key.shape[-1], problem.value.shape[-1]
     *batch, length, key_length = problem.shape
     pairs: int | None = problem.masking.pair_count if problem.masking else None
     if pairs is None:
         pairs = length * key_length
-    per_item = pairs * pair_cost(problem.scorer, features, value_features)
+    per_pair = pair_cost(problem.scorer, features, value_features)
+    if is_compiled:
+        per_pair = product_cost(features, value_features)
+    per_item = pairs * per_pair
     return prod(batch) * (per_item + key_length * key_cost(features, value_features))
 
 

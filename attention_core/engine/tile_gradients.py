@@ -53,11 +53,21 @@ def tile_gradients(
     engine: TileEngine, statistics: Statistics, upstream: Upstream
 ) -> PreparedGradients:
     """Gradients of prepared arrays, given the normalizer's statistics (..., L, 1) of every row."""
+    from attention_core.engine.inner_products import pull_back_tile
+
     loop = _TileLoop(engine, upstream)
+    is_compiled = engine.is_compiled and upstream.weights is None and loop.is_finite
 
     def work(block: Block) -> list[tuple[slice, PreparedGradients]]:
         place = (*block.batch, block.rows)
         own = tuple([array[place] for array in statistics])
+        if is_compiled:
+            parts = [
+                (keys, pull_back_tile(engine, block, keys, allowed, own, upstream))
+                for keys, allowed in engine.places(block)
+            ]
+            if all(np.isfinite(each).all() for _, part in parts for each in part[:3]):
+                return parts
         tiles = engine.weight_tiles(block, own, is_factored=False)
         return [(tile.keys, loop.contribution(block, tile, own)) for tile in tiles]
 

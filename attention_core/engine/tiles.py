@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import reduce
 from math import prod
+from types import ModuleType
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -30,6 +31,7 @@ __all__ = ["Tile", "TileEngine"]
 
 Result = TypeVar("Result")
 
+_WORTH_COMPILING = 1 << 26  # multiply-adds: a millisecond of compiled code on one core
 _BOUND_COST = 1.0  # nanoseconds for each element that a bound looks at
 
 
@@ -57,7 +59,8 @@ class TileEngine:
     def __init__(self, problem: Problem, kept: Array | None = None) -> None:
         self.problem = problem
         self.kept = kept
-        self.plan = plan(problem)
+        self.is_compiled = kept is None and _is_compiled(problem)
+        self.plan = plan(problem, is_compiled=self.is_compiled)
 
     def attend(self, keep: Array | None = None) -> tuple[Array, Statistics]:
         """The context (..., L, Dv), and the normalizer's statistics (..., L, 1).
@@ -66,7 +69,8 @@ class TileEngine:
         """
         problem, normalizer = self.problem, self.problem.normalizer
         blocks, parts = self.plan.blocks, self.plan.parts
-        is_bounded = self._scores_are_bounded()
+        is_compiled = self.is_compiled and keep is None
+        is_bounded = not is_compiled and self._scores_are_bounded()
         *rows, _ = problem.shape
         # threads write every block: memory is fastest for the core that first touches it
         context = np.empty((*rows, problem.value.shape[-1]), problem.dtype)
@@ -89,10 +93,23 @@ class TileEngine:
                 context[place] = self._careful_context(every, final)
 
         def stream(block: Block) -> State | None:
-            return self._stream(block, is_bounded, keep)
+            if is_compiled:
+                state: State | None = _compiled().attend_block(self, block)
+                if state is not None:
+                    return state
+            return self._stream(block, is_bounded, keep)  # has every guard
+
+        def work(block: Block) -> None:
+            place = (*block.batch, block.rows)
+            found = _compiled().write_block(self, block, context[place]) if is_compiled else None
+            if found is None:
+                write(block, stream(block))
+                return
+            for array, own in zip(statistics, found, strict=True):
+                array[place] = own
 
         if parts == 1:
-            self.map(lambda block: write(block, stream(block)), blocks)
+            self.map(work, blocks)
         else:
             states = self.map(stream, blocks)
             for first in range(0, len(blocks), parts):
@@ -162,26 +179,35 @@ class TileEngine:
             if not is_empty:
                 yield Tile(slice(0, key_length), scores, allowed)
 
-    def _key_tiles(self, block: Block) -> Iterator[Tile]:
-        problem, (batch, rows, _) = self.problem, block
-        bias, masking = problem.bias, problem.masking
+    def places(self, block: Block) -> Iterator[tuple[slice, Array | None]]:
+        """The keys of each tile of a block that has allowed pairs, and `Tile.allowed`."""
+        masking, (batch, rows, _) = self.problem.masking, block
+        for keys in self._ranges(block):
+            stop_if_asked()
+            allowed = None if masking is None else masking.allowed(batch, rows, keys)
+            if allowed is None or allowed.any():
+                yield keys, allowed
+
+    def _ranges(self, block: Block) -> list[slice]:
+        masking, (batch, rows, _) = self.problem.masking, block
         spans = [block.keys] if masking is None else masking.spans(batch, rows, block.keys)
-        tiles = [
+        return [
             slice(first, min(first + self.plan.key_tile, span.stop))
             for span in spans
             for first in range(span.start, span.stop, self.plan.key_tile)
         ]
-        if not tiles:
+
+    def _key_tiles(self, block: Block) -> Iterator[Tile]:
+        problem, (batch, rows, _) = self.problem, block
+        bias, masking = problem.bias, problem.masking
+        ranges = self._ranges(block)
+        if not ranges:
             return
         query = problem.queries(batch, rows)  # (..., l, H)
         outer = (*[part.stop - part.start for part in batch], rows.stop - rows.start)
-        width = max(keys.stop - keys.start for keys in tiles)
+        width = max(keys.stop - keys.start for keys in ranges)
         with buffer((prod(outer) * width,), problem.dtype) as memory:
-            for keys in tiles:
-                stop_if_asked()
-                allowed = None if masking is None else masking.allowed(batch, rows, keys)
-                if allowed is not None and not allowed.any():
-                    continue
+            for keys, allowed in self.places(block):
                 columns = keys.stop - keys.start
                 scores = memory[: prod(outer) * columns].reshape(*outer, columns)
                 if self.kept is not None:
@@ -255,3 +281,16 @@ class TileEngine:
             return all(bound(group) <= most for group in groups)
         bounds = map_blocks(bound, groups, cost=cost, workers=problem.workers)
         return all(each <= most for each in bounds)
+
+
+def _is_compiled(problem: Problem) -> bool:
+    """Whether compiled code computes the tiles, and there is enough work to load it."""
+    width = problem.key.shape[-1] + problem.value.shape[-1]
+    is_worth_it = prod(problem.shape) * width >= _WORTH_COMPILING
+    return is_worth_it and bool(_compiled().is_compiled(problem))
+
+
+def _compiled() -> ModuleType:
+    from attention_core.engine import inner_products  # smaller calls do without
+
+    return inner_products

@@ -5,7 +5,7 @@ from __future__ import annotations
 from attention_core.scoring.compiled_forms import is_compiled
 from attention_core.scoring.scorer import Scorer
 
-__all__ = ["key_cost", "pair_cost", "temporaries"]
+__all__ = ["key_cost", "pair_cost", "product_cost", "temporaries"]
 
 _COMPILED_COST = 0.15  # nanoseconds for each feature of a pair, between a distance and a tanh
 
@@ -14,6 +14,11 @@ def pair_cost(scorer: Scorer | type[Scorer], features: int, value_features: int)
     """Nanoseconds of one query-key pair on one core: a coarse estimate from H and Dv."""
     per_feature = _COMPILED_COST if is_compiled(scorer) else scorer.cost_per_feature
     return features * per_feature + value_features / 32 + 1.5
+
+
+def product_cost(features: int, value_features: int) -> float:
+    """Nanoseconds of a pair in compiled products with softmax: a coarse estimate from H and Dv."""
+    return (features + value_features) / 64 + 0.3
 
 
 def key_cost(features: int, value_features: int) -> float:

@@ -1,0 +1,114 @@
+"""Attention by inner products as compiled loops, forward and backward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from ctypes import Structure, c_int64
+from functools import cache
+
+from attention_core.compiled.modules import compiled_function
+from attention_core.compiled.product_texts import ATTEND, COMMON, PULL_BACK
+from attention_core.compiled.switch import LOCK
+
+__all__ = [
+    "ForwardLayout",
+    "GradientLayout",
+    "attend_tile",
+    "attend_tile_size",
+    "pull_back_tile",
+    "pull_back_tile_size",
+]
+
+_CHUNK = 64  # keys whose scores stay in the first-level cache
+
+_Fields = list[tuple[str, type[c_int64]]]
+
+
+def _fields(names: str) -> _Fields:
+    return [(name, c_int64) for name in names.split()]
+
+
+class _Layout(Structure):
+    """Sizes, and addresses and strides in bytes, as the loops read them.
+
+    Batch items are counted from the last axis. `strides` has for each batch axis from the last its
+    length, and the strides of queries, keys, values, the mask and the context along it: (axes, 6).
+    The mask has bytes; its address is 0 if there is none. Memory has as many numbers as
+    `attend_tile_size` or `pull_back_tile_size` says.
+    """
+
+    _fields_ = _fields(
+        "items axes strides length key_length features value_features "
+        "query key value mask context query_step key_step value_step mask_step context_step "
+        "shift total memory"
+    )
+
+
+class ForwardLayout(_Layout):
+    """What `attend_tile` reads; it writes the context, the shift and the total (N, L).
+
+    Each call adds a tile of keys: `is_first` and `is_last` are 1 in the first and the last call for
+    a block of queries. Memory keeps the states of queries from call to call. The context is divided
+    by the total if `divides` is 1; `is_finite` becomes 0 if it is not.
+    """
+
+    _fields_ = _fields("is_first is_last divides is_finite")
+
+
+class GradientLayout(_Layout):
+    """What `pull_back_tile` reads; `context` is the gradient of the context, `dot` (N, L).
+
+    It writes the gradients of queries (N, L, H), keys (N, S, H) and values (N, S, Dv).
+    """
+
+    _fields_ = _fields("dot grad_query grad_key grad_value")
+
+
+@cache
+def attend_tile(dtype: str) -> Callable[[int], None] | None:
+    """The forward loop, given the address of a `ForwardLayout`; None if compiling fails."""
+    return _loop(ATTEND, "attend", dtype, ForwardLayout)
+
+
+@cache
+def pull_back_tile(dtype: str) -> Callable[[int], None] | None:
+    """The loop for gradients, given the address of a `GradientLayout`; None if compiling fails."""
+    return _loop(PULL_BACK, "pull_back", dtype, GradientLayout)
+
+
+def attend_tile_size(dtype: str, layout: ForwardLayout) -> int:
+    """The numbers that the memory of `attend_tile` has room for."""
+    lanes = _lanes(dtype)
+    columns = layout.items * -(-layout.length // lanes)
+    size: int = 2 * _CHUNK + columns * (layout.features + 3 + layout.value_features)
+    return size * lanes
+
+
+def pull_back_tile_size(dtype: str, layout: GradientLayout) -> int:
+    """The numbers that the memory of `pull_back_tile` has room for."""
+    lanes, features, value_features = _lanes(dtype), layout.features, layout.value_features
+    pieces = -(-features // lanes) - (-value_features // lanes)
+    size: int = 3 * _CHUNK + 2 * features + value_features + 3
+    size += pieces * (lanes + layout.key_length)
+    return size * lanes
+
+
+def _lanes(dtype: str) -> int:
+    from attention_core.compiled.registers import lanes
+
+    return lanes(dtype)
+
+
+def _loop(text: str, name: str, dtype: str, layout: type[_Layout]) -> Callable[[int], None] | None:
+    fields = [*_Layout._fields_, *layout._fields_]
+    names = "\n    ".join([f"{field} = given[{n}]" for n, (field, *_) in enumerate(fields)])
+    text = (COMMON + text).format(
+        dtype=dtype, chunk=_CHUNK, fields=names, count=len(fields), last=len(fields) - 1
+    )
+    with LOCK, suppress(Exception):
+        import numba
+
+        found: Callable[[int], None] = compiled_function(text, name, (numba.int64,))
+        return found
+    return None
