@@ -79,7 +79,8 @@ THIRD_PARTY = {
     "matplotlib": {"plot"},  # in a file of its own, which a function imports
     "cloudpickle": {"libraries"},  # comes with Dask
     "dask": {"libraries"},
-    "numba": {"compiled"},  # likewise: in a file that generated modules import
+    "llvmlite": {"compiled"},  # comes with numba
+    "numba": {"compiled"},  # in files that generated modules import
     "numpy": set(TABLE) | WORDS,
     "pluggy": {"hookspecs", "registry"},
     "rich": {"cli"},

@@ -46,7 +46,7 @@ class _Layout(Structure):
 
 
 class ForwardLayout(_Layout):
-    """What `attend_tile` reads; it writes the context, the shift and the total (N, L).
+    """The layout of `attend_tile`, which writes the context, the shift and the total (N, L).
 
     Each call adds a tile of keys: `is_first` and `is_last` are 1 in the first and the last call for
     a block of queries. Memory keeps the states of queries from call to call. The context is divided
@@ -57,7 +57,7 @@ class ForwardLayout(_Layout):
 
 
 class GradientLayout(_Layout):
-    """What `pull_back_tile` reads; `context` is the gradient of the context, `dot` (N, L).
+    """The layout of `pull_back_tile`: `context` is the gradient of the context, `dot` (N, L).
 
     It writes the gradients of queries (N, L, H), keys (N, S, H) and values (N, S, Dv).
     """

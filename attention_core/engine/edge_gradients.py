@@ -9,11 +9,11 @@ import numpy as np
 from attention_core.arrays.batch import of_item
 from attention_core.engine.base import PreparedGradients, Upstream, without_nonfinite
 from attention_core.engine.edges import EdgeEngine, Edges
-from attention_core.engine.softcap import cap_gradient
 from attention_core.masking.bias import BiasTerm, Contributions
 from attention_core.normalizing.normalizer import Statistics
 from attention_core.scoring.contract import checked_vjp
 from attention_core.scoring.scorer import ParameterGrads
+from attention_core.scoring.softcap import cap_gradient
 from attention_core.typing import Array
 
 __all__ = ["edge_dots", "edge_gradients"]

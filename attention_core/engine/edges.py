@@ -16,7 +16,6 @@ import numpy as np
 
 from attention_core.arrays.batch import Item, of_item
 from attention_core.engine.base import Problem
-from attention_core.engine.softcap import cap
 from attention_core.errors import ScorerContractError
 from attention_core.normalizing.contract import checked_weights
 from attention_core.normalizing.normalizer import Statistics
@@ -24,6 +23,7 @@ from attention_core.parallel.threads import fold_blocks, map_blocks
 from attention_core.scoring.compiled_forms import EdgeScores, compiled_edges
 from attention_core.scoring.contract import checked_call
 from attention_core.scoring.cost import pair_cost
+from attention_core.scoring.softcap import cap
 from attention_core.typing import Array
 
 __all__ = ["EdgeEngine", "Edges", "prefers_edges"]

@@ -8,9 +8,9 @@ import numpy as np
 
 from attention_core.arrays.matmul import FEW_NUMBERS, inner_products
 from attention_core.engine.base import Problem
-from attention_core.engine.softcap import cap
 from attention_core.normalizing.normalizer import Statistics
 from attention_core.scoring.contract import score_tile
+from attention_core.scoring.softcap import cap
 from attention_core.typing import Array
 
 __all__ = ["attend_single_tile"]

@@ -20,11 +20,11 @@ from attention_core.arrays.buffers import buffer
 from attention_core.arrays.matmul import careful_product
 from attention_core.engine.base import PreparedGradients, Upstream, without_nonfinite
 from attention_core.engine.plan import Block
-from attention_core.engine.softcap import cap_gradient
 from attention_core.engine.tiles import Tile, TileEngine
 from attention_core.masking.bias import BiasTerm, Contributions
 from attention_core.normalizing.normalizer import Statistics
 from attention_core.scoring.contract import checked_vjp, score_tile
+from attention_core.scoring.softcap import cap_gradient
 from attention_core.typing import Array
 
 __all__ = ["tile_dots", "tile_gradients"]

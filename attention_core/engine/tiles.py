@@ -20,11 +20,11 @@ from attention_core.arrays.buffers import buffer
 from attention_core.arrays.matmul import careful_product
 from attention_core.engine.base import Problem
 from attention_core.engine.plan import Block, plan
-from attention_core.engine.softcap import cap
 from attention_core.normalizing.contract import checked_weights
 from attention_core.normalizing.normalizer import State, Statistics
 from attention_core.parallel.threads import WORTH_THREADS, fold_blocks, map_blocks, stop_if_asked
 from attention_core.scoring.contract import checked_bound, score_tile
+from attention_core.scoring.softcap import cap
 from attention_core.typing import Array
 
 __all__ = ["Tile", "TileEngine"]
