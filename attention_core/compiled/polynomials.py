@@ -54,40 +54,28 @@ _DK = _D(2.619974474013432e-09)
 
 
 class _ExpConstants(NamedTuple):
-    """The numbers of an `exp`, by the names of the module."""
+    """The numbers of an `exp`."""
 
-    lowest: Any
-    highest: Any
     per_log2: Any
     round: Any
     log2: Any
     log2_rest: Any
     shift: Any
-    less: Any
+    bias: Any
     coefficients: tuple[Any, ...]
 
 
 EXP_CONSTANTS = {
     "float32": _ExpConstants(
-        _F_LOWEST,
-        _F_HIGHEST,
-        _F_PER_LOG2,
-        _F_ROUND,
-        _F_LOG2,
-        _F_LOG2_REST,
-        _F_SHIFT,
-        _F_LESS,
-        (_FA, _FB, _FC, _FD, _FE),
+        _F_PER_LOG2, _F_ROUND, _F_LOG2, _F_LOG2_REST, _F_SHIFT, _F_BIAS, (_FA, _FB, _FC, _FD, _FE)
     ),
     "float64": _ExpConstants(
-        _D_LOWEST,
-        _D_HIGHEST,
         _D_PER_LOG2,
         _D_ROUND,
         _D_LOG2,
         _D_LOG2_REST,
         _D_SHIFT,
-        _D_LESS,
+        _D_BIAS,
         (_DA, _DB, _DC, _DD, _DE, _DF, _DG, _DH, _DI, _DJ, _DK),
     ),
 }

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from ctypes import Structure, c_int64
 from functools import cache
+from typing import NamedTuple
+
+import numpy as np
 
 from attention_core.compiled.modules import compiled_function
 from attention_core.compiled.product_texts import ATTEND, COMMON, PULL_BACK
@@ -14,8 +17,10 @@ from attention_core.compiled.switch import LOCK
 __all__ = [
     "ForwardLayout",
     "GradientLayout",
+    "Lines",
     "attend_tile",
     "attend_tile_size",
+    "lines",
     "pull_back_tile",
     "pull_back_tile_size",
 ]
@@ -33,8 +38,8 @@ class _Layout(Structure):
     """Sizes, and addresses and strides in bytes, as the loops read them.
 
     Batch items are counted from the last axis. `strides` has for each batch axis from the last its
-    length, and the strides of queries, keys, values, the mask and the context along it: (axes, 6).
-    The mask has bytes; its address is 0 if there is none. Memory has as many numbers as
+    length, and the strides of queries, keys, values, mask, context and kept scores along it:
+    (axes, 7). The mask has bytes; its address is 0 if there is none. Memory has as many numbers as
     `attend_tile_size` or `pull_back_tile_size` says.
     """
 
@@ -50,10 +55,11 @@ class ForwardLayout(_Layout):
 
     Each call adds a tile of keys: `is_first` and `is_last` are 1 in the first and the last call for
     a block of queries. Memory keeps the states of queries from call to call. The context is divided
-    by the total if `divides` is 1; `is_finite` becomes 0 if it is not.
+    by the total if `divides` is 1; `is_finite` becomes 0 if it is not. Masked scores are also
+    written to `kept`, if that is not 0.
     """
 
-    _fields_ = _fields("is_first is_last divides is_finite")
+    _fields_ = _fields("kept kept_step is_first is_last divides is_finite")
 
 
 class GradientLayout(_Layout):
@@ -65,47 +71,62 @@ class GradientLayout(_Layout):
     _fields_ = _fields("dot grad_query grad_key grad_value")
 
 
+class Lines(NamedTuple):
+    """Numbers in a line, and lines in a block of products."""
+
+    lanes: int
+    rows: int
+
+
 @cache
-def attend_tile(dtype: str) -> Callable[[int], None] | None:
+def lines(dtype: str, length: int) -> Lines:
+    """The lines for this many queries: wide ones, unless too much of them would be padding.
+
+    Wide blocks have the best ratio of arithmetic to loads. Narrow ones are a little slower.
+    """
+    from attention_core.compiled.registers import vector_bytes
+
+    narrow = vector_bytes() // np.dtype(dtype).itemsize
+    wide = narrow * vector_bytes() // 16  # of the registers, half are for a block of four lines
+    padded = [-(-length // lanes) * lanes for lanes in (narrow, wide)]
+    return Lines(wide, 4) if padded[1] <= 1.25 * padded[0] else Lines(narrow, 8)
+
+
+@cache
+def attend_tile(dtype: str, shape: Lines) -> Callable[[int], None] | None:
     """The forward loop, given the address of a `ForwardLayout`; None if compiling fails."""
-    return _loop(ATTEND, "attend", dtype, ForwardLayout)
+    return _loop(ATTEND, "attend", dtype, shape, ForwardLayout)
 
 
 @cache
-def pull_back_tile(dtype: str) -> Callable[[int], None] | None:
+def pull_back_tile(dtype: str, shape: Lines) -> Callable[[int], None] | None:
     """The loop for gradients, given the address of a `GradientLayout`; None if compiling fails."""
-    return _loop(PULL_BACK, "pull_back", dtype, GradientLayout)
+    return _loop(PULL_BACK, "pull_back", dtype, shape, GradientLayout)
 
 
-def attend_tile_size(dtype: str, layout: ForwardLayout) -> int:
+def attend_tile_size(shape: Lines, layout: ForwardLayout) -> int:
     """The numbers that the memory of `attend_tile` has room for."""
-    lanes = _lanes(dtype)
-    columns = layout.items * -(-layout.length // lanes)
+    columns = layout.items * -(-layout.length // shape.lanes)
     size: int = 2 * _CHUNK + columns * (layout.features + 3 + layout.value_features)
-    return size * lanes
+    return size * shape.lanes
 
 
-def pull_back_tile_size(dtype: str, layout: GradientLayout) -> int:
+def pull_back_tile_size(shape: Lines, layout: GradientLayout) -> int:
     """The numbers that the memory of `pull_back_tile` has room for."""
-    lanes, features, value_features = _lanes(dtype), layout.features, layout.value_features
+    lanes, features, value_features = shape.lanes, layout.features, layout.value_features
     pieces = -(-features // lanes) - (-value_features // lanes)
     size: int = 3 * _CHUNK + 2 * features + value_features + 3
     size += pieces * (lanes + layout.key_length)
     return size * lanes
 
 
-def _lanes(dtype: str) -> int:
-    from attention_core.compiled.registers import lanes
-
-    return lanes(dtype)
-
-
-def _loop(text: str, name: str, dtype: str, layout: type[_Layout]) -> Callable[[int], None] | None:
+def _loop(
+    text: str, name: str, dtype: str, shape: Lines, layout: type[_Layout]
+) -> Callable[[int], None] | None:
     fields = [*_Layout._fields_, *layout._fields_]
     names = "\n    ".join([f"{field} = given[{n}]" for n, (field, *_) in enumerate(fields)])
-    text = (COMMON + text).format(
-        dtype=dtype, chunk=_CHUNK, fields=names, count=len(fields), last=len(fields) - 1
-    )
+    numbers = shape._asdict() | {"chunk": _CHUNK, "count": len(fields), "last": len(fields) - 1}
+    text = (COMMON + text).format(dtype=dtype, fields=names, **numbers)
     with LOCK, suppress(Exception):
         import numba
 

@@ -1,6 +1,6 @@
 """Blocks of numbers that stay in vector registers, for products in compiled code.
 
-A block has a few rows of `lanes` numbers. Adding products to it costs a load for each row of the
+A block has a few lines of numbers. Adding products to it costs a load for each row of the
 one factor and for each vector of the other, and one instruction for each vector of the block. That
 is what matrix products at full speed are made of (Van Zee and van de Geijn 2015, "BLIS", ACM
 Transactions on Mathematical Software 41(3), doi:10.1145/2764454). Compilers do not find it by
@@ -23,7 +23,7 @@ from numba.extending import intrinsic
 
 from attention_core.compiled.polynomials import EXP_CONSTANTS
 
-__all__ = ["Blocks", "at", "blocks", "is_any_above", "lanes", "transpose_square"]
+__all__ = ["Blocks", "at", "blocks", "is_any_above", "transpose_square", "vector_bytes"]
 
 _SCALARS = {"float32": ir.FloatType(), "float64": ir.DoubleType(), "uint8": ir.IntType(8)}
 _BYTES = {"float32": 4, "float64": 8, "uint8": 1}
@@ -62,13 +62,13 @@ class Blocks(NamedTuple):
     larger: Any
     """``larger(block, other)``: the larger numbers of both; NaN in the other is passed over."""
     exponential: Any
-    """``exponential(block)``: `polynomials.exp_float32` or `exp_float64`, and 0 where faint."""
+    """``exponential(block)``: of numbers up to 1, and 0 where faint."""
 
 
 class _Block(types.Type):  # type: ignore[misc]  # numba has no types
-    def __init__(self, dtype: str, rows: int) -> None:
-        super().__init__(f"Block({dtype}, {rows})")
-        self.vector = ir.VectorType(_SCALARS[dtype], lanes(dtype))
+    def __init__(self, dtype: str, lanes: int, rows: int) -> None:
+        super().__init__(f"Block({dtype}, {lanes}, {rows})")
+        self.vector = ir.VectorType(_SCALARS[dtype], lanes)
         self.rows = rows
 
 
@@ -79,16 +79,15 @@ class _BlockModel(PrimitiveModel):  # type: ignore[misc]  # numba has no types
 
 
 @cache
-def lanes(dtype: str) -> int:
-    """The numbers in a line: a block of four lines takes half of the processor's registers."""
-    has_wide_registers = binding.get_host_cpu_features().get("avx512f", False)
-    return (256 if has_wide_registers else 64) // _BYTES[dtype]
+def vector_bytes() -> int:
+    """The bytes of the processor's widest vectors: 64 with AVX-512, else at most 32."""
+    return 64 if binding.get_host_cpu_features().get("avx512f", False) else 32
 
 
 @cache
-def blocks(dtype: str, rows: int) -> Blocks:
-    """The operations on blocks of a dtype and a number of rows."""
-    block, scalar = _Block(dtype, rows), _SCALARS[dtype]
+def blocks(dtype: str, lanes: int, rows: int) -> Blocks:
+    """The operations on blocks of a dtype, with lines of `lanes` numbers, and a number of rows."""
+    block, scalar = _Block(dtype, lanes, rows), _SCALARS[dtype]
     vector, number_type = block.vector, getattr(types, dtype)
     address = types.voidptr
 
@@ -161,9 +160,9 @@ def blocks(dtype: str, rows: int) -> Blocks:
 
 
 @cache
-def is_any_above(dtype: str) -> Any:
+def is_any_above(dtype: str, lanes: int) -> Any:
     """``is_any_above(line, other)``: whether a number is larger than that of another line."""
-    line = _Block(dtype, 1)
+    line = _Block(dtype, lanes, 1)
 
     def generate(_: Any, builder: Any, __: Any, given: Any) -> Any:
         own, other = (builder.extract_value(each, 0) for each in given)
@@ -257,34 +256,28 @@ def _larger(builder: Any, x: Any, y: Any) -> Any:
 
 
 def _exponential(builder: Any, x: Any) -> Any:
-    """`polynomials.exp_float32` or `exp_float64` of a vector, and 0 where faint."""
+    """``exp(x)`` of numbers up to 1, with 0 where it is faint: below the smallest normal / eps.
+
+    The polynomial is that of `polynomials.exp_float32` and `exp_float64`, without their clamps.
+    """
     vector = x.type
     dtype = {"float": "float32", "double": "float64"}[str(vector.element)]
     info, constants = np.finfo(dtype), EXP_CONSTANTS[dtype]
+    integers = ir.VectorType(ir.IntType(info.bits), vector.count)
 
-    def spread(number: float) -> Any:
-        return ir.Constant(vector, [float(number)] * vector.count)
+    def spread(number: Any, kind: Any = vector) -> Any:
+        return ir.Constant(kind, [number.item()] * vector.count)
 
-    def least(y: Any, bound: float, relation: str) -> Any:
-        limit = spread(bound)
-        return builder.select(builder.fcmp_ordered(relation, y, limit), limit, y)  # keeps NaN
-
-    y = least(least(x, constants.highest, ">"), constants.lowest, "<")
-    shifted = _fused(builder, y, spread(constants.per_log2), spread(constants.round))
+    shifted = _fused(builder, x, spread(constants.per_log2), spread(constants.round))
     n = builder.fsub(shifted, spread(constants.round))
-    r = _fused(builder, n, spread(-constants.log2), y)
+    r = _fused(builder, n, spread(-constants.log2), x)
     r = _fused(builder, n, spread(-constants.log2_rest), r)
     p = spread(constants.coefficients[-1])
     for coefficient in constants.coefficients[-2::-1]:
         p = _fused(builder, p, r, spread(coefficient))
     p = _fused(builder, builder.fmul(r, r), p, r)
-    integers = ir.VectorType(ir.IntType(info.bits), vector.count)
-
-    def integer(number: int) -> Any:
-        return ir.Constant(integers, [int(number)] * vector.count)
-
-    power = builder.shl(builder.bitcast(shifted, integers), integer(constants.shift))
-    half = builder.bitcast(builder.add(power, integer(constants.less)), vector)
-    found = builder.fmul(builder.fmul(builder.fadd(p, spread(1)), half), spread(2))
+    power = builder.shl(builder.bitcast(shifted, integers), spread(constants.shift, integers))
+    power = builder.bitcast(builder.add(power, spread(constants.bias, integers)), vector)  # 2^n
+    found = _fused(builder, p, power, power)
     faint = spread(np.log(info.tiny / info.eps))
-    return builder.select(builder.fcmp_ordered("<", x, faint), spread(0), found)
+    return builder.select(builder.fcmp_ordered("<", x, faint), spread(info.dtype.type(0)), found)

@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
 __all__ = ["attend_block", "is_compiled", "pull_back_tile", "write_block"]
 
-# With fewer queries, most numbers of a line would be padding.
-_FEWEST_QUERIES = 16
-_ARRAYS = "query", "key", "value", "mask", "context"  # in the order of their strides
+# Fewer queries take as long as reading the keys.
+_FEWEST_QUERIES = 5
+# The arrays in the order of their strides.
+_ARRAYS = "query", "key", "value", "mask", "context", "kept"
 
 
 def is_compiled(problem: Problem) -> bool:
@@ -44,42 +45,48 @@ def is_compiled(problem: Problem) -> bool:
         and problem.shape[-2] >= _FEWEST_QUERIES
         and all(array.size and _has_plain_rows(array) for array in (problem.key, problem.value))
         and is_switched_on()
-        and products.attend_tile(problem.dtype.name) is not None
+        and products.attend_tile(*_kind(problem)) is not None
     )
 
 
-def attend_block(engine: TileEngine, block: Block) -> State | None:
-    """The state of a block of queries after a range of keys.
+def attend_block(engine: TileEngine, block: Block, kept: Array | None) -> State | None:
+    """The state of a block of queries after a range of keys; scores are also written to `kept`.
 
     None if all are masked, or if the guards of NumPy's form are needed.
     """
     rows = block.rows.stop - block.rows.start
     shape = (*[part.stop - part.start for part in block.batch], rows)
     context = np.empty((*shape, engine.problem.value.shape[-1]), engine.problem.dtype)
-    statistics = _attend(engine, block, context, divides=False)
+    statistics = _attend(engine, block, context, kept, divides=False)
     return None if statistics is None else State(statistics, context)
 
 
-def write_block(engine: TileEngine, block: Block, context: Array) -> Statistics | None:
+def write_block(
+    engine: TileEngine, block: Block, context: Array, kept: Array | None
+) -> Statistics | None:
     """Write the context of a block of queries; return its statistics.
 
     None for the same reasons, and if there is a sink: nothing that counts is written.
     """
     normalizer = engine.problem.normalizer
     assert isinstance(normalizer, Softmax)
-    return _attend(engine, block, context, divides=True) if normalizer.sink is None else None
+    if normalizer.sink is not None:
+        return None
+    return _attend(engine, block, context, kept, divides=True)
 
 
 def _attend(
-    engine: TileEngine, block: Block, context: Array, *, divides: bool
+    engine: TileEngine, block: Block, context: Array, kept: Array | None, *, divides: bool
 ) -> Statistics | None:
-    dtype = engine.problem.dtype
-    loop: Any = products.attend_tile(dtype.name)
+    dtype, lines = _kind(engine.problem)
+    loop: Any = products.attend_tile(dtype, lines)
     tiles = _Tiles(engine, block, layout := products.ForwardLayout(), context)
+    if kept is not None:
+        tiles.place("kept", kept[(*block.batch, block.rows)])
     shift, total = np.empty((2, *context.shape[:-1], 1), dtype)
     layout.shift, layout.total = _address(shift), _address(total)
     layout.divides, layout.is_finite, layout.is_first = divides, 1, 1
-    with buffer((products.attend_tile_size(dtype.name, layout),), dtype) as memory:
+    with buffer((products.attend_tile_size(lines, layout),), dtype) as memory:
         layout.memory = _address(memory)
         places = engine.places(block)
         following = next(places, None)
@@ -87,6 +94,8 @@ def _attend(
             return None
         while following is not None:
             tiles.select(*following)
+            if kept is not None:
+                layout.kept = _address(kept[(*block.batch, block.rows, following[0])])
             following = next(places, None)
             layout.is_last = following is None
             loop(addressof(layout))
@@ -103,8 +112,8 @@ def pull_back_tile(
     upstream: Upstream,
 ) -> PreparedGradients:
     """The part of the gradients that comes from the weights of a tile."""
-    dtype, place = engine.problem.dtype, (*block.batch, block.rows)
-    loop: Any = products.pull_back_tile(dtype.name)
+    (dtype, lines), place = _kind(engine.problem), (*block.batch, block.rows)
+    loop: Any = products.pull_back_tile(dtype, lines)
     grad = _plain_rows(upstream.context[place])
     tiles = _Tiles(engine, block, layout := products.GradientLayout(), grad)
     tiles.select(keys, allowed)
@@ -119,7 +128,7 @@ def pull_back_tile(
         )
     ]
     layout.grad_query, layout.grad_key, layout.grad_value = map(_address, grads)
-    with buffer((products.pull_back_tile_size(dtype.name, layout),), dtype) as memory:
+    with buffer((products.pull_back_tile_size(lines, layout),), dtype) as memory:
         layout.memory = _address(memory)
         loop(addressof(layout))
     query, key, value = (
@@ -137,15 +146,15 @@ class _Tiles:
         self.layout, self.batch = layout, tuple([part.stop - part.start for part in batch])
         self.query = _plain_rows(problem.queries(batch, rows))
         self.key, self.value = take(problem.key, batch), take(problem.value, batch)
-        self.strides = np.zeros((len(batch), 6), np.int64)
+        self.strides = np.zeros((len(batch), 1 + len(_ARRAYS)), np.int64)
         self.strides[:, 0] = self.batch[::-1]
         layout.items, layout.axes = prod(self.batch), len(batch)
         layout.length, layout.features = self.query.shape[-2:]
         layout.value_features, layout.strides = self.value.shape[-1], _address(self.strides)
-        self._place("query", self.query)
-        self._place("key", self.key)
-        self._place("value", self.value)
-        self._place("context", context)
+        self.place("query", self.query)
+        self.place("key", self.key)
+        self.place("value", self.value)
+        self.place("context", context)
         self._starts = layout.key, layout.value
 
     def select(self, keys: slice, allowed: Array | None) -> None:
@@ -158,15 +167,22 @@ class _Tiles:
         if allowed is not None:
             allowed = np.broadcast_to(allowed, (*allowed.shape[:-1], layout.key_length))
             self.mask = with_batch_axes(_plain_rows(allowed), self.batch)
-            self._place("mask", self.mask)
+            self.place("mask", self.mask)
 
-    def _place(self, name: str, array: Array) -> None:
+    def place(self, name: str, array: Array) -> None:
+        """Write the address and the strides of an array to the layout."""
         *found, step = [
             0 if n == 1 else own for n, own in zip(array.shape, array.strides[:-1], strict=False)
         ]
         setattr(self.layout, name, _address(array))
         setattr(self.layout, f"{name}_step", step)
         self.strides[:, 1 + _ARRAYS.index(name)] = found[::-1]
+
+
+def _kind(problem: Problem) -> tuple[str, products.Lines]:
+    """The dtype and the lines of the loops."""
+    dtype = problem.dtype.name
+    return dtype, products.lines(dtype, problem.shape[-2])
 
 
 def _address(array: Array) -> int:

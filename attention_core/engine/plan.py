@@ -25,7 +25,7 @@ _ROWS, _FEWEST_ROWS = 512, 256
 # Half the rows for banded masks, so that fewer scores are computed only to be masked.
 _BANDED_ROWS = 256
 # Work that is worth a thread, in nanoseconds: several times the cost of handing it over.
-_BLOCK_COST = 600_000.0
+_BLOCK_COST = 500_000.0
 # Nanoseconds that may be wasted on pairs between short packed sequences to save a tile.
 _SHARED_COST = 50_000.0
 # Tiles of scores that are joined to whole rows for normalizers that need them.

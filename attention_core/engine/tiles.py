@@ -31,7 +31,7 @@ __all__ = ["Tile", "TileEngine"]
 
 Result = TypeVar("Result")
 
-_WORTH_COMPILING = 1 << 26  # multiply-adds: a millisecond of compiled code on one core
+_WORTH_COMPILING = 1 << 25  # multiply-adds: half a millisecond of compiled code on one core
 _BOUND_COST = 1.0  # nanoseconds for each element that a bound looks at
 
 
@@ -69,8 +69,7 @@ class TileEngine:
         """
         problem, normalizer = self.problem, self.problem.normalizer
         blocks, parts = self.plan.blocks, self.plan.parts
-        is_compiled = self.is_compiled and keep is None
-        is_bounded = not is_compiled and self._scores_are_bounded()
+        is_bounded = not self.is_compiled and self._scores_are_bounded()
         *rows, _ = problem.shape
         # threads write every block: memory is fastest for the core that first touches it
         context = np.empty((*rows, problem.value.shape[-1]), problem.dtype)
@@ -93,15 +92,17 @@ class TileEngine:
                 context[place] = self._careful_context(every, final)
 
         def stream(block: Block) -> State | None:
-            if is_compiled:
-                state: State | None = _compiled().attend_block(self, block)
+            if self.is_compiled:
+                state: State | None = _compiled().attend_block(self, block, keep)
                 if state is not None:
                     return state
             return self._stream(block, is_bounded, keep)  # has every guard
 
         def work(block: Block) -> None:
             place = (*block.batch, block.rows)
-            found = _compiled().write_block(self, block, context[place]) if is_compiled else None
+            found = None
+            if self.is_compiled:
+                found = _compiled().write_block(self, block, context[place], keep)
             if found is None:
                 write(block, stream(block))
                 return

@@ -18,7 +18,7 @@ def pair_cost(scorer: Scorer | type[Scorer], features: int, value_features: int)
 
 def product_cost(features: int, value_features: int) -> float:
     """Nanoseconds of a pair in compiled products with softmax: a coarse estimate from H and Dv."""
-    return (features + value_features) / 64 + 0.3
+    return (features + value_features) / 40 + 0.5
 
 
 def key_cost(features: int, value_features: int) -> float:

@@ -18,6 +18,7 @@ SHAPES = [
     ((), (), 777, 1001, 33, 130),
     ((4, 2), (1, 2), 230, 515, 96, 3),
     ((3,), (3,), 40, 5000, 100, 65),
+    ((3,), (3,), 13, 9000, 70, 40),
 ]
 ERRORS = {"float32": 4e-6, "float64": 1e-14}
 
@@ -82,6 +83,9 @@ def test_results_and_gradients_are_those_of_the_formula(rng, shape, dtype, mask)
     result = ac.attend(query, key, value, scorer="scaled_dot", **options)
     weights = reference(query, key, value, allowed)
     assert np.abs(result.context - weights @ value).max() < ERRORS[dtype]
+    scores = query.astype(np.float64) @ key.swapaxes(-1, -2) / query.shape[-1] ** 0.5
+    scores = np.where(allowed, scores, -np.inf)
+    np.testing.assert_allclose(result.scores, scores, atol=ERRORS[dtype])
     grad = rng.standard_normal(result.context.shape).astype(dtype)
     found = result.vjp(grad)
     expected = reference_gradients(query, key, value, weights, grad)
