@@ -6,8 +6,8 @@ import pytest
 import attention_core as ac
 from attention_core.compiled import products
 from attention_core.compiled.switch import is_switched_on
+from attention_core.engine import tiles
 from attention_core.engine.tile_gradients import _TileLoop
-from attention_core.engine.tiles import TileEngine
 
 pytestmark = pytest.mark.skipif(not is_switched_on(), reason="needs numba")
 
@@ -69,7 +69,7 @@ def masks(rng, length, key_length):
 @pytest.fixture
 def only_compiled(monkeypatch):
     """Without the forms of NumPy that would serve in place of the loops."""
-    monkeypatch.setattr(TileEngine, "_stream", None)
+    monkeypatch.setattr(tiles, "score_tile", None)
     monkeypatch.setattr(_TileLoop, "contribution", None)
 
 
@@ -83,16 +83,26 @@ def test_results_and_gradients_are_those_of_the_formula(rng, shape, dtype, mask)
     result = ac.attend(query, key, value, scorer="scaled_dot", **options)
     weights = reference(query, key, value, allowed)
     assert np.abs(result.context - weights @ value).max() < ERRORS[dtype]
-    scores = query.astype(np.float64) @ key.swapaxes(-1, -2) / query.shape[-1] ** 0.5
-    scores = np.where(allowed, scores, -np.inf)
-    np.testing.assert_allclose(result.scores, scores, atol=ERRORS[dtype])
     grad = rng.standard_normal(result.context.shape).astype(dtype)
     found = result.vjp(grad)
     expected = reference_gradients(query, key, value, weights, grad)
     for own, other in zip((found.query, found.key, found.value), expected, strict=True):
         other = summed(other, own.shape)
         assert np.abs(own - other).max() < ERRORS[dtype] * max(1, np.abs(other).max())
-    np.testing.assert_allclose(result.weights, weights, atol=ERRORS[dtype])
+
+
+@pytest.mark.parametrize("mask", ["none", "array", "causal", "lengths"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_weights_and_scores_are_consistent_with_the_context(rng, shape, mask):
+    query, key, value = arrays(rng, *shape)
+    options, allowed = masks(rng, *shape[2:4])[mask]
+    result = ac.attend(query, key, value, scorer="scaled_dot", **options)
+    weights = reference(query, key, value, allowed)
+    np.testing.assert_allclose(result.weights, weights, atol=ERRORS["float32"])
+    np.testing.assert_allclose(result.weights @ value, result.context, atol=ERRORS["float32"])
+    scores = query.astype(np.float64) @ key.swapaxes(-1, -2) / query.shape[-1] ** 0.5
+    scores = np.where(allowed, scores, -np.inf)
+    np.testing.assert_allclose(result.scores, scores, atol=ERRORS["float32"])
 
 
 @pytest.mark.usefixtures("only_compiled")
