@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Unpack
+from typing import Any, NamedTuple, Never, Unpack
 
 import jax.numpy as jnp
 
 from attention_core.attention import Attention
 from attention_core.components.bias import Bias
+from attention_core.errors import OptionTypeError, shown, unexpected_argument
 from attention_core.jax.arrays import to_array
 from attention_core.jax.tracing import TracedCall
 from attention_core.libraries.cores import (
@@ -70,8 +71,11 @@ class AttentionFunction:
         query_lengths: Any = None,
         query_offset: Any = None,
         weight_factors: Any = None,
+        **unknown: Never,
     ) -> Attended:
         """Attend; arguments are those of `attention_core.attend`."""
+        if unknown:
+            raise unexpected_argument(AttentionFunction.__call__, unknown)
         terms = mask, bias, key_lengths, query_lengths, weight_factors
         call = TracedCall(self._core, parameters, (query, key, value), terms, query_offset)
         output = output_name(self._core)
@@ -93,8 +97,11 @@ class AttentionFunction:
         query_lengths: Any = None,
         query_offset: Any = None,
         weight_factors: Any = None,
+        **unknown: Never,
     ) -> Any:
         """The weights (..., L, S) of the same call, with gradients."""
+        if unknown:
+            raise unexpected_argument(AttentionFunction.weights, unknown)
         terms = mask, bias, key_lengths, query_lengths, weight_factors
         call = TracedCall(self._core, parameters, (query, key, value), terms, query_offset)
         return call.outputs("weights")[0]
@@ -115,6 +122,11 @@ def attention(
         As for `attention_core.Attention`. An `Attention` or a `MultiHeadAttention` may be given
         alone, in place of the scorer.
 
+    Raises
+    ------
+    OptionTypeError
+        For options beside an `Attention` or a `MultiHeadAttention`, and unknown arguments.
+
     Examples
     --------
     >>> import jax
@@ -128,5 +140,10 @@ def attention(
     {'scorer.key_weight': (2, 4), 'scorer.query_weight': (2, 4), 'scorer.score_weight': (4,)}
     """
     if isinstance(scorer, (Attention, MultiHeadAttention)):
+        if normalizer != "softmax" or bias is not None or options:
+            raise OptionTypeError(
+                f"attention takes options together with a scorer, got {shown(scorer)}, which has "
+                f"its own; make that with these options"
+            )
         return AttentionFunction(scorer)
     return AttentionFunction(Attention(scorer, normalizer=normalizer, bias=bias, **options))

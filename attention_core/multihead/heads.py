@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypedDict, TypeVar
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from attention_core.attention import Attention, resolve_bias, resolve_normalizer, resolve_scorer
 from attention_core.components.bias import Bias
-from attention_core.errors import OptionError, OptionTypeError, shown
+from attention_core.errors import OptionError, OptionTypeError, shown, unexpected_argument
 from attention_core.normalizing.normalizer import Normalizer
 from attention_core.normalizing.softmax import SOFTMAX
+from attention_core.options import OPTIONS, check_option
 from attention_core.scoring.scorer import Scorer
 from attention_core.typing import Array, NormalizerLike, ScorerLike
 
@@ -21,6 +23,7 @@ __all__ = [
     "add_bias",
     "add_heads",
     "checked_bias",
+    "checked_options",
     "group_heads",
     "normalizers_of_heads",
     "pick_heads",
@@ -148,6 +151,23 @@ def _of_heads(
             f"{what} must be one for all {heads} heads, or {heads} of them, got {len(given)}"
         )
     return [resolved(one) for one in given]
+
+
+def checked_options(function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a layer that differ from the defaults, in their normal form.
+
+    Raises
+    ------
+    OptionTypeError
+        For an argument that `function` does not have.
+    OptionError
+        For an impossible value.
+    """
+    unknown = [name for name in options if name not in OPTIONS]
+    if unknown:
+        raise unexpected_argument(function, unknown, OPTIONS)
+    checked = {name: check_option(name, value) for name, value in options.items()}
+    return {name: own for name, own in checked.items() if not np.array_equal(own, OPTIONS[name])}
 
 
 def checked_bias(bias: str | Mapping[str, Any] | Bias | None) -> Bias | None:

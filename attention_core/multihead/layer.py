@@ -20,6 +20,7 @@ from attention_core.multihead.heads import (
     AttentionOptions,
     HeadGroup,
     checked_bias,
+    checked_options,
     group_heads,
     normalizers_of_heads,
     scorers_of_heads,
@@ -31,7 +32,6 @@ from attention_core.multihead.parameters import LayerParameters
 from attention_core.multihead.result import MultiHeadResult
 from attention_core.normalizing.normalizer import Normalizer
 from attention_core.normalizing.softmax import SOFTMAX
-from attention_core.options import OPTIONS, check_option
 from attention_core.scoring.scorer import Scorer
 from attention_core.typing import Array, BiasLike, FactorsLike, MaskLike, NormalizerLike, ScorerLike
 
@@ -147,12 +147,7 @@ class MultiHeadAttention(LayerMakers):
             if array is not None
         }
         sizes = checked_sizes(arrays)
-        checked = {name: check_option(name, value) for name, value in options.items()}
-        self._options: dict[str, Any] = {
-            name: value
-            for name, value in checked.items()
-            if not np.array_equal(value, OPTIONS[name])
-        }
+        self._options = checked_options(type(self), options)
         scorers = scorers_of_heads(scorer, sizes["N"])
         normalizers = normalizers_of_heads(normalizer, sizes["N"])
         groups = group_heads(scorers, normalizers, sizes["M"], self._options)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from attention_core.arrays.scalars import check_flag
 from attention_core.components.bias import Bias
 from attention_core.components.parameters import Parameterized
-from attention_core.multihead.heads import AttentionOptions
+from attention_core.multihead.heads import AttentionOptions, checked_options
 from attention_core.multihead.interop import from_torch_module, from_torch_state, keras_arrays
 from attention_core.multihead.parameters import initial_arrays
 from attention_core.typing import NormalizerLike, ScorerLike
@@ -77,6 +77,7 @@ class LayerMakers(Parameterized):
         >>> [array.shape for array in layer.parameters.values()]
         [(8, 4, 2), (8, 2, 2), (8, 2, 2), (4, 2, 8)]
         """
+        chosen = checked_options(cls.initialize, options)
         counts = {
             "query_dim": query_dim,
             "heads": heads,
@@ -87,7 +88,7 @@ class LayerMakers(Parameterized):
             "key_heads": key_heads,
         }
         arrays = initial_arrays(counts, rng, biases=check_flag("biases", biases))
-        return cls._made(arrays, scorer=scorer, normalizer=normalizer, bias=bias, **options)
+        return cls._made(arrays, scorer=scorer, normalizer=normalizer, bias=bias, **chosen)
 
     @classmethod
     def from_torch(
@@ -138,10 +139,11 @@ class LayerMakers(Parameterized):
         >>> MultiHeadAttention.from_torch(state, heads=2).heads
         2
         """
+        chosen = checked_options(cls.from_torch, options)
         read = from_torch_module if hasattr(module, "state_dict") else from_torch_state
         found = read(module, heads, add_zero_attn)
         components: dict[str, Any] = {"scorer": scorer, "normalizer": normalizer, "bias": bias}
-        return cls._made(found.arrays, zero_key=found.zero_key, **components, **options)
+        return cls._made(found.arrays, zero_key=found.zero_key, **components, **chosen)
 
     @classmethod
     def from_keras(
@@ -181,8 +183,9 @@ class LayerMakers(Parameterized):
         >>> MultiHeadAttention.from_keras(kernels).key_heads
         2
         """
+        chosen = checked_options(cls.from_keras, options)
         return cls._made(
-            keras_arrays(weights), scorer=scorer, normalizer=normalizer, bias=bias, **options
+            keras_arrays(weights), scorer=scorer, normalizer=normalizer, bias=bias, **chosen
         )
 
     @classmethod

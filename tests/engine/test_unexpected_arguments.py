@@ -1,40 +1,90 @@
 """Arguments of other libraries, and misspelt ones: the error names what serves."""
 
+from inspect import signature
+
 import numpy as np
 import pytest
 
 import attention_core as ac
+from attention_core import errors
+from attention_core.multihead.heads import AttentionOptions
 
 X = np.eye(3)
 ATTENTION = ac.Attention("dot")
-LAYER = ac.MultiHeadAttention.initialize(3, heads=1, scorer="dot", rng=0)
+Layer = ac.MultiHeadAttention
+LAYER = Layer.initialize(3, heads=1, scorer="dot", rng=0)
+STATE = {"in_proj_weight": np.ones((12, 4)), "out_proj.weight": np.eye(4)}
+KERNELS = [np.ones((4, 2, 3))] * 3 + [np.ones((2, 3, 4))]
 CALLS = {
     "attend": lambda **given: ac.attend(X, X, X, scorer="dot", **given),
-    "Attention": lambda **given: ac.Attention("dot", **given) if given else ATTENTION(X, X, X),
     "Attention()": lambda **given: ATTENTION(X, X, X, **given),
     "MultiHeadAttention()": lambda **given: LAYER(X, X, X, **given),
 }
+MAKERS = {
+    "Attention": lambda **given: ac.Attention("dot", **given),
+    "MultiHeadAttention": lambda **given: Layer(*KERNELS, **given),
+    "MultiHeadAttention.initialize": lambda **given: Layer.initialize(4, heads=2, rng=0, **given),
+    "MultiHeadAttention.from_torch": lambda **given: Layer.from_torch(STATE, heads=2, **given),
+    "MultiHeadAttention.from_keras": lambda **given: Layer.from_keras(KERNELS, **given),
+}
 MASK = "use mask= (True = may attend; nn.MultiheadAttention's is the opposite, mask=~attn_mask), "
-TEXTS = {
-    "attn_mask": f"; {MASK}or bias= for numbers to add to the scores",
-    "key_padding_mask": "; use mask=~key_padding_mask with axes for heads and queries (ours: True "
+IN_CALLS = {
+    "attn_mask": f"{MASK}or bias= for numbers to add to the scores",
+    "key_padding_mask": "use mask=~key_padding_mask with axes for heads and queries (ours: True "
     "= may attend), or key_lengths=",
-    "dropout_p": "; use weight_factors=attention_core.Dropout(rate, seed)",
-    "scale": '; it belongs to the scorer: scorer={"name": "scaled_dot", "scale": ...}',
+    "dropout_p": "use weight_factors=attention_core.Dropout(rate, seed)",
+}
+WHERE_MADE = {
+    "scale": 'use scorer={"name": "scaled_dot", "scale": ...}',
+    "causal": "use is_causal=",
+    "logits_soft_cap": "use softcap=",
+}
+ANYWHERE = {
     "need_weights": "; use the result's weights, which are computed when asked for",
-    "causal": "; use is_causal=",
+    "dim": "; weights are normalized over the keys, the last axis",
     "unheard_of": "",
     "unknown": "",
 }
 
 
-@pytest.mark.parametrize("name", TEXTS)
-@pytest.mark.parametrize("call", CALLS)
-def test_an_argument_of_another_library_is_an_error_that_says_what_serves(call, name):
-    CALLS[call]()
+def check(call, name, hint):
+    use = {**CALLS, **MAKERS}[call]
+    use()
     with pytest.raises(ac.OptionTypeError) as caught:
-        CALLS[call](**{name: X > 0})
-    assert str(caught.value) == f"{call.strip('()')}: unexpected argument {name!r}{TEXTS[name]}"
+        use(**{name: X > 0})
+    assert str(caught.value) == f"{call.strip('()')}: unexpected argument {name!r}{hint}"
+
+
+@pytest.mark.parametrize("name", IN_CALLS)
+@pytest.mark.parametrize("call", [*CALLS, *MAKERS])
+def test_an_argument_of_another_librarys_call_is_an_error_that_says_what_serves(call, name):
+    check(call, name, f"; {'in the call, ' if call in MAKERS else ''}{IN_CALLS[name]}")
+
+
+@pytest.mark.parametrize("name", WHERE_MADE)
+@pytest.mark.parametrize("call", [*CALLS, *MAKERS])
+def test_an_argument_that_belongs_to_the_attention_is_an_error_that_says_so(call, name):
+    where = "where the attention is made, " if call.endswith("()") else ""
+    check(call, name, f"; {where}{WHERE_MADE[name]}")
+
+
+@pytest.mark.parametrize("name", ANYWHERE)
+@pytest.mark.parametrize("call", [*CALLS, *MAKERS])
+def test_an_argument_without_a_counterpart_is_an_error_of_ours(call, name):
+    check(call, name, ANYWHERE[name])
+
+
+@pytest.mark.parametrize(("call", "name", "hint"), [
+    ("Attention", "mask", "it belongs in the call"),
+    ("MultiHeadAttention.initialize", "key_lengths", "it belongs in the call"),
+    ("Attention()", "is_causal", "it belongs where the attention is made"),
+    ("MultiHeadAttention()", "scorer", "it belongs where the attention is made"),
+    ("MultiHeadAttention.initialize", "num_kv_heads", "use key_heads="),
+    ("MultiHeadAttention", "add_zero_attn", "use zero_key="),
+    ("MultiHeadAttention.initialize", "use_bias", "use biases="),
+])  # fmt: skip
+def test_arguments_of_ours_that_belong_elsewhere_are_sent_there(call, name, hint):
+    check(call, name, f"; {hint}")
 
 
 @pytest.mark.parametrize(("call", "given", "meant"), [
@@ -42,10 +92,21 @@ def test_an_argument_of_another_library_is_an_error_that_says_what_serves(call, 
     ("attend", "soft_cap", "softcap"),
     ("Attention", "windows", "window"),
     ("Attention()", "masks", "mask"),
+    ("Attention()", "is_casual", "is_causal"),
     ("MultiHeadAttention()", "key_length", "key_lengths"),
+    ("MultiHeadAttention", "query_wieght", "query_weight"),
+    ("MultiHeadAttention.initialize", "keyheads", "key_heads"),
+    ("MultiHeadAttention.from_keras", "is_casual", "is_causal"),
 ])  # fmt: skip
 def test_a_misspelt_argument_is_an_error_that_says_what_is_meant(call, given, meant):
-    with pytest.raises(
-        TypeError, match=rf": unexpected argument '{given}'; did you mean '{meant}'\?$"
-    ):
-        CALLS[call](**{given: True})
+    check(call, given, f"; did you mean {meant!r}?")
+
+
+def test_the_places_of_arguments_are_those_of_the_signatures():
+    called = set(signature(ac.Attention.__call__).parameters)
+    made = {*signature(ac.Attention).parameters, *AttentionOptions.__annotations__}
+    for name, place in errors._PLACES.items():
+        assert (name in called, name in made) == (place == "in the call", place != "in the call")
+    layers = {*signature(Layer).parameters, *signature(Layer.initialize).parameters}
+    ours = {usage.partition("=")[0] for usage in errors._SERVES.values()}
+    assert ours <= called | made | layers

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from functools import partial
 
 import ml_dtypes
 import numpy as np
@@ -390,6 +391,18 @@ ERRORS = {
     "key (..., S, Ek) and value (..., S, Ev) must agree on S, got key (2, 4, 3) and value (1, 5, "
     "2)":
         lambda q, k, v: jax.jit(lambda q: LAYER(q, k[:, :4], v[None]).output)(q),
+    "AttentionFunction: unexpected argument 'dropout_p'; use "
+    "weight_factors=attention_core.Dropout(rate, seed)":
+        lambda q, k, v: ac.jax.attention("dot")({}, q, k, v, dropout_p=0.1),
+    "AttentionFunction.weights: unexpected argument 'key_length'; did you mean 'key_lengths'?":
+        lambda q, k, v: ac.jax.attention("dot").weights({}, q, k, v, key_length=3),
+    "AttentionFunction: unexpected argument 'is_causal'; it belongs where the attention is made":
+        lambda q, k, v: jax.jit(partial(ac.jax.attention("dot"), is_causal=True))({}, q, k, v),
+    "Attention: unexpected argument 'causal'; use is_causal=":
+        lambda q, k, v: ac.jax.attention("dot", causal=True),
+    "attention takes options together with a scorer, got Attention(DotScorer()), which has its "
+    "own; make that with these options":
+        lambda q, k, v: ac.jax.attention(ac.Attention("dot"), is_causal=True),
 }  # fmt: skip
 
 

@@ -329,3 +329,19 @@ def test_arrays_of_numpy_are_refused_by_name(make):
         module(tensor, array, array)
     with pytest.raises(ac.DTypeError, match=r"^value is a numpy array and query a torch array: "):
         module(tensor, tensor, array)
+
+
+@pytest.mark.parametrize(("make", "name"), [
+    (lambda **given: ac.torch.Attention("dot", **given), "Attention"),
+    (lambda **given: ac.torch.MultiHeadAttention(4, heads=2, **given),
+     "MultiHeadAttention.initialize"),
+])  # fmt: skip
+def test_arguments_of_torch_are_errors_that_say_what_serves(make, name):
+    with pytest.raises(ac.OptionTypeError) as caught:
+        make(dropout=0.1)
+    hint = "use weight_factors=attention_core.Dropout(rate, seed)"
+    assert str(caught.value) == f"{name}: unexpected argument 'dropout'; in the call, {hint}"
+    with pytest.raises(
+        ac.OptionTypeError, match=r"forward: unexpected argument .dropout.; use weig"
+    ):
+        make()(*torch.ones(3, 2, 4), dropout=0.1)

@@ -798,9 +798,8 @@ ERRORS = [
     *((lambda rng=rng: Layer.initialize(8, heads=2, rng=rng), ac.OptionTypeError,
        f"rng must be a seed, an integer of at least 0, or a numpy.random.Generator, got {rng!r}")
       for rng in ("a", None, True)),
-    (lambda: Layer.initialize(8, heads=2, rng=0, causal=True), ac.OptionError,
-     "no attention option 'causal'; did you mean 'is_causal'?; options: is_causal, query_offset, "
-     "softcap, tile, window, workers"),
+    (lambda: Layer.initialize(8, heads=2, rng=0, causal=True), ac.OptionTypeError,
+     "MultiHeadAttention.initialize: unexpected argument 'causal'; use is_causal="),
     (lambda: make_layer().with_parameters({"output_bias": [[1], [2, 3]]}), ac.ScorerConfigError,
      "multi-head attention: parameter 'output_bias' has shape (3,), got nested lists of different "
      "lengths"),
