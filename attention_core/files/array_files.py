@@ -25,6 +25,7 @@ from attention_core.errors import (
 )
 from attention_core.files.atomic import replacing
 from attention_core.files.npy import checked_members, is_bomb, read_header
+from attention_core.files.paths import as_path
 from attention_core.typing import Array
 
 __all__ = ["ArrayFile", "open_file", "write_arrays"]
@@ -107,7 +108,7 @@ def write_arrays(path: str | Path, arrays: Mapping[str, Array], *, note: str | N
     MissingExtraError
         For a ``.safetensors`` file without the extra `safetensors`.
     """
-    path = Path(path)
+    path = as_path(path)
     write_kind = {".npz": _write_npz, ".safetensors": _write_safetensors}[_kind(path)]
     subject = f"cannot write {shown(str(path), 300)}"
     if note is not None and len(note) > LONGEST_NOTE:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from attention_core.errors import ParameterFileError, listed, shown
 from attention_core.files.array_files import open_file
+from attention_core.files.paths import as_path
 from attention_core.options import OPTIONS
 from attention_core.typing import Array
 
@@ -57,7 +58,7 @@ def describe(path: str | Path) -> Description:
     MissingExtraError
         For a ``.safetensors`` file without the extra `safetensors`.
     """
-    path = Path(path)
+    path = as_path(path)
     with open_file(path) as file:
         shapes, note = file.shapes, file.note
     if note is None:
@@ -105,7 +106,7 @@ def read_named(path: str | Path, names: Collection[str] | None = None) -> dict[s
     MissingExtraError
         For a ``.safetensors`` file without the extra `safetensors`.
     """
-    path = Path(path)
+    path = as_path(path)
     with open_file(path) as file:
         for name in names or ():
             if name not in file.shapes:

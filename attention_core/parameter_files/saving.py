@@ -11,6 +11,7 @@ from attention_core.components.bias import Bias
 from attention_core.components.component import Component
 from attention_core.errors import OptionTypeError, ScorerConfigError, shown
 from attention_core.files.array_files import write_arrays
+from attention_core.files.paths import as_path
 from attention_core.normalizing.softmax import SOFTMAX
 from attention_core.scoring.scorer import Scorer
 
@@ -59,6 +60,7 @@ def save(path: str | Path, owner: Scorer | MultiHeadAttention) -> None:
     ...     ac.load(f"{folder}/layer.npz").heads
     2
     """
+    path = as_path(path)
     if isinstance(owner, Scorer):
         components: list[Component] = [owner]
     else:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from attention_core.errors import ParameterFileError
 from attention_core.files.atomic import replacing
+from attention_core.files.paths import as_path
 from attention_core.plot.style import style
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     ...     [path.name for path in Path(folder).iterdir()]
     ['weights.svg']
     """
-    target = Path(path)
+    target = as_path(path)
     kind = checked_suffix(target, SUFFIXES)
     with style(), replacing(target) as temporary:
         figure.savefig(temporary, format=kind[1:], metadata=_METADATA[kind])

@@ -11,7 +11,6 @@ from functools import cache
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
-from pathlib import Path
 from string import Template
 from typing import Any
 
@@ -19,6 +18,7 @@ from numpy.typing import ArrayLike
 
 from attention_core.errors import OptionTypeError
 from attention_core.files.atomic import replacing
+from attention_core.files.paths import as_path
 from attention_core.plot.axis import Axis, plural, visible
 from attention_core.plot.cells import Summary
 from attention_core.plot.files import checked_suffix
@@ -117,7 +117,7 @@ def page(
     ('<!doctype html>', True, False)
     """
     if path is not None:
-        checked_suffix(Path(path), SUFFIXES)
+        checked_suffix(as_path(path), SUFFIXES)
     if images is None:
         images = None, None
     elif len(images) != 2:
@@ -199,7 +199,7 @@ def write_page(html: str, path: str | os.PathLike[str]) -> None:
     ParameterFileError
         For a name with another extension, or a path that cannot be written.
     """
-    target = Path(path)
+    target = as_path(path)
     checked_suffix(target, SUFFIXES)
     with replacing(target) as temporary:
         temporary.write_text(html, "utf-8", newline="\n")
