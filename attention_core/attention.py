@@ -13,11 +13,12 @@ from numpy.typing import ArrayLike
 
 from attention_core.arrays.adapters import adapter_of
 from attention_core.arrays.inputs import is_sparse
+from attention_core.components.bias import Bias
 from attention_core.components.markup import table
 from attention_core.engine.dispatch import attend_call
 from attention_core.engine.memory import Memory
 from attention_core.engine.prepare import prepare
-from attention_core.errors import unexpected_argument
+from attention_core.errors import OptionTypeError, shown, unexpected_argument
 from attention_core.masking.positions import UNSHIFTED
 from attention_core.normalizing.normalizer import Normalizer
 from attention_core.normalizing.softmax import SOFTMAX
@@ -29,10 +30,16 @@ from attention_core.typing import BiasLike, FactorsLike, MaskLike, NormalizerLik
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from attention_core.components.bias import Bias
     from attention_core.registry.registry import Registry
 
-__all__ = ["Attention", "attend", "resolve_bias", "resolve_normalizer", "resolve_scorer"]
+__all__ = [
+    "Attention",
+    "attend",
+    "default_bias",
+    "resolve_bias",
+    "resolve_normalizer",
+    "resolve_scorer",
+]
 
 _DEFAULT_VALUES = tuple(OPTIONS.values())
 _Terms = tuple[Any, Any, ArrayLike | None, ArrayLike | None, Any]
@@ -283,7 +290,7 @@ class Attention(Options):
             {**OPTIONS, **options},
             scorer=resolve_scorer(scorer),
             normalizer=resolve_normalizer(normalizer),
-            bias=resolve_bias(bias),
+            bias=default_bias("an Attention", bias),
         )
 
     @classmethod
@@ -399,9 +406,26 @@ def resolve_bias(bias: Any) -> Any:
     return _registry()(bias, BIAS)
 
 
+def default_bias(owner: str, bias: Any) -> Bias | None:
+    """Resolve the bias of an attention or a layer.
+
+    Raises
+    ------
+    OptionTypeError
+        For an array or a function, which only a call takes.
+    """
+    found = resolve_bias(bias)
+    if found is None or isinstance(found, Bias):
+        return found
+    raise OptionTypeError(
+        f"the bias of {owner} must be a name, a mapping with a 'name', or a Bias, "
+        f"got {shown(found)}; pass arrays and functions to its calls"
+    )
+
+
 def resolve_normalizer(normalizer: NormalizerLike) -> Normalizer:
     """Resolve a name or a mapping to a normalizer; return a normalizer itself."""
-    if normalizer == "softmax":
+    if isinstance(normalizer, str) and normalizer == "softmax":
         return SOFTMAX
     if isinstance(normalizer, Normalizer):
         return normalizer

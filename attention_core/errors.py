@@ -8,6 +8,7 @@ An error names its subject, says what is known, and how to fix it. All errors de
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -33,6 +34,7 @@ __all__ = [
     "UnknownScorerError",
     "did_you_mean",
     "file_error",
+    "how_to_make",
     "listed",
     "message_of",
     "note_call",
@@ -234,17 +236,30 @@ def unexpected_argument(
 def shown(value: object, most: int = 80) -> str:
     r"""Return the `repr` of a value for a message: printable, on one line, and truncated.
 
-    >>> print(shown("\x1b[2J"), shown("a" * 60_000, most=12))
-    '\x1b[2J' 'aaaaaaaa...
+    Addresses in memory are omitted.
+
+    >>> print(shown("\x1b[2J"), shown("a" * 60_000, most=12), shown(shown))
+    '\x1b[2J' 'aaaaaaaa... <function shown>
     """
     try:
         text = repr(value)
     except Exception:  # noqa: BLE001 - integers of 5,000 digits, and anything a repr may raise
         text = f"<{type(value).__name__}>"
     if not isinstance(value, str):
-        text = " ".join(text.split())
+        text = re.sub(" at 0x[0-9A-Fa-f]+", "", " ".join(text.split()))
     text = printable(text, most + 1)
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def how_to_make(base: type, given: object) -> str:
+    """Return a clause that says how to make a component from what was given in its place.
+
+    >>> how_to_make(list, list), how_to_make(list, print), how_to_make(list, 3)
+    ('; call the class to make one', '; derive a class from attention_core.list to use it', '')
+    """
+    if isinstance(given, type) and issubclass(given, base):
+        return "; call the class to make one"
+    return f"; derive a class from attention_core.{base.__name__} to use it" * callable(given)
 
 
 def file_error(verb: str, path: str | os.PathLike[str], error: Exception) -> ParameterFileError:

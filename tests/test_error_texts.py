@@ -17,6 +17,7 @@ from fakes import hooks
 import attention_core as ac
 from attention_core import Registry, Scorer, ScorerSpec
 from attention_core.config import read_config
+from attention_core.errors import shown
 from attention_core.parameter_files import (
     load_layer,
     load_scorer,
@@ -141,6 +142,44 @@ def test_a_class_instead_of_a_scorer(registry):
     )
 
 
+def test_a_function_instead_of_a_scorer(registry):
+    def score(query, key):
+        return query @ key.T
+
+    with pytest.raises(ac.OptionTypeError) as error:
+        registry.resolve(score)
+    says(
+        error,
+        "scorer must be a name, a mapping with a 'name', or a Scorer, got <function "
+        "test_a_function_instead_of_a_scorer.<locals>.score>; derive a class from "
+        "attention_core.Scorer to use it",
+    )
+    with pytest.raises(ac.OptionTypeError) as error:
+        ac.MultiHeadAttention.initialize(4, heads=2, rng=0, normalizer=np.tanh)
+    says(
+        error,
+        "normalizer must be a name, a mapping with a 'name', a Normalizer, or a sequence of one "
+        "for each head, got <ufunc 'tanh'>; derive a class from attention_core.Normalizer to use "
+        "it",
+    )
+
+
+def test_no_normalizer_is_an_array():
+    with pytest.raises(ac.OptionTypeError, match=r"^normalizer must be a name, .*, got array\("):
+        ac.Attention("dot", normalizer=np.eye(2))
+
+
+@pytest.mark.parametrize("bias", [3, np.eye(2), abs])
+def test_the_bias_of_an_attention_is_a_component(bias):
+    with pytest.raises(ac.OptionTypeError) as error:
+        ac.Attention("dot", bias=bias)
+    says(
+        error,
+        f"the bias of an Attention must be a name, a mapping with a 'name', or a Bias, got "
+        f"{shown(bias)}; pass arrays and functions to its calls",
+    )
+
+
 def test_a_mapping_without_a_name(registry):
     with pytest.raises(ac.ScorerConfigError) as error:
         registry.resolve({"nmae": "rbf", "gamma": 1.0})
@@ -175,6 +214,20 @@ def test_a_parameter_of_a_scorer_without_any(registry):
     with pytest.raises(ac.ScorerConfigError) as error:
         registry.make("plain", gamma=1.0)
     says(error, "scorer 'plain' has no parameter 'gamma'; accepts: no parameters")
+
+
+@pytest.mark.parametrize("bare", ["general", {"name": "general"}])
+def test_a_bare_name_of_a_learned_scorer(bare):
+    with pytest.raises(ac.ScorerConfigError) as error:
+        ac.Attention(bare)
+    says(
+        error,
+        f"""
+        scorer 'general' ({CORE}): a learned scorer needs its parameters; give weight, or query_factor and key_factor, or query_dim, key_dim and rng (and optionally rank); got nothing
+          for example: scorer={{'name': 'general', 'query_dim': 4, 'key_dim': 3, 'rng': 0}}
+        """,
+    )
+    ac.Attention({"name": "general", "query_dim": 4, "key_dim": 3, "rng": 0})
 
 
 def test_a_missing_parameter(registry):

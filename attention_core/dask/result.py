@@ -23,7 +23,7 @@ from attention_core.dask.readouts import (
     log_normalizer_of,
     merge_top_k,
 )
-from attention_core.errors import OptionError, OptionTypeError
+from attention_core.errors import OptionError, OptionTypeError, shown
 
 __all__ = ["DaskGradients", "DaskResult", "DaskTopK"]
 
@@ -126,7 +126,7 @@ class DaskResult:
             weights = self._weights(chosen if chosen.step > 0 else chosen[::-1])
             return weights if chosen.step > 0 else weights[..., ::-1, :]
         if isinstance(rows, bool) or not isinstance(rows, (int, np.integer)):
-            raise OptionTypeError(f"rows must be a slice or an integer, got {rows!r}")
+            raise OptionTypeError(f"rows must be a slice or an integer, got {shown(rows)}")
         if not -length <= rows < length:
             raise OptionError(f"rows: query {rows} is out of bounds for {length} queries")
         row = int(rows) % length
@@ -152,9 +152,9 @@ class DaskResult:
                [2, 0]])
         """
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
-            raise OptionTypeError(f"top_k: n must be an integer, got {n!r}")
+            raise OptionTypeError(f"top_k: n must be an integer, got {shown(n)}")
         if n < 1:
-            raise OptionError(f"top_k: n must be at least 1, got {n!r}")
+            raise OptionError(f"top_k: n must be at least 1, got {shown(n)}")
         call, n, tasks = self._call, int(n), Tasks()
         name = f"attend-top-{n}-{call.token}"
         for index, blocks in call.grid.blocks.items():

@@ -23,6 +23,7 @@ from attention_core import (
 )
 from attention_core.arrays.inputs import check_unmasked
 from attention_core.arrays.scalars import check_flag
+from attention_core.errors import shown
 from attention_core.estimators.initial import initial_scorer
 from attention_core.estimators.learning import Learned, Settings, learn
 from attention_core.estimators.model import Model
@@ -103,7 +104,7 @@ class AttentionEstimator(BaseEstimator):  # type: ignore[misc]  # has no types
             if not isinstance(described, Mapping):
                 raise OptionTypeError(
                     f"{kind}__{min(given)} sets a parameter of a {kind} that is given by name or "
-                    f"as a mapping; {kind} is {component!r}"
+                    f"as a mapping; {kind} is {shown(component)}"
                 )
             setattr(self, kind, {**described, **given})
         return self

@@ -16,7 +16,7 @@ from typing import Any, Generic
 import numpy as np
 
 from attention_core.arrays.scalars import check_flag
-from attention_core.errors import OptionError, OptionTypeError, ScorerConfigError
+from attention_core.errors import OptionError, OptionTypeError, ScorerConfigError, shown
 from attention_core.fitting.objective import Learnable, Loss, Objective, S, Vector
 from attention_core.fitting.progress import progress_line
 from attention_core.options import check_amount, check_count
@@ -140,16 +140,16 @@ def fit(
     check_amount("penalty", penalty)
     check_flag("progress", progress)
     if validation is not None and not callable(validation):
-        raise OptionTypeError(f"validation must be a function of a scorer, got {validation!r}")
+        raise OptionTypeError(f"validation must be a function of a scorer, got {shown(validation)}")
     losses = [loss] if callable(loss) else loss
     if not isinstance(losses, Iterable):
         raise OptionTypeError(_no_loss(losses))
     total = max_iter * len(losses) if isinstance(losses, Sized) else None
-    shown = progress_line("learning", in_lines=True) if progress else nullcontext(_say_nothing)
+    line = progress_line("learning", in_lines=True) if progress else nullcontext(_say_nothing)
     start = scorer.parameter_vector
     run = _Run(scorer, start, validation, patience)
     message, is_converged = "", False
-    with shown as report:
+    with line as report:
         for each in losses:
             if not callable(each):
                 raise OptionTypeError(_no_loss(each))
@@ -235,7 +235,7 @@ def _check_scorer(scorer: Any) -> None:
             hint = f"; make_scorer({scorer!r}, ...) makes one"
         raise OptionTypeError(
             f"scorer must be a Scorer, a MultiHeadAttention or another object with a "
-            f"parameter_vector, got {scorer!r}{hint}"
+            f"parameter_vector, got {shown(scorer)}{hint}"
         )
     if not vector.size:
         raise ScorerConfigError(f"{scorer} has no parameters to learn")
@@ -246,4 +246,4 @@ def _say_nothing(done: int, total: int | None = None, note: str = "") -> None:
 
 
 def _no_loss(loss: Any) -> str:
-    return f"loss must be a function of a scorer, or several of them, got {loss!r}"
+    return f"loss must be a function of a scorer, or several of them, got {shown(loss)}"

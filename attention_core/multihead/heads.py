@@ -8,9 +8,14 @@ from typing import Any, Literal, NamedTuple, TypedDict, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from attention_core.attention import Attention, resolve_bias, resolve_normalizer, resolve_scorer
-from attention_core.components.bias import Bias
-from attention_core.errors import OptionError, OptionTypeError, shown, unexpected_argument
+from attention_core.attention import Attention, resolve_normalizer, resolve_scorer
+from attention_core.errors import (
+    OptionError,
+    OptionTypeError,
+    how_to_make,
+    shown,
+    unexpected_argument,
+)
 from attention_core.normalizing.normalizer import Normalizer
 from attention_core.normalizing.softmax import SOFTMAX
 from attention_core.options import OPTIONS, check_option
@@ -22,7 +27,6 @@ __all__ = [
     "HeadGroup",
     "add_bias",
     "add_heads",
-    "checked_bias",
     "checked_options",
     "group_heads",
     "normalizers_of_heads",
@@ -144,7 +148,7 @@ def _of_heads(
     if not isinstance(given, Sequence):
         raise OptionTypeError(
             f"{what} must be a name, a mapping with a 'name', a {base.__name__}, or a sequence of "
-            f"one for each head, got {given!r}"
+            f"one for each head, got {shown(given)}{how_to_make(base, given)}"
         )
     if len(given) != heads:
         raise OptionError(
@@ -168,23 +172,6 @@ def checked_options(function: Callable[..., Any], options: Mapping[str, Any]) ->
         raise unexpected_argument(function, unknown, OPTIONS)
     checked = {name: check_option(name, value) for name, value in options.items()}
     return {name: own for name, own in checked.items() if not np.array_equal(own, OPTIONS[name])}
-
-
-def checked_bias(bias: str | Mapping[str, Any] | Bias | None) -> Bias | None:
-    """The bias of a layer.
-
-    Raises
-    ------
-    OptionTypeError
-        For an array or a function, which only a call takes.
-    """
-    found = resolve_bias(bias)
-    if found is None or isinstance(found, Bias):
-        return found
-    raise OptionTypeError(
-        f"the bias of a layer must be a name, a mapping with a 'name', or a Bias, "
-        f"got {shown(found)}; pass arrays and functions to its calls"
-    )
 
 
 def pick_heads(array: Array, heads: Sequence[int]) -> Array:

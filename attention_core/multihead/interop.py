@@ -10,7 +10,14 @@ from numpy.typing import ArrayLike
 
 from attention_core.arrays.inputs import as_array
 from attention_core.arrays.scalars import check_flag
-from attention_core.errors import DTypeError, OptionError, OptionTypeError, ShapeError, did_you_mean
+from attention_core.errors import (
+    DTypeError,
+    OptionError,
+    OptionTypeError,
+    ShapeError,
+    did_you_mean,
+    shown,
+)
 from attention_core.multihead.layout import INPUTS
 from attention_core.options import check_count
 from attention_core.typing import Array
@@ -68,7 +75,7 @@ def from_torch_module(module: Any, heads: int | None, add_zero_attn: bool | None
     for name, (given, known) in own.items():
         if given is not None and given != known:
             raise OptionError(
-                f"{name} must be omitted, or equal that of the module, {known}, got {given!r}"
+                f"{name} must be omitted, or equal that of the module, {known}, got {shown(given)}"
             )
     return from_torch_state(module.state_dict(), module.num_heads, module.add_zero_attn)
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from attention_core.arrays.adapters import adapter_of
 from attention_core.arrays.inputs import as_array
 from attention_core.arrays.scalars import check_flag
-from attention_core.attention import resolve_bias
+from attention_core.attention import default_bias, resolve_bias
 from attention_core.components.bias import Bias
 from attention_core.errors import unexpected_argument
 from attention_core.multihead.call import attend_heads
@@ -19,7 +19,6 @@ from attention_core.multihead.configured import config_of_heads
 from attention_core.multihead.heads import (
     AttentionOptions,
     HeadGroup,
-    checked_bias,
     checked_options,
     group_heads,
     normalizers_of_heads,
@@ -153,9 +152,8 @@ class MultiHeadAttention(LayerMakers):
         groups = group_heads(scorers, normalizers, sizes["M"], self._options)
         for group in groups:
             group.attention.scorer.check_features(sizes["Dq"], sizes["Dk"])
-        self._own = LayerParameters(
-            arrays, groups, tuple(normalizers), check_flag("zero_key", zero_key), checked_bias(bias)
-        )
+        has_zero_key, own_bias = check_flag("zero_key", zero_key), default_bias("a layer", bias)
+        self._own = LayerParameters(arrays, groups, tuple(normalizers), has_zero_key, own_bias)
 
     @classmethod
     def _made(cls, arrays: Mapping[str, Any], **others: Any) -> Self:

@@ -111,7 +111,8 @@ def make_look(
             format(0.5, number_format)
         except (TypeError, ValueError) as error:
             raise OptionError(
-                f"annotate must be True or a number format such as '.2f' or '.0%', got {annotate!r}"
+                f"annotate must be True or a number format such as '.2f' or '.0%', "
+                f"got {shown(annotate)}"
             ) from error
     return Look(
         check_limits(limits), cmap, check_flag("margins", margins), number_format, xlabel, ylabel

@@ -163,7 +163,7 @@ def batch_items(shape: tuple[int, ...], batch: Any) -> list[tuple[int, ...]]:
         try:
             numbers = numbers[batch]
         except IndexError:
-            raise OptionError(f"batch: {batch!r} does not index batch axes {shape}") from None
+            raise OptionError(f"batch: {shown(batch)} does not index batch axes {shape}") from None
     chosen = np.atleast_1d(numbers).ravel()
     if not len(chosen):
         raise OptionError("nothing to draw: there is no batch item")

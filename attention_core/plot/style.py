@@ -64,7 +64,7 @@ def color_map(cmap: str | Colormap | None = None) -> Colormap:
         if cmap not in colormaps:
             close = get_close_matches(cmap, colormaps, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise OptionError(f"cmap: matplotlib has no color map {cmap!r}{hint}")
+            raise OptionError(f"cmap: matplotlib has no color map {shown(cmap)}{hint}")
         scale = colormaps[cmap]
     elif isinstance(cmap, Colormap):
         scale = cmap

@@ -11,6 +11,7 @@ from attention_core.errors import (
     ScorerConfigError,
     UnknownScorerError,
     did_you_mean,
+    how_to_make,
     listed,
     shown,
 )
@@ -87,16 +88,15 @@ class Names(Generic[T]):
         kind = self.kind
         if isinstance(component, str):
             if component not in self.ready:
-                self.ready.setdefault(component, self.make(component, {}))  # shared by threads
+                self.ready.setdefault(component, self._make_bare(component))  # shared by threads
             return self.ready[component]
         if isinstance(component, kind.base):
             made: T = component
             return made
         if not isinstance(component, Mapping):
-            hint = "; call the class to make one" if isinstance(component, type) else ""
             raise OptionTypeError(
                 f"{kind} must be a name, a mapping with a 'name', or a {kind.base.__name__}, "
-                f"got {shown(component)}{hint}"
+                f"got {shown(component)}{how_to_make(kind.base, component)}"
             )
         parameters = dict(component)
         name = parameters.pop("name", None)
@@ -105,7 +105,17 @@ class Names(Generic[T]):
                 f"a mapping that describes a {kind} needs its 'name'; "
                 f"got the keys: {listed(component) or 'none'}"
             )
-        return self.make(name, parameters)
+        return self.make(name, parameters) if parameters else self._make_bare(name)
+
+    def _make_bare(self, name: str) -> T:
+        """Make a component of a name without parameters; an error shows an example of some."""
+        try:
+            return self.make(name, {})
+        except ScorerConfigError as error:
+            if not (example := self._find(name).spec.example):
+                raise
+            described = shown({"name": name, **example}, 300)
+            raise ScorerConfigError(f"{error}\n  for example: {self.kind}={described}") from error
 
     def _find(self, name: str) -> Offer:
         offer = self.claims.find(name)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from attention_core import OptionTypeError, Registry
+from attention_core.errors import how_to_make, shown
 from attention_core.registry.default import default_registry
 from attention_core.registry.kinds import Kind
 from attention_core.testing.report import Check, CheckError, Report
@@ -67,8 +68,10 @@ def _run(
 def require_instance(kind: Kind[Any], component: object) -> None:
     """Raise `OptionTypeError` for what is not a component of a kind."""
     if not isinstance(component, kind.base):
-        hint = "; call the class to make one" if isinstance(component, type) else ""
-        raise OptionTypeError(f"{kind} must be a {kind.base.__name__}, got {component!r}{hint}")
+        raise OptionTypeError(
+            f"{kind} must be a {kind.base.__name__}, "
+            f"got {shown(component)}{how_to_make(kind.base, component)}"
+        )
 
 
 def passed(report: Report) -> Report:
