@@ -38,6 +38,15 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(20140901)
 
 
+@pytest.fixture
+def compiled() -> None:
+    """For tests of compiled code: they are skipped where the product does without it."""
+    from attention_core.compiled.switch import is_switched_on
+
+    if not is_switched_on():
+        pytest.skip("needs numba, and ATTENTION_CORE_COMPILED must not be 0")
+
+
 @pytest.fixture(params=[*SCORERS, "taxicab"])
 def case(request: pytest.FixtureRequest) -> Case:
     """Every scorer in turn: the bundled ones, and a third-party one."""

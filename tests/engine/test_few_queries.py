@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 import attention_core as ac
-from attention_core.compiled.switch import is_switched_on
 from attention_core.engine import few_queries
 from attention_core.engine.base import Problem
 from attention_core.normalizing.softmax import SOFTMAX, Softmax
@@ -16,7 +15,6 @@ SHAPES = [
     ((), (), 20_011, 64),
     ((4, 2), (1, 2), 9000, 30),
 ]
-compiled = pytest.mark.skipif(not is_switched_on(), reason="needs numba")
 
 
 def arrays(rng, batch, key_batch, length, key_length, features, dtype="float32"):
@@ -66,8 +64,7 @@ def problem(rng, length=1, normalizer=SOFTMAX):
     return Problem(scorer, query, key, value, (8,), normalizer)
 
 
-@compiled
-def test_compiled_code_reads_once(rng, monkeypatch):
+def test_compiled_code_reads_once(compiled, rng, monkeypatch):
     monkeypatch.setattr(few_queries, "TileEngine", None)
     own = problem(rng, normalizer=Softmax(sink=np.arange(8.0)))
     kept = np.empty((8, 1, 4096), np.float32)

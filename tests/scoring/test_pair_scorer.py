@@ -68,11 +68,6 @@ def rng():
 
 
 @pytest.fixture
-def numba():
-    return pytest.importorskip("numba")
-
-
-@pytest.fixture
 def scorer(rng):
     return Bent(rng.uniform(0.5, 1, 9))
 
@@ -207,7 +202,7 @@ def test_a_pair_serves_the_score_of_its_own_class_and_no_other():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_compiled_code_gives_the_same_scores_and_gradients(numba, rng, scorer, dtype):
+def test_compiled_code_gives_the_same_scores_and_gradients(compiled, rng, scorer, dtype):
     query, key = rng.normal(size=(70, 9)).astype(dtype), rng.normal(size=(80, 9)).astype(dtype)
     grad = rng.normal(size=(70, 80)).astype(dtype)
     found = (
@@ -218,7 +213,7 @@ def test_compiled_code_gives_the_same_scores_and_gradients(numba, rng, scorer, d
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_compiled_code_gives_the_same_for_pairs(numba, rng, scorer, dtype):
+def test_compiled_code_gives_the_same_for_pairs(compiled, rng, scorer, dtype):
     shape = (2, 2000, 9)
     query, key = rng.normal(size=shape).astype(dtype), rng.normal(size=shape).astype(dtype)
     grad = rng.normal(size=shape[:-1]).astype(dtype)
@@ -254,7 +249,7 @@ def test_compiled_code_gives_the_same_for_pairs(numba, rng, scorer, dtype):
         "strides 0",
     ],
 )
-def test_compiled_code_takes_arrays_of_any_layout(numba, rng, scorer, arranged):
+def test_compiled_code_takes_arrays_of_any_layout(compiled, rng, scorer, arranged):
     query, key = arranged(rng.normal(size=(3, 40, 9))), arranged(rng.normal(size=(3, 50, 9)))
     query, key = query[..., :9], key[..., :9]
     grad = arranged(rng.normal(size=(len(query), 40, 50)))[:, :40, :50]
@@ -272,7 +267,7 @@ def test_compiled_code_takes_arrays_of_any_layout(numba, rng, scorer, arranged):
 @pytest.mark.parametrize("name", ["bent", "additive", "additive of few queries"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_compiled_code_scores_edges_where_their_ends_lie(
-    numba, rng, scorer, monkeypatch, dtype, name
+    compiled, rng, scorer, monkeypatch, dtype, name
 ):
     length = 300 if name != "additive of few queries" else 12
     query, key = rng.normal(size=(2, length, 9)), rng.normal(size=(2, 50, 18))[..., ::2]
@@ -295,7 +290,7 @@ def test_compiled_code_scores_edges_where_their_ends_lie(
     agree((found.context,), (expected.context,), dtype)
 
 
-def test_a_branch_is_compiled_where_numpy_has_a_score_of_its_own(numba, rng, monkeypatch):
+def test_a_branch_is_compiled_where_numpy_has_a_score_of_its_own(compiled, rng, monkeypatch):
     query, key = rng.normal(size=(64, 9)), rng.normal(size=(64, 9))
     scorer = OnlyNumbers()
     expected = scorer.score(query, key)
@@ -303,7 +298,7 @@ def test_a_branch_is_compiled_where_numpy_has_a_score_of_its_own(numba, rng, mon
     np.testing.assert_array_equal(served(scorer, "score", query, key), expected)
 
 
-def test_little_work_is_left_to_numpy(numba, rng, scorer, monkeypatch):
+def test_little_work_is_left_to_numpy(compiled, rng, scorer, monkeypatch):
     monkeypatch.setattr(compiled_forms, "_pairs", lambda *_: pytest.fail("it was compiled"))
     served(scorer, "score", rng.normal(size=(8, 9)), rng.normal(size=(8, 9)))
 
@@ -316,7 +311,7 @@ def test_compiling_is_switched_off_by_a_variable(rng, scorer, monkeypatch):
 
 @pytest.mark.parametrize("where", ["query", "key"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_nan_and_inf_reach_the_scores_of_their_row_and_no_other(numba, rng, where, value):
+def test_nan_and_inf_reach_the_scores_of_their_row_and_no_other(compiled, rng, where, value):
     scorer = ac.make_scorer("additive", query_dim=4, key_dim=4, hidden_dim=64, rng=0)
     query, key = rng.normal(size=(40, 64)), rng.normal(size=(50, 64))
     expected = scorer.score(query, key)
@@ -331,7 +326,7 @@ def test_nan_and_inf_reach_the_scores_of_their_row_and_no_other(numba, rng, wher
 
 @pytest.mark.parametrize("scale", [1, 30, 1000])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_compiled_additive_is_exact_to_rounding_for_rows_of_any_size(numba, rng, scale, dtype):
+def test_compiled_additive_is_exact_to_rounding_for_rows_of_any_size(compiled, rng, scale, dtype):
     scorer = ac.make_scorer("additive", query_dim=4, key_dim=4, hidden_dim=33, rng=0)
     query = (scale * rng.normal(size=(40, 33))).astype(dtype)
     key = (scale * rng.normal(size=(50, 33)) - query[:1]).astype(dtype)
@@ -351,14 +346,14 @@ def test_compiled_additive_is_exact_to_rounding_for_rows_of_any_size(numba, rng,
     )
 
 
-def test_a_row_that_is_too_short_is_an_error_and_no_wrong_number(numba, rng):
+def test_a_row_that_is_too_short_is_an_error_and_no_wrong_number(compiled, rng):
     scorer = Bent(np.ones(9))
     with pytest.raises(IndexError) as caught:
         served(scorer, "score", rng.normal(size=(80, 12)), rng.normal(size=(80, 12)))
     assert "index 9 is out of bounds" in str(caught.value)
 
 
-def test_the_same_bits_whatever_the_number_of_workers(numba, rng):
+def test_the_same_bits_whatever_the_number_of_workers(compiled, rng):
     scorer = ac.make_scorer("additive", query_dim=8, key_dim=8, hidden_dim=64, rng=0)
     query, key = rng.normal(size=(600, 8)).astype("f"), rng.normal(size=(700, 8)).astype("f")
     one, two = (ac.attend(query, key, key, scorer=scorer, workers=n) for n in (1, 3))
@@ -370,7 +365,7 @@ def test_the_same_bits_whatever_the_number_of_workers(numba, rng):
         np.testing.assert_array_equal(first, second)
 
 
-def test_many_threads_may_be_the_first_to_ask(numba, rng):
+def test_many_threads_may_be_the_first_to_ask(compiled, rng):
     class Fresh(ac.PairScorer):
         @staticmethod
         def pair(q, k):
@@ -447,7 +442,7 @@ class NotTyped(ac.PairScorer):
         (NotTyped, "total += np.heaviside", ""),
     ],
 )
-def test_what_cannot_be_compiled_is_said_once_and_numpy_serves(numba, rng, kind, line, cause):
+def test_what_cannot_be_compiled_is_said_once_and_numpy_serves(compiled, rng, kind, line, cause):
     query, key = rng.normal(size=(70, 9)), rng.normal(size=(70, 9))
     expected = kind().score(query, key)
     with pytest.warns(ac.PluginWarning) as caught:
@@ -491,7 +486,7 @@ def run(script, **variables):
 
 
 @pytest.mark.slow
-def test_code_is_kept_in_the_cache_and_found_by_the_next_process(numba, tmp_path):
+def test_code_is_kept_in_the_cache_and_found_by_the_next_process(compiled, tmp_path):
     first = run(SCRIPT, ATTENTION_CORE_CACHE=str(tmp_path))
     (module,) = tmp_path.glob("*.py")
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb*")}
@@ -503,7 +498,7 @@ def test_code_is_kept_in_the_cache_and_found_by_the_next_process(numba, tmp_path
 
 
 @pytest.mark.slow
-def test_a_cache_that_cannot_be_used_is_done_without(numba, tmp_path):
+def test_a_cache_that_cannot_be_used_is_done_without(compiled, tmp_path):
     file = tmp_path / "file"
     file.write_text("")
     shared = tmp_path / "shared"
@@ -516,7 +511,7 @@ def test_a_cache_that_cannot_be_used_is_done_without(numba, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
-def test_a_process_forked_while_another_thread_compiles_can_compile(numba, tmp_path):
+def test_a_process_forked_while_another_thread_compiles_can_compile(compiled, tmp_path):
     run(
         """
 import os, threading, warnings

@@ -255,9 +255,9 @@ def test_honest_components_pass(kind, honest):
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize(("kind", "name"), [(k, name) for k in BROKEN for name in BROKEN[k]])
-def test_each_check_finds_its_broken_component(kind, name):
+def test_each_check_finds_its_broken_component(kind, name, request):
     if name == "compiled":
-        pytest.importorskip("numba")
+        request.getfixturevalue("compiled")
     component, seen, *others = BROKEN[kind][name]
     report = run_checks(broken.checks_of(kind, component))
     failures = {outcome.check.name: outcome.check for outcome in report.failures}
