@@ -196,7 +196,7 @@ _PLACES = {
         "where the attention is made",
     ),
 }
-"""Where arguments belong if the function does not have them."""
+"""The places of arguments that some functions do not have."""
 
 
 def unexpected_argument(

@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 
 from attention_core.compiled.modules import compiled_function
-from attention_core.compiled.switch import LOCK
+from attention_core.parallel.forks import COMPILING
 
 __all__ = ["one_pass"]
 
@@ -179,7 +179,7 @@ def one_pass(dtype: str) -> Callable[[int], None] | None:
     """
     info = np.finfo(dtype)
     text = _TEXT.format(dtype=dtype, faint=float(np.log(info.tiny / info.eps)))
-    with LOCK, suppress(Exception):
+    with COMPILING, suppress(Exception):
         import numba
 
         found: Callable[[int], None] = compiled_function(text, "attend", (numba.int64,))

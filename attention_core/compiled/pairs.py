@@ -16,8 +16,8 @@ from attention_core.compiled.lanes import find_lanes, scratch
 from attention_core.compiled.module_text import module_text
 from attention_core.compiled.modules import compiled_function
 from attention_core.compiled.names import SourceError
-from attention_core.compiled.switch import LOCK
 from attention_core.compiled.typed import TypedFunction, typed_functions
+from attention_core.parallel.forks import COMPILING
 from attention_core.typing import Array
 
 __all__ = ["CompilationError", "CompiledPairs", "compiled_pairs"]
@@ -180,7 +180,7 @@ class CompiledPairs:
 
     def _compiled(self, name: str, given: tuple[Any, ...]) -> Callable[..., None]:
         """The loop compiled for arguments of these types."""
-        with LOCK:
+        with COMPILING:
             if self.failure is not None:
                 raise self.failure
             try:

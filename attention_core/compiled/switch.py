@@ -1,19 +1,11 @@
-"""The switch for compiled scorers, and the lock around compilation."""
+"""The switch for compiled scorers."""
 
 from __future__ import annotations
 
 import os
-import threading
 from functools import cache
 
-__all__ = ["LOCK", "is_switched_on"]
-
-LOCK = threading.RLock()
-"""Held while numba is imported or compiles. A fork waits for it; it is free in the child."""
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=LOCK.acquire, after_in_parent=LOCK.release, after_in_child=LOCK.release
-    )
+__all__ = ["is_switched_on"]
 
 
 def is_switched_on() -> bool:

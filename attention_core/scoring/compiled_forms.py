@@ -11,8 +11,9 @@ from weakref import WeakSet
 
 import numpy as np
 
-from attention_core.compiled.switch import LOCK, is_switched_on
+from attention_core.compiled.switch import is_switched_on
 from attention_core.errors import PluginWarning
+from attention_core.parallel.forks import COMPILING
 from attention_core.typing import Array
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def _pairs(scorer: Any, arguments: dict[str, Any], dtype: np.dtype[Any]) -> Comp
 
 @cache
 def _module() -> Any:
-    with LOCK:
+    with COMPILING:
         return import_module("attention_core.compiled.pairs")
 
 

@@ -517,11 +517,15 @@ def test_a_process_forked_while_another_thread_compiles_can_compile(compiled, tm
 import os, threading, warnings
 import numpy as np
 import attention_core as ac
+from attention_core.parallel.forks import COMPILING
 warnings.simplefilter("ignore", DeprecationWarning)  # of fork, where there are threads
 scorer = ac.make_scorer("additive", query_dim=4, key_dim=4, hidden_dim=64, rng=0)
 x = np.linspace(-1, 1, 160).reshape(40, 4)
 thread = threading.Thread(target=lambda: ac.attend(x, x, x, scorer=scorer).context)
 thread.start()
+while COMPILING.acquire(blocking=False):  # not yet held by the thread
+    COMPILING.release()
+    assert thread.is_alive()
 pid = os.fork()
 context = ac.attend(x.astype("f"), x.astype("f"), x.astype("f"), scorer=scorer).context
 if pid == 0:
