@@ -7,7 +7,7 @@ from types import ModuleType
 
 from projects import ROOT
 
-__all__ = ["DOCS", "architecture", "figures", "run_pages", "tables"]
+__all__ = ["DOCS", "architecture", "figures", "prose", "run_pages", "tables"]
 
 DOCS = ROOT / "docs"
 
@@ -22,4 +22,4 @@ def _extension(name: str) -> ModuleType:
 
 
 architecture, figures = _extension("architecture"), _extension("figures")
-run_pages, tables = _extension("run_pages"), _extension("tables")
+prose, run_pages, tables = _extension("prose"), _extension("run_pages"), _extension("tables")

@@ -1,7 +1,9 @@
 """The benchmarks run, on small sizes and without judging times."""
 
+import io
+import json
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +51,20 @@ def test_numpy_and_ours_agree_on_every_case():
             np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=2e-3, err_msg=case.name)
         for name in {"ours_full", "ours_half"}.intersection(case.peers):
             prepare(name, problem)
+
+
+def test_a_peer_of_ours_that_cannot_be_imported_is_no_absent_one(monkeypatch, tmp_path):
+    from benchmarks import worker
+    from benchmarks.cases import CASES
+
+    def broken(*_):
+        from attention_core.attention import attend_plainly  # noqa: F401
+
+    monkeypatch.setattr(worker, "prepare", broken)
+    problem = json.dumps(asdict(CASES[0].problem))
+    monkeypatch.setattr("sys.stdin", io.StringIO(problem))
+    with pytest.raises(ImportError, match="attend_plainly"):
+        next(worker.serve("ours", tmp_path / "result.npy"))
 
 
 def test_a_run_has_times_for_those_who_took_part(results):

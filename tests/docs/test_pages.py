@@ -6,17 +6,15 @@ The site itself is built by `.ci/run`, where a warning, such as a link to nowher
 import importlib
 import inspect
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
-import zipfile
 from importlib.resources import files
 from importlib.util import find_spec
 
 import pytest
-from projects import ROOT, build
+from projects import ROOT
 from site_extensions import DOCS, run_pages, tables
 
 import attention_core as ac
@@ -24,8 +22,6 @@ import attention_core.plot
 import attention_core.testing
 from attention_core import fitting, hookspecs, learned, leave_one_out, parameter_files
 from attention_core.options import OPTIONS
-
-KERNELS = ROOT / "plugins" / "attention-core-kernels"
 
 PAGES = run_pages.pages()
 REFERENCE = {page.stem: page.read_text("utf-8") for page in (DOCS / "reference").glob("*.md")}
@@ -184,16 +180,6 @@ def test_every_environment_variable_is_in_the_reference():
 # ----------------------------------------------------------------------------- the pages run
 
 
-@pytest.fixture(scope="session")
-def kernels(tmp_path_factory):
-    """The kernels distribution, installed as for the site."""
-    folder = tmp_path_factory.mktemp("kernels")
-    build(KERNELS, folder, "-t", "wheel")
-    (wheel,) = folder.glob("*.whl")
-    zipfile.ZipFile(wheel).extractall(folder / "site")
-    return folder / "site"
-
-
 def test_the_scan_found_the_pages():
     assert len(PAGES) >= 15
     assert {page.parent.name for page in PAGES} == {
@@ -208,10 +194,9 @@ def test_the_scan_found_the_pages():
 def test_every_page_runs_as_it_says(page, kernels, tmp_path):
     for package in run_pages.needs(page):
         pytest.importorskip(package)
-    path = os.pathsep.join([str(kernels), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
         [sys.executable, "-W", "error", run_pages.__file__, page, tmp_path],
-        env=os.environ | {"PYTHONPATH": path, "MPLBACKEND": "Agg"},
+        env=kernels | {"MPLBACKEND": "Agg"},
         capture_output=True,
         text=True,
     )
