@@ -35,6 +35,10 @@ class Problem:
     """Whether a training step is computed: the result, and all gradients given that of it."""
     edges: int = 0
     """The number of keys each query may attend to, at random; 0 for all."""
+    grid: tuple[int, ...] = ()
+    """The grid on which each query may attend to its neighbors; empty for all."""
+    radius: int = 0
+    """The largest distance of neighbors in each dimension of the grid."""
 
     def shrunk(self) -> Problem:
         """A small problem of the same kind."""
@@ -46,6 +50,7 @@ class Problem:
             D=min(self.D, 4),
             H=min(self.H, 4),
             edges=min(self.edges, 4),
+            grid=(2, 4) if self.grid else (),
         )
 
 
@@ -221,6 +226,13 @@ CASES = (
         problem=_scaled_dot(L=4096, S=4096, D=64, is_causal=True),
         peers=("ours_full",),
         limits=(Limit(("ours_full",), 0.62),),
+    ),
+    Case(
+        name="neighborhood-saves",
+        title="scaled_dot on an image of 128 x 128, D=64: 7 x 7 neighbors against all",
+        problem=_scaled_dot(L=128**2, S=128**2, D=64, grid=(128, 128), radius=3),
+        peers=("ours_full",),
+        limits=(Limit(("ours_full",), 0.12),),
     ),
     *(
         Case(

@@ -33,6 +33,8 @@ def prepare(problem: Problem, inputs: Inputs) -> Callable[[], Any]:
     if problem.edges:
         stored = (inputs.edges[0] >= 0, inputs.edges)
         options["mask"] = csr_array(stored, shape=(problem.L, problem.S))
+    if problem.grid:
+        options["mask"] = ac.Neighborhood(problem.grid, problem.radius)
     if problem.is_prepared:
         memory = ac.Attention(scorer).memory(key, value)
         return lambda: ac.attend(query, memory, scorer=scorer, **options).context
