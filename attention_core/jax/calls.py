@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from attention_core.arrays.inputs import computing_dtype, is_sparse
+from attention_core.errors import ScorerContractError, message_of
 from attention_core.libraries.cores import (
     Core,
     gradient_of,
@@ -148,6 +149,16 @@ class _EachItem:
     """The same for all items together; None where that would not be equivalent."""
 
     def __call__(self, *operands: Any) -> Any:
+        try:
+            return self._outputs(*operands)
+        except Exception as error:
+            if not (notes := getattr(error, "__notes__", None)):
+                raise
+            # JAX shows the traceback and the message of an error, but not its notes
+            noted = ScorerContractError(f"{notes[0]}: {message_of(error)}")
+            raise noted.with_traceback(error.__traceback__) from None
+
+    def _outputs(self, *operands: Any) -> Any:
         leaves, tree = jax.tree.flatten(operands)
         arrays = [np.asarray(leaf) for leaf in leaves]
         fronts = [a.shape[: a.ndim - rank] for a, rank in zip(arrays, self.ranks, strict=True)]

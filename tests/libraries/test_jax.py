@@ -413,6 +413,50 @@ def test_errors_say_what_to_do(text):
     assert str(caught.value) == text
 
 
+class Broken(ac.Scorer):
+    def score(self, query, key):
+        raise RuntimeError("the sensor is off")
+
+
+class WrongShape(ac.Scorer):
+    def score(self, query, key):
+        return query[..., :1]
+
+
+class WithoutGradient(ac.Scorer):
+    def score(self, query, key):
+        return query @ key.swapaxes(-1, -2)
+
+
+@pytest.mark.parametrize(("scorer", "texts"), [
+    (Broken(), [
+        "in score\n",  # the line of the scorer
+        "ScorerContractError: scorer Broken raised RuntimeError in score for arrays of shape "
+        "(2, 4, 3), (2, 5, 3): the sensor is off",
+    ]),
+    (WrongShape(), [
+        "ScorerContractError: scorer WrongShape returned shape (2, 4, 1); expected (..., L, S) = "
+        "(2, 4, 5) for query (2, 4, 3), key (2, 5, 3)",
+    ]),
+    (WithoutGradient(), [
+        "NotDifferentiableError: scorer WithoutGradient has no gradients: class WithoutGradient "
+        "defines score without score_vjp",
+        "check with attention_core.testing.check_gradients(scorer)",
+    ]),
+])  # fmt: skip
+def test_errors_of_a_traced_call_are_the_end_of_the_message(scorer, texts):
+    def loss(query):
+        return ac.attend(query, *arrays()[1:], scorer=scorer).context.sum()
+
+    with pytest.raises(jax.errors.JaxRuntimeError) as caught:
+        jax.jit(jax.grad(loss))(arrays()[0]).block_until_ready()
+    said = str(caught.value)
+    places = [said.find(text) for text in texts]
+    assert -1 not in places
+    assert places == sorted(places)
+    assert said.endswith(texts[-1])
+
+
 def test_an_array_on_an_accelerator_is_never_copied_silently():
     device = type("Device", (), {"platform": "gpu", "__str__": lambda self: "cuda:0"})()
     elsewhere = type("Array", (), {"__module__": "jax", "devices": lambda self: {device}})()
