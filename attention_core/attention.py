@@ -417,9 +417,12 @@ def default_bias(owner: str, bias: Any) -> Bias | None:
     found = resolve_bias(bias)
     if found is None or isinstance(found, Bias):
         return found
+    way_out = "pass arrays and functions to its calls"
+    if isinstance(found, bool):
+        way_out = "biases of projections are biases=, or arrays such as query_bias="
     raise OptionTypeError(
         f"the bias of {owner} must be a name, a mapping with a 'name', or a Bias, "
-        f"got {shown(found)}; pass arrays and functions to its calls"
+        f"got {shown(found)}; {way_out}"
     )
 
 

@@ -27,7 +27,7 @@ from attention_core.errors import (
 from attention_core.files.documents import check_integers, read_document
 from attention_core.files.saved_parameters import describe_scorer, read_named
 from attention_core.options import OPTIONS, check_option
-from attention_core.registry.default import default_registry
+from attention_core.registry.default import registry_or_default
 from attention_core.registry.kinds import BIAS, NORMALIZER, SCORER, Kind
 from attention_core.registry.registry import Registry
 from attention_core.scoring.scorer import Scorer
@@ -143,7 +143,7 @@ class Reader:
         else:
             raise ConfigError(f"a configuration is a path or a mapping, got {shown(source)}")
         check_integers(title, content)
-        return cls(title, folder, content, default_registry() if registry is None else registry)
+        return cls(title, folder, content, registry_or_default(registry))
 
     def check_sections(self, sections: Iterable[str]) -> None:
         """Report unknown sections."""

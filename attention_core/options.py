@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 
 from attention_core.arrays.inputs import as_integers
-from attention_core.arrays.scalars import LARGEST_SIZE, as_float, check_flag, is_integer
+from attention_core.arrays.scalars import (
+    LARGEST_SIZE,
+    OFFSET,
+    as_float,
+    check_flag,
+    is_end,
+    is_integer,
+)
 from attention_core.errors import (
     DTypeError,
     OptionError,
@@ -42,16 +49,13 @@ def _query_offset(value: Any) -> Any:
     # arrays, one offset per batch item, are checked against the batch when a call has one
     if is_integer(value):
         return int(value)
-    if isinstance(value, str) and value == "end":
+    if is_end(value):
         return value
     is_array = isinstance(value, (list, tuple)) or hasattr(value, "__array__")
     if is_array and _holds_integers(value):
         # the caller may write to it; masked entries stay, and are refused when called
         return np.array(value, subok=True)
-    raise OptionTypeError(
-        f"query_offset must be an integer, an integer array, one per batch item, or 'end', "
-        f"got {shown(value)}"
-    )
+    raise OptionTypeError(f"{OFFSET}, got {shown(value)}")
 
 
 def _window(value: Any) -> tuple[int | None, int | None] | None:

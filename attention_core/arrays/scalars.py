@@ -10,11 +10,12 @@ import numpy as np
 
 from attention_core.errors import OptionTypeError, shown
 
-__all__ = ["LARGEST_SIZE", "as_float", "check_flag", "is_integer"]
+__all__ = ["LARGEST_SIZE", "OFFSET", "as_float", "check_flag", "is_end", "is_integer"]
 
 LARGEST_SIZE = 1 << 20
 """Largest axis of initial values: only a typo or a damaged file asks for more."""
 
+OFFSET = "query_offset must be an integer, an integer array, one per batch item, or 'end'"
 _NOT_NUMBERS = (bool, np.bool_, np.timedelta64)  # numbers according to `numbers`
 
 
@@ -25,6 +26,17 @@ def is_integer(value: object) -> TypeGuard[int]:
     (True, False, False)
     """
     return isinstance(value, Integral) and not isinstance(value, _NOT_NUMBERS)
+
+
+def is_end(offset: object) -> bool:
+    """Whether an offset is ``"end"``; raises `OptionTypeError` for another text.
+
+    >>> is_end("end"), is_end(3)
+    (True, False)
+    """
+    if isinstance(offset, str) and offset != "end":
+        raise OptionTypeError(f"{OFFSET}, got {shown(offset)}")
+    return isinstance(offset, str)
 
 
 def as_float(value: object) -> float | None:

@@ -14,6 +14,7 @@ from attention_core.jax.arrays import to_array
 from attention_core.jax.tracing import TracedCall
 from attention_core.libraries.cores import (
     Core,
+    check_parameters,
     has_log_normalizer,
     output_name,
     parameters_of,
@@ -54,6 +55,7 @@ class AttentionFunction:
 
     def numpy(self, parameters: Mapping[str, Any]) -> Any:
         """The `Attention` or layer on NumPy arrays with these parameters, such as to save it."""
+        check_parameters(self._core, parameters)
         return with_parameters(
             self._core, {name: to_array(name, own) for name, own in parameters.items()}
         )
@@ -73,9 +75,16 @@ class AttentionFunction:
         weight_factors: Any = None,
         **unknown: Never,
     ) -> Attended:
-        """Attend; arguments are those of `attention_core.attend`."""
+        """Attend; arguments are those of `attention_core.attend`.
+
+        Raises
+        ------
+        ScorerConfigError
+            For parameters that are not those of the attention.
+        """
         if unknown:
             raise unexpected_argument(AttentionFunction.__call__, unknown)
+        check_parameters(self._core, parameters)
         terms = mask, bias, key_lengths, query_lengths, weight_factors
         call = TracedCall(self._core, parameters, (query, key, value), terms, query_offset)
         output = output_name(self._core)
@@ -102,6 +111,7 @@ class AttentionFunction:
         """The weights (..., L, S) of the same call, with gradients."""
         if unknown:
             raise unexpected_argument(AttentionFunction.weights, unknown)
+        check_parameters(self._core, parameters)
         terms = mask, bias, key_lengths, query_lengths, weight_factors
         call = TracedCall(self._core, parameters, (query, key, value), terms, query_offset)
         return call.outputs("weights")[0]

@@ -14,18 +14,30 @@ import jax.numpy as jnp
 import numpy as np
 
 from attention_core.arrays.adapters import TERMS
+from attention_core.arrays.batch import broadcast_batch
+from attention_core.arrays.inputs import (
+    as_integers,
+    check_key_and_value,
+    integers_per_item,
+    to_numpy,
+)
+from attention_core.arrays.scalars import is_end
+from attention_core.attention import resolve_bias
 from attention_core.engine.prepare import prepare
-from attention_core.errors import OptionError, OptionTypeError, ShapeError
+from attention_core.errors import DTypeError, OptionError, OptionTypeError, ShapeError
 from attention_core.jax.arrays import to_array
 from attention_core.jax.calls import INPUTS, Call, Operands, traced
 from attention_core.libraries.cores import Core, has_log_normalizer, result_shapes
 from attention_core.masking.arguments import make_terms
+from attention_core.masking.packing import Packing
 from attention_core.multihead.head_axes import HeadAxes
 from attention_core.multihead.layer import MultiHeadAttention
 from attention_core.multihead.projections import checked_input
 
 __all__ = ["TracedCall"]
 
+_NUMBERS = bool, int, float, complex, str, list, tuple, np.ndarray, np.generic
+"""Classes of arguments that become arrays."""
 _PAIRS = ("mask", "bias", "weight_factors")
 """Terms with axes of queries and keys; the others have batch axes only."""
 
@@ -42,10 +54,10 @@ class TracedCall:
         query_offset: Any,
     ) -> None:
         self.core = core
-        self.is_single = inputs[0].ndim == 1
-        query, key, value = inputs
-        if value is None:
+        if inputs[2] is None:
             raise OptionTypeError("value is missing: give it after key")
+        query, key, value = map(_checked_array, INPUTS, inputs)
+        self.is_single = query.ndim == 1
         query = query[None] if self.is_single else query
         _check(core, (query, key, value))
         rank = max(array.ndim for array in (query, key, value))
@@ -53,7 +65,8 @@ class TracedCall:
             name: _with_rank(array, rank)
             for name, array in zip(INPUTS, (query, key, value), strict=True)
         }
-        self.operands |= {"parameters": dict(parameters), "terms": {}}
+        named = {name: _checked_array(name, array) for name, array in parameters.items()}
+        self.operands |= {"parameters": named, "terms": {}}
         self.arguments: dict[str, Any] = {}
         for name, term in zip((*TERMS, "query_offset"), (*terms, query_offset), strict=True):
             self._add(name, term, rank)
@@ -73,18 +86,30 @@ class TracedCall:
 
     def _add(self, name: str, term: Any, rank: int) -> None:
         """Add an argument to the operands if it is an array, and to the other arguments if not."""
-        if isinstance(term, (bool, int, float, list, np.ndarray, np.generic)):
-            term = jnp.asarray(term)
-        if not isinstance(term, jax.Array):
+        if name == "bias":
+            term = resolve_bias(term)
+        if isinstance(term, _NUMBERS) and not (name == "query_offset" and is_end(term)):
+            if name in _PAIRS:
+                term = to_numpy(name, term)
+            else:
+                integers = as_integers(name, term, each=", one per batch item")
+                if (np.abs(integers) > np.iinfo(np.int32).max).any():  # JAX would change them
+                    self.arguments[name] = term
+                    return
+                term = integers.astype(np.int32)
+        if not isinstance(term, (jax.Array, np.ndarray)):
             if term is not None:
                 self.arguments[name] = to_array(name, term)
             return
         # raises for a dtype that the call with numbers refuses, when no caller could catch it
         stand_in: dict[str, Any] = {name: np.zeros((1,) * (name in _PAIRS), term.dtype)}
         make_terms((), 1, 1, **stand_in)
+        term = jnp.asarray(term)
         if name in _PAIRS:
             term = self._pairs(name, term, rank)
         else:
+            if not isinstance(self.arguments.get("mask"), Packing):
+                integers_per_item(name, np.zeros(term.shape, np.int64), self._weights()[:-2])
             term = term.reshape(term.shape + (1,) * (rank - 2 - term.ndim))
         own = self.operands if name == "bias" else self.operands["terms"]
         own[name] = term
@@ -96,9 +121,7 @@ class TracedCall:
         if isinstance(self.core, MultiHeadAttention):
             HeadAxes(rank - 2, self.core.heads).checked(name, np.broadcast_to(0.0, term.shape))
             rank += 1
-        query, key, value = (self.operands[name].shape for name in INPUTS)
-        *_, weights = result_shapes(self.core, query, key, value, np.broadcast_shapes)
-        expected = (*weights[:-1], key[-2])  # without keys of a layer
+        expected = (*self._weights()[:-1], self.operands["key"].shape[-2])  # no keys of a layer
         try:
             fits = np.broadcast_shapes(term.shape, expected) == expected
         except ValueError:
@@ -106,6 +129,25 @@ class TracedCall:
         if not fits:
             raise ShapeError(f"{name} must broadcast to {expected}, got {term.shape}")
         return _with_rank(term, rank)
+
+    def _weights(self) -> tuple[int, ...]:
+        """The shape of the weights."""
+        query, key, value = (self.operands[name].shape for name in INPUTS)
+        return result_shapes(self.core, query, key, value, np.broadcast_shapes)[-1]
+
+
+def _checked_array(name: str, given: Any) -> Any:
+    """An array of JAX or NumPy, which has a dtype of NumPy."""
+    if isinstance(given, np.ndarray):
+        return to_numpy(name, given)  # raises for masked entries
+    if not isinstance(given, jax.Array):
+        raise DTypeError(
+            f"{name} must be an array of JAX or NumPy, got a {type(given).__name__}; convert it "
+            f"with jax.numpy.asarray({name})"
+        )
+    if not isinstance(given.dtype, np.dtype):
+        raise DTypeError(f"{name} must hold real numbers, got dtype {given.dtype}")
+    return given
 
 
 def _check(core: Core, inputs: tuple[Any, Any, Any]) -> None:
@@ -115,12 +157,8 @@ def _check(core: Core, inputs: tuple[Any, Any, Any]) -> None:
     if isinstance(core, MultiHeadAttention):
         for name, dummy in zip(INPUTS, dummies, strict=True):
             checked_input(core.arrays, name, dummy)
-        np.broadcast_shapes(*(dummy.shape[:-2] for dummy in dummies))
-        if dummies[1].shape[-2] != dummies[2].shape[-2]:
-            raise ShapeError(
-                f"key (..., S, Ek) and value (..., S, Ev) must agree on S, got key "
-                f"{dummies[1].shape} and value {dummies[2].shape}"
-            )
+        check_key_and_value(*dummies[1:])
+        broadcast_batch(*(dummy.shape for dummy in dummies))
     else:
         prepare(core.scorer, *dummies)
 

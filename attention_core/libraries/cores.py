@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from attention_core.attention import Attention
 from attention_core.components.component import Component
 from attention_core.engine.gradients import Gradients
-from attention_core.errors import OptionError, OptionTypeError
+from attention_core.errors import (
+    OptionError,
+    OptionTypeError,
+    ScorerConfigError,
+    did_you_mean,
+    listed,
+    shown,
+)
 from attention_core.multihead.layer import MultiHeadAttention
 from attention_core.normalizing.normalizer import Normalizer
 from attention_core.typing import Array
@@ -16,6 +25,7 @@ from attention_core.typing import Array
 __all__ = [
     "Core",
     "check_memory",
+    "check_parameters",
     "gradient_of",
     "has_log_normalizer",
     "output_name",
@@ -60,6 +70,36 @@ def with_parameters(core: Core, arrays: Mapping[str, Array]) -> Core:
         for kind, component in _components(core).items()
     }
     return Attention(**(vars(core) | changed))
+
+
+def check_parameters(core: Core, arrays: Any) -> None:
+    """Raise `ScorerConfigError` unless these are the parameters of an attention or a layer.
+
+    >>> import numpy as np
+    >>> import attention_core as ac
+    >>> core = ac.Attention({"name": "general", "query_dim": 2, "key_dim": 2, "rng": 0})
+    >>> check_parameters(core, {"scorer.wieght": np.eye(2)})
+    Traceback (most recent call last):
+    attention_core.errors.ScorerConfigError: parameters: unknown 'scorer.wieght'; did you mean \
+'scorer.weight'? They must be: scorer.weight
+    """
+    expected = {name: array.shape for name, array in parameters_of(core).items()}
+    needed = f"They must be: {listed(expected) or 'none'}"
+    if not isinstance(arrays, Mapping):
+        raise ScorerConfigError(
+            f"parameters must be a mapping of arrays by name, got {shown(arrays)}. {needed}"
+        )
+    for name in arrays:
+        if name not in expected:
+            hint = did_you_mean(str(name), expected) or "."
+            raise ScorerConfigError(f"parameters: unknown {shown(name)}{hint} {needed}")
+    for name, shape in expected.items():
+        if name not in arrays:
+            raise ScorerConfigError(f"parameters: {name!r} is missing. {needed}")
+        if np.shape(arrays[name]) != shape:
+            raise ScorerConfigError(
+                f"parameters: {name!r} must have shape {shape}, got {np.shape(arrays[name])}"
+            )
 
 
 def check_memory(key: Any, value: Any, memory: type, queries: str) -> None:

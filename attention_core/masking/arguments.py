@@ -16,6 +16,7 @@ from attention_core.arrays.inputs import (
     is_sparse,
     to_numpy,
 )
+from attention_core.arrays.scalars import is_end
 from attention_core.arrays.snapshots import owned
 from attention_core.components.bias import Bias
 from attention_core.errors import DTypeError, OptionError, ShapeError
@@ -107,7 +108,7 @@ def make_terms(
         stop = np.where(np.arange(length)[:, None] < queries, key_length, 0)
         conditions.append(Intervals(np.zeros_like(queries), stop))
     offset = query_offset
-    if isinstance(offset, str):  # "end"
+    if is_end(offset):
         offset = end_offset(length, key_length, queries, keys)
     else:
         if type(offset) is not int:

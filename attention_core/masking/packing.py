@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from attention_core.arrays.batch import Shape
 from attention_core.arrays.inputs import LARGEST, as_integers
+from attention_core.arrays.scalars import is_end
 from attention_core.errors import OptionError, ShapeError
 from attention_core.masking.condition import MaskObject
 from attention_core.masking.intervals import Intervals
@@ -118,7 +119,7 @@ class Packed:
             if starts[-1] != rows:
                 raise ShapeError(f"{name} must end at the number of rows, {rows}, got {starts[-1]}")
         lengths, key_lengths = np.diff(packing.query_starts), np.diff(packing.key_starts)
-        if isinstance(query_offset, str):  # "end"
+        if is_end(query_offset):
             query_offset = key_lengths - lengths
         offsets = _offsets(query_offset, len(packing))  # (n,)
         self.starts: list[int] = packing.query_starts.tolist()

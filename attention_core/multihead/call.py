@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from attention_core.arrays.batch import broadcast_batch
 from attention_core.arrays.inputs import check_key_and_value, computing_dtype
 from attention_core.arrays.quiet import quiet_context
+from attention_core.arrays.scalars import is_end
 from attention_core.components.bias import Bias
 from attention_core.errors import OptionError, OptionTypeError
 from attention_core.masking.packing import Packing
@@ -68,7 +69,7 @@ def attend_heads(
         query, key, value = _copied((query, key, value), dtype)
     workers = layer.groups[0].attention.workers
     is_packed = isinstance(pairs["mask"], Packing)
-    if isinstance(numbers["query_offset"], str) and not is_packed:  # "end" of the given keys
+    if is_end(numbers["query_offset"]) and not is_packed:  # the end of the given keys
         lengths = numbers["query_lengths"], numbers["key_lengths"]
         numbers = {**numbers, "query_offset": end_offset(query.shape[-2], key.shape[-2], *lengths)}
     if layer.extra_keys:

@@ -166,8 +166,9 @@ def load_layer(
             way_out = "use load_scorer(path)"
         raise ParameterFileError(f"{subject} {said}; {way_out}")
     count = sum(len(group["heads"]) for group in layer["groups"])
-    chosen = [scorer] * count if isinstance(scorer, str) or callable(scorer) else scorer
-    if chosen is not None and len(chosen) != count:
+    is_sequence = isinstance(scorer, Sequence) and not isinstance(scorer, str)
+    chosen: Any = scorer if is_sequence else [scorer] * count
+    if len(chosen) != count:
         raise OptionError(
             f"scorer must be one for all {count} heads, or {count} of them, got {len(chosen)}"
         )
@@ -197,8 +198,7 @@ def load_layer(
     scorers: dict[int, Scorer] = {}
     for group in layer["groups"]:
         first = group["heads"][0]
-        of_head = None if chosen is None else chosen[first]
-        one = made(SCORER, group["scorer"], f"heads.{first}.", of_head)
+        one = made(SCORER, group["scorer"], f"heads.{first}.", chosen[first])
         scorers |= dict.fromkeys(group["heads"], one)
     bias = None if layer["bias"] is None else made(BIAS, layer["bias"], BIAS_PREFIX)
     weights = [name for name in LAYOUT if name.endswith("_weight")]

@@ -47,7 +47,9 @@ class SavedComponents:
     ) -> None:
         self.path = path
         self.subject = shown(str(path), 300)
-        self.registry = _names(registry)
+        from attention_core.registry.default import registry_or_default  # arrays need no names
+
+        self.registry = registry_or_default(registry)
         self.versions = versions
         self.owner = owner
 
@@ -68,8 +70,13 @@ class SavedComponents:
         ScorerLookupError
             For a component that is not installed.
         OptionTypeError
-            For a function that returns something else.
+            For anything but a name or a function, and a function that returns something else.
         """
+        if not (chosen is None or isinstance(chosen, str) or callable(chosen)):
+            raise OptionTypeError(
+                f"{kind} must be a name, or a class or function that makes it from its arrays and "
+                f"settings, got {shown(chosen)}"
+            )
         names = self.registry.of(kind)
         settings = {name: value for name, value in saved.items() if name != "name"}
         try:
@@ -121,11 +128,3 @@ class SavedComponents:
                 f"{printable(version)}; install it"
                 + (", or choose another with scorer=" if kind is SCORER else "")
             ) from error
-
-
-def _names(registry: Registry | None) -> Registry:
-    if registry is not None:
-        return registry
-    from attention_core.registry.default import default_registry  # reading arrays needs no names
-
-    return default_registry()

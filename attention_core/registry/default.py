@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from attention_core.components.bias import Bias
+from attention_core.errors import OptionTypeError, shown
 from attention_core.hookspecs import BiasSpec, NormalizerSpec, ScorerSpec
 from attention_core.normalizing.normalizer import Normalizer
 from attention_core.registry.infos import BiasInfo, NormalizerInfo, ScorerInfo
@@ -24,6 +25,7 @@ __all__ = [
     "register_bias",
     "register_normalizer",
     "register_scorer",
+    "registry_or_default",
     "resolve",
     "scorers",
 ]
@@ -47,6 +49,22 @@ def default_registry() -> Registry:
             if _default is None:
                 _default = Registry.from_entry_points()
     return _default
+
+
+def registry_or_default(registry: Registry | None) -> Registry:
+    """The registry itself, or for None the default registry.
+
+    Raises
+    ------
+    OptionTypeError
+        For anything else.
+    """
+    if registry is not None and not isinstance(registry, Registry):
+        raise OptionTypeError(
+            f"registry must be an attention_core.Registry, or None for the installed plugins, "
+            f"got {shown(registry)}"
+        )
+    return default_registry() if registry is None else registry
 
 
 def resolve(component: Any, kind: Kind[Any] = SCORER) -> Any:

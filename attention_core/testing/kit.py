@@ -10,7 +10,7 @@ import numpy as np
 
 from attention_core import OptionTypeError, Registry
 from attention_core.errors import how_to_make, shown
-from attention_core.registry.default import default_registry
+from attention_core.registry.default import registry_or_default
 from attention_core.registry.kinds import Kind
 from attention_core.testing.report import Check, CheckError, Report
 from attention_core.testing.rules import (
@@ -60,9 +60,7 @@ def _run(
     kind: Kind[Any], name: str, make: MakeSubject, seed: int, registry: Registry | None
 ) -> str | None:
     (rule,) = (rule for rule in RULES[kind.name] if rule.name == name)
-    return rule.holds(
-        make(registry=registry or default_registry(), rng=np.random.default_rng(seed))
-    )
+    return rule.holds(make(registry=registry_or_default(registry), rng=np.random.default_rng(seed)))
 
 
 def require_instance(kind: Kind[Any], component: object) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 from attention_core.arrays.adapters import adapter_of
 from attention_core.attention import Attention as NumpyAttention
 from attention_core.components.bias import Bias
-from attention_core.errors import DTypeError, unexpected_argument
+from attention_core.errors import DTypeError, OptionTypeError, shown, unexpected_argument
 from attention_core.libraries.cores import Core, parameters_of, with_parameters
 from attention_core.multihead.heads import AttentionOptions
 from attention_core.multihead.layer import MultiHeadAttention as NumpyLayer
@@ -40,6 +40,11 @@ class _Module(nn.Module):
 
     def __init__(self, core: Core, dtype: torch.dtype | None) -> None:
         super().__init__()
+        if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            raise OptionTypeError(
+                f"dtype must be a floating-point dtype of torch, such as torch.float32, "
+                f"got {shown(dtype)}"
+            )
         self._template = template_of(core)
         for name, array in parameters_of(core).items():
             tensor = torch.from_numpy(np.array(array))
@@ -50,6 +55,11 @@ class _Module(nn.Module):
     @classmethod
     def from_numpy(cls, core: Any, *, dtype: torch.dtype | None = None) -> Self:
         """Make the module of an attention or a layer, such as one from `attention_core.load`."""
+        if not isinstance(core, cls._kind):
+            raise OptionTypeError(
+                f"{cls.__name__}.from_numpy takes an attention_core.{cls._kind.__name__}, "
+                f"got {shown(core)}"
+            )
         made = cls.__new__(cls)
         _Module.__init__(made, core, dtype)
         return made
@@ -76,6 +86,8 @@ class _Module(nn.Module):
 
     def memory(self, key: Any, value: Any) -> TensorMemory:
         """Keys and values, projected once with the present parameters, for many calls."""
+        for name, given in (("key", key), ("value", value)):
+            _check_tensor(name, given)
         return TensorMemory(self.numpy(), key, value)
 
     def extra_repr(self) -> str:
@@ -93,11 +105,7 @@ class _Module(nn.Module):
             parameters = list(self._tensors().values())
             return trace(self._template.name, inputs, terms, query_offset, parameters)
         query, *others = inputs
-        if not isinstance(query, torch.Tensor):
-            raise DTypeError(
-                f"query must be a torch tensor, got a {type(query).__name__}; convert it with "
-                "torch.as_tensor(query), or call the attention that numpy() returns"
-            )
+        _check_tensor("query", query)
         adapter_of(query, *others)  # all must be tensors
         return attend(self.numpy(), *inputs, terms, query_offset, self._tensors())
 
@@ -249,6 +257,14 @@ class MultiHeadAttention(_Module):
             (query, key, value), terms, query_offset
         )
         return found
+
+
+def _check_tensor(name: str, given: Any) -> None:
+    if not isinstance(given, torch.Tensor):
+        raise DTypeError(
+            f"{name} must be a torch tensor, got a {type(given).__name__}; convert it with "
+            f"torch.as_tensor({name}), or call the attention that numpy() returns"
+        )
 
 
 def _register(module: nn.Module, name: str, parameter: nn.Parameter) -> None:

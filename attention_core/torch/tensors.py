@@ -34,6 +34,11 @@ def to_array(name: str, given: Any) -> Any:
         if library_of(given):
             check_library(name, given, "torch")
         return given
+    if torch.jit.is_tracing():
+        raise DTypeError(
+            f"{name} has values that torch.jit.trace would record as constants: use torch.compile "
+            f"or torch.export"
+        )
     tensor = given.detach()
     if tensor.device.type != "cpu":
         way_out = "is computed in main memory: call .cpu()"

@@ -90,6 +90,32 @@ def test_layers_take_it_too(extra, lengths):
     np.testing.assert_array_equal(one.output, other.output)
 
 
+ATTENTION = ac.Attention("dot", is_causal=True)
+LAYER = ac.MultiHeadAttention.initialize(2, heads=1, rng=0)
+WITH_EXTRA_KEY = ac.MultiHeadAttention(**LAYER.arrays, zero_key=True)
+CALLS = {
+    "attend": lambda **given: ac.attend(X, X, X, scorer="dot", **given),
+    "Attention": lambda **given: ATTENTION(X, X, X, **given),
+    "packed": lambda **given: ATTENTION(X, X, X, mask=ac.Packing([0, 2, 6]), **given),
+    "layer": lambda **given: LAYER(X, X, X, **given),
+    "packed layer": lambda **given: LAYER(X, X, X, mask=ac.Packing([0, 2, 6]), **given),
+    "extra key": lambda **given: WITH_EXTRA_KEY(X, X, X, **given),
+    "neighborhood": lambda **given: ATTENTION(X, X, X, mask=ac.Neighborhood((6,), 1), **given),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("text", ["start", "End", ""])
+def test_another_text_is_an_error(call, text):
+    CALLS[call](query_offset="end")
+    with pytest.raises(ac.OptionTypeError) as caught:
+        CALLS[call](query_offset=text)
+    assert str(caught.value) == (
+        f"query_offset must be an integer, an integer array, one per batch item, or 'end', "
+        f"got {text!r}"
+    )
+
+
 def test_functions_see_the_positions():
     seen = []
 

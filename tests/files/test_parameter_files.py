@@ -208,6 +208,23 @@ def test_a_scorer_is_looked_up_where_one_says(tmp_path):
         load_scorer(tmp_path / "w.npz", ac.Registry())
 
 
+@pytest.mark.parametrize("owner", [
+    make(SCORERS["scaled"]), ac.MultiHeadAttention.initialize(4, heads=2, rng=0)
+])  # fmt: skip
+@pytest.mark.parametrize(("given", "text"), [
+    ({"registry": "dot"},
+     "registry must be an attention_core.Registry, or None for the installed plugins, got 'dot'"),
+    ({"scorer": 3},
+     "scorer must be a name, or a class or function that makes it from its arrays and settings, "
+     "got 3"),
+])  # fmt: skip
+def test_what_no_scorer_can_be_made_with(tmp_path, owner, given, text):
+    ac.save(tmp_path / "w.npz", owner)
+    with pytest.raises(ac.OptionTypeError) as caught:
+        ac.load(tmp_path / "w.npz", **given)
+    assert str(caught.value) == text
+
+
 # --- layers ---
 
 

@@ -388,9 +388,48 @@ ERRORS = {
         lambda q, k, v: jax.jit(
             lambda lengths: ac.attend(q, k, v, scorer="dot", key_lengths=lengths).context
         )(jnp.ones((), jnp.float32)),
-    "key (..., S, Ek) and value (..., S, Ev) must agree on S, got key (2, 4, 3) and value (1, 5, "
+    "key (..., S, Dk) and value (..., S, Dv) must agree on S, got key (2, 4, 3) and value (1, 5, "
     "2)":
         lambda q, k, v: jax.jit(lambda q: LAYER(q, k[:, :4], v[None]).output)(q),
+    "batch axes (all but the last two) must broadcast, got query (2, 4, 3), key (3, 5, 3), value "
+    "(3, 5, 2)":
+        lambda q, k, v: jax.jit(
+            lambda q: LAYER(q, k[jnp.array([0, 1, 1])], jnp.stack([v] * 3)).output
+        )(q),
+    "key must be an array of JAX or NumPy, got a list; convert it with jax.numpy.asarray(key)":
+        lambda q, k, v: ac.jax.attention("dot")({}, q, k.tolist(), v),
+    "query must hold real numbers, got dtype key<fry>":
+        lambda q, k, v: ac.jax.attention("dot")({}, jax.random.split(jax.random.key(0)), k, v),
+    "value has masked entries (numpy.ma), which would be read as numbers: exclude keys with mask= "
+    "(True = may attend), and fill the entries with .filled(0)":
+        lambda q, k, v: ac.jax.attention("dot")({}, q, k, np.ma.masked_less(V, 0)),
+    "mask must be an array, got nested lists of different lengths":
+        lambda q, k, v: ac.jax.attention("dot")({}, q, k, v, mask=[[True], [True, False]]),
+    "mask must be boolean (True = may attend), got dtype <U6; to add numbers to the scores use "
+    "bias=, to keep nonzero entries use mask != 0":
+        lambda q, k, v: jitted(mask="causal")(q, k, v),
+    "no bias named 'aliby'; did you mean 'alibi'?\n"
+    f"  available: alibi, relative, t5 (attention-core {ac.__version__})":
+        lambda q, k, v: jitted(bias="aliby")(q, k, v),
+    "key_lengths must hold one integer, or one per batch item along the leading batch axes (2,), "
+    "got shape (3,)":
+        lambda q, k, v: jitted(key_lengths=jnp.array([1, 2, 3]))(q, k, v),
+    "key_lengths must be integers, one per batch item, got dtype object":
+        lambda q, k, v: jitted(key_lengths=[1, None])(q, k, v),
+    "query_offset must be an integer, an integer array, one per batch item, or 'end', got 'start'":
+        lambda q, k, v: ac.jax.attention("dot")({}, q, k, v, query_offset="start"),
+    "parameters must be a mapping of arrays by name, got None. They must be: none":
+        lambda q, k, v: ac.jax.attention("dot")(None, q, k, v),
+    "parameters: 'scorer.scale' is missing. They must be: scorer.scale":
+        lambda q, k, v: ac.jax.attention({"name": "gaussian", "dim": 3})({}, q, k, v),
+    "parameters: unknown 'scorer.scales'; did you mean 'scorer.scale'? They must be: scorer.scale":
+        lambda q, k, v: jax.jit(ac.jax.attention({"name": "gaussian", "dim": 3}).weights)(
+            {"scorer.scales": jnp.ones(3)}, q, k, v
+        ),
+    "parameters: 'scorer.scale' must have shape (3,), got (4,)":
+        lambda q, k, v: ac.jax.attention({"name": "gaussian", "dim": 3}).numpy(
+            {"scorer.scale": jnp.ones(4)}
+        ),
     "AttentionFunction: unexpected argument 'dropout_p'; use "
     "weight_factors=attention_core.Dropout(rate, seed)":
         lambda q, k, v: ac.jax.attention("dot")({}, q, k, v, dropout_p=0.1),
@@ -411,6 +450,15 @@ def test_errors_say_what_to_do(text):
     with pytest.raises(ac.AttentionCoreError) as caught:
         ERRORS[text](*arrays())
     assert str(caught.value) == text
+
+
+def test_integers_that_jax_cannot_hold_keep_their_value():
+    with jax.enable_x64(False):
+        query, key, value = arrays(np.float32)
+        expected = ac.attend(query, key, value, scorer="dot").context
+        for length in (2**32 + 1, 10**30, np.array(2**32 + 1), [2**32 + 1, 2**33]):
+            found = ac.jax.attention("dot")({}, query, key, value, key_lengths=length).context
+            close(found, expected, 1e-6)
 
 
 class Broken(ac.Scorer):

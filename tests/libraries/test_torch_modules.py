@@ -331,6 +331,38 @@ def test_arrays_of_numpy_are_refused_by_name(make):
         module(tensor, tensor, array)
 
 
+@pytest.mark.parametrize(("call", "text"), [
+    (lambda: ac.torch.Attention.from_numpy(ac.torch.Attention("dot")),
+     "Attention.from_numpy takes an attention_core.Attention, got "
+     "Attention(Attention(DotScorer()))"),
+    (lambda: ac.torch.MultiHeadAttention.from_numpy(ac.Attention("dot")),
+     "MultiHeadAttention.from_numpy takes an attention_core.MultiHeadAttention, got "
+     "Attention(DotScorer())"),
+    *((lambda dtype=dtype: ac.torch.MultiHeadAttention(4, heads=2, dtype=dtype),
+       f"dtype must be a floating-point dtype of torch, such as torch.float32, got {dtype!r}")
+      for dtype in (torch.int32, torch.complex64, "float32", np.float32)),
+])  # fmt: skip
+def test_what_makes_no_module_is_an_error(call, text):
+    with pytest.raises(ac.OptionTypeError) as caught:
+        call()
+    assert str(caught.value) == text
+
+
+def test_a_memory_of_other_arrays_is_an_error():
+    with pytest.raises(ac.DTypeError, match=r"^value must be a torch tensor, got a ndarray; "):
+        ac.torch.Attention("dot").memory(torch.eye(3), np.eye(3))
+
+
+def test_a_call_is_never_traced_as_a_constant():
+    module = ac.torch.MultiHeadAttention(4, heads=2)
+    with pytest.raises(ac.DTypeError) as caught:
+        torch.jit.trace(lambda x: module(x, x, x).output, torch.ones(3, 4), check_trace=False)
+    assert str(caught.value).endswith(
+        "has values that torch.jit.trace would record as constants: use torch.compile or "
+        "torch.export"
+    )
+
+
 @pytest.mark.parametrize(("make", "name"), [
     (lambda **given: ac.torch.Attention("dot", **given), "Attention"),
     (lambda **given: ac.torch.MultiHeadAttention(4, heads=2, **given),

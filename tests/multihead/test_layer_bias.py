@@ -118,6 +118,7 @@ def test_fitting_learns_it(rng, table):
     ("bias", "error", "text"),
     [
         (np.zeros((4, 6, 6)), ac.OptionTypeError, "the bias of a layer must be a name"),
+        (True, ac.OptionTypeError, "the bias of a layer .* got True; biases of projections are bi"),
         (lambda i, j: i - j, ac.OptionTypeError, "pass arrays and functions to its calls"),
         ("alibbi", ac.UnknownScorerError, "did you mean 'alibi'"),
     ],
