@@ -1,4 +1,4 @@
-"""The kit for authors: checks whether a scorer, a normalizer or a bias keeps the contract.
+"""The conformance kit: checks that a scorer, a normalizer or a bias keeps its contract.
 
 >>> import attention_core as ac
 >>> from attention_core.testing import check_scorer
@@ -6,13 +6,13 @@
 scorer 'scaled_dot' (attention-core ...) with query_dim=4, key_dim=4
   passed   shape           scores have shape (..., L, S), also for one query or one key
   ...
-  passed   config          a config makes it again, as it is and after its arrays were replaced
+  passed   config          its config recreates it, also after its arrays were replaced
 <BLANKLINE>
 ... passed
 
 `check_scorer`, `check_normalizer`, `check_bias` and `check_plugin` raise an error with the report
-if a check fails; `check_gradients` checks gradients of scorers only. `scorer_checks` and its
-siblings yield single checks, and `parametrize_scorers` and its siblings make a test of each. On the
+if a check fails; `check_gradients` checks only the gradients of a scorer. `scorer_checks` and its
+siblings yield single checks, and `parametrize_scorers` and its siblings make each a test. On the
 command line, use ``attention-core check NAME`` or ``attention-core check MODULE``.
 """
 

@@ -1,4 +1,4 @@
-"""The bias under examination, and positions to try it with."""
+"""The bias under test, and positions to evaluate it at."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["BiasSubject"]
 
 @dataclass(frozen=True)
 class BiasSubject(Subject):
-    """A bias, with positions."""
+    """A bias and positions."""
 
     kind = BIAS
-    results = "numbers"
+    results = "values"
 
     @property
     def bias(self) -> Bias:
@@ -31,20 +31,20 @@ class BiasSubject(Subject):
 
     @property
     def heads(self) -> tuple[int, ...]:
-        """The axes before those of positions: one if parameters differ between heads, or none."""
+        """The axes before the positions: one if parameters differ between heads, else none."""
         return self.tile(*self.positions(1, 1)).shape[:-2]
 
     def trial(self) -> Callable[[Bias], Array]:
-        """The numbers of some positions, as a function of the bias."""
-        places = self.positions(5, 7)
-        return lambda bias: np.array(bias.tile(*places))
+        """Return a function that evaluates a bias at some positions."""
+        positions = self.positions(5, 7)
+        return lambda bias: np.array(bias.tile(*positions))
 
     def positions(self, length: int, key_length: int, first: int = 0) -> tuple[Array, Array]:
-        """Positions of queries (l, 1), of which the first is given, and of keys (1, s)."""
+        """Positions of queries (l, 1), starting at `first`, and of keys (1, s)."""
         return np.arange(first, first + length)[:, None], np.arange(key_length)[None, :]
 
     def tile(self, query_positions: Array, key_positions: Array) -> Array:
-        """The numbers of a tile: with all of its last two axes, a copy."""
+        """A copy of the values of a tile, broadcast to its last two axes."""
         with np.errstate(all="ignore"):
             found = np.asarray(self.bias.tile(query_positions, key_positions))
         if found.dtype.kind not in "iuf":
@@ -54,7 +54,7 @@ class BiasSubject(Subject):
             if np.broadcast_shapes(found.shape[-2:], whole[-2:]) == whole[-2:]:
                 return np.broadcast_to(found, (*found.shape[:-2], *whole[-2:])).copy()
         except ValueError:
-            pass  # it is told below
+            pass  # reported below
         raise Violation(
             f"tile returned shape {found.shape} for query positions {query_positions.shape} and "
             f"key positions {key_positions.shape}"

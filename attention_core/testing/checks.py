@@ -40,15 +40,14 @@ def scorer_checks(
     Parameters
     ----------
     scorer
-        An instance; a learned one with small parameters.
+        An instance; if it is trainable, with small parameters.
     query_dim, key_dim
-        The numbers of features of queries and keys, Dq and Dk. By default the other number, 4, and
-        the lengths of the axes of its parameters are tried, and the first that the scorer accepts
-        is used.
+        The numbers of features of queries and keys, Dq and Dk. By default the first that the
+        scorer accepts of these: the other number, 4, and the lengths of the axes of its parameters.
     seed
         The seed of the random arrays.
     registry
-        The registry of its name; the installed scorers by default.
+        The registry that holds its name; by default that of the installed scorers.
 
     Examples
     --------
@@ -80,9 +79,9 @@ def check_gradients(
     Raises
     ------
     NotDifferentiableError
-        For a scorer that lacks a vector-Jacobian product; the message says which to write.
+        If the scorer lacks a vector-Jacobian product; the message says which to write.
     CheckError
-        For gradients that differ; the message is the report.
+        If gradients differ; the message is the report.
 
     Examples
     --------
@@ -114,8 +113,8 @@ def check_scorer(
     scorer, query_dim, key_dim, seed, registry
         As for `scorer_checks`.
     expected_failures
-        The checks that are known to fail, and the reason of each. One that passes counts as a
-        failure, so that excuses do not outlive their reasons.
+        The checks that are known to fail, with a reason for each. If such a check passes, that is
+        a failure too, so that outdated entries are noticed.
 
     Returns
     -------
@@ -125,7 +124,7 @@ def check_scorer(
     Raises
     ------
     CheckError
-        For a check that fails; the message is the report.
+        If a check fails; the message is the report.
 
     Examples
     --------
@@ -232,7 +231,7 @@ def check_bias(
 
 
 def component_checks(kind: Kind[Any], component: Any, **options: Any) -> Iterator[Check]:
-    """The checks of a component of any kind, with the options of its function."""
+    """The checks of a component of any kind; the options are those of its function."""
     functions: dict[Kind[Any], Callable[..., Iterator[Check]]] = {
         SCORER: scorer_checks,
         NORMALIZER: normalizer_checks,

@@ -44,7 +44,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
 """The rules of each kind of component."""
 
 MakeSubject = Callable[..., Subject]
-"""Makes the subject of a component from a registry and a generator."""
+"""A function that makes the subject of a component, given a registry and a generator."""
 
 
 def checks_of(
@@ -64,7 +64,7 @@ def _run(
 
 
 def require_instance(kind: Kind[Any], component: object) -> None:
-    """Raise `OptionTypeError` for what is not a component of a kind."""
+    """Raise `OptionTypeError` unless an object is a component of this kind."""
     if not isinstance(component, kind.base):
         raise OptionTypeError(
             f"{kind} must be a {kind.base.__name__}, "

@@ -1,4 +1,4 @@
-"""The normalizer under examination, and scores to try it with."""
+"""The normalizer under test, and scores to normalize."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["NormalizerSubject", "dense_weights", "find_batch"]
 
 @dataclass(frozen=True)
 class NormalizerSubject(Subject):
-    """A normalizer, with scores."""
+    """A normalizer and scores."""
 
     batch: tuple[int, ...] = ()
     """Batch axes that its parameters fit, such as those of a sink for each head."""
@@ -36,7 +36,7 @@ class NormalizerSubject(Subject):
         return normalizer
 
     def trial(self) -> Callable[[Normalizer], Array]:
-        """The weights of some scores, as a function of the normalizer."""
+        """Return a function from a normalizer to its weights of some scores."""
         scores = self.scores(*self.batch, 5, 7)
         return lambda normalizer: dense_weights(self.attended(scores, normalizer))
 
@@ -45,7 +45,7 @@ class NormalizerSubject(Subject):
         return (2 * self.rng.standard_normal(shape)).astype(dtype)
 
     def statistics(self, scores: Array) -> tuple[Array, ...]:
-        """The result of `statistics`: copies, which later calls cannot change."""
+        """Copies of the arrays that `statistics` returns, which later calls cannot change."""
         with np.errstate(all="ignore"):
             found: Any = self.normalizer.statistics(scores)
         if not (isinstance(found, tuple) and all(isinstance(own, np.ndarray) for own in found)):
@@ -53,7 +53,7 @@ class NormalizerSubject(Subject):
         return tuple([own.copy() for own in found])
 
     def weights(self, scores: Array, statistics: tuple[Array, ...] | None = None) -> Array:
-        """The weights of scores, which stay; statistics are those of the rows by default."""
+        """The weights of scores, which are not modified; by default with their own statistics."""
         found = self.statistics(scores) if statistics is None else statistics
         with np.errstate(all="ignore"):
             weights: Any = self.normalizer.weights(scores.copy(), found)
@@ -64,7 +64,7 @@ class NormalizerSubject(Subject):
     def attended(
         self, scores: Array, normalizer: Normalizer | None = None, **options: Any
     ) -> AttentionResult:
-        """Attention whose scores are these, by the engine: values are (s, 3)."""
+        """Attend with the given scores, through the engine; values have shape (s, 3)."""
         key = np.eye(scores.shape[-1], dtype=scores.dtype)
         value = np.sin(np.arange(3 * len(key)).reshape(-1, 3)).astype(scores.dtype)
         own = self.normalizer if normalizer is None else normalizer
@@ -79,7 +79,7 @@ def dense_weights(result: AttentionResult) -> Array:
 
 
 def find_batch(normalizer: Normalizer) -> tuple[int, ...]:
-    """The batch axes that a normalizer's parameters have, if they are such axes; else none."""
+    """The batch axes of a normalizer's parameters, if it accepts them; else none."""
     with suppress(Exception):  # the checks report it
         batch = np.broadcast_shapes(*(own.shape for own in normalizer.parameters.values()))
         normalizer.check_batch(batch)

@@ -1,4 +1,4 @@
-"""The checks as tests of pytest."""
+"""The checks as pytest tests."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def parametrize_scorers(
     registry: Registry | None = None,
     expected_failures: Mapping[str, str] | None = None,
 ) -> Any:
-    """Decorate a test that takes a `check`, to run it for each check of each scorer.
+    """Decorate a test with an argument `check`: it runs for each check of each scorer.
 
     Parameters
     ----------
     *scorers
         Instances.
     query_dim, key_dim, seed, registry
-        As for `scorer_checks`; for every scorer.
+        As for `scorer_checks`; they apply to every scorer.
     expected_failures
-        The checks that are known to fail, and the reason of each, for all scorers. They are marked
+        The checks that are known to fail, with a reason for each, for all scorers. They are marked
         ``xfail(strict=True)``.
 
     Examples
@@ -54,7 +54,7 @@ def parametrize_normalizers(
     registry: Registry | None = None,
     expected_failures: Mapping[str, str] | None = None,
 ) -> Any:
-    """Decorate a test that takes a `check` for normalizers, as `parametrize_scorers`.
+    """Decorate a test with an argument `check`, as `parametrize_scorers`, for normalizers.
 
     Examples
     --------
@@ -74,7 +74,7 @@ def parametrize_biases(
     registry: Registry | None = None,
     expected_failures: Mapping[str, str] | None = None,
 ) -> Any:
-    """Decorate a test that takes a `check` for biases, as `parametrize_scorers`.
+    """Decorate a test with an argument `check`, as `parametrize_scorers`, for biases.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The checks of a plugin: its hooks module, its descriptions, and all that they describe."""
+"""The checks of a plugin: its hooks module and the components that it describes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from attention_core.testing.report import Check, Report, Violation, run_checks
 
 __all__ = ["check_plugin", "plugin_checks"]
 
-# Run in a fresh interpreter: what importing and asking a hooks module imports.
+# Run in a fresh interpreter: prints the modules loaded before and by reading the descriptions.
 PROBE = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
@@ -40,13 +40,13 @@ print(json.dumps([before, list(sys.modules)[len(before):]]))
 def plugin_checks(module: str | ModuleType, *, seed: int = 0) -> Iterator[Check]:
     """The checks of a plugin and of its scorers, normalizers and biases, to run one by one.
 
-    Those of a component have its name in front, such as ``rbf.tiles``. Each is made with the
-    `example` of its description.
+    The name of a check of a component begins with the component's name, as in ``rbf.tiles``.
+    Components are made with the `example` of their descriptions.
 
     Parameters
     ----------
     module
-        The hooks module, which the entry point names, or its name.
+        The hooks module that the entry point names, or the name of that module.
     seed
         The seed of the random arrays.
 
@@ -62,7 +62,7 @@ def plugin_checks(module: str | ModuleType, *, seed: int = 0) -> Iterator[Check]
         "hooks",
         about,
         "the module describes its components",
-        "name the module that the entry point names, such as acme_attention.hooks; in it, decorate "
+        "pass the module that the entry point names, such as acme_attention.hooks; in it, decorate "
         "attention_core_scorers() with @hookimpl and yield a ScorerSpec for each scorer; "
         "normalizers and biases likewise",
         lambda: _describes(plugin),
@@ -71,12 +71,12 @@ def plugin_checks(module: str | ModuleType, *, seed: int = 0) -> Iterator[Check]
         specs = load_specs(plugin)
     except INTERRUPTS:
         raise
-    except BaseException:  # noqa: BLE001 - whatever it is, the check above reports it
+    except BaseException:  # noqa: BLE001 - the check above reports any error
         return
     yield Check(
         "light",
         about,
-        "describing imports nothing but attention_core and the standard library",
+        "the hooks module imports only attention_core and the standard library",
         "let the hooks module import attention_core only, and name each factory in a string: "
         'factory="acme_attention.rbf:RBFScorer"',
         lambda: _is_light(plugin.value),
@@ -90,7 +90,7 @@ def plugin_checks(module: str | ModuleType, *, seed: int = 0) -> Iterator[Check]
 
 
 def _plugin(module: str) -> Plugin:
-    """The installed plugin whose hooks a module holds, or one that is not installed."""
+    """The installed plugin with this hooks module, or a plugin that is not installed."""
     for plugin in discover().plugins:
         if plugin.value == module:
             return plugin
@@ -114,7 +114,7 @@ def _is_light(value: str) -> None:
     module = value.partition(":")[0]
     parents = {module[:end] for end, letter in enumerate(f"{module}.") if letter == "."}
     known = {*map(_top, before), *sys.stdlib_module_names} - {_top(module)}
-    heavy = {  # in the order they were imported; names with an underscore belong to others
+    heavy = {  # in the order of import; names with an underscore are parts of other packages
         name if _top(name) == _top(module) else _top(name): None
         for name in added
         if name not in parents and _top(name) not in known and not name.startswith("_")
@@ -145,8 +145,8 @@ def _spec_checks(spec: Spec, plugin: Plugin, registry: Registry, seed: int) -> I
     yield Check(
         "reserved",
         about,
-        f"no name or alias is that of a bundled {kind}",
-        "choose another: a bundled name never means anything else",
+        f"no name or alias belongs to a bundled {kind}",
+        "choose another name: those of bundled components are reserved",
         lambda: _has_free_names(spec, kind, plugin),
     )
     yield Check(
@@ -184,18 +184,18 @@ def check_plugin(
     module, seed
         As for `plugin_checks`.
     expected_failures
-        Names of checks that are known to fail, such as ``"rbf.zeros"``, and the reason of each;
+        Names of checks that are known to fail, such as ``"rbf.zeros"``, with a reason for each;
         as for `check_scorer`.
 
     Returns
     -------
     Report
-        What came of each check; print it.
+        The outcome of each check, readable when printed.
 
     Raises
     ------
     CheckError
-        When a check fails; the message is the report.
+        If a check fails; the message is the report.
 
     Examples
     --------

@@ -20,7 +20,7 @@ __all__ = ["Check", "CheckError", "Outcome", "Report", "Status", "Violation", "r
 
 
 class Violation(Exception):
-    """Evidence that a rule is broken, and the fix if it differs from that of the check."""
+    """Evidence of a violated rule, and the fix if it differs from that of the check."""
 
     def __init__(self, seen: str, fix: str | None = None) -> None:
         super().__init__(seen)
@@ -28,17 +28,17 @@ class Violation(Exception):
 
 
 class CheckError(AttentionCoreError, AssertionError):
-    """A check that failed, or a report with failures; the message says what to fix."""
+    """A failed check, or a report with failures; the message says what to fix."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A claim about a scorer or a plugin; calling it checks the claim.
+    """A claim about a component or a plugin, and a function that checks it.
 
     Raises
     ------
     CheckError
-        For a claim that is not true: with the name of the check, what was seen, and the fix.
+        If the claim is false; the message has the name of the check, the evidence and the fix.
 
     Examples
     --------
@@ -54,13 +54,13 @@ class Check:
     name: str
     """The name, such as ``tiles``; ``rbf.tiles`` in the checks of a plugin."""
     subject: str
-    """The scorer or plugin that is checked, for messages."""
+    """The component or plugin that is checked, for messages."""
     claim: str
     """The rule, in one line."""
     fix: str
     """The fix for a violation."""
     run: Callable[[], str | None] = field(repr=False)
-    """A function that raises if the claim is not true, and may return a note."""
+    """A function that raises if the claim is false, and may return a note."""
 
     def __call__(self) -> str:
         """Check the claim, and return a note, which is usually empty."""
@@ -70,7 +70,7 @@ class Check:
             raise self._error(str(violation), violation.fix) from None
         except INTERRUPTS:
             raise
-        except BaseException as error:  # also SystemExit: a scorer may raise anything
+        except BaseException as error:  # even SystemExit: a scorer may raise anything
             notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
             raise self._error(
                 f"{type(error).__name__}: {message_of(error)}".strip() + notes
@@ -84,7 +84,7 @@ class Check:
 
 
 class Status(StrEnum):
-    """The status of a check, with the names that pytest uses."""
+    """The status of a check, named as in pytest."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -101,7 +101,7 @@ class Outcome:
     check: Check
     status: Status
     detail: str = ""
-    """A note, or the evidence and the fix, or the reason of an expected failure."""
+    """A note, or the evidence and the fix, or the reason for an expected failure."""
 
     @property
     def is_failure(self) -> bool:
@@ -166,12 +166,12 @@ def run_checks(
     checks
         From `scorer_checks` or `plugin_checks`.
     expected_failures
-        The checks that are known to fail, and the reason of each.
+        The checks that are known to fail, with a reason for each.
 
     Raises
     ------
     OptionError
-        For an expected failure without a reason, or of an unknown check.
+        If an expected failure has no reason, or its check is unknown.
 
     Examples
     --------
@@ -197,8 +197,7 @@ def check_reasons(reasons: Mapping[str, object], names: Iterable[str]) -> None:
             )
         if not isinstance(reason, str) or not reason.strip():
             raise OptionError(
-                f"expected_failures: {name!r} needs a reason, a text for whoever reads it, "
-                f"got {reason!r}"
+                f"expected_failures: {name!r} needs a reason, as text, got {reason!r}"
             )
 
 
@@ -211,5 +210,5 @@ def _outcome(check: Check, reason: str | None) -> Outcome:
         return Outcome(check, Status.XFAILED, f"expected: {reason}")
     if reason is None:
         return Outcome(check, Status.PASSED, note)
-    gone = f"expected to fail: {reason}\nfix:  take it out of expected_failures"
+    gone = f"expected to fail: {reason}\nfix:  remove it from expected_failures"
     return Outcome(check, Status.XPASSED, gone)

@@ -1,4 +1,4 @@
-"""The scorer under examination, and arrays to try it with."""
+"""The scorer under test, and arrays to score."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from attention_core.typing import Array
 __all__ = ["ScorerSubject", "find_features", "scores_of"]
 
 FEATURES = 4
-"""The number of features that is tried first."""
+"""The first number of features to try."""
 
 
 @dataclass(frozen=True)
 class ScorerSubject(Subject):
-    """A scorer, with queries and keys."""
+    """A scorer, queries and keys."""
 
     query_dim: int
     key_dim: int
@@ -42,7 +42,7 @@ class ScorerSubject(Subject):
         return scorer
 
     def trial(self) -> Callable[[Scorer], Array]:
-        """The scores of some queries and keys, as a function of the scorer."""
+        """Return a function from a scorer to its scores of some queries and keys."""
         query, key = self.queries(5), self.keys(7)
         return lambda scorer: scores_of(scorer, query, key)
 
@@ -55,11 +55,11 @@ class ScorerSubject(Subject):
         return self.rng.standard_normal((*shape, self.key_dim)).astype(dtype)
 
     def call(self, method: str, *arrays: Any) -> Array:
-        """Result of a method of the scorer: a copy, which later calls cannot change."""
+        """A copy of the result of a method, which later calls cannot change."""
         return self.returned(method, *arrays).copy()
 
     def returned(self, method: str, *arrays: Any) -> Array:
-        """The array itself that a method of the scorer returns, called as by the engine."""
+        """The result of a method of the scorer, called as the engine calls it."""
         with np.errstate(all="ignore"):
             result = method_of(self.scorer, method)(*arrays)
         if not isinstance(result, np.ndarray):
@@ -82,10 +82,10 @@ def scores_of(scorer: Scorer, query: Array, key: Array) -> Array:
 
 
 def find_features(scorer: Scorer, query_dim: int | None, key_dim: int | None) -> tuple[int, int]:
-    """Numbers of features (Dq, Dk) that a scorer scores, as far as they are not given.
+    """Numbers of features (Dq, Dk) that a scorer accepts; those that are given are kept.
 
-    Tried are the other one if that is given, 4, and the lengths of the axes of the scorer's
-    parameters. A scorer that scores none of them gets 4, and the checks say what it does with it.
+    The candidates are the other number if it is given, 4, and the lengths of the axes of the
+    scorer's parameters. If none is accepted, the result is 4, and the checks report the errors.
     """
     return next(
         (pair for pair in _candidates(scorer, query_dim, key_dim) if _can_score(scorer, *pair)),
@@ -109,6 +109,6 @@ def _can_score(scorer: Scorer, query_dim: int, key_dim: int) -> bool:
         scores_of(scorer, np.ones((1, query_dim)), np.ones((1, key_dim)))
     except INTERRUPTS:
         raise
-    except BaseException:  # noqa: BLE001 - a scorer may raise anything, SystemExit too
+    except BaseException:  # noqa: BLE001 - a scorer may raise anything, even SystemExit
         return False
     return True

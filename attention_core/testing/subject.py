@@ -1,4 +1,4 @@
-"""Rules, what they are about, and how results are compared."""
+"""Rules, the subjects that they examine, and comparisons of results."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ from attention_core.registry.kinds import Kind
 from attention_core.testing.report import Violation
 from attention_core.typing import Array
 
-__all__ = ["Rule", "Subject", "require_equal", "require_slope", "require_unshared", "rule"]
+__all__ = ["Rule", "Subject", "require_derivative", "require_equal", "require_thread_safe", "rule"]
 
 
 @dataclass(frozen=True)
 class Subject(ABC):
-    """A component under examination, and arrays drawn for it: the same ones each time."""
+    """A component under test, and the seeded generator of its arrays."""
 
     component: Any
     registry: Registry
-    """The registry that knows its name, if it has one."""
+    """The registry that holds its name, if it has one."""
     rng: np.random.Generator
 
     kind: ClassVar[Kind[Any]]
     results: ClassVar[str]
-    """The word for what such a component computes."""
+    """The name of the results of such a component, for messages."""
 
     @abstractmethod
     def trial(self) -> Callable[[Any], Array]:
-        """A function from components of this kind to what they compute of the same arrays."""
+        """Return a function that evaluates components of this kind on the same arrays."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A claim about every component of a kind, and the fix for one that breaks it."""
+    """A requirement on every component of a kind, and the fix for a violation."""
 
     name: str
     claim: str
     fix: str
     holds: Callable[[Any], str | None]
-    """Raises where it does not hold; may return a note."""
+    """A function that raises if the requirement is not met, and may return a note."""
 
 
 def rule(fix: str) -> Callable[[Callable[[Any], str | None]], Rule]:
-    """Make a rule of a function: its name names the rule, its docstring is the claim."""
+    """Turn a function into a rule with its name; its docstring is the requirement."""
 
     def make(function: Callable[[Any], str | None]) -> Rule:
         claim = (getdoc(function) or "").rstrip(".")
@@ -59,21 +59,21 @@ def rule(fix: str) -> Callable[[Callable[[Any], str | None]], Rule]:
 
 
 def require_equal(what: str, actual: Array, expected: Array, *, tolerance: float = 1e-9) -> None:
-    """Raise `Violation` unless two arrays are equal but for rounding."""
+    """Raise `Violation` unless two arrays are equal up to rounding."""
     if actual.shape != expected.shape:
         raise Violation(f"{what} have shape {actual.shape}, expected {expected.shape}")
     finite = np.abs(expected[np.isfinite(expected)])
     scale = 1 + float(finite.max(initial=0))
     near = np.isclose(actual, expected, rtol=0, atol=tolerance * scale, equal_nan=True)
     if not near.all():
-        place = tuple(map(int, np.argwhere(~near)[0]))
+        index = tuple(map(int, np.argwhere(~near)[0]))
         raise Violation(
-            f"{what} differ at {place}: {actual[place]:.6g}, expected {expected[place]:.6g}"
+            f"{what} differ at {index}: {actual[index]:.6g}, expected {expected[index]:.6g}"
         )
 
 
-def require_unshared(what: str, function: Callable[[Any], Array], inputs: Sequence[Any]) -> None:
-    """Raise `Violation` unless calls on many threads return what each returns alone."""
+def require_thread_safe(what: str, function: Callable[[Any], Array], inputs: Sequence[Any]) -> None:
+    """Raise `Violation` unless concurrent calls return the same as calls in one thread."""
     expected = [function(each) for each in inputs]
     with ThreadPoolExecutor(max_workers=4) as pool:
         for _ in range(5):
@@ -81,12 +81,12 @@ def require_unshared(what: str, function: Callable[[Any], Array], inputs: Sequen
                 require_equal(what, found, alone)
 
 
-def require_slope(
+def require_derivative(
     what: str, gradient: Array, loss: Callable[[Array], float], at: Array, rng: np.random.Generator
 ) -> None:
-    """Raise `Violation` unless a gradient gives the derivative along a random direction."""
+    """Raise `Violation` unless a gradient agrees with finite differences in a random direction."""
     direction = rng.standard_normal(at.shape)
-    step = float(np.finfo(at.dtype).eps) ** (1 / 3)  # neither rounding nor curvature
+    step = float(np.finfo(at.dtype).eps) ** (1 / 3)  # balances rounding and truncation
     ahead, behind = (loss((at + size * direction).astype(at.dtype)) for size in (step, -step))
     difference, derivative = (ahead - behind) / (2 * step), float((gradient * direction).sum())
     scale = 1 + float(np.abs(gradient * direction).sum())

@@ -114,7 +114,7 @@ class Other(Honest):
         return 2 * super().score_bound(query, key)
 
 
-@pytest.mark.parametrize(("scorer", "note"), [(Single, ""), (Other, "none are offered")])
+@pytest.mark.parametrize(("scorer", "note"), [(Single, ""), (Other, "none are defined")])
 def test_gradients_that_are_right_or_not_there(scorer, note):
     report = run_checks(checks_of("scorer", scorer))
     assert report.ok

@@ -76,8 +76,8 @@ def test_dimensions_that_do_not_fit_are_said_to():
     with pytest.raises(CheckError) as error:
         check()
     assert str(error.value).splitlines()[1:] == [
-        "  seen: check_features refuses (Dq, Dk) = (9, 4): honest takes (Dq, Dk) = (4, 3)",
-        "  fix:  tell the kit which numbers of features it takes: query_dim= and key_dim=",
+        "  seen: check_features rejects (Dq, Dk) = (9, 4): honest takes (Dq, Dk) = (4, 3)",
+        "  fix:  pass numbers of features that the scorer accepts: query_dim= and key_dim=",
     ]
 
 
@@ -110,10 +110,10 @@ def test_a_name_that_nothing_installed_has():
     (failure,) = report.failures
     assert failure.check.name == "config"
     assert failure.detail.splitlines() == [
-        "seen: nothing installed is called 'honest'",
+        "seen: no installed scorer is named 'honest'",
         (
-            "fix:  install the plugin (pip install -e .), or give the kit the registry that knows "
-            "it: registry="
+            "fix:  install the plugin (pip install -e .), or pass the registry that holds it: "
+            "registry="
         ),
     ]
 
@@ -161,7 +161,7 @@ def test_a_report_of_everything():
         "           expected: a bug",
         "  XPASSED  gone   gone holds",
         "           expected to fail: was a bug",
-        "           fix:  take it out of expected_failures",
+        "           fix:  remove it from expected_failures",
         "",
         "1 passed, 1 failed, 1 xfailed, 1 xpassed",
     ]
@@ -194,8 +194,8 @@ def test_an_empty_report():
                 "the checks are: shape, "
             ),
         ),
-        ({"bound": " "}, "expected_failures: 'bound' needs a reason, a text for whoever reads it"),
-        ({"bound": None}, "expected_failures: 'bound' needs a reason, a text for whoever reads it"),
+        ({"bound": " "}, "expected_failures: 'bound' needs a reason, as text, got "),
+        ({"bound": None}, "expected_failures: 'bound' needs a reason, as text, got "),
     ],
 )
 @pytest.mark.parametrize("use", [check_scorer, parametrize_scorers])
@@ -312,7 +312,7 @@ def test_parametrized_checks_are_tests_of_their_own(tmp_path):
         "::test_bad[Bad-bound] FAILED",
         "::test_known[Bad-bound] XFAIL (in progress)",
         "::test_gone[Good-bound] FAILED",
-        "fix:  return a number that no |score|",
+        "fix:  return an upper bound of |score|",
         f" 2 failed, {6 * len(RULES) - 3} passed, 1 xfailed ",
     ):
         assert line in done.stdout

@@ -112,8 +112,7 @@ BROKEN = {
         ),
         "config": (
             scorers.ForgetsItsWeight,
-            "scores of the scorer made again from its config as it is differ at (0, 0): *, "
-            "expected *",
+            "scores of the scorer recreated from its config differ at (0, 0): *, expected *",
         ),
     },
     "normalizer": {
@@ -178,8 +177,7 @@ BROKEN = {
         ),
         "config": (
             broken.ForgetsItsShare,
-            "weights of the normalizer made again from its config as it is differ at (0, 0): "
-            "*, expected *",
+            "weights of the normalizer recreated from its config differ at (0, 0): *, expected *",
         ),
     },
     "bias": {
@@ -190,26 +188,26 @@ BROKEN = {
         ),
         "tiles": (
             broken.CountsFromTheTile,
-            "numbers of queries 0:3 and keys 4:8 alone differ at (0, 0, 0): *, expected *",
+            "values of queries 0:3 and keys 4:8 alone differ at (0, 0, 0): *, expected *",
         ),
         "pairs": (
             broken.AssumesATile,
-            "numbers of 6 pairs differ at (0, 1): *, expected *",
+            "values of 6 pairs differ at (0, 1): *, expected *",
             "gradients",
         ),
         "offsets": (
             broken.AssumesOneOffset,
-            "numbers of queries 9 positions on differ at (0, 0, 0): *, expected *",
+            "values of queries shifted by 9 differ at (0, 0, 0): *, expected *",
         ),
         "finite": (broken.TakesLogarithms, "queries from position 0 on have inf", "gradients"),
         "no_mutation": (broken.WritesToPositions, "ValueError: output array is read-only"),
         "stateless": (
             broken.ReusesItsResult,
-            "numbers after another call differ at (0, 0, 0): *, expected *",
+            "values after another call differ at (0, 0, 0): *, expected *",
         ),
         "threads": (
             broken.SharesItsScratch,
-            "numbers computed while other threads ask differ at (0, 0, 0): *, expected *",
+            "values computed while other threads call differ at (0, 0, 0): *, expected *",
         ),
         "gradients": (
             broken.ForgetsTheBatch,
@@ -229,7 +227,7 @@ BROKEN = {
         ),
         "config": (
             broken.ForgetsItsSlope,
-            "numbers of the bias made again from its config as it is differ at (0, 0, 1): *",
+            "values of the bias recreated from its config differ at (0, 0, 1): *",
         ),
     },
 }
@@ -332,4 +330,4 @@ def test_without_gradients_there_is_nothing_to_compare():
 
     report = run_checks(normalizer_checks(Half()))
     assert report.ok
-    assert str(report).count("(none are offered)") == 2
+    assert str(report).count("(none are defined)") == 2

@@ -1,1 +1,1 @@
-"""The rules a scorer is held to, by kind."""
+"""The rules for components, one module for each kind of rule."""

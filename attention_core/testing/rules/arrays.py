@@ -1,4 +1,4 @@
-"""Rules about arrays: their dtypes and layouts, and that they are only read."""
+"""Rules about arrays: dtypes, memory layouts, and inputs that are not modified."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["RULES"]
 
 
 @rule(
-    fix="cast parameters to the dtype that comes in (weight.astype(query.dtype, copy=False)), "
+    fix="cast parameters to the dtype of the inputs (weight.astype(query.dtype, copy=False)), "
     "and multiply by Python numbers rather than NumPy scalars"
 )
 def dtype(subject: ScorerSubject) -> None:
@@ -38,9 +38,9 @@ def _read_only(array: Array) -> Array:
     return array
 
 
-@rule(fix="write into arrays of your own only: a * b instead of a *= b")
+@rule(fix="write only into arrays that you create: a * b instead of a *= b")
 def read_only(subject: ScorerSubject) -> None:
-    """Arrays that must not be written to can be scored."""
+    """Read-only arrays can be scored."""
     query, key = subject.queries(2, 5), subject.keys(2, 7)
     query, key = subject.project(_read_only(query), _read_only(key))
     query, key = _read_only(query.copy()), _read_only(key.copy())
@@ -48,9 +48,9 @@ def read_only(subject: ScorerSubject) -> None:
     subject.call("score_pairs", query, key[..., :5, :])
 
 
-@rule(fix="write into arrays of your own only: a * b instead of a *= b, and out= never an input")
+@rule(fix="write only into arrays that you create: a * b instead of a *= b; no input as out=")
 def no_mutation(subject: ScorerSubject) -> None:
-    """Neither the inputs nor the scorer's parameters are changed by scoring."""
+    """Scoring changes neither the inputs nor the scorer's parameters."""
     query, key = subject.queries(2, 5), subject.keys(2, 7)
     parameters = {f"parameter {name!r}": array for name, array in _parameters(subject).items()}
     watched = {"query": query, "key": key, **parameters}
@@ -78,14 +78,14 @@ def _require_unchanged(what: str, watched: dict[str, Array], before: dict[str, A
             raise Violation(f"{what} changed {name}")
 
 
-@rule(fix="make no assumption on memory: no view(), .data or strides of what comes in")
+@rule(fix="assume nothing about memory layout: do not use view(), .data or strides of inputs")
 def strided(subject: ScorerSubject) -> None:
-    """The layout of arrays in memory makes no difference."""
+    """Scores do not depend on the memory layout of the arrays."""
     query, key = subject.queries(5), subject.keys(7)
     expected = subject.scores(query, key)
     layouts: dict[str, Callable[[Array], Array]] = {
         "Fortran-ordered arrays": np.asfortranarray,
-        "arrays that run backwards": lambda array: array[::-1, ::-1].copy()[::-1, ::-1],
+        "arrays with negative strides": lambda array: array[::-1, ::-1].copy()[::-1, ::-1],
         "every second element": lambda array: np.repeat(np.repeat(array, 2, 0), 2, 1)[::2, ::2],
     }
     for name, lay_out in layouts.items():

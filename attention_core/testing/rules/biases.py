@@ -1,4 +1,4 @@
-"""Rules about biases: a number depends on its own pair of positions."""
+"""Rules about biases: each value depends only on its own pair of positions."""
 
 from __future__ import annotations
 
@@ -10,55 +10,60 @@ import numpy as np
 from attention_core import Bias, NotDifferentiableError
 from attention_core.testing.bias_subject import BiasSubject
 from attention_core.testing.report import Violation
-from attention_core.testing.subject import require_equal, require_slope, require_unshared, rule
+from attention_core.testing.subject import (
+    require_derivative,
+    require_equal,
+    require_thread_safe,
+    rule,
+)
 from attention_core.typing import Array
 
 __all__ = ["RULES"]
 
 
 @rule(
-    fix="broadcast query positions (..., l, 1) with key positions (..., s); let parameters of n "
-    "heads give the axis before these two the length n"
+    fix="broadcast query positions (..., l, 1) with key positions (..., s); if parameters differ "
+    "between n heads, give the axis before these two length n"
 )
 def shape(subject: BiasSubject) -> None:
-    """Numbers have shape (l, s), or (heads, l, s) where parameters differ between heads."""
+    """Values have shape (l, s), or (heads, l, s) if parameters differ between heads."""
     heads = subject.heads
     if len(heads) > 1:
-        raise Violation(f"one pair of positions has numbers of shape {(*heads, 1, 1)}")
+        raise Violation(f"one pair of positions has values of shape {(*heads, 1, 1)}")
     for length, keys in [(5, 7), (1, 7), (5, 1)]:
         found = subject.tile(*subject.positions(length, keys)).shape
         if found != (*heads, length, keys):
             raise Violation(f"tile returned shape {found}, expected {(*heads, length, keys)}")
 
 
-@rule(fix="compute each number from its own pair of positions, whatever others are asked for")
+@rule(fix="compute each value from its own pair of positions, independently of the others")
 def tiles(subject: BiasSubject) -> None:
-    """The numbers of a tile are those of the whole."""
+    """Values computed in tiles equal those computed whole."""
     queries, keys = subject.positions(7, 11, first=3)
     whole = subject.tile(queries, keys)
     for height, width in [(3, 4), (1, 11), (7, 1), (1, 1)]:
         for row, column in product(range(0, 7, height), range(0, 11, width)):
             rows, columns = slice(row, row + height), slice(column, column + width)
             found = subject.tile(queries[rows], keys[:, columns])
-            what = f"numbers of queries {row}:{row + height} and keys {column}:{column + width}"
+            what = f"values of queries {row}:{row + height} and keys {column}:{column + width}"
             require_equal(f"{what} alone", found, whole[..., rows, columns])
 
 
-@rule(fix="broadcast the positions: those of pairs are (e, 1) and (e, 1), in any order")
+@rule(fix="broadcast the positions: those of pairs have shapes (e, 1) and (e, 1), in any order")
 def pairs(subject: BiasSubject) -> None:
-    """The numbers of single pairs, for sparse masks, are those of tiles."""
+    """Values of single pairs, for sparse masks, equal those of tiles."""
     queries, keys = subject.positions(5, 7)
     whole = subject.tile(queries, keys)
     rows, columns = np.array([4, 0, 2, 2, 1, 3]), np.array([0, 6, 3, 4, 1, 5])
     for count in (6, 1, 0):
         own = rows[:count], columns[:count]
         found = subject.tile(own[0][:, None], own[1][:, None])
-        require_equal(f"numbers of {count} pairs", found[..., 0], whole[..., own[0], own[1]])
+        require_equal(f"values of {count} pairs", found[..., 0], whole[..., own[0], own[1]])
 
 
-@rule(fix="broadcast the positions: batch axes stand before those of heads and queries")
+@rule(fix="broadcast the positions: batch axes come before those of heads and queries")
 def offsets(subject: BiasSubject) -> None:
-    """Batch items may have queries at positions of their own."""
+    """Query positions may differ between batch items."""
     heads = subject.heads
     queries, keys = subject.positions(5, 7)
     shifts = np.array([0, 9, -4]).reshape(3, *[1] * len(heads), 1, 1)
@@ -66,21 +71,21 @@ def offsets(subject: BiasSubject) -> None:
     for item, shift in enumerate((0, 9, -4)):
         own = np.broadcast_to(found, (3, *heads, 5, 7))[item]
         alone = subject.tile(queries + shift, keys)
-        require_equal(f"numbers of queries {shift} positions on", own, alone)
+        require_equal(f"values of queries shifted by {shift}", own, alone)
 
 
-@rule(fix="guard logarithms and powers: keys lie before, at, or after a query, near or far")
+@rule(fix="guard logarithms and powers: a key may lie before or after a query, at any distance")
 def finite(subject: BiasSubject) -> None:
-    """Positions of any size and order have numbers."""
+    """Positions of any size and order have values that are neither NaN nor +inf."""
     for first in (-(2**40), -5, 0, 5, 2**40):
         found = subject.tile(*subject.positions(5, 7, first))
         if np.isnan(found).any() or (found == np.inf).any():
             raise Violation(f"queries from position {first} on have {found[~(found < np.inf)][0]}")
 
 
-@rule(fix="write into arrays of your own only: a + b instead of a += b")
+@rule(fix="write only into arrays that you create: a + b instead of a += b")
 def no_mutation(subject: BiasSubject) -> None:
-    """Positions and parameters stay as they are."""
+    """Positions and parameters are not modified."""
     queries, keys = subject.positions(5, 7)
     before = {name: array.copy() for name, array in subject.bias.parameters.items()}
     for array in (queries, keys):
@@ -93,27 +98,27 @@ def no_mutation(subject: BiasSubject) -> None:
 
 @rule(fix="keep nothing on self, and draw random numbers in the constructor")
 def stateless(subject: BiasSubject) -> None:
-    """The same positions have the same numbers, whatever was asked for in between."""
-    places = subject.positions(5, 7)
+    """The same positions have the same values, also after other calls."""
+    positions = subject.positions(5, 7)
     with np.errstate(all="ignore"):
-        first = np.asarray(subject.bias.tile(*places))
+        first = np.asarray(subject.bias.tile(*positions))
     expected = first.copy()
     subject.tile(*subject.positions(7, 5, first=2))
-    require_equal("numbers after another call", first, expected)
-    require_equal("numbers of a second call", subject.bias.tile(*places), expected)
+    require_equal("values after another call", first, expected)
+    require_equal("values of a second call", subject.bias.tile(*positions), expected)
 
 
 @rule(fix="allocate memory in each call, or keep it in threading.local()")
 def threads(subject: BiasSubject) -> None:
-    """Many threads may ask concurrently."""
+    """Concurrent calls from several threads give the same values."""
     inputs = [subject.positions(20, 30, first) for first in range(8)]
-    what = "numbers computed while other threads ask"
-    require_unshared(what, lambda places: subject.tile(*places), inputs)
+    what = "values computed while other threads call"
+    require_thread_safe(what, lambda positions: subject.tile(*positions), inputs)
 
 
 @rule(
-    fix="return the sum of grad times the derivative of tile from tile_vjp, for every parameter "
-    "that is an array, summed over the batch axes of grad"
+    fix="let tile_vjp return, for every parameter that is an array, the sum of grad times the "
+    "derivative of tile, also summed over the batch axes of grad"
 )
 def gradients(subject: BiasSubject) -> str | None:
     """Gradients agree with finite differences, for every parameter, with and without a batch."""
@@ -124,23 +129,23 @@ def gradients(subject: BiasSubject) -> str | None:
     tile = subject.positions(5, 7, first=1)
     pairs = np.array([[4], [0], [2], [2]]), np.array([[0], [6], [3], [3]])
     try:
-        for places, batch in ((tile, ()), (tile, (2,)), (pairs, ())):
-            _require_gradients(subject, bias, places, batch)
+        for positions, batch in ((tile, ()), (tile, (2,)), (pairs, ())):
+            _require_gradients(subject, bias, positions, batch)
     except NotDifferentiableError:
-        return "none are offered"
+        return "none are defined"
     return None
 
 
 def _require_gradients(
-    subject: BiasSubject, bias: Bias, places: tuple[Array, Array], batch: tuple[int, ...]
+    subject: BiasSubject, bias: Bias, positions: tuple[Array, Array], batch: tuple[int, ...]
 ) -> None:
-    shape = np.broadcast_shapes(places[0].shape, places[1].shape)
+    shape = np.broadcast_shapes(positions[0].shape, positions[1].shape)
     grad = subject.rng.standard_normal((*batch, *subject.heads, *shape))
     grad.flags.writeable = False
-    found = bias.tile_vjp(*places, grad)
+    found = bias.tile_vjp(*positions, grad)
 
     def loss(name: str, array: Array) -> float:
-        return float((bias.with_parameters({name: array}).tile(*places) * grad).sum())
+        return float((bias.with_parameters({name: array}).tile(*positions) * grad).sum())
 
     for name, array in bias.parameters.items():
         own = np.asarray(found.get(name, np.zeros(array.shape)))
@@ -149,7 +154,7 @@ def _require_gradients(
                 f"the gradient of parameter {name!r} has shape {own.shape}, expected "
                 f"{array.shape}, for a gradient of the tile {grad.shape}"
             )
-        require_slope(f"parameter {name!r}", own, partial(loss, name), array, subject.rng)
+        require_derivative(f"parameter {name!r}", own, partial(loss, name), array, subject.rng)
 
 
 RULES = (

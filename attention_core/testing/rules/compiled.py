@@ -1,4 +1,4 @@
-"""Rules about scorers that are a function of two rows: compiled code computes what NumPy does."""
+"""Rules about scorers defined by a function of two rows: compiled code agrees with NumPy."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from attention_core.typing import Array
 
 __all__ = ["RULES"]
 
-FIX = "keep to what can be compiled, as the how-to guide 'Compile your scorer' lists it"
+FIX = "use only what can be compiled; the how-to guide 'Compile your scorer' lists it"
 
 
-@rule(fix="make pair and pair_vjp compute what score and score_vjp compute")
+@rule(fix="make pair and pair_vjp compute the same as score and score_vjp")
 def compiled(subject: ScorerSubject) -> str | None:
     """Compiled code gives the scores and gradients of NumPy."""
     methods = sorted(subject.scorer.traits.compiled)
     if not methods:
-        return "there is no pair"
+        return "pair is not defined"
     if not is_switched_on():
         return "numba is not installed, or compiling is switched off"
     with warnings.catch_warnings():
@@ -48,18 +48,18 @@ def _compare(
     except PluginWarning as warning:
         raise Violation(str(warning), FIX) from None
     if found is None:
-        raise Violation("it is not compiled, as a PluginWarning said before", FIX)
+        raise Violation("it was not compiled; an earlier PluginWarning says why", FIX)
     with np.errstate(all="ignore"):
         expected = method_of(subject.scorer, method)(*arrays)
     results, wanted = _named(method, found), _named(method, expected)
     if results.keys() != wanted.keys():
-        raise Violation(f"pair_vjp gives {', '.join(results)}; {method} {', '.join(wanted)}")
+        raise Violation(f"pair_vjp gives {', '.join(results)}; {method} gives {', '.join(wanted)}")
     for name, result in results.items():
         require_equal(f"{dtype} {name} of {method}", result, wanted[name], tolerance=tolerance)
 
 
 def _named(method: str, results: Any) -> dict[str, Array]:
-    """Results of a method by what they are."""
+    """The results of a method, by name."""
     if not method.endswith("vjp"):
         return {"scores": results}
     query, key, parameters = results
@@ -68,7 +68,7 @@ def _named(method: str, results: Any) -> dict[str, Array]:
 
 
 def _arrays(subject: ScorerSubject, method: str, dtype: np.dtype[np.floating]) -> tuple[Array, ...]:
-    """Arrays that are large enough for compiled code, and the gradient of a result."""
+    """Prepared arrays that are large enough for compiled code; for gradients, also `grad`."""
     features = subject.project(subject.queries(1), subject.keys(1))[0].shape[-1]
     if "pairs" in method:
         count = FEWEST_NUMBERS // max(features, 1) + 1

@@ -1,4 +1,4 @@
-"""Rules about components as objects: described, configurable, made again from their config."""
+"""Rules about components as objects: documentation, parameters and configs."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ from attention_core.typing import Array
 
 __all__ = ["RULES"]
 
-UNKNOWN = (
-    "install the plugin (pip install -e .), or give the kit the registry that knows it: registry="
-)
+UNKNOWN = "install the plugin (pip install -e .), or pass the registry that holds it: registry="
 
 
 @rule(fix="begin the class with a docstring: the formula, the parameters, the paper, an example")
@@ -41,7 +39,7 @@ def summary(subject: Subject) -> str | None:
     try:
         info = subject.registry.of(subject.kind).info(origin.name)
     except UnknownScorerError:
-        raise Violation(f"nothing installed is called {origin.name!r}", UNKNOWN) from None
+        raise Violation(f"no installed {subject.kind} is named {origin.name!r}", UNKNOWN) from None
     for field in ("summary", "formula"):
         text = getattr(info, field)
         if len(text.splitlines()) != 1 or not text.strip():
@@ -49,13 +47,13 @@ def summary(subject: Subject) -> str | None:
     return None
 
 
-@rule(fix="name every argument: no *args, no **kwargs, nothing before a /")
+@rule(fix="name every argument: no *args, no **kwargs, no positional-only arguments")
 def signature(subject: Subject) -> str | None:
-    """Everything it is made with has a name."""
+    """Every argument of its constructor has a name."""
     if subject.component.origin is None:
         checked_signature(type(subject.component), str(subject.component))
         return None
-    return "or its factory could not have been used"
+    return "checked when its factory was loaded"
 
 
 @rule(
@@ -63,7 +61,7 @@ def signature(subject: Subject) -> str | None:
     "or override parameters, with_parameters and to_config together"
 )
 def parameters(subject: Subject) -> str | None:
-    """Its arrays can be read, replaced and read back."""
+    """Its arrays can be read and replaced."""
     component, results, compute = subject.component, subject.results, subject.trial()
     arrays = component.parameters
     expected = compute(component)
@@ -79,7 +77,7 @@ def parameters(subject: Subject) -> str | None:
     for name, array in changed.parameters.items():
         require_equal(f"values of parameter {name!r} after replacing it", array, halved[name])
     require_equal(
-        f"{results} of a {subject.kind} after another was made of it with_parameters,",
+        f"{results} of the {subject.kind} itself after a call of with_parameters",
         compute(component),
         expected,
     )
@@ -87,31 +85,32 @@ def parameters(subject: Subject) -> str | None:
 
 
 @rule(
-    fix="let the factory take what to_config returns: with dimensions and a seed, also the arrays; "
-    "or override to_config"
+    fix="let the factory accept what to_config returns, also arrays in place of dimensions and a "
+    "seed; or override to_config"
 )
 def config(subject: Subject) -> str | None:
-    """A config makes it again, as it is and after its arrays were replaced."""
+    """Its config recreates it, also after its arrays were replaced."""
     component, compute = subject.component, subject.trial()
     if component.origin is None and component.name is None:
-        return "constructed directly, of a class without a registered name"
+        return "constructed directly, from a class without a registered name"
     for what, variant in _variants(component):
         settings = variant.to_config()
         try:
             text = json.dumps(settings)
         except (TypeError, ValueError) as error:
-            raise Violation(f"to_config() {what} is not JSON: {error}") from None
+            raise Violation(f"to_config(){what} is not JSON: {error}") from None
         try:
             again = subject.registry.of(subject.kind).resolve(json.loads(text))
         except UnknownScorerError:
-            raise Violation(f"nothing installed is called {settings['name']!r}", UNKNOWN) from None
+            seen = f"no installed {subject.kind} is named {settings['name']!r}"
+            raise Violation(seen, UNKNOWN) from None
         except Exception as error:
             raise Violation(
-                f"to_config() {what} has {', '.join(settings)}, of which nothing can be made - "
-                f"{type(error).__name__}: {error}"
+                f"to_config(){what} has {', '.join(settings)}; no {subject.kind} can be made from "
+                f"that: {type(error).__name__}: {error}"
             ) from error
         require_equal(
-            f"{subject.results} of the {subject.kind} made again from its config {what}",
+            f"{subject.results} of the {subject.kind} recreated from its config{what}",
             compute(again),
             compute(variant),
         )
@@ -119,13 +118,13 @@ def config(subject: Subject) -> str | None:
 
 
 def _variants(component: Component) -> Iterator[tuple[str, Component]]:
-    yield "as it is", component
+    yield "", component
     if component.parameters:
-        yield "after with_parameters", component.with_parameters(_halved(component.parameters))
+        yield " after with_parameters", component.with_parameters(_halved(component.parameters))
 
 
 def _halved(arrays: dict[str, Array]) -> dict[str, Array]:
-    """Other values that a component should take: of the same signs and no larger."""
+    """Other values that a component should accept: the same signs, and not larger."""
     return {name: (array / 2).astype(array.dtype) for name, array in arrays.items()}
 
 

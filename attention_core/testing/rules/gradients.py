@@ -1,4 +1,4 @@
-"""Rules about gradients, for scorers that offer them: they are those of the score."""
+"""Rules about the gradients of scorers that define them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from attention_core import NotDifferentiableError, Scorer
 from attention_core.scoring.contract import checked_vjp
 from attention_core.testing.report import Violation
 from attention_core.testing.scorer_subject import ScorerSubject, scores_of
-from attention_core.testing.subject import require_equal, require_slope, rule
+from attention_core.testing.subject import require_derivative, require_equal, rule
 from attention_core.typing import Array
 
 __all__ = ["RULES"]
 
 METHODS = ("project_query", "project_key", "score")
-NONE = "none are offered"
+NONE = "none are defined"
 
 
 @rule(
-    fix="return sums of grad times the derivatives of score from score_vjp, with a dict for the "
-    "parameters it uses; project_query_vjp and project_key_vjp likewise"
+    fix="let score_vjp return sums of grad times the derivatives of score, with a dict for the "
+    "parameters it uses; likewise project_query_vjp and project_key_vjp"
 )
 def gradients(subject: ScorerSubject) -> str | None:
     """Gradients agree with finite differences, for queries, keys and every parameter."""
@@ -46,11 +46,11 @@ def gradients(subject: ScorerSubject) -> str | None:
         return loss({**given, what: array})
 
     for what, gradient in _gradients(scorer, query, key, grad).items():
-        require_slope(what, gradient, partial(moved, what), given[what], subject.rng)
+        require_derivative(what, gradient, partial(moved, what), given[what], subject.rng)
     return None
 
 
-@rule(fix="score_pairs_vjp must do for pairs what score_vjp does for tiles; or leave it out")
+@rule(fix="make score_pairs_vjp agree with score_vjp, pair by pair; or omit it")
 def pair_gradients(subject: ScorerSubject) -> str | None:
     """Gradients of pairs, for sparse masks, equal those of tiles."""
     if not _are_offered(subject.scorer):
@@ -70,7 +70,7 @@ def pair_gradients(subject: ScorerSubject) -> str | None:
 
 
 def _are_offered(scorer: Scorer) -> bool:
-    """Whether there are gradients; to define some products and not all is a mistake."""
+    """Whether gradients are defined; to define some of the products but not all is a violation."""
     try:
         scorer.check_differentiable()
     except NotDifferentiableError as error:
@@ -78,7 +78,7 @@ def _are_offered(scorer: Scorer) -> bool:
             if any(f"{method}_vjp" in vars(each) for method in METHODS):
                 raise Violation(str(error)) from None
             if any(method in vars(each) for method in METHODS):
-                break  # products from further up belong to another score
+                break  # products of base classes belong to another score
         return False
     return True
 

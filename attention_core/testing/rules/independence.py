@@ -1,4 +1,4 @@
-"""Rules that let the engine cut, reorder and share the work: a score depends on its own pair."""
+"""Rules that let the engine split and reorder the work: a score depends only on its own pair."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import numpy as np
 
 from attention_core.testing.report import Violation
 from attention_core.testing.scorer_subject import ScorerSubject
-from attention_core.testing.subject import require_equal, require_unshared, rule
+from attention_core.testing.subject import require_equal, require_thread_safe, rule
 
 __all__ = ["RULES"]
 
 
-@rule(fix="compute each score from its own prepared query and key, and from nothing around them")
+@rule(
+    fix="compute each score from its own prepared query and key only, independently of the others"
+)
 def tiles(subject: ScorerSubject) -> None:
     """Scoring in tiles equals scoring whole."""
     query, key = subject.project(subject.queries(2, 7), subject.keys(2, 11))
@@ -30,8 +32,8 @@ def tiles(subject: ScorerSubject) -> None:
 
 
 @rule(
-    fix="project each query and key by itself: a Memory projects what is appended on its own, "
-    "so nothing may be normalized over queries or keys"
+    fix="project each query and key by itself: a Memory projects only the keys that are appended, "
+    "so do not normalize over queries or keys"
 )
 def projection(subject: ScorerSubject) -> None:
     """Projecting in pieces equals projecting whole."""
@@ -54,7 +56,9 @@ def batch(subject: ScorerSubject) -> None:
         require_equal(f"scores of batch item {item} alone", alone, whole[item])
 
 
-@rule(fix="score_pairs must do for pairs (..., E, H) what score does for tiles; or leave it out")
+@rule(
+    fix="make score_pairs compute for pairs (..., E, H) what score computes for tiles; or omit it"
+)
 def pairs(subject: ScorerSubject) -> None:
     """Scores of pairs, for sparse masks, equal those of tiles."""
     query, key = subject.project(subject.queries(2, 5), subject.keys(2, 7))
@@ -68,9 +72,9 @@ def pairs(subject: ScorerSubject) -> None:
         require_equal(f"scores of {count} pairs", scores, whole[0, edges[0], edges[1]])
 
 
-@rule(fix="compute each score from its own pair; normalize nothing by a sum or maximum over others")
+@rule(fix="compute each score from its own pair; do not normalize by a sum or maximum over others")
 def nan(subject: ScorerSubject) -> None:
-    """Padding with NaN or Inf in a query or a key reaches the scores of that one only."""
+    """A query or key with NaN or Inf, as in padding, affects only its own scores."""
     query, key = subject.queries(5), subject.keys(7)
     clean = subject.scores(query, key)
     for bad, feature in product((np.nan, np.inf, -np.inf), (0, -1)):
@@ -83,16 +87,16 @@ def nan(subject: ScorerSubject) -> None:
 
 @rule(fix="draw random numbers in the constructor, never while scoring")
 def deterministic(subject: ScorerSubject) -> None:
-    """The same arrays give the same bits each time."""
+    """The same arrays give the same scores, bit for bit."""
     query, key = subject.queries(5), subject.keys(7)
     first, second = subject.scores(query, key), subject.scores(query, key)
     if first.tobytes() != second.tobytes():
         raise Violation(f"scores changed by {np.abs(first - second).max():.3g} from call to call")
 
 
-@rule(fix="pass everything on in what project_query and project_key return; store nothing on self")
+@rule(fix="return what score needs from project_query and project_key; store nothing on self")
 def stateless(subject: ScorerSubject) -> None:
-    """Calls that take turns do not see each other."""
+    """Interleaved calls do not affect each other."""
     mine = subject.queries(5), subject.keys(7)
     others = subject.queries(5), subject.keys(7)
     expected = subject.scores(*mine)
@@ -102,12 +106,12 @@ def stateless(subject: ScorerSubject) -> None:
     require_equal("scores after another call", scores, expected)
 
 
-@rule(fix="keep scratch memory in threading.local(), or allocate it; share nothing that is written")
+@rule(fix="keep scratch memory in threading.local(), or allocate it in each call")
 def threads(subject: ScorerSubject) -> None:
-    """Many threads may score concurrently."""
+    """Concurrent calls from several threads give the same scores."""
     inputs = [(subject.queries(3, 5), subject.keys(3, 7)) for _ in range(8)]
     what = "scores computed while other threads score"
-    require_unshared(what, lambda arrays: subject.scores(*arrays), inputs)
+    require_thread_safe(what, lambda arrays: subject.scores(*arrays), inputs)
 
 
 RULES = (tiles, projection, batch, pairs, nan, deterministic, stateless, threads)

@@ -1,4 +1,4 @@
-"""Rules about normalizers: the engine may cut, mask and order the scores as it likes."""
+"""Rules about normalizers: the engine may tile, mask and reorder the scores."""
 
 from __future__ import annotations
 
@@ -7,20 +7,25 @@ import numpy as np
 from attention_core import Normalizer, NotDifferentiableError
 from attention_core.testing.normalizer_subject import NormalizerSubject, dense_weights
 from attention_core.testing.report import Violation
-from attention_core.testing.subject import require_equal, require_slope, require_unshared, rule
+from attention_core.testing.subject import (
+    require_derivative,
+    require_equal,
+    require_thread_safe,
+    rule,
+)
 from attention_core.typing import Array
 
 __all__ = ["RULES"]
 
-NONE = "none are offered"
+NONE = "none are defined"
 
 
 @rule(
-    fix="keep the last axis of sums and maxima, keepdims=True, and let `empty` have a number for "
-    "each array: that of a row without keys"
+    fix="keep the last axis of sums and maxima, with keepdims=True, and give `empty` a number for "
+    "each array: its value for a row without keys"
 )
 def statistics(subject: NormalizerSubject) -> None:
-    """Statistics are a tuple of arrays (..., l, 1), as many as `empty` has numbers."""
+    """Statistics are a tuple of arrays (..., l, 1), one for each number in `empty`."""
     expected = len(subject.normalizer.empty)
     for shape in [(5, 7), (1, 7), (5, 1), (2, 3, 5, 7)]:
         shapes = [own.shape for own in subject.statistics(subject.scores(*shape))]
@@ -57,9 +62,11 @@ def dtype(subject: NormalizerSubject) -> None:
                     raise Violation(f"{method} returned {own.dtype} for {kept}")
 
 
-@rule(fix="let statistics write into arrays of its own only: weights may reuse the scores")
+@rule(
+    fix="let statistics write only into arrays that it creates; only weights may reuse the scores"
+)
 def no_mutation(subject: NormalizerSubject) -> None:
-    """Statistics leave the scores as they are, and weights the statistics."""
+    """Scores are not modified by statistics, nor statistics by weights."""
     scores = subject.scores(5, 7)
     before = scores.copy()
     found = subject.statistics(scores)
@@ -71,9 +78,9 @@ def no_mutation(subject: NormalizerSubject) -> None:
         raise Violation("weights changed the statistics")
 
 
-@rule(fix="count only scores above -inf, the score of what is masked, and weigh it 0")
+@rule(fix="count only scores above -inf, the score of masked keys, and give those the weight 0")
 def masked(subject: NormalizerSubject) -> None:
-    """Masked keys have weights of exactly 0, and change no other weight."""
+    """Masked keys have weights of exactly 0 and do not affect other weights."""
     scores, kept = subject.scores(5, 4), np.array([0, 2, 3, 5])
     with_masked = np.full((5, 7), -np.inf)
     with_masked[:, kept] = scores
@@ -84,11 +91,11 @@ def masked(subject: NormalizerSubject) -> None:
 
 
 @rule(
-    fix="guard divisions and differences: a row without keys has only scores of -inf, and the "
+    fix="guard divisions and differences: a row without keys has scores of -inf only, and the "
     "statistics in `empty`"
 )
 def no_keys(subject: NormalizerSubject) -> None:
-    """Rows that may attend to nothing have weights and context of exactly 0."""
+    """Rows whose keys are all masked have weights and context of exactly 0."""
     scores = subject.scores(*subject.batch, 5, 7)
     mask = np.arange(5)[:, None] != [2] * 7
     result = subject.attended(scores, mask=mask)
@@ -114,16 +121,16 @@ def rows(subject: NormalizerSubject) -> None:
 
 
 @rule(
-    fix="leave whole_rows True, unless a weight depends on no other key, or absorb and merge carry "
-    "all that a row needs from tile to tile"
+    fix="leave whole_rows True, unless weights do not depend on other keys, or absorb and merge "
+    "carry everything that a row needs from tile to tile"
 )
 def tiles(subject: NormalizerSubject) -> None:
-    """Keys that come tile by tile have the weights and the context of whole rows."""
+    """Tiles of keys give the weights and context of whole rows."""
     scores = subject.scores(*subject.batch, 7, 11)
     mask = subject.rng.random((7, 11)) < 0.7
     whole = subject.weights(np.where(mask, scores, -np.inf))
     together = subject.attended(scores, mask=mask)
-    if not subject.normalizer.parameters:  # others may be applied where rows end
+    if not subject.normalizer.parameters:  # parameters may be applied at the end of rows
         require_equal("weights in a call", dense_weights(together), whole)
     for tile in [(3, 4), (7, 1), (1, 11)]:
         result = subject.attended(scores, mask=mask, tile=tile)
@@ -131,9 +138,9 @@ def tiles(subject: NormalizerSubject) -> None:
         require_equal(f"context of tiles {tile}", result.context, together.context)
 
 
-@rule(fix="let of_edges give the statistics that whole rows have, or leave it out")
+@rule(fix="let of_edges return the statistics of whole rows, or omit it")
 def edges(subject: NormalizerSubject) -> None:
-    """Rows of edges, of a sparse mask, have the weights of tiles."""
+    """Rows of edges, for sparse masks, have the weights of tiles."""
     scores = subject.scores(*subject.batch, 5, 7)
     mask = subject.rng.random((5, 7)) < 0.6
     mask[2] = False
@@ -149,7 +156,7 @@ def edges(subject: NormalizerSubject) -> None:
         require_equal("weights of edges in rows", weights, whole[item][mask])
 
 
-@rule(fix="subtract the largest score of a row before exponentials")
+@rule(fix="subtract the largest score of a row before taking exponentials")
 def finite(subject: NormalizerSubject) -> None:
     """Scores of any size have finite weights."""
     for kept in (np.float32, np.float64):
@@ -160,9 +167,9 @@ def finite(subject: NormalizerSubject) -> None:
                 raise Violation(f"scores of {scale:g} s + {shift:g} ({weights.dtype}): not finite")
 
 
-@rule(fix="pass on what weights needs as statistics; keep nothing on self")
+@rule(fix="return what weights needs as statistics; store nothing on self")
 def stateless(subject: NormalizerSubject) -> None:
-    """Calls that take turns do not see each other."""
+    """Interleaved calls do not affect each other."""
     mine, others = subject.scores(5, 7), subject.scores(5, 7)
     expected = subject.weights(mine)
     found = subject.normalizer.statistics(mine)
@@ -172,10 +179,10 @@ def stateless(subject: NormalizerSubject) -> None:
 
 @rule(fix="allocate memory in each call, or keep it in threading.local()")
 def threads(subject: NormalizerSubject) -> None:
-    """Many threads may normalize concurrently."""
+    """Concurrent calls from several threads give the same weights."""
     inputs = [subject.scores(20, 30) for _ in range(8)]
     what = "weights computed while other threads normalize"
-    require_unshared(what, subject.weights, inputs)
+    require_thread_safe(what, subject.weights, inputs)
 
 
 @rule(
@@ -201,18 +208,20 @@ def gradients(subject: NormalizerSubject) -> str | None:
     found = subject.attended(scores, mask=mask, tile=(3, 4)).vjp(
         of_context, grad_weights=of_weights
     )
-    require_slope("scores", found.query, loss, scores, subject.rng)
+    require_derivative("scores", found.query, loss, scores, subject.rng)
     for name, array in normalizer.parameters.items():
 
         def of_parameter(array: Array, name: str = name) -> float:
             return loss(scores, normalizer.with_parameters({name: array}))
 
         own = found.normalizer.get(name, np.zeros(array.shape))
-        require_slope(f"parameter {name!r}", own, of_parameter, array, subject.rng)
+        require_derivative(f"parameter {name!r}", own, of_parameter, array, subject.rng)
     return None
 
 
-@rule(fix="sum over the keys of a row by row_sums, which knows tiles and edges, not by axis=-1")
+@rule(
+    fix="sum over the keys of a row with row_sums, which handles tiles and edges, not with axis=-1"
+)
 def edge_gradients(subject: NormalizerSubject) -> str | None:
     """Gradients on the edges of a sparse mask equal those on tiles."""
     if not _are_offered(subject):

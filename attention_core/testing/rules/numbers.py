@@ -1,4 +1,4 @@
-"""Rules about numbers: finite where they should be, and within the bound that is promised."""
+"""Rules about the size of scores: finite for moderate inputs, and within score_bound."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from attention_core.testing.subject import rule
 __all__ = ["RULES"]
 
 
-@rule(fix="write the formula so that nothing in it overflows; the softmax needs no exponentials")
+@rule(
+    fix="rewrite the formula so that no intermediate value overflows; softmax does the exponentials"
+)
 def finite(subject: ScorerSubject) -> None:
     """Moderate queries and keys have finite scores."""
     for dtype in (np.float32, np.float64):
@@ -21,7 +23,7 @@ def finite(subject: ScorerSubject) -> None:
             _require_finite(f"normal arrays times {scale}", subject, query * scale, key * scale)
 
 
-@rule(fix="guard divisions and logarithms: a vector of zeros is what padding is made of")
+@rule(fix="guard divisions and logarithms: padding consists of vectors of zeros")
 def zeros(subject: ScorerSubject) -> None:
     """Queries and keys of zeros have finite scores."""
     query, key = subject.queries(5), subject.keys(7)
@@ -34,13 +36,11 @@ def _require_finite(what: str, subject: ScorerSubject, *arrays: np.ndarray) -> N
     scores = subject.scores(*arrays)
     wrong = np.argwhere(~np.isfinite(scores))
     if len(wrong):
-        place = tuple(map(int, wrong[0]))
-        raise Violation(f"{what} ({scores.dtype}): the score at {place} is {scores[place]}")
+        index = tuple(map(int, wrong[0]))
+        raise Violation(f"{what} ({scores.dtype}): the score at {index} is {scores[index]}")
 
 
-@rule(
-    fix="return a number that no |score| of these prepared arrays exceeds, or leave the method out"
-)
+@rule(fix="return an upper bound of |score| for these prepared arrays, or omit the method")
 def bound(subject: ScorerSubject) -> str | None:
     """No score exceeds score_bound."""
     offered = False
@@ -59,7 +59,7 @@ def bound(subject: ScorerSubject) -> str | None:
                     f"{key.shape}, but a score has magnitude {largest:.6g}"
                 )
             offered |= limit < float("inf")
-    return None if offered else "none is offered"
+    return None if offered else "none is defined"
 
 
 RULES = (finite, zeros, bound)

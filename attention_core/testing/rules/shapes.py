@@ -1,4 +1,4 @@
-"""Rules about shapes: of queries and keys in any number, with any batch axes."""
+"""Rules about shapes: any number of queries and keys, and any batch axes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def shape(subject: ScorerSubject) -> None:
     "so that any leading axes broadcast as in numpy.matmul"
 )
 def batch_axes(subject: ScorerSubject) -> None:
-    """Any batch axes work: one, several, of length 1, and different ones that broadcast."""
+    """Any batch axes work: one, several, of length 1, and different axes that broadcast."""
     batches = [
         ((2,), (2,)),
         ((3, 1, 2), (3, 1, 2)),
@@ -60,24 +60,24 @@ def batch_axes(subject: ScorerSubject) -> None:
 
 @rule(fix="avoid reductions without an identity (max, min) over queries or keys, or give initial=")
 def empty(subject: ScorerSubject) -> None:
-    """No queries or no keys give an empty array of scores."""
+    """Zero queries or zero keys give an empty array of scores."""
     for length, keys in [(5, 0), (0, 7), (0, 0)]:
         _require_shapes(subject, (length,), (keys,))
 
 
 @rule(
     fix="override check_features(query_dim, key_dim) and raise attention_core.ShapeError, "
-    "saying which numbers of features the scorer takes"
+    "with the numbers of features that the scorer accepts"
 )
 def features(subject: ScorerSubject) -> None:
-    """Numbers of features that do not fit are refused by check_features."""
+    """Numbers of features that do not fit are rejected by check_features."""
     dims = subject.query_dim, subject.key_dim
     try:
         subject.scorer.check_features(*dims)
     except ShapeError as error:
         raise Violation(
-            f"check_features refuses (Dq, Dk) = {dims}: {error}",
-            fix="tell the kit which numbers of features it takes: query_dim= and key_dim=",
+            f"check_features rejects (Dq, Dk) = {dims}: {error}",
+            fix="pass numbers of features that the scorer accepts: query_dim= and key_dim=",
         ) from None
     for query_dim, key_dim in [(dims[0] + 1, dims[1]), (dims[0], dims[1] + 1)]:
         try:
