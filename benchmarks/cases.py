@@ -15,7 +15,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One computation: queries (*batch, L, D) against keys and values (*batch, S, D)."""
+    """One computation: queries (*batch, L, D) attend to keys and values (*batch, S, D)."""
 
     scorer: str
     batch: tuple[int, ...] = ()
@@ -28,13 +28,13 @@ class Problem:
     is_causal: bool = False
     window: tuple[int, int] | None = None
     is_prepared: bool = False
-    """Whether keys are already projected, as in the steps of a decoder."""
+    """Whether keys are already projected, as in decoder steps."""
     is_backward: bool = False
-    """Whether all gradients are computed, given that of a known result."""
+    """Whether the gradients of all inputs are computed, for a given gradient of the result."""
     is_training: bool = False
-    """Whether a training step is computed: the result, and all gradients given that of it."""
+    """Whether a training step is computed: the result and the gradients of all inputs."""
     edges: int = 0
-    """The number of keys each query may attend to, at random; 0 for all."""
+    """The number of random keys that each query may attend to; 0 for all keys."""
     grid: tuple[int, ...] = ()
     """The grid on which each query may attend to its neighbors; empty for all."""
     radius: int = 0
@@ -64,13 +64,13 @@ class Inputs(NamedTuple):
     key_weight: Array  # (D, H)
     score_weight: Array  # (H,)
     edges: tuple[Array, Array]
-    """The queries and the keys of the edges, sorted; empty without any."""
+    """The query and key indices of the edges, sorted; empty without edges."""
     grad: Array
-    """The gradient of the result, for gradients: (*batch, L, D)."""
+    """The gradient of the result: (*batch, L, D)."""
 
 
 def make_inputs(problem: Problem) -> Inputs:
-    """Draw standard normal queries, keys and values, and weights that keep that scale."""
+    """Draw standard normal queries, keys and values, and weights that preserve their scale."""
     rng = np.random.default_rng(1409_0473)
 
     def normal(*shape: int, fan_in: int = 1) -> Array:
@@ -93,7 +93,7 @@ def make_inputs(problem: Problem) -> Inputs:
 
 
 class Limit(NamedTuple):
-    """The largest ratio of our time to that of the fastest peer."""
+    """The largest allowed ratio of our time to that of the fastest of some peers."""
 
     peers: tuple[str, ...]
     at_most: float
@@ -109,12 +109,12 @@ class Case:
     peers: tuple[str, ...]
     limits: tuple[Limit, ...] = ()
     memory_limit: float | None = None
-    """MiB beyond inputs and output."""
+    """The largest allowed MiB beyond inputs and output."""
     remark: str = ""
 
 
 _COMPILERS = ("torch_compile", "jax", "torch")
-_STRANGER = ("ours_numpy", "numpy", "torch", "torch_compile")
+_FEW_LINES = ("ours_numpy", "numpy", "torch", "torch_compile")
 _ADDITIVE = ("ours_numpy", "numpy", *_COMPILERS, "keras_numpy", "keras_torch")
 _INNER = ("numpy", "torch", "flex", "jax", "keras_numpy", "keras_torch", "onnx")
 
@@ -256,21 +256,21 @@ CASES = (
         name="laplacian-1024",
         title="laplacian in a few lines, L=S=1024, D=64",
         problem=Problem(scorer="laplacian", L=1024, S=1024, D=64),
-        peers=(*_STRANGER, "cdist"),
+        peers=(*_FEW_LINES, "cdist"),
         limits=(Limit(("torch_compile",), 1.0),),
     ),
     Case(
         name="gatv2-1024",
         title="gatv2 in a few lines, L=S=1024, D=64, H=64",
         problem=Problem(scorer="gatv2", L=1024, S=1024, D=64, H=64),
-        peers=_STRANGER,
+        peers=_FEW_LINES,
         limits=(Limit(("torch_compile",), 0.7),),
     ),
     Case(
         name="rbf-1024",
         title="rbf in a few lines, L=S=1024, D=64",
         problem=Problem(scorer="rbf", L=1024, S=1024, D=64),
-        peers=(*_STRANGER, "cdist"),
+        peers=(*_FEW_LINES, "cdist"),
     ),
     Case(
         name="additive-backward",

@@ -1,4 +1,4 @@
-"""Compare with all peers, and write the page: ``python -m benchmarks.compare``.
+"""Compare attention-core with its peers and write the page: ``python -m benchmarks.compare``.
 
 With ``--case NAME`` or ``--quick`` the tables are printed and nothing is written.
 """
@@ -18,7 +18,9 @@ from benchmarks.measure import measure, pin
 def main() -> None:
     names = [case.name for case in CASES]
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition(":")[0])
-    parser.add_argument("--case", action="append", choices=names, help="only this; repeatable")
+    parser.add_argument(
+        "--case", action="append", choices=names, help="measure only this case; repeatable"
+    )
     parser.add_argument("--quick", action="store_true", help="fewer turns, noisier numbers")
     options = parser.parse_args()
     pin()

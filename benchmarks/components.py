@@ -1,8 +1,8 @@
-"""Normalizers and biases compared with plain softmax: their time, and the memory of long calls.
+"""Normalizers and biases compared with plain softmax: time, and memory of long calls.
 
 ``python -m benchmarks.components`` prints a table, and fails if a ratio or the memory is above its
 limit. Softmax and the others take turns, and each time is the best of several, so ratios are more
-reliable than times. Memory is the peak of what Python allocates, with the results.
+reliable than times. Memory is the peak of Python's allocations, including the results.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MOST_MEMORY = 64.0  # MiB
 
 
 class Case(NamedTuple):
-    """Options of a call, and its largest forward time in those of softmax."""
+    """Options of a call, and the largest allowed ratio of its forward time to that of softmax."""
 
     options: dict[str, Any]
     at_most: float = float("inf")
@@ -78,14 +78,14 @@ def memory(length: int, name: str) -> tuple[float, float]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure every case, and print a table."""
-    parser = argparse.ArgumentParser(description="Normalizers and biases beside plain softmax.")
+    parser = argparse.ArgumentParser(description="Normalizers and biases compared with softmax.")
     parser.add_argument("--length", type=int, default=2048, help="L and S, for times")
     parser.add_argument("--long", type=int, default=16384, help="L and S, for memory")
     parser.add_argument("--turns", type=int, default=15)
     options = parser.parse_args(arguments)
     found = times(options.length, options.turns)
     base, above = found["softmax"], []
-    print(f"{'':<20} forward backward   (in those of softmax)   MiB forward backward")
+    print(f"{'':<20} forward backward   (times of softmax)      MiB forward backward")
     for name, (forward, backward) in found.items():
         ratios = forward / base[0], backward / base[1]
         peaks = memory(options.long, name)

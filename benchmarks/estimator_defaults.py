@@ -1,9 +1,9 @@
-"""The table that chose the defaults of the estimators: ``python -m benchmarks.estimator_defaults``.
+"""The table behind the defaults of the estimators: ``python -m benchmarks.estimator_defaults``.
 
 Five-fold cross-validation (three-fold on digits, whose folds are large) on data that scikit-learn
-ships or generates. Everything, standardization too, is learned from the training folds alone. It
-prints the tables of docs/how-to/learn-a-scorer.md: R2 for targets, the share of right labels for
-classes. ``--write`` puts them into that page. Some minutes on two cores.
+ships or generates. Everything, including standardization, is fitted to the training folds alone.
+Prints the table of docs/how-to/learn-a-scorer.md: R2 for targets, accuracy for classes. ``--write``
+puts it into that page. It takes some minutes on two cores.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def main() -> None:
     if write:
         marked = r"(<!-- estimator defaults -->\n).*?(\n<!-- end -->)"
         page, count = re.subn(marked, rf"\1\n{found}\n\2", PAGE.read_text(), flags=re.DOTALL)
-        assert count == 1, f"{PAGE} has no place for the table"
+        assert count == 1, f"{PAGE} lacks the markers of the table"
         PAGE.write_text(page)
 
 

@@ -1,4 +1,4 @@
-"""The machine that the numbers were measured on, without the names of hosts, users or paths."""
+"""A description of the machine, without names of hosts, users or paths."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def describe_machine() -> dict[str, str]:
 
 
 def _load() -> str:
-    """The number of busy cores over the last minute; above a half, the times are disturbed."""
+    """The number of busy cores in the last minute; above 0.5, times are unreliable."""
     return f"{os.getloadavg()[0]:.1f} cores" if hasattr(os, "getloadavg") else "?"
 
 

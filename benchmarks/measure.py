@@ -1,4 +1,4 @@
-"""Measurements in turns: every peer computes the same problem in its own process."""
+"""Interleaved measurements: every peer computes the same problem in its own process."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _ROOT = Path(__file__).parents[1]
 _ENVIRONMENT = {
     name: str(THREADS) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 }
-# The largest difference from our result that is not an error, relative to the largest number.
+# The largest tolerated difference from our result, relative to its largest number.
 _TOLERANCE = {"float64": 1e-9, "float32": 1e-4, "float16": 1e-2}
-# Seconds of calls in a turn, and of rest before it, since threads of the last may still spin.
+# Seconds of calls in a turn, and of rest before it, since threads of the last turn may still spin.
 _TURN, _REST = 0.1, 0.06
 
 Outcome = dict[str, Any]
@@ -45,14 +45,14 @@ def pin() -> None:
 def measure(
     problem: Problem, peers: Iterable[str], *, seconds: float, rounds: int = 3
 ) -> dict[str, Outcome]:
-    """Measure each peer: its times and memory, or the reason for having none.
+    """Measure the times and memory of each peer, or the reason for their absence.
 
     Parameters
     ----------
     seconds
-        How long to take turns.
+        The duration of all turns together.
     rounds
-        The minimum number of turns of each.
+        The minimum number of turns of each peer.
     """
     outcomes: dict[str, Outcome] = {}
     with ExitStack() as stack:
@@ -74,7 +74,7 @@ def measure(
 
 
 class Worker:
-    """A connection to a `benchmarks.worker` process."""
+    """A connection to a process of `benchmarks.worker`."""
 
     def __init__(self, name: str, problem: Problem, output: Path) -> None:
         self.output = output
@@ -104,7 +104,7 @@ class Worker:
         self._process.communicate()
 
     def answer(self) -> Any:
-        """Read the next line of the process, or raise its error output."""
+        """Read the next line of the process, or report the last line of its errors."""
         assert self._process.stdout is not None
         if line := self._process.stdout.readline():
             return json.loads(line)
@@ -125,7 +125,7 @@ class Worker:
 
 
 def take_turns(workers: dict[str, Worker], seconds: float, rounds: int) -> dict[str, list[float]]:
-    """The medians of turns; each round has a turn of every peer, in alternating order."""
+    """The median of each turn; a round has a turn of every peer, in alternating order."""
     calls = {
         name: min(max(round(_TURN / worker.turn(1)), 1), 500) for name, worker in workers.items()
     }

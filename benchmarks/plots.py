@@ -49,7 +49,7 @@ def draw_comparison(results: dict[str, Any], path: Path) -> None:
 
 
 def draw_scaling(results: dict[str, Any], path: Path) -> None:
-    """Draw time above and memory below, in a column for each series."""
+    """Draw a column for each series, with time above memory."""
     series = results["series"]
     figure = Figure(figsize=(3 * len(series), 6), layout="constrained")
     grid = figure.subplots(2, len(series), sharex="col", sharey="row", squeeze=False)

@@ -1,4 +1,4 @@
-"""The performance page, written from stored results: ``python -m benchmarks.report``."""
+"""Write the performance page from stored results: ``python -m benchmarks.report``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Outcome = dict[str, Any]
 
 
 def save(name: str, results: Results) -> None:
-    """Store results, so the page can be written again without measuring."""
+    """Store results, so that the page can be written without new measurements."""
     _RESULTS.mkdir(exist_ok=True)
     (_RESULTS / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
 
@@ -35,7 +35,7 @@ def load(name: str) -> Results | None:
 
 def write_page() -> None:
     """Replace the text between the page's markers, and its pictures."""
-    from benchmarks import plots  # matplotlib is for those who draw
+    from benchmarks import plots  # needs matplotlib
 
     PAGE.write_text(filled(PAGE.read_text()))
     if results := load("compare"):
@@ -58,7 +58,7 @@ def _between(page: str, name: str, text: str) -> str:
 
 
 def comparison(results: Results) -> str:
-    """The tables of one run of `benchmarks.compare`, in Markdown."""
+    """The tables of a run of `benchmarks.compare`, in Markdown."""
     cases = [(case, results["cases"][case.name]) for case in CASES if case.name in results["cases"]]
     return "\n\n".join(
         section
@@ -150,7 +150,7 @@ def _others(case: Case) -> bool:
 
 
 def growth(results: Results) -> str:
-    """The table of one run of `benchmarks.scaling`."""
+    """The table of a run of `benchmarks.scaling`."""
     rows = [["", "size", "time", "extra memory"]]
     for series in results["series"]:
         for point in series["points"]:
@@ -167,7 +167,7 @@ def growth(results: Results) -> str:
 
 
 def summary(outcome: Outcome) -> str:
-    """One peer in one case, as short text."""
+    """The outcome of one peer in one case, as short text."""
     if "median" not in outcome:
         return problem(outcome)
     memory = outcome.get("extra_bytes")

@@ -1,6 +1,6 @@
 """Growth of time and memory with L, S and H; ``python -m benchmarks.scaling`` adds it to the page.
 
-With ``--quick`` the table is printed and nothing is written.
+With ``--quick``, the table is printed and nothing is written.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def main() -> None:
 
 
 def run(series: Iterable[Series], *, seconds: float) -> dict[str, Any]:
-    """The results to store: the machine, and every point of every series."""
+    """The results to store: the machine and every point of every series."""
     results: dict[str, Any] = {"machine": describe_machine(), "series": []}
     for each in series:
         points = []

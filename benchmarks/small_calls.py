@@ -1,9 +1,9 @@
-"""Ten small calls compared with plain NumPy: the cost of a call besides its arithmetic.
+"""Ten small calls compared with plain NumPy: the overhead of a call.
 
 ``python -m benchmarks.small_calls`` prints a table, and fails if a ratio is above its limit, which
-is about 1.5 times the one measured. Our calls and NumPy's take turns in one process, and a time is
-that of the best of many short turns, so a ratio is worth more than either. A case above its limit
-is measured again, twice: a busy machine is not a slower library.
+is about 1.5 times the measured one. Our calls and NumPy's take turns in one process, and each time
+is the best of many short turns, so ratios are more reliable than times. A case above its limit is
+measured up to twice again, in case the machine was busy.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ TRIES = 3
 
 
 class Case(NamedTuple):
-    """Two calls with the same result."""
+    """Two calls with the same result, and their limit."""
 
     name: str
     ours: Call
     plain: Call
     at_most: float
-    """The largest ratio of our time to NumPy's."""
+    """The largest allowed ratio of our time to NumPy's."""
 
 
 def plain(query: Any, key: Any, value: Any, mask: Any = None, scale: float = 1.0) -> Any:
@@ -55,7 +55,7 @@ def arrays(*shape: int, queries: int = 1, keys: int = 64, dim: int = 64) -> tupl
 
 
 def make_cases() -> list[Case]:
-    """Every case, with its arrays ready."""
+    """All cases, with their arrays."""
     step, tiny, heads = arrays(), arrays(queries=4, keys=4, dim=4), arrays(8, queries=16, keys=16)
     batch = arrays(4, queries=1, keys=32)
     causal = ac.Attention("scaled_dot", is_causal=True)
@@ -103,7 +103,7 @@ def make_cases() -> list[Case]:
 
 
 def measured(case: Case, turns: int = TURNS) -> tuple[float, float]:
-    """Seconds of one call of ours and of one of NumPy's."""
+    """The seconds of one call of ours and of one call of NumPy's."""
     best = []
     counts = []
     for call in (case.ours, case.plain):
@@ -113,11 +113,11 @@ def measured(case: Case, turns: int = TURNS) -> tuple[float, float]:
         counts.append(max(1, int(LEAST_TURN / (perf_counter() - start))))
         best.append(float("inf"))
     for _ in range(turns):
-        for place, call in enumerate((case.ours, case.plain)):
+        for index, call in enumerate((case.ours, case.plain)):
             start = perf_counter()
-            for _ in range(counts[place]):
+            for _ in range(counts[index]):
                 call()
-            best[place] = min(best[place], (perf_counter() - start) / counts[place])
+            best[index] = min(best[index], (perf_counter() - start) / counts[index])
     return best[0], best[1]
 
 
@@ -127,7 +127,7 @@ def main(arguments: list[str] | None = None) -> None:
     Raises
     ------
     SystemExit
-        With the names of the cases above their limits.
+        If cases are above their limits; the message names them.
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--turns", type=int, default=TURNS)
@@ -144,7 +144,7 @@ def main(arguments: list[str] | None = None) -> None:
         times = f"{ours * 1e6:.1f} µs | {numpy * 1e6:.1f} µs | {ours / numpy:.2f}"
         print(f"| {case.name} | {times} | {case.at_most} |")
     if slower:
-        sys.exit(f"slower than they were: {'; '.join(slower)}")
+        sys.exit(f"above their limits: {'; '.join(slower)}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""One peer and one problem in a separate process; `measure` is at the other end of the pipes.
+"""One peer and one problem in a separate process, which `measure` starts.
 
 ``python -m benchmarks.worker PEER OUTPUT`` reads a problem as one line of JSON, computes it once,
-saves the result in the file OUTPUT, answers with one line about it, and then answers every number
-of calls it reads with the seconds that each took.
+saves the result in the file OUTPUT and prints a line about it. Then it reads numbers of calls and
+prints the seconds of each call.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _CLEAR = Path("/proc/self/clear_refs")
 
 def main(name: str, output: Path) -> None:
     with os.fdopen(os.dup(1), "w", buffering=1) as answers:
-        os.dup2(2, 1)  # output of libraries must not mix with the answers
+        os.dup2(2, 1)  # keeps the output of libraries apart from the answers
         for answer in serve(name, output):
             answers.write(json.dumps(answer) + "\n")
 
@@ -61,7 +61,7 @@ def prepare(name: str, problem: Problem) -> tuple[Callable[[], Any], Any, dict[s
     if peer.instead is not None:
         problem = peer.instead(problem)
     warm = problem.shrunk()
-    module.prepare(warm, make_inputs(warm))()  # modules and threads that are loaded on first use
+    module.prepare(warm, make_inputs(warm))()  # loads modules and starts threads
     function = module.prepare(problem, make_inputs(problem))
     if peer.is_compiled:
         function()
@@ -75,21 +75,21 @@ def prepare(name: str, problem: Problem) -> tuple[Callable[[], Any], Any, dict[s
 
 
 def warm_up(function: Callable[[], Any]) -> None:
-    """Call the function untimed until its threads run on different cores."""
+    """Call the function without timing until its threads run on different cores."""
     start = perf_counter()
     while perf_counter() - start < _WARM:
         function()
 
 
 def seconds(function: Callable[[], Any]) -> float:
-    """The seconds that a call takes."""
+    """The seconds of a call."""
     start = perf_counter()
     function()
     return perf_counter() - start
 
 
 def peak_bytes(*, reset: bool = False) -> int | None:
-    """The peak memory of this process since the last reset; None if it is not known."""
+    """The peak memory of this process since the last reset; None if unknown."""
     with suppress(OSError, StopIteration):
         if reset:
             _CLEAR.write_text("5")

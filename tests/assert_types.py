@@ -1,6 +1,6 @@
 """Types of the public names, as a type checker sees them; mypy checks this file in the lint step.
 
-`test_typing.py` runs it, so that the calls are right too.
+`test_typing.py` runs it, so the calls are valid too.
 """
 
 from typing import Any, assert_type

@@ -1,4 +1,4 @@
-"""A normalizer and a bias that obey every rule of the kit, and one for each rule that breaks it."""
+"""A normalizer and a bias that satisfy every rule of the kit, and one violation of each rule."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from attention_core.testing import bias_checks, normalizer_checks, scorer_checks
 
 
 class HonestNormalizer(ac.Normalizer):
-    """weights = share * softmax(s), with a share that is learned."""
+    """weights = share * softmax(s), with a trainable share."""
 
     name = "honest"
     empty = (-np.inf, 0.0)
@@ -67,7 +67,7 @@ class WidensWeights(HonestNormalizer):
 
 
 class WritesInStatistics(HonestNormalizer):
-    """Exponentials in place of the scores, which weights reads again."""
+    """Writes exponentials over the scores, which `weights` reads again."""
 
     def statistics(self, scores):
         found = super().statistics(scores)
@@ -93,7 +93,7 @@ class DividesByNothing(HonestNormalizer):
 
 
 class SubtractsTheLargestOfAll(HonestNormalizer):
-    """One total for all rows."""
+    """One maximum for all rows."""
 
     def statistics(self, scores):
         largest, total = super().statistics(scores)
@@ -101,13 +101,13 @@ class SubtractsTheLargestOfAll(HonestNormalizer):
 
 
 class ForgetsEarlierTiles(HonestNormalizer):
-    """The statistics of the last tile are taken for those of the row."""
+    """Uses the statistics of the last tile as those of the row."""
 
     whole_rows = False
 
 
 class HalvesEdges(HonestNormalizer):
-    """of_edges was forgotten when the formula was changed."""
+    """of_edges was not updated when the formula changed."""
 
     def of_edges(self, scores, starts, batch):
         largest, total = super().of_edges(scores, starts, batch)
@@ -138,7 +138,7 @@ class KeepsItsTotal(HonestNormalizer):
 
 
 class SharesScratch(HonestNormalizer):
-    """Threads write to the same memory."""
+    """All threads write to the same memory."""
 
     def exponentials(self, scores, largest):
         self._scratch = super().exponentials(scores, largest)
@@ -147,21 +147,21 @@ class SharesScratch(HonestNormalizer):
 
 
 class TurnsUphill(HonestNormalizer):
-    """A sign is wrong."""
+    """The gradient has the wrong sign."""
 
     def scores_vjp(self, weights, statistics, grad_weights, dot, row_sums):
         return -super().scores_vjp(weights, statistics, grad_weights, dot, row_sums)
 
 
 class GradesNoShare(HonestNormalizer):
-    """The gradient of the parameter is left out."""
+    """The gradient of the parameter is missing."""
 
     def parameter_grads(self, statistics, dot, dtype):
         return {}
 
 
 class SumsTheLastAxis(HonestNormalizer):
-    """On edges, the last axis has all rows."""
+    """Sums over the last axis, which on edges contains all rows."""
 
     def scores_vjp(self, weights, statistics, grad_weights, dot, row_sums):
         dot = (weights * grad_weights).sum(axis=-1, keepdims=True)
@@ -173,7 +173,7 @@ class UndocumentedNormalizer(HonestNormalizer):
 
 
 class NormalizerOfAnything(HonestNormalizer):
-    """Typing errors in a config are silently ignored."""
+    """Ignores misspelt keys of a config."""
 
     name = None
 
@@ -183,14 +183,14 @@ class NormalizerOfAnything(HonestNormalizer):
 
 
 class KeepsItsShare(HonestNormalizer):
-    """with_parameters is the normalizer itself."""
+    """with_parameters returns the normalizer itself."""
 
     def with_parameters(self, parameters):
         return self
 
 
 class ForgetsItsShare(HonestNormalizer):
-    """A config without the parameters."""
+    """The config lacks the parameters."""
 
     def to_config(self):
         return {"name": "honest"}
@@ -223,28 +223,28 @@ class SwapsAxes(HonestBias):
 
 
 class CountsFromTheTile(HonestBias):
-    """Distances from the first position that is asked for."""
+    """Measures distances from the first position of the tile."""
 
     def tile(self, query_positions, key_positions):
         return super().tile(query_positions, key_positions - key_positions.min(initial=10**9))
 
 
 class AssumesATile(HonestBias):
-    """Takes the first row of keys for all."""
+    """Uses the first row of keys for all rows."""
 
     def tile(self, query_positions, key_positions):
         return super().tile(query_positions, key_positions[:1])
 
 
 class AssumesOneOffset(HonestBias):
-    """Takes the first batch item's positions for all."""
+    """Uses the positions of the first batch item for all."""
 
     def tile(self, query_positions, key_positions):
         return super().tile(query_positions[(0,) * (query_positions.ndim - 2)], key_positions)
 
 
 class TakesLogarithms(HonestBias):
-    """Of 0 for a key at the query."""
+    """Takes the logarithm of 0 if key and query have the same position."""
 
     def distances(self, query_positions, key_positions):
         with np.errstate(divide="ignore"):
@@ -252,7 +252,7 @@ class TakesLogarithms(HonestBias):
 
 
 class WritesToPositions(HonestBias):
-    """A harmless write is a write."""
+    """Writes to the positions, with the same values."""
 
     def tile(self, query_positions, key_positions):
         key_positions += 0
@@ -273,7 +273,7 @@ class ReusesItsResult(HonestBias):
 
 
 class SharesItsScratch(HonestBias):
-    """Threads write to the same memory."""
+    """All threads write to the same memory."""
 
     def tile(self, query_positions, key_positions):
         self._scratch = super().tile(query_positions, key_positions)
@@ -282,7 +282,7 @@ class SharesItsScratch(HonestBias):
 
 
 class ForgetsTheBatch(HonestBias):
-    """Takes the gradient of the first batch item for the sum."""
+    """Returns the gradient of the first batch item in place of the sum."""
 
     def tile_vjp(self, query_positions, key_positions, grad):
         first = grad.reshape(-1, *grad.shape[-3:])[0]
@@ -294,7 +294,7 @@ class UndocumentedBias(HonestBias):
 
 
 class BiasOfAnything(HonestBias):
-    """Typing errors in a config are silently ignored."""
+    """Ignores misspelt keys of a config."""
 
     name = None
 
@@ -304,14 +304,14 @@ class BiasOfAnything(HonestBias):
 
 
 class KeepsItsSlope(HonestBias):
-    """with_parameters is the bias itself."""
+    """with_parameters returns the bias itself."""
 
     def with_parameters(self, parameters):
         return self
 
 
 class ForgetsItsSlope(HonestBias):
-    """A config without the parameters."""
+    """The config lacks the parameters."""
 
     def to_config(self):
         return {"name": "honest", "slope": [0.0, 0.0]}
@@ -325,7 +325,7 @@ KINDS = {
 
 
 def checks_of(kind, component):
-    """The checks of a component that was made by name, if its class can be registered."""
+    """The checks of a component made by name, if its class can be registered."""
     spec, honest, parameters, checks = KINDS[kind]
     if component in (TakesAnything, NormalizerOfAnything, BiasOfAnything):
         return list(checks(component(**parameters)))

@@ -1,4 +1,4 @@
-"""A scorer that obeys every rule of the kit, and one for each rule that breaks it."""
+"""A scorer that satisfies every rule of the kit, and one violation of each rule."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Honest(ac.Scorer):
 
 
 class LosesAnAxis(Honest):
-    """One query gives scores without an axis for it."""
+    """Drops the axis of queries if there is only one."""
 
     def score(self, query, key):
         scores = super().score(query, key)
@@ -63,7 +63,7 @@ class LosesAnAxis(Honest):
 
 
 class CountsAxesFromTheFront(Honest):
-    """Works without batch axes, and with one."""
+    """Works only with no or one batch axis."""
 
     def score(self, query, key):
         if query.ndim == key.ndim == 3:
@@ -72,7 +72,7 @@ class CountsAxesFromTheFront(Honest):
 
 
 class NeedsAKey(Honest):
-    """A maximum over no keys."""
+    """Takes a maximum over keys, which fails without keys."""
 
     def score(self, query, key):
         key.max(axis=-2)
@@ -80,7 +80,7 @@ class NeedsAKey(Honest):
 
 
 class TakesAnyFeatures(Honest):
-    """The user sees NumPy's error."""
+    """Does not check features, so users see NumPy's error."""
 
     def check_features(self, query_dim, key_dim):
         pass
@@ -94,7 +94,7 @@ class WidensToItsParameters(Honest):
 
 
 class WritesTheSame(Honest):
-    """A harmless write is a write."""
+    """Writes to the input, with the same values."""
 
     def score(self, query, key):
         key[...] = key
@@ -102,7 +102,7 @@ class WritesTheSame(Honest):
 
 
 class CountsItsCalls(Honest):
-    """A running statistic among the parameters."""
+    """Keeps a running statistic among the parameters."""
 
     def __init__(self, weight, calls=0.0):
         super().__init__(weight)
@@ -114,7 +114,7 @@ class CountsItsCalls(Honest):
 
 
 class ReadsBytes(Honest):
-    """Reads the bits of numbers, which must be contiguous."""
+    """Reads arrays through a view, which needs contiguous memory."""
 
     def score(self, query, key):
         query.view(np.uint8)
@@ -122,14 +122,14 @@ class ReadsBytes(Honest):
 
 
 class KnowsPlaces(Honest):
-    """A bias for the place of a key in its tile."""
+    """Adds a bias for the position of a key in its tile."""
 
     def score(self, query, key):
         return super().score(query, key) + 0.1 * np.arange(key.shape[-2], dtype=key.dtype)
 
 
 class EncodesPlaces(Honest):
-    """Changes a key by the number of keys before it in the same call."""
+    """Projects a key depending on the number of keys before it in the call."""
 
     def project_key(self, key):
         return key + np.arange(key.shape[-2], dtype=key.dtype)[:, None]
@@ -144,7 +144,7 @@ class CentersBatches(Honest):
 
 
 class ScalesPairsOtherwise(Honest):
-    """score_pairs was forgotten when score was changed."""
+    """score_pairs was not updated when score changed."""
 
     def score_pairs(self, query, key):
         return 2 * super().score_pairs(query, key)
@@ -158,7 +158,7 @@ class SpreadsNaN(Honest):
 
 
 class AddsNoise(Honest):
-    """Too little to notice, but different bits."""
+    """Adds noise in the last bits."""
 
     random = np.random.default_rng(0)
 
@@ -180,7 +180,7 @@ class ReusesItsResult(Honest):
 
 
 class SharesScratch(Honest):
-    """Threads write to the same memory."""
+    """All threads write to the same memory."""
 
     def score(self, query, key):
         self._scratch = super().score(query, key)
@@ -189,7 +189,7 @@ class SharesScratch(Honest):
 
 
 class Overflows(Honest):
-    """Exponentials of scores."""
+    """Returns exponentials of scores."""
 
     def score(self, query, key):
         return np.exp(10 * super().score(query, key))
@@ -216,7 +216,7 @@ class PromisesTooMuch(Honest):
 
 
 class TurnsUphill(Honest):
-    """A sign is wrong."""
+    """The gradient has the wrong sign."""
 
     def project_query_vjp(self, query, grad):
         grad_query, grads = super().project_query_vjp(query, grad)
@@ -224,14 +224,14 @@ class TurnsUphill(Honest):
 
 
 class TurnsPairsUphill(Honest):
-    """score_pairs_vjp was forgotten when score_vjp was changed."""
+    """score_pairs_vjp was not updated when score_vjp changed."""
 
     def score_pairs_vjp(self, query, key, grad):
         return grad[..., None] * query, grad[..., None] * key, {}
 
 
 class HasAnotherPair(Honest, ac.PairScorer):
-    """The function of two rows was forgotten when score was changed."""
+    """The function of two rows was not updated when score changed."""
 
     @staticmethod
     def pair(q, k):
@@ -248,7 +248,7 @@ class Undocumented(Honest):
 
 
 class TakesAnything(Honest):
-    """Typing errors in a config are silently ignored."""
+    """Ignores misspelt keys of a config."""
 
     name = None
 
@@ -258,14 +258,14 @@ class TakesAnything(Honest):
 
 
 class ReplacesNothing(Honest):
-    """with_parameters is the scorer itself."""
+    """with_parameters returns the scorer itself."""
 
     def with_parameters(self, parameters):
         return self
 
 
 class ForgetsItsWeight(Honest):
-    """A config without the parameters."""
+    """The config lacks the parameters."""
 
     def to_config(self):
         return {"name": "honest", "weight": np.ones((4, 3)).tolist()}

@@ -1,4 +1,4 @@
-"""The names of the bundled components: the one place in which tests list them."""
+"""The names of the bundled components; tests list them only here."""
 
 __all__ = ["BIASES", "NORMALIZERS", "SCORERS"]
 

@@ -1,8 +1,8 @@
-"""The scorers that every rule is tested with, and the agreement of results with the oracle.
+"""Scorers for tests of every rule, and comparisons of results with the oracle.
 
 Tolerances are derived, not tuned. A score is a sum of at most ten products whose magnitudes add up
 to at most `scale`, so its error is below ``10 * scale * eps``. The exponential turns that absolute
-error into a relative one, once in the weight and once in its normalizer. What is left (the
+error into a relative one, once in the weight and once in its normalizer. The rest (the
 exponential itself, the sum over at most twenty keys, the division) is below ``24 * eps``. A result
 that is stored in a half type is rounded once more.
 """
@@ -28,7 +28,7 @@ SCORERS = (*bundled.SCORERS, "taxicab")
 
 
 class Taxicab(ac.Scorer):
-    """A third-party scorer: no base but `Scorer`, no bound, a projection on one side only."""
+    """A third-party scorer: no base class but `Scorer`, no bound, and a projection of one side."""
 
     def project_key(self, key: Array) -> Array:
         return 2 * key
@@ -70,7 +70,7 @@ class Case:
         return ac.attend(query, key, value, scorer=self.scorer, **options)
 
     def expect(self, query: Any, key: Any, value: Any, **options: Any) -> reference.Reference:
-        """The oracle's answer, which does not depend on tiles and threads."""
+        """The oracle's result, which does not depend on tiles and threads."""
         options = {k: v for k, v in options.items() if k not in {"tile", "workers"}}
         return reference.attend(query, key, value, score=self.score, **options)
 
@@ -128,7 +128,7 @@ def dense(weights: Any) -> Array:
 
 
 def dense_scores(scores: Any) -> Array:
-    """Scores of a sparse mask store its edges; every other place is masked."""
+    """Scores of a sparse mask store its edges; every other entry is masked."""
     if not scipy.sparse.issparse(scores):
         return scores
     edges = scores.tocoo()
@@ -182,7 +182,7 @@ def assert_agrees(
         rtol=weight_error, atol=weight_error * n_rows + smallest,
     )  # fmt: skip
 
-    # A row with a NaN or +inf score has no normalizer; whether it is called NaN or inf is free.
+    # A row with a NaN or +inf score has no normalizer; it may be NaN or inf.
     normal = ~np.isnan(expected.log_normalizer)
     log_normalizer = np.asarray(result.log_normalizer)
     assert log_normalizer.shape == expected.log_normalizer.shape
@@ -199,7 +199,7 @@ def assert_agrees(
     for array in (result.weights, scores):  # SciPy has no sparse arrays of half types
         assert array.dtype == (computing.dtype if is_sparse else dtype)
 
-    # Zero is exact where nothing may be attended to, never merely small.
+    # Rows without allowed keys are exactly zero, not just small.
     assert not float64(result.weights)[~expected.allowed].any()
     nothing = ~expected.allowed.any(axis=-1)
     assert not float64(result.context)[nothing].any()

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:
     from cases import Case
 
-# "fast" finds the same examples on every machine; "thorough" searches new ones on each run:
+# "fast" has the same examples on every machine; "thorough" draws new ones on each run:
 #   HYPOTHESIS_PROFILE=thorough pytest tests/engine/test_properties.py
 settings.register_profile(
     "fast",
@@ -28,7 +28,7 @@ settings.register_profile("thorough", max_examples=500, deadline=None, print_blo
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 
-# A job in the background ignores Ctrl-C, and so would what tests start and interrupt.
+# A background job ignores Ctrl-C, and so would the processes that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -50,6 +50,6 @@ def compiled() -> None:
 @pytest.fixture(params=[*SCORERS, "taxicab"])
 def case(request: pytest.FixtureRequest) -> Case:
     """Every scorer in turn: the bundled ones, and a third-party one."""
-    from cases import make_case  # an engine that cannot be imported fails here, not every test
+    from cases import make_case  # if the engine cannot be imported, only this fails
 
     return make_case(request.param)

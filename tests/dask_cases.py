@@ -1,4 +1,4 @@
-"""Calls on dask arrays, drawn by Hypothesis, and the expected results of one machine."""
+"""Calls on dask arrays, drawn by Hypothesis, and the expected results without dask."""
 
 import numpy as np
 from hypothesis import strategies as st
@@ -21,7 +21,7 @@ def lazy(draw, array):
 
 
 def broadcast(draw, shape):
-    """A shape that broadcasts to another: axes of length 1, and leading axes left out."""
+    """A shape that broadcasts to another: axes of length 1, and leading axes omitted."""
     own = [1 if draw(st.integers(0, 3)) == 0 else n for n in shape]
     return tuple(own[draw(st.integers(0, len(own))) :])
 
@@ -43,7 +43,7 @@ SCORERS = {
 
 @st.composite
 def calls(draw):
-    """Arguments for one machine, and the same for dask arrays."""
+    """Arguments as NumPy arrays, and the same as dask arrays."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     batch = draw(st.sampled_from([(), (3,), (2, 3)]))
     length, keys = draw(st.integers(1, 9)), draw(st.integers(1, 9))

@@ -38,7 +38,7 @@ def hooks(*specs):
 def install(tmp_path, monkeypatch):
     """Install a fake distribution; returns the name of its package.
 
-    Plugins that are really installed, but for the bundled one, are out of sight.
+    Installed plugins other than the bundled one are hidden.
     """
     seen = {"attention-core"}
     packages = set()
@@ -52,7 +52,7 @@ def install(tmp_path, monkeypatch):
         """Keyword arguments are the modules of the package; `entry_points` and `metadata` replace
         what its metadata says."""
         package = distribution.replace("-", "_").lower()
-        seen.update([distribution, package])  # the folder's, where the metadata says none
+        seen.update([distribution, package])  # the folder's, if the metadata have none
         packages.add(package)
         metadata = f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
         entry_points = f"[attention_core]\n{plugin} = {package}.hooks\n"

@@ -1,7 +1,7 @@
 """Random calls to differentiate, and their gradients by two independent methods.
 
-One is a dense attention of a few lines in torch, pulled back by autograd. The other needs no torch:
-the derivative of the loss along a random direction, from differences of high order.
+One is dense attention in a few lines of torch, with autograd. The other does not need torch:
+the derivative of the loss along a random direction, by finite differences of high order.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DIMS = {"dot": (3, 3), "gaussian": (3, 3), "scaled_dot": (3, 3), "metric": (3, 3
 
 
 class Metric(ac.Scorer):
-    """A stranger's scorer that offers its gradients: ``-sum_r w_r ((q M)_r - (k M)_r)^2``.
+    """A third-party scorer with gradients: ``-sum_r w_r ((q M)_r - (k M)_r)^2``.
 
     M is used on both sides, so its gradients have two parts.
     """
@@ -91,7 +91,7 @@ class Problem:
     grad: Array
     options: dict[str, Any] = field(default_factory=dict)
     on_edges: bool = False
-    """Whether a sparse mask is computed pair by pair."""
+    """Whether the pairs of a sparse mask are computed one by one."""
 
     def attend(self, **changes: Any) -> ac.AttentionResult:
         given = {"query": self.query, "key": self.key, "value": self.value, "scorer": self.scorer}
@@ -103,7 +103,7 @@ class Problem:
 
     @property
     def inputs(self) -> dict[str, Array]:
-        """Everything that has a gradient, by name; parameters as ``parameters.name``."""
+        """All arrays with a gradient, by name; parameters as ``parameters.name``."""
         inputs = {"query": self.query, "key": self.key, "value": self.value}
         if isinstance(self.options.get("bias"), np.ndarray):
             inputs["bias"] = self.options["bias"]
@@ -131,7 +131,7 @@ class Problem:
         return zero.allowed, bias
 
     def by_torch(self) -> dict[str, Array]:
-        """The gradients by autograd, through attention written densely."""
+        """The gradients by autograd, through dense attention."""
         import torch
 
         tensors = {
@@ -163,7 +163,7 @@ class Problem:
         }
 
     def derivative(self, direction: dict[str, Array], step: float = 2e-4) -> float:
-        """The derivative of ``sum(grad * context)`` along a direction: differences of order six."""
+        """The derivative of ``sum(grad * context)`` in a direction, by differences of order six."""
 
         def loss(distance: float) -> float:
             moved = {k: v + distance * direction[k] for k, v in self.inputs.items()}
@@ -208,7 +208,7 @@ def problems(draw: st.DrawFn, scorers: Any = SCORERS) -> Problem:
     is_single = draw(st.integers(0, 7)) == 0
 
     def shared(*shape: int) -> tuple[int, ...]:
-        """With some batch axes left out or broadcast."""
+        """A shape with some batch axes omitted or broadcast."""
         axes = tuple(1 if draw(st.integers(0, 3)) == 0 else n for n in batch)
         return (*axes[draw(st.integers(0, len(axes))) :], *shape)
 
@@ -224,7 +224,7 @@ def problems(draw: st.DrawFn, scorers: Any = SCORERS) -> Problem:
         return rng.integers(low, high + 1, batch[: draw(st.integers(0, len(batch)))])
 
     def spread(*shape: int) -> tuple[int, ...]:
-        """Something that broadcasts to a shape."""
+        """A shape that broadcasts to another."""
         shape = tuple(1 if draw(st.integers(0, 2)) == 0 else n for n in shape)
         return shape[draw(st.integers(0, len(shape))) :]
 

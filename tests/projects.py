@@ -1,4 +1,4 @@
-"""Projects built into distributions, and fresh environments to install them into, offline."""
+"""Projects built into distributions, and fresh environments to install them in, offline."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def build(project: Path, target: Path, *options: str) -> None:
 class Environment:
     """A virtual environment with its own pip, without any of our distributions.
 
-    Everything else that this interpreter has is there too, through links: what is installed needs
-    no network, and pip finds the dependencies that the metadata ask for, or says what is missing.
+    It links to all other packages of this interpreter. So installing needs no network, and pip
+    finds the required dependencies, or names the missing ones.
     """
 
     def __init__(self, folder: Path) -> None:

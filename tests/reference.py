@@ -1,8 +1,8 @@
 """The oracle: attention written as three loops over Python floats.
 
-It is slow and obvious on purpose. Nothing here is shared with the engine, so that a mistake has to
-be made twice, in two different ways, to go unnoticed. `test_reference.py` checks it against SciPy
-and numbers worked out by hand.
+It is slow and obvious on purpose. It shares nothing with the engine, so a mistake goes unnoticed
+only if it is made twice, in different ways. `test_reference.py` checks it against SciPy and numbers
+computed by hand.
 
 Everything is computed in float64, in the order of the specification:
 
@@ -196,11 +196,11 @@ def attend(
 
 
 def _softmax(scores: list[float]) -> tuple[list[float], float]:
-    """The weights of the allowed places of one row, and the logarithm of their normalizer."""
+    """The weights of the allowed keys of one row, and the logarithm of their normalizer."""
     if any(math.isnan(s) or s == math.inf for s in scores):
         return [math.nan] * len(scores), math.nan
     peak = max(scores, default=-math.inf)
-    if peak == -math.inf:  # nothing allowed, or nothing but -inf
+    if peak == -math.inf:  # nothing allowed, or only -inf
         return [0.0] * len(scores), -math.inf
     exponentials = [math.exp(s - peak) for s in scores]
     total = sum(exponentials)
@@ -208,7 +208,7 @@ def _softmax(scores: list[float]) -> tuple[list[float], float]:
 
 
 def _one_per_item(numbers: Any, batch: tuple[int, ...]) -> NDArray[Any]:
-    """Spread numbers over the batch; their axes are its leading axes: (B,) serves (B, heads)."""
+    """Spread numbers over the batch; their axes are its leading axes: (B,) fits (B, heads)."""
     array = np.asarray(numbers)
     trailing = (1,) * (len(batch) - array.ndim) if array.ndim else ()
     return np.broadcast_to(array.reshape(array.shape + trailing), batch)

@@ -1,4 +1,4 @@
-"""The modules of the documentation site, which are not part of a package."""
+"""The modules of the documentation site, which do not belong to a package."""
 
 from __future__ import annotations
 

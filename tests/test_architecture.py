@@ -1,8 +1,8 @@
 """The table of imports.
 
-Each row of the table is a folder or a file at the top of the package, and what it imports of this
+Each row of the table is a folder or a file at the top of the package, with its imports from the
 package. Rows import only from rows above, so nothing is circular and the code can be read in this
-order. The engine is given a `Scorer`; strings that name one belong to the registry.
+order. The engine takes a `Scorer`; the registry handles names.
 """
 
 import ast
@@ -16,9 +16,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "attention_core"
 PLUGINS = ROOT / "plugins"
 
-WORDS = {"_version", "errors", "typing"}  # everybody speaks them, so no row lists them
+WORDS = {"_version", "errors", "typing"}  # all use them, so rows do not list them
 NUMBERS = {
-    # the mathematics
+    # the computation
     "arrays": "",
     "components": "arrays",
     "options": "arrays",
@@ -35,7 +35,7 @@ NAMES = {
 }
 PUBLIC = "attention_core"
 REST = {
-    # the front door
+    # the entry point
     "merging": "arrays normalizing",
     "files": "options",
     "config": "arrays files options registry scoring",
@@ -58,7 +58,7 @@ REST = {
         "registry result scoring"
     ),
     "parameter_files": "components files multihead normalizing registry scoring",
-    # what is built on the public names
+    # built on the public names
     PUBLIC: (
         "attention components engine hookspecs masking merging multihead normalizing "
         "parameter_files registry result scoring"
@@ -74,7 +74,7 @@ REST = {
 }
 TABLE = {row: set(cell.split()) for row, cell in (NUMBERS | NAMES | REST).items()}
 
-# Imported when the module is; all else waits in the function that needs it.
+# Imported with the module; functions import all others when they need them.
 THIRD_PARTY = {
     "matplotlib": {"plot"},  # in a file of its own, which a function imports
     "cloudpickle": {"libraries"},  # comes with Dask
@@ -107,7 +107,7 @@ LIBRARIES = {
     "jax",
     "libraries",
     "torch",
-}  # each has a folder of its own, which are one row: they do the same
+}  # each has its own folder; they form one row because they do the same
 
 
 def row_of(path):
@@ -200,7 +200,7 @@ def test_other_packages_are_still_needed_where_they_are_allowed(name):
     assert rows == (THIRD_PARTY | LAZY)[name]
 
 
-# what plugins ship; their tests may use the kit and the demo's data
+# modules of plugins; their tests may use the kit and the demo's data
 SHIPPED = sorted(
     path for path in PLUGINS.rglob("*.py") if "tests" not in path.relative_to(PLUGINS).parts
 )

@@ -233,7 +233,7 @@ def test_a_seed_is_an_integer(seed):
         read_config(config)
 
 
-def test_what_cannot_be_made_is_a_problem_like_others():
+def test_scorers_that_cannot_be_made_are_problems_too():
     config = {"scorer": {"name": "scaled_dot", "scale": "big"}, "attention": {"workers": 0}}
     with pytest.raises(ConfigError) as error:
         read_config(config)
@@ -296,7 +296,7 @@ def test_deep_nesting_is_bad_syntax(write):
                 "scorer.hidden_dim: ADDITIVE: hidden_dim must be at least 1, got 0",
             ],
         ),
-        (  # what is said of several parameters is told once
+        (  # a message about several parameters is reported once
             {"hidden_dim": 3},
             [
                 "scorer: ADDITIVE: a learned scorer needs its parameters; give query_weight, "
@@ -316,7 +316,7 @@ def test_the_problems_of_a_scorer_itself_are_told_at_once(section, expected):
 
 
 def test_each_value_is_tried_beside_those_of_the_example():
-    """Whatever its factory raises; what it says of two parameters is nobody's fault alone."""
+    """Any error of a factory; an error about two parameters is not assigned to one of them."""
     tried = []
 
     def make(rows, columns, *, gain=1.0, mode="a"):
@@ -414,13 +414,13 @@ BAD = [
 
 
 @pytest.mark.parametrize("config", GOOD, ids=str)
-def test_what_the_code_takes_the_schema_takes(config, write):
+def test_configs_that_the_code_accepts_are_valid_by_the_schema(config, write):
     jsonschema.validate(config, SCHEMA)
     read_config(write("a.json", json.dumps(config)))
 
 
 @pytest.mark.parametrize("config", BAD, ids=str)
-def test_what_the_code_refuses_the_schema_refuses(config, write):
+def test_configs_that_the_code_rejects_are_invalid_by_the_schema(config, write):
     with pytest.raises(ConfigError):
         read_config(write("a.json", json.dumps(config)))
     with pytest.raises(jsonschema.ValidationError):

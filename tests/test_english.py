@@ -44,7 +44,7 @@ PHRASES = {
     r"left out, there is none": "none by default",
     r"imports no mathematics": "does not import the implementation",
     r"if you like": "optional",
-    r"a stranger('s)?": "a third party",
+    r"(a |a complete )?strangers?('s)?": "a third party",
     r"\w*(amort|initial|normal|optim|summar|vector)is(e|es|ed|ing|ation)": "the spelling with z",
 }
 # gradients, but in the linear trend of the estimators

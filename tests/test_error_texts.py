@@ -1,6 +1,6 @@
-"""The text of every error about names, plugins, configs and files, word for word.
+"""The exact text of every error about names, plugins, configs and files.
 
-Each says its subject, what is known, and the way out.
+Each names the subject, the facts and the way out.
 """
 
 import sys
@@ -54,7 +54,7 @@ def registry():
 
 
 def says(error, expected):
-    """Whether an error reads as expected, which is indented for the eye."""
+    """Compare an error with the expected text, which is indented for readability."""
     assert str(error.value) == textwrap.dedent(expected).strip()
 
 
@@ -124,7 +124,7 @@ def test_a_name_that_is_taken(registry):
     says(error, "scorer name 'dot' is already taken by scorer 'dot' (attention-core 0.1)")
 
 
-def test_what_is_no_scorer(registry):
+def test_objects_that_are_not_scorers(registry):
     with pytest.raises(ac.OptionTypeError) as error:
         registry.resolve(3)
     says(error, "scorer must be a name, a mapping with a 'name', or a Scorer, got 3")
@@ -559,7 +559,7 @@ def test_a_config_file_that_cannot_be_read(tmp_path, name, content, expected):
     says(error, expected.format(path=repr(str(path))))
 
 
-def test_what_is_no_config():
+def test_objects_that_are_not_configs():
     with pytest.raises(ac.ConfigError) as error:
         read_config(3)
     says(error, "a configuration is a path or a mapping, got 3")
@@ -574,7 +574,7 @@ def saved(path):
 
 
 def rewritten(path, note, **arrays):
-    """A file whose arrays differ from its note."""
+    """A file whose arrays do not match its note."""
     write_arrays(path, arrays, note=note)
     return path
 
@@ -728,7 +728,7 @@ def test_a_layer_that_is_not_as_it_was_saved(tmp_path, suffix, arrays, replaced,
         ('"attention": {}', '"attention": {"scorer": "dot"}'),
     ],
 )
-def test_what_a_layer_cannot_say_of_itself(tmp_path, old, new):
+def test_invalid_notes_of_layers(tmp_path, old, new):
     note = LAYER_NOTE.replace(old, new)
     path = rewritten(tmp_path / "w.npz", note, **LAYER)
     with pytest.raises(ac.ParameterFileError) as error:
@@ -765,7 +765,7 @@ def test_a_file_of_something_else_where_that_of_a_layer_belongs(tmp_path):
     )
 
 
-def test_what_is_neither_a_scorer_nor_a_layer(tmp_path):
+def test_objects_that_are_neither_scorer_nor_layer(tmp_path):
     with pytest.raises(ac.OptionTypeError) as error:
         save_parameters(tmp_path / "w.npz", "dot")
     says(

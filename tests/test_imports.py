@@ -1,6 +1,6 @@
-"""Importing is cheap: which modules `import attention_core` loads, and how long it takes.
+"""Importing is cheap: the modules that `import attention_core` loads, and its time.
 
-Everything is measured in fresh interpreters, against what `import numpy` costs alone.
+All measurements use fresh interpreters, and subtract `import numpy`.
 """
 
 import json
@@ -75,8 +75,8 @@ def test_a_small_dense_call_needs_neither_scipy_nor_a_thread_pool(added):
 def least(run):
     """The least milliseconds of processor time that a statement takes, after `import numpy`.
 
-    Other work on the machine only adds, so a few runs are enough, or one that is good enough.
-    What NumPy itself takes to import says how busy or slow the machine is; 85 ms is a quiet one.
+    Other work on the machine only adds time, so a few runs suffice, or one below the limit. The
+    time of importing NumPy shows how busy or slow the machine is; on an idle one it is 85 ms.
     """
 
     def least(statement, *, after="pass", enough):
@@ -100,5 +100,5 @@ def test_import_adds_at_most_20_milliseconds_to_numpy(least):
 
 def test_the_first_lookup_of_a_bundled_scorer_takes_at_most_60_milliseconds(least):
     lookup = "attention_core.make_scorer('dot')"
-    # importlib.metadata looks into each of some 150 distributions
+    # importlib.metadata reads each of some 150 distributions
     assert least(lookup, after="import attention_core", enough=60) <= 60

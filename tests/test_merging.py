@@ -7,7 +7,7 @@ import attention_core as ac
 
 
 def cut(rng, keys, count):
-    """Cut keys into parts of unequal size, some of them empty of allowed keys."""
+    """Split keys into parts of unequal size, some of them without allowed keys."""
     ends = np.sort(rng.integers(0, keys + 1, count - 1))
     return list(zip([0, *ends], [*ends, keys], strict=True))
 
@@ -98,7 +98,7 @@ def test_errors(parts, error, text):
 
 
 @pytest.mark.parametrize("normalizer", ["sigmoid", "entmax", {"name": "softmax", "sink": 0.0}])
-def test_what_does_not_add_up_is_refused(normalizer):
+def test_normalizers_that_do_not_merge_are_rejected(normalizer):
     result = ac.attend(X, X, X, scorer="dot", normalizer=normalizer)
     with pytest.raises(ac.OptionError, match="only a softmax without sink can be merged"):
         ac.merge([result])

@@ -1,4 +1,4 @@
-"""Facts about the project that several files state agree in all of them."""
+"""Facts about the project agree in all files that state them."""
 
 import re
 import subprocess
@@ -55,7 +55,7 @@ def test_a_python_that_is_too_old_is_told_before_anything_is_resolved(tmp_path):
     hook = (ROOT / "hatch_build.py").read_text("utf-8")
     assert f"OLDEST = ({VERSIONS[0].replace('.', ', ')})\n" in hook
     assert "custom" in PYPROJECT["tool"]["hatch"]["metadata"]["hooks"]
-    # as it were: an interpreter that is older than what is needed
+    # an interpreter older than the required version
     (tmp_path / "pyproject.toml").write_text(
         '[project]\nname = "a"\nversion = "1"\n[tool.hatch.metadata.hooks.custom]\n'
     )

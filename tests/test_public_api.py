@@ -29,7 +29,7 @@ PUBLIC = [(name, getattr(attention_core, name)) for name in attention_core.__all
 OBJECTS = {
     name: value for name, value in PUBLIC if inspect.isfunction(value) or inspect.isclass(value)
 }
-USED = {  # what a reader learns by example; errors are seen when they are met
+USED = {  # names that need examples; errors do not
     name
     for name, value in OBJECTS.items()
     if not (inspect.isclass(value) and issubclass(value, Exception | tuple))
@@ -42,7 +42,7 @@ def test_the_scan_found_the_package():
 
 
 def need(name):
-    """Skip where the optional package is missing that a module imports when it is imported."""
+    """Skip if an optional package is missing that a module imports."""
     if name == "attention_core.compiled.runtime":
         pytest.importorskip("numba")
     library = name.split(".")[1]
@@ -55,10 +55,10 @@ def test_every_module_says_what_it_is_and_lists_its_names(name):
     need(name)
     module = importlib.import_module(name)
     assert module.__doc__
-    if not hasattr(module, "__all__"):  # a folder: nothing but its docstring, so nothing to import
+    if not hasattr(module, "__all__"):  # a folder with only a docstring, so nothing to import
         assert [type(node) for node in ast.parse(inspect.getsource(module)).body] == [ast.Expr]
         return
-    assert len(module.__all__) == len(set(module.__all__))  # ruff holds their order
+    assert len(module.__all__) == len(set(module.__all__))  # ruff keeps them sorted
     for public in module.__all__:
         assert hasattr(module, public)
 

@@ -1,4 +1,4 @@
-"""Public objects show themselves, and can be copied and pickled."""
+"""Public objects have readable reprs, and can be copied and pickled."""
 
 import copy
 import inspect
@@ -52,7 +52,7 @@ def attended(attention):
 
 
 def grown(memory):
-    """The context that a memory gives after another row was appended to it."""
+    """The context from a memory after another row was appended to it."""
     memory.append(X[:1], X[:1])
     return ac.Attention(memory.scorer)(X, memory).context
 
@@ -70,7 +70,7 @@ def spec():
     return ScorerSpec(name="rbf", factory="acme.rbf:RBF", summary="a kernel", example={"gamma": 1})
 
 
-# class -> an instance, and what it does; equal objects do the same
+# class -> an instance and a function of it; equal objects give the same result
 CASES = {
     ac.Attention: (lambda: ac.Attention(learned(), is_causal=True, window=(2, 0)), attended),
     ac.AttentionResult: (
@@ -208,7 +208,7 @@ def test_a_copy_does_the_same(kind, way):
     assert type(copied) is type(made)
     assert repr(copied) == repr(made)
     assert same(behaviour(copied), behaviour(make()))
-    assert same(behaviour(made), behaviour(make()))  # nothing is shared that either changes
+    assert same(behaviour(made), behaviour(make()))  # no mutable state is shared
 
 
 @pytest.mark.parametrize("way", ROUNDS)

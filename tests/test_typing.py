@@ -1,4 +1,4 @@
-"""Types for annotations: imported without SciPy, and understood by type checkers."""
+"""Types for annotations: importable without SciPy, and valid for type checkers."""
 
 import runpy
 import typing
@@ -11,7 +11,7 @@ import attention_core as ac
 TYPES = Path(__file__).with_name("assert_types.py")
 
 
-def test_what_the_type_checker_reads_also_runs():
+def test_code_of_the_type_checker_also_runs():
     assert "result" in runpy.run_path(str(TYPES))
 
 

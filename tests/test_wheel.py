@@ -77,6 +77,6 @@ def test_the_source_archive_holds_only_what_is_listed(built):
     assert {name.parts[1] for name in names if name.parts[0] == "plugins"} == {
         "attention_core_standard",
         "attention-core-kernels",  # the tests install it
-        "README.md",  # and follow it
+        "README.md",  # and its steps
     }
     assert Path("tests/test_wheel.py") in names

@@ -1,6 +1,6 @@
-"""The peers, one module each, with the computation as their users would write it.
+"""The peers, one module each, with the code that their users would write.
 
-A module has ``prepare(problem, inputs)``, which does everything that is done once and returns the
+A module has ``prepare(problem, inputs)``, which does all work that is done once and returns the
 function to time; ``version()``; and ``to_numpy(result)`` where `numpy.asarray` does not do.
 """
 
@@ -28,7 +28,7 @@ class Peer:
     is_compiled: bool = False
     """Whether the first call compiles, which is neither timed nor counted as memory."""
     instead: Callable[[Problem], Problem] | None = None
-    """Whether the peer solves another problem, for a comparison with ourselves."""
+    """A function to another problem, if the peer is attention-core itself with other options."""
 
 
 PEERS = {

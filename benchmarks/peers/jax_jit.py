@@ -31,7 +31,7 @@ def prepare(problem: Problem, inputs: Inputs) -> Callable[[], Any]:
     if problem.scorer == "scaled_dot":
         if problem.dtype == "float16":
             raise UnsupportedError("on CPUs JAX's dot_product_attention takes no float16")
-        # their layout is (batch, length, heads, features)
+        # the layout is (batch, length, heads, features)
         heads = [
             jnp.moveaxis(array.reshape(-1, *array.shape[-2:]), 0, -2)[None] for array in arrays[:3]
         ]

@@ -28,7 +28,7 @@ def prepare(problem: Problem, inputs: Inputs) -> Callable[[], Any]:
     arrays = [ops.convert_to_tensor(array) for array in inputs[:6]]
     query, key, value, query_weight, key_weight, score_weight = arrays
     if problem.scorer == "scaled_dot":
-        # their layout is (batch, length, heads, features)
+        # the layout is (batch, length, heads, features)
         heads = [
             ops.moveaxis(ops.reshape(array, (-1, *array.shape[-2:])), 0, -2)[None]
             for array in arrays[:3]

@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 
 import attention_core as ac
 from benchmarks.cases import Inputs, Problem
-from benchmarks.strangers import STRANGERS
+from benchmarks.third_party import THIRD_PARTY
 
 
 def version() -> str:
@@ -27,8 +27,8 @@ def prepare(problem: Problem, inputs: Inputs) -> Callable[[], Any]:
             key_weight=inputs.key_weight,
             score_weight=inputs.score_weight,
         )
-    if problem.scorer in STRANGERS:
-        scorer = STRANGERS[problem.scorer](inputs)
+    if problem.scorer in THIRD_PARTY:
+        scorer = THIRD_PARTY[problem.scorer](inputs)
     options: dict[str, Any] = {"is_causal": problem.is_causal, "window": problem.window}
     if problem.edges:
         stored = (inputs.edges[0] >= 0, inputs.edges)
@@ -39,7 +39,7 @@ def prepare(problem: Problem, inputs: Inputs) -> Callable[[], Any]:
         memory = ac.Attention(scorer).memory(key, value)
         return lambda: ac.attend(query, memory, scorer=scorer, **options).context
     if problem.is_training:
-        from benchmarks.peers import ours_torch  # the other problems need no torch
+        from benchmarks.peers import ours_torch  # the other problems do not need torch
 
         return ours_torch.prepare(scorer, inputs)
     if problem.is_backward:

@@ -55,7 +55,7 @@ def test_memory_comes_back_after_a_failure():
 
 
 def calls(scorer, rng):
-    """Attend and differentiate, with both ways to compute the additive score."""
+    """Attend and differentiate, with both forms of the additive score."""
     for length, scale in [(64, 1.0), (64, 50.0), (8, 1.0)]:  # quotients, then tanh
         query, key, value = scale * rng.standard_normal((3, length, 24))
 
@@ -76,7 +76,7 @@ def test_a_handler_that_attends_while_a_scorer_works_changes_no_bit(position, mo
     found, depth = [], 0
 
     class Interrupting(buffer):
-        """Delivers a signal just after memory was handed out."""
+        """Deliver a signal just after a buffer is lent."""
 
         __slots__ = ()
 

@@ -23,7 +23,7 @@ MASKED = (
 
 
 def text_of(kind, function, *arguments, **options):
-    """The text of the error of this kind."""
+    """The text of an error of this class."""
     with pytest.raises(kind) as caught:
         function(*arguments, **options)
     assert type(caught.value) is kind
@@ -123,7 +123,7 @@ def test_masked_rows_are_refused_by_leave_one_out_and_packing():
     assert text == "query_lengths" + MASKED
 
 
-# ------------------------------------------------------------- what is not a NumPy array of numbers
+# ----------------------------------------------------- objects that are not NumPy arrays of numbers
 
 
 def test_sparse_arrays_are_named():
@@ -196,7 +196,7 @@ def test_other_things_are_named():
 
 
 @pytest.mark.parametrize("error", [MemoryError, TimeoutError, KeyboardInterrupt])
-def test_what_is_not_about_the_array_passes(error):
+def test_errors_about_other_things_pass(error):
     class Interrupted:
         def __array__(self, dtype=None, copy=None):
             raise error
@@ -227,7 +227,7 @@ def test_saved_bfloat16_comes_back(tmp_path):
     ],
     ids=lambda array: str(np.asarray(array).dtype),
 )
-def test_what_an_error_about_a_dtype_says_makes_numbers(query):
+def test_the_advice_of_a_dtype_error_gives_numbers(query):
     if np.asarray(query).dtype == np.float64:
         pytest.skip("long double is double on this platform")
     text = text_of(ac.DTypeError, ac.attend, query, K, V, scorer="dot")
@@ -238,7 +238,7 @@ def test_what_an_error_about_a_dtype_says_makes_numbers(query):
     ac.attend(numbers, K, V, scorer="dot")
 
 
-def test_what_holds_several_numbers_says_how_to_take_them_apart():
+def test_complex_and_structured_arrays_name_the_conversion():
     text = text_of(ac.DTypeError, ac.attend, Q + 1j, K, V, scorer="dot")
     assert text.endswith("got dtype complex128; its .real and its .imag are")
     pair = np.zeros((4, 3), [("x", float), ("y", float)])

@@ -42,7 +42,7 @@ def test_a_dtype_stays_under_every_option(case, rng, dtype):
     result = case.check(
         *case.arrays(rng, (2,), dtype=dtype),
         mask=rng.random((5, 7)) < 0.7,
-        bias=rng.standard_normal((5, 7)),  # float64: it is cast, not followed
+        bias=rng.standard_normal((5, 7)),  # float64: it is cast to the dtype of the inputs
         key_lengths=[6, 5],
         is_causal=True,
         query_offset=np.array([2, 3]),
@@ -64,7 +64,7 @@ def test_half_types_accumulate_in_float32(dtype):
 
 
 def test_half_scores_may_exceed_what_float16_can_hold():
-    # 64 * 100 * 100 overflows float16; the difference of the two scores is what counts
+    # 64 * 100 * 100 overflows float16; only the difference of the two scores matters
     query = np.full((1, 64), 100, np.float16)
     key = np.full((2, 64), 100, np.float16)
     key[1, 0] = 99.5
@@ -73,7 +73,7 @@ def test_half_scores_may_exceed_what_float16_can_hold():
     np.testing.assert_allclose(result.log_normalizer, [640000.0], rtol=1e-6)
 
 
-def test_what_float16_cannot_hold_is_infinite_without_a_warning():
+def test_overflow_of_float16_is_infinite_without_a_warning():
     ones = np.ones((1, 8), np.float16)
     result = ac.attend(200 * ones, 200 * ones, ones, scorer="dot")
     np.testing.assert_array_equal(result.scores, [[np.inf]])  # 320,000

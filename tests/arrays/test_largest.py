@@ -19,7 +19,7 @@ def expected(array, n):
 
 
 def in_order(numbers, columns):
-    """Both by falling numbers, keeping the order of equal ones."""
+    """Sort columns and numbers by decreasing numbers, stably."""
     order = np.argsort(-numbers, axis=-1, kind="stable")
     return np.take_along_axis(numbers, order, -1), np.take_along_axis(columns, order, -1)
 
@@ -34,7 +34,7 @@ def test_the_largest_of_each_row(array, n):
     numbers, columns = expected(array, n)
     found = in_order(*largest(array.copy(), n))
     np.testing.assert_array_equal(found[0], numbers)
-    finite = numbers > -np.inf  # the columns of others mean nothing
+    finite = numbers > -np.inf  # the columns of other entries are arbitrary
     np.testing.assert_array_equal(found[1][finite], columns[finite])
 
 

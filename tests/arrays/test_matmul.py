@@ -55,7 +55,7 @@ def test_few_results_of_much_work_let_other_threads_work():
     weights, value = np.ones((1, 1 << 20), np.float32), np.ones((1 << 20, 24), np.float32)
     out = np.empty((1, 24), np.float32)
     calls = 5
-    # a product takes ten turns or more; one that keeps the lock lets others in once
+    # a product allows ten turns or more, or one if it holds the interpreter's lock
     assert turns_of_others(lambda: matrix_product(weights, value, out), calls=calls) > 3 * calls
 
 

@@ -127,7 +127,7 @@ def test_a_flag_is_true_or_false(flag, given):
     DOORS[flag](np.True_)
 
 
-def test_what_counts_as_a_number():
+def test_valid_numbers():
     assert [is_integer(n) for n in (3, np.uint8(3), 3.0, True, np.timedelta64(3, "s"))] == [
         True, True, False, False, False,
     ]  # fmt: skip

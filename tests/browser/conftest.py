@@ -36,7 +36,7 @@ def browser():
 
 
 class Opened:
-    """An open page, with its requests and error messages."""
+    """An open page, its requests and its error messages."""
 
     def __init__(self, page, url):
         self.page, self.url = page, url

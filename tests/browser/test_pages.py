@@ -41,13 +41,13 @@ def frame(page):
 
 
 def shown(page):
-    """Query, key and number in the sentence above the picture."""
+    """The query, key and number in the sentence above the picture."""
     frame(page)
     return [page.inner_text(f"#{name}") for name in ("query-name", "key-name", "number")]
 
 
 def until(page, condition):
-    """Wait for a change; the policy of pages forbids Playwright's own way to."""
+    """Wait for a change; the content policy of pages blocks Playwright's own function."""
     for _ in range(100):
         if page.evaluate(condition):
             return
@@ -106,7 +106,7 @@ def test_masked_cells_and_nan_are_told_apart_from_small_weights(opened, written)
         frame(page)
         pixel = "(i, j) => [...pixels().getContext('2d').getImageData(j, i, 1, 1).data]"
         colors = [page.evaluate(f"({pixel})({i}, {j})") for i, j in read]
-        assert colors[1][3] == 0  # the hatching behind is seen
+        assert colors[1][3] == 0  # the hatching shows through
         assert [color[3] for color in (colors[0], colors[2])] == [255, 255]
         assert "repeating-linear-gradient" in page.evaluate(
             "getComputedStyle(canvas).backgroundImage"
@@ -117,7 +117,7 @@ def test_masked_cells_and_nan_are_told_apart_from_small_weights(opened, written)
 def test_the_strongest_of_a_row_is_never_masked(opened, written, rng):
     key = rng.normal(size=(4, 3))
     result = ac.attend(key - 9, key + 9, key, scorer="dot", is_causal=True)
-    assert result.scores.max() < 0  # which is below the 0 that stands for masked ones
+    assert result.scores.max() < 0  # less than 0, the value of masked entries
     with opened(written(result, what="scores")) as page:
         page.hover("#query-1")
         name, key, number = shown(page)
@@ -196,7 +196,7 @@ def test_steps_can_be_played(opened, written, rng):
         page.click("#play")
         page.wait_for_timeout(1000)
         assert (shown(page)[0], page.inner_text("#play")) == ("y", "Play")
-        page.press("#play", "Enter")  # goes on, and stops at the last
+        page.press("#play", "Enter")  # continues, and stops at the last step
         until(page, "state.query === 2 && play.textContent === 'Play'")
     with opened(written(rng.random((3, 3)))) as page:
         assert page.is_hidden("#play")  # not steps
@@ -211,7 +211,7 @@ def test_pages_with_the_same_limits_have_the_same_shades(opened, written):
     with opened(written(weak, limits=(0, 1))) as page:
         assert page.evaluate(codes).split(",")[0] == strong_codes[1]
     with opened(written(strong, limits=(0, 0.5))) as page:
-        assert shown(page)[2] == "0.8"  # beyond the scale, and still exact
+        assert shown(page)[2] == "0.8"  # outside the scale, and still exact
         assert page.evaluate(codes).split(",")[0] == "254"
 
 

@@ -1,6 +1,6 @@
-"""``python -m tests.campaign --minutes 30``: the long form. Prints how to repeat its findings.
+"""``python -m tests.campaign --minutes 30``: long runs, which print how to repeat a failure.
 
-``python -m tests.campaign forward --seed 17`` runs one case; ``--cases 1000`` that many of each.
+``python -m tests.campaign forward --seed 17`` runs one case; ``--cases 1000`` runs 1000 of each.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def run_apart(name: str, seeds: range) -> bool:
 
 
 def main() -> None:
-    """Run campaigns in turns until the time is over."""
+    """Run the campaigns in turn until the time is up."""
     parser = argparse.ArgumentParser(prog="python -m tests.campaign", description=__doc__)
     parser.add_argument("names", nargs="*", choices=[[], *NAMES], help="left out: all of them")
     parser.add_argument("--minutes", type=float)

@@ -36,7 +36,7 @@ def chance(rng: Rng, probability: float) -> bool:
 
 
 def shared_axes(rng: Rng, axes: tuple[int, ...]) -> tuple[int, ...]:
-    """Batch axes of one array: some of length 1, some leading ones left out."""
+    """Batch axes of one array: some of length 1, some leading axes omitted."""
     axes = tuple(1 if chance(rng, 0.2) else n for n in axes)
     return axes[int(rng.integers(len(axes) + 1)) if chance(rng, 0.3) else 0 :]
 
@@ -45,7 +45,7 @@ def random_call(rng: Rng, *, dtypes: Any = (np.float64,), scorers: Any = SCORERS
     """A call that is small enough for the oracle."""
     case = cached_case(str(rng.choice(list(scorers))))
     batch = [(), (2,), (2, 3), (1, 2)][int(rng.integers(4))]
-    large = chance(rng, 0.1)  # enough keys that few of them are worth working on edges
+    large = chance(rng, 0.1)  # so many keys that a few of them are computed on edges
     n_queries = int(rng.integers(0, 13 if large else 7))
     n_keys = int(rng.integers(20, 48)) if large else int(rng.integers(0, 8))
     n_values = int(rng.integers(1, 4))

@@ -1,4 +1,4 @@
-"""Random command lines: an answer, or a single line that describes the error."""
+"""Random command lines: a result, or an error in a single line."""
 
 from __future__ import annotations
 

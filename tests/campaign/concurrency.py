@@ -1,4 +1,4 @@
-"""Many threads that attend, differentiate and read results together: the bits of one thread."""
+"""Many threads attend, differentiate and read results: the same bits as in one thread."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def check(rng: Rng) -> None:
 
 
 def shares_a_result() -> mock.mock._patch:
-    """Keep the result of a call in one place for all threads, until it is returned."""
+    """Share the result of a call between threads until it is returned."""
     attend, place = ac.attend, {}
 
     def hasty(*args, **options):

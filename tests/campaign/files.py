@@ -1,6 +1,6 @@
-"""Files of parameters, masks and configurations with something wrong in them.
+"""Corrupt files of parameters, masks and configurations.
 
-For any contents of a file: one of our errors or a working object, little memory, and no crash.
+Any contents of a file give one of our errors or a working object, without much memory or a crash.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def folder() -> Path:
 
 @cache
 def parameter_files() -> list[tuple[str, bytes]]:
-    """The extension and the content of valid files."""
+    """The extensions and contents of valid files."""
     dims = {"query_dim": 3, "key_dim": 3, "rng": 0}
     owners = [
         ac.make_scorer("dot"),
@@ -104,7 +104,7 @@ def mask_files() -> list[tuple[str, bytes]]:
 
 @cache
 def bomb() -> bytes:
-    """An array of 400 MiB, in 400 KiB."""
+    """An array of 400 MiB, compressed to 400 KiB."""
     buffer = io.BytesIO()
     header = {"descr": "<f8", "fortran_order": False, "shape": (400, 2**17)}
     with (
@@ -121,7 +121,7 @@ def bomb() -> bytes:
 
 
 def tree(rng: Rng, content: Any) -> Any:
-    """Content of JSON with one node changed, left out, or added."""
+    """Change, remove or add one node of JSON content."""
     if isinstance(content, dict) and content and chance(rng, 0.85):
         name = str(rng.choice(sorted(content)))
         rest = {k: v for k, v in content.items() if k != name}
@@ -142,7 +142,7 @@ def odd(rng: Rng) -> Any:
 
 
 def raw(rng: Rng, content: bytes) -> bytes:
-    """Bytes changed, cut, repeated or inserted."""
+    """Change, cut, repeat or insert bytes."""
     data = bytearray(content)
     for _ in range(int(rng.integers(1, 4))):
         if not data:
@@ -165,7 +165,7 @@ def raw(rng: Rng, content: bytes) -> bytes:
 
 
 def header_of_npy(rng: Rng, content: bytes) -> bytes:
-    """The header of an array is changed, with a valid length."""
+    """Change the header of an array, keeping its length valid."""
     end = 10 + int.from_bytes(content[8:10], "little")
     text = content[10:end].decode("latin1").strip()
     shapes = ["(1,)", "()", "(0,)", f"({10**30},)", "(-1,)", "(True,)", "(4, 1000000000)", "4",
@@ -182,7 +182,7 @@ def header_of_npy(rng: Rng, content: bytes) -> bytes:
 
 
 def array_of_npy(rng: Rng, content: bytes) -> bytes:
-    """Other numbers, such as indices that lie outside."""
+    """Change numbers, such as indices to values out of range."""
     with suppress(ValueError):
         array = np.load(io.BytesIO(content), allow_pickle=False)
         if array.dtype.kind in "iuf" and array.size:
@@ -201,7 +201,7 @@ def array_of_npy(rng: Rng, content: bytes) -> bytes:
 
 
 def archive(rng: Rng, content: bytes) -> bytes:
-    """A valid zip with an invalid member."""
+    """Make a valid zip with an invalid member."""
     with zipfile.ZipFile(io.BytesIO(content)) as file:
         members = {name: file.read(name) for name in file.namelist()}
     name = str(rng.choice(sorted(members)))
@@ -227,18 +227,18 @@ def archive(rng: Rng, content: bytes) -> bytes:
         with zipfile.ZipFile(io.BytesIO(bomb())) as file:
             new.append((str(rng.choice(["bomb.npy", "weight.npy"])), file.read("x")))
     buffer = io.BytesIO()
-    # a file that is as large as its array takes what it says
+    # an uncompressed file may need its own size
     is_deflated = chance(rng, 0.5) or has_bomb
     method = zipfile.ZIP_DEFLATED if is_deflated else zipfile.ZIP_STORED
     with warnings.catch_warnings(), zipfile.ZipFile(buffer, "w", method) as file:
-        warnings.simplefilter("ignore")  # of names that are there twice
+        warnings.simplefilter("ignore")  # duplicate names
         for each, data in new:
             file.writestr(each, data)
     return buffer.getvalue()
 
 
 def tensors(rng: Rng, content: bytes) -> bytes:
-    """A .safetensors whose header says something else."""
+    """Change the header of a .safetensors file."""
     (length,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + length])
     if chance(rng, 0.5) and "__metadata__" in header:
@@ -260,7 +260,7 @@ def changed(rng: Rng, suffix: str, content: bytes) -> bytes:
     return (archive if suffix == ".npz" else tensors)(rng, content)
 
 
-# --- what is done with them ---
+# --- loading the files ---
 
 
 def parameters(rng: Rng) -> Callable[[], None]:
@@ -307,7 +307,7 @@ def config(rng: Rng) -> Callable[[], None]:
 
 
 def toml(content: dict[str, Any]) -> str:
-    """The few kinds of values there are above, as TOML."""
+    """The values above as TOML."""
     scorer = content["scorer"]
     sections = {"scorer": {"name": scorer} if isinstance(scorer, str) else scorer}
     sections |= {name: section for name, section in content.items() if name != "scorer"}
@@ -338,7 +338,7 @@ def attend_with_mask(path: Path) -> None:
         assert result.stderr.startswith("error: "), result.stderr
         assert not output.exists()
         return
-    # each row is a mean of values, or exactly zero
+    # each row is a weighted mean of values, or exactly zero
     context, values = np.load(output), np.load(folder() / "x.npz")["value"]
     assert context.shape == (4, 3)
     inside = (context >= values.min(axis=0) - 1e-9) & (context <= values.max(axis=0) + 1e-9)
@@ -365,7 +365,7 @@ def reads_everything() -> mock.mock._patch:
 
 
 def fails_with(error: type[Exception]) -> mock.mock._patch:
-    """An error of an underlying library is not converted."""
+    """Errors of an underlying library are not converted."""
     load = ac.load
 
     def careless(path, **options):

@@ -1,4 +1,4 @@
-"""Results of `attend` against the oracle: contexts, weights, scores and all the rest."""
+"""Results of `attend` against the oracle: contexts, weights, scores and all other fields."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ QUICK = 60
 
 def check(rng: Rng) -> None:
     call = random_call(rng, dtypes=DTYPES)
-    if chance(rng, 0.15) and call.value.size:  # must reach the rows that may attend to it, only
+    if chance(rng, 0.15) and call.value.size:  # must affect only the rows that may attend to it
         call.value[*(rng.integers(n) for n in call.value.shape)] = np.nan
     expected = call.case.expect(call.query, call.key, call.value, **call.options)
     result = ac.attend(call.query, call.key, call.value, scorer=call.case.scorer, **call.options)
@@ -40,7 +40,7 @@ def without(option: str) -> mock.mock._patch:
 
 
 def slightly_off() -> mock.mock._patch:
-    """A library that is off in the seventh digit, in float64."""
+    """A library with an error in the seventh digit, in float64."""
     attend = ac.attend
 
     def inaccurate(query, key, value, **options):

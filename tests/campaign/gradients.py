@@ -48,9 +48,9 @@ def check(rng: Rng) -> None:
 def assert_slopes(
     slopes: dict[str, Any], loss: Callable[[dict[str, Any]], float], at: dict[str, Any], rng: Rng
 ) -> None:
-    """Compare gradients with differences of a loss, along a direction that moves some inputs.
+    """Compare gradients with differences of a loss, along a direction that changes some inputs.
 
-    If all moved, the gradient of a large one could hide another.
+    If all changed, the gradient of a large input could hide that of another.
     """
     direction = {n: rng.standard_normal(np.shape(a)) * (rng.random() < 0.5) for n, a in at.items()}
     step = 1e-3
@@ -58,7 +58,7 @@ def assert_slopes(
     def moved(steps: int) -> float:
         return loss({name: array + steps * step * direction[name] for name, array in at.items()})
 
-    odd = [moved(n) - moved(-n) for n in (1, 2, 3)]  # differences of order six
+    odd = [moved(n) - moved(-n) for n in (1, 2, 3)]  # sixth-order differences
     theirs = (45 * odd[0] - 9 * odd[1] + odd[2]) / (60 * step)
     parts = [slopes[name] * d for name, d in direction.items()]
     scale = sum(float(abs(part).sum()) for part in parts)

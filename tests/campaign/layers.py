@@ -35,7 +35,7 @@ class Problem:
         return ac.MultiHeadAttention(**self.arrays, scorer=scorers, zero_key=self.zero_key)
 
     def output(self, arrays: dict[str, Any], query: Any, key: Any, value: Any) -> Any:
-        """The output by the oracle, (B, L, Eo), for other arrays of the layer."""
+        """The oracle's output, (B, L, Eo), for other arrays of the layer."""
         total = np.zeros((*query.shape[:-1], arrays["output_weight"].shape[-1]))
         total += arrays.get("output_bias", 0.0)
         per_group = len(self.names) // arrays["key_weight"].shape[1]

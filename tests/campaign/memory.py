@@ -1,4 +1,4 @@
-"""The memory that some code takes beyond what the process had, where the system says so."""
+"""The peak memory of a block of code beyond that before it, on systems that report it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def _kibibytes(line: str) -> int:
 
 @contextmanager
 def extra_mebibytes() -> Iterator[list[float]]:
-    """A list that holds the number at the end; 0 where it cannot be measured."""
+    """Yield a list that holds the bytes at the end; 0 if they cannot be measured."""
     extra = [0.0]
     if not RESET.exists():
         yield extra
         return
-    RESET.write_text("5")  # forget the highest number so far
+    RESET.write_text("5")  # reset the peak
     before = _kibibytes("VmRSS")
     yield extra
     extra[0] = (_kibibytes("VmHWM") - before) / 1024

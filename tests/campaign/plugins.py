@@ -1,6 +1,6 @@
-"""Third-party packages with faults in any of their files, several at a time.
+"""Third-party packages with faults in any of their files, several faults at a time.
 
-Every other name works and gives the right numbers, and a warning names each broken package.
+Every other name works and gives correct numbers, and a warning names each broken package.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def attention_core_scorers():
         name="{name}",
         factory="{package}.scorer:Scorer",
         aliases=["{name}_too"],
-        summary="a stranger's",
+        summary="of a third party",
         example={{"gain": 2.0}},
     )
 """
@@ -116,7 +116,7 @@ def installed(packages: dict[str, dict[str, bytes]]) -> Iterator[None]:
 
 
 def check(rng: Rng) -> None:
-    number = next(numbers)  # no module is met again in the caches of imports
+    number = next(numbers)  # unique names, because imports are cached
     bad = [f"bad{number}x{n}" for n in range(int(rng.integers(1, 4)))]
     fine = f"fine{number}"
     packages = {name: broken(rng, name) for name in bad} | {fine: files(fine)}
@@ -132,7 +132,7 @@ def check(rng: Rng) -> None:
         for failure in registry.failures:
             assert any(failure.distribution in text for text in told), (failure, told)
         for name in sorted(names - set(SCORERS)):
-            with suppress(BaseException):  # whatever a scorer of theirs does is theirs
+            with suppress(BaseException):  # the behavior of their scorers is not checked
                 x = rng.standard_normal((3, 2))
                 ac.attend(x, x, x, scorer=registry.make(name, gain=2.0))
         x = rng.standard_normal((3, 2))

@@ -1,4 +1,4 @@
-"""Signals at random moments of calls: raised immediately, and nothing is left behind."""
+"""Signals at random moments of calls: raised immediately, and no state is left behind."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Many threads attend while the main thread does so too, and is interrupted at random moments.
+"""Many threads attend, and so does the main thread, which is interrupted at random moments.
 
-No thread hangs or gets a wrong bit, meanwhile and afterwards, and NumPy and BLAS have the settings
+No thread hangs or gets a wrong bit, then or later, and NumPy and BLAS end with the settings
 that they had.
 """
 

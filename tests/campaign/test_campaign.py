@@ -1,4 +1,4 @@
-"""A short campaign: a few cases of each kind, and a proof that they find planted faults."""
+"""A short campaign: a few cases of each kind, and a check that they find planted faults."""
 
 from importlib import import_module
 
@@ -33,7 +33,7 @@ def test_many_cases(name):
     ("name", "fault"), [(name, fault) for name in NAMES for fault in MODULES[name].FAULTS]
 )
 def test_a_planted_fault_is_found(name, fault):
-    # a result that belongs to another thread's scorer may refuse what is asked of it
+    # results of a scorer of another thread may raise
     found = AssertionError, KeyError, ValueError, ac.AttentionCoreError
     with MODULES[name].FAULTS[fault](), pytest.raises(found):
         run(name, 300)

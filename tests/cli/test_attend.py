@@ -1,4 +1,4 @@
-"""`attention-core attend`: its inputs, results and outputs, and the files it must not touch."""
+"""`attention-core attend`: inputs, results, outputs, and files that it must not modify."""
 
 from __future__ import annotations
 
@@ -343,7 +343,7 @@ def test_no_queries(arrays):
     assert found["weights"].shape == (0, 7)
 
 
-# --- what goes wrong halfway ---
+# --- failures halfway ---
 
 
 class Fragile(ac.Scorer):

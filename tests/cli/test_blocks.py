@@ -125,7 +125,7 @@ def test_sparse_masks_give_sparse_weights(rng, batch, density):
 
 
 def test_dtypes_that_differ(rng):
-    """A memory made of the keys alone must not compute in less than query and keys need."""
+    """A memory of the keys alone must not compute in less precision than queries and keys."""
     query, key, value = arrays(rng)
     attention = ac.Attention("dot")
     check(attention, query, key.astype(np.float32), value.astype(np.float32))

@@ -125,7 +125,7 @@ def test_a_factory_that_makes_no_scorer_fails(run, install, line, seen):
     result = run("acme_attention.hooks", code=1)
     assert "  FAILED   rbf.example " in result.stdout
     assert seen in result.stdout
-    if line != "raise Panic":  # which ends the command as an error of whoever raised it
+    if line != "raise Panic":  # which ends the command
         result = run("rbf", code=1)
         assert result.stderr.startswith("error: scorer 'rbf' (acme-attention 0.3): ")
         assert seen in result.stderr
@@ -192,5 +192,5 @@ def test_bad_input_is_exit_code_2(run, arguments, text):
 
 
 @pytest.mark.parametrize("name", ["", ".hooks", "a..b", "acme/rbf", "-"])
-def test_what_is_neither_name_nor_module(run, name):
+def test_arguments_that_are_neither_name_nor_module(run, name):
     assert "nor is there a module of this name" in run("--", name, code=2).stderr

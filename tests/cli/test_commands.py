@@ -85,7 +85,7 @@ def test_scorers_as_a_table(run, width):
     assert "attention-core" in words
 
 
-def test_scorers_of_a_stranger(run, install):
+def test_third_party_scorers(run, install):
     install(hooks=hooks(RBF), rbf=SCORER)
     output = run("scorers").stdout
     assert "Gaussian kernel" in output
@@ -285,7 +285,7 @@ def test_the_schema_has_the_scorers_that_are_installed(run, install):
     schema = json.loads(run("config", "schema").stdout)
     jsonschema.Draft202012Validator.check_schema(schema)
     good = [
-        {"scorer": "rbf"},  # a name alone is refused by the scorer itself
+        {"scorer": "rbf"},  # the scorer itself rejects a name alone
         {"scorer": {"name": "rbf", "gamma": 2}},
         {"scorer": {"name": "acme-attention/rbf", "gamma": 2, "scale": 3}},
         {"scorer": {"name": "gauss", "parameters": "w.npz"}},

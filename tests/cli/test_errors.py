@@ -1,7 +1,7 @@
-"""Every error of the command line: its exact words, exit code 2, no traceback.
+"""Every error of the command line: its exact text, exit code 2, no traceback.
 
-The words of the library's errors are held by `test_error_texts` and others; here they are read as
-a user reads them.
+`test_error_texts` and others check the texts of the library's errors; these tests check them on the
+command line.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("default::attention_core.PluginWarning")
 
 @pytest.fixture
 def fails(install, tmp_path, monkeypatch, rng):
-    """Attend to arrays of `tmp_path`, and give back what stderr says of it, split into lines."""
+    """Attend to arrays of `tmp_path`, and return the lines of stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(default, "_default", None)
     arrays = {
@@ -87,7 +87,7 @@ def test_an_ambiguous_name(fails, install):
     )
 
 
-def test_a_parameter_that_a_stranger_does_not_have(fails, install):
+def test_an_unknown_parameter_of_a_third_party_scorer(fails, install):
     install(hooks=hooks(RBF.format("acme_attention")), rbf=SCORER)
     assert fails("--set", "gama=2", scorer="rbf") == (
         "error: scorer 'rbf' (acme-attention 0.3) has no parameter 'gama'; did you mean 'gamma'? "

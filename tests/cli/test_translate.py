@@ -42,7 +42,7 @@ def test_the_answer_and_its_alignment(width):
     rows = [line for line in lines if "│" in line]
     assert [row.split()[0] for row in rows] == list("2024-06-12")
     assert all(len(line) <= width for line in lines)
-    # the first digit was read from the first of the year
+    # the first digit comes from that of the year
     start, place = rows[0].index("│") + 1, lines[2].index("2", 15)
     assert rows[0][start:].index("█") == place - start == 8 * (1 if width < 80 else 2)
     assert "it learned that with the dates" in " ".join(" ".join(lines).split())
@@ -84,7 +84,7 @@ FORMS = """\
 
 
 @pytest.mark.parametrize("text", ["hello", "the meaning of life", "mardi", "2024", "May 97"])
-def test_what_is_no_date_is_called_a_guess(text):
+def test_answers_to_other_texts_are_called_guesses(text):
     result = run("translate", text, code=1)
     answer, *_ = result.stdout.splitlines()
     found = re.fullmatch(rf"{text} = [\d-]{{10}} \((\d+)% certain\): a guess", answer)
@@ -128,7 +128,7 @@ def test_days(iso, there_is):
         ),
     ],
 )
-def test_what_it_cannot_read(text, message):
+def test_unreadable_texts(text, message):
     result = run("translate", text, code=2)
     assert result.stderr == f"error: {message}\n"
     assert result.stdout == ""

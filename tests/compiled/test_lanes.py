@@ -1,4 +1,4 @@
-"""A function of two rows, rewritten to score a query with many keys side by side."""
+"""Functions of two rows, rewritten to score a query with many keys in SIMD lanes."""
 
 import textwrap
 

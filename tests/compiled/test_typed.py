@@ -1,4 +1,4 @@
-"""The source of pair functions, rewritten so that numbers keep the dtype of the rows."""
+"""The source of pair functions, rewritten so that constants have the dtype of the rows."""
 
 import math
 import textwrap
@@ -94,7 +94,7 @@ def test_lines_of_the_text_know_their_lines_in_the_file():
     assert [line - first for line in found.lines] == [0, 4, 6, 7, 11]
 
 
-def test_what_cannot_be_compiled_is_said_with_its_line():
+def test_errors_of_compilation_have_their_line():
     enclosing = 2.0
     listed = [1.0]
 

@@ -1,4 +1,4 @@
-"""Teaching the translation of dates where to look."""
+"""Training of the alignment of translated dates."""
 
 import numpy as np
 import pytest

@@ -56,7 +56,7 @@ def closer(digits, outcomes):
 
 @pytest.fixture
 def measured(outcomes, monkeypatch):
-    """The command shows outcomes that are already measured."""
+    """Show outcomes that are already computed."""
     monkeypatch.setattr(demo, "classify", lambda row, _: outcomes[row.config])
 
 
@@ -125,7 +125,7 @@ def test_learning_helps(outcomes, name):
 
 @pytest.mark.parametrize("name", ["general", pytest.param("additive", marks=pytest.mark.slow)])
 def test_the_learned_parameters_are_what_the_program_learns(digits, name):
-    # iterations magnify rounding, so another BLAS learns slightly other numbers
+    # iterations amplify rounding, so another BLAS gives slightly different parameters
     learned = getattr(train, f"learn_{name}")(digits).scorer
     shipped = read_arrays(str(DEMO / "configs" / f"{name}_learned.npz"))
     assert shipped.keys() == learned.parameters.keys()
@@ -137,7 +137,7 @@ def test_the_learned_parameters_are_what_the_program_learns(digits, name):
         digits.queries(centered=centered), digits.keys(centered=centered), digits.values()
     ).context
     right = (context.argmax(axis=-1) == digits.labels[1200:]).sum()
-    # additive is at its bound, and an image in doubt may fall to either side
+    # additive is at its limit, and a borderline image may go either way
     assert right + 1 >= LEAST[f"{name}_learned"] * 597
 
 
@@ -149,12 +149,12 @@ def test_nothing_is_learned_from_the_queries(digits):
     np.testing.assert_array_equal(first, second)
 
 
-# --- how the recipes were chosen ---
+# --- choosing the recipes ---
 
 
 def test_quarters_are_of_the_keys_alone(digits):
     numbered = digits.images.copy()
-    numbered[:, 0, 0], numbered[:, 0, 1] = np.divmod(np.arange(1797), 256)  # each says which it is
+    numbered[:, 0, 0], numbered[:, 0, 1] = np.divmod(np.arange(1797), 256)  # each holds its index
     parts = list(choose.quarters(dataclasses.replace(digits, images=numbered)))
     held_out = []
     for part in parts:
@@ -174,7 +174,7 @@ def test_cross_validation_counts_what_is_read_wrongly():
         asked.append((len(part.keys()), recipe))
         return Fit(make_scorer("dot"), (), (), "", True)
 
-    # images that say which of three labels they have, but seven of them say the next one
+    # images that encode one of three labels; seven of them encode the next label
     labels = (np.arange(1797) % 3).astype(np.uint8)
     said = labels.copy()
     said[[0, 5, 299, 300, 601, 900, 1199]] += 1
@@ -222,7 +222,7 @@ def test_a_closer_look(digits, outcomes, closer):
     assert closer.answer == closer.truth == 9
 
 
-# --- what it prints ---
+# --- printed output ---
 
 
 def test_json_is_the_table_and_nothing_else():
@@ -300,7 +300,7 @@ def test_any_width_prints(closer, width):
     assert printed(closer, width=width)
 
 
-# --- what it draws ---
+# --- pictures ---
 
 
 @pytest.mark.usefixtures("measured")

@@ -1,4 +1,4 @@
-"""Reading dates: the strings, the network and its gradients, its training and its accuracy."""
+"""Translation of dates: strings, network, gradients, training and accuracy."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_every_form_of_every_language_is_made_and_can_be_read():
         ("German", "{weekday}, den {nth} {month} {y}", "Montag, den 1. März 2021"),
     ],
 )
-def test_what_is_written(language, form, text):
+def test_written_dates(language, form, text):
     assert write(datetime.date(2021, 3, 1), LANGUAGES[language], form) == text
 
 
@@ -151,7 +151,7 @@ def test_a_date_with_other_words():
         ("1\N{MODIFIER LETTER SMALL E}\N{MODIFIER LETTER SMALL R} mai 97", "1er mai 97"),
     ],
 )
-def test_what_is_readable(given, found):
+def test_readable_texts(given, found):
     assert readable(given) == found
     assert len(read_codes(readable(given))) == len(found)
 
@@ -172,7 +172,7 @@ UNKNOWN = (
         ("İ", f"cannot read 'İ' in 'İ': {UNKNOWN}"),
     ],
 )
-def test_what_is_not(text, message):
+def test_unreadable_texts(text, message):
     with pytest.raises(UnreadableError) as error:
         readable(text)
     assert str(error.value) == message
@@ -270,7 +270,7 @@ def test_other_parameters_leave_a_network_as_it_was():
 def test_adam_finds_the_least_of_a_parabola():
     adam, point = Adam(), {"x": np.array([3.0, -200.0])}
     first = adam.step(point, {"x": 2 * point["x"]}, 0.5)
-    np.testing.assert_allclose(first["x"], [2.5, -199.5])  # the first step is the rate, in sign
+    np.testing.assert_allclose(first["x"], [2.5, -199.5])  # the rate times the gradient's sign
     for _ in range(2000):
         point = adam.step(point, {"x": 2 * point["x"] * [1, 10]}, 0.5)
     np.testing.assert_allclose(point["x"], 0, atol=0.1)
@@ -312,7 +312,7 @@ class Nearness(Scorer):
 @pytest.fixture
 def nearness(monkeypatch):
     monkeypatch.setattr(default, "_default", None)
-    register_scorer(ScorerSpec(name="nearness", factory=Nearness, summary="of a stranger"))
+    register_scorer(ScorerSpec(name="nearness", factory=Nearness, summary="of a third party"))
 
 
 @pytest.mark.usefixtures("nearness")
@@ -331,7 +331,7 @@ def test_any_scorer_learns_by_its_name(name, tmp_path, monkeypatch, capsys):
     assert record.keys() == {"accuracy", "strings", "steps", "seed"}
 
 
-def test_what_is_saved_is_what_is_loaded(trained, tmp_path):
+def test_saved_parameters_are_loaded_unchanged(trained, tmp_path):
     save(trained, tmp_path / "new" / "folder")
     loaded = load(tmp_path / "new" / "folder")
     assert loaded.attention.to_config() == trained.attention.to_config()
@@ -342,11 +342,11 @@ def test_what_is_saved_is_what_is_loaded(trained, tmp_path):
 @pytest.mark.slow
 def test_the_program_learns_what_is_claimed():
     network, losses = learned({**ADDITIVE, "hidden_dim": 64}, steps=400)
-    assert np.mean(losses[-100:]) < 0.1  # texts that are not dates cost 0.03
+    assert np.mean(losses[-100:]) < 0.1  # of which 0.03 are from texts that are not dates
     assert accuracy(network, held_out_examples()) >= 0.99
 
 
-# --- what is shipped ---
+# --- shipped parameters ---
 
 
 def test_the_shipped_parameters_reach_the_accuracy_that_is_recorded(trained):
@@ -392,7 +392,7 @@ NO_DATES = (
 )
 
 
-def test_what_is_no_date_is_called_a_guess(trained):
+def test_answers_to_other_texts_are_called_guesses(trained):
     rng = np.random.default_rng(3)
     rows = ["".join(rng.choice(list("abcdefghij 0123.,-/"), 12)).strip(" ") for _ in range(500)]
     found = translate(trained, [*NO_DATES, *rows])
@@ -400,7 +400,7 @@ def test_what_is_no_date_is_called_a_guess(trained):
 
 
 def test_one_character_is_too_little(trained):
-    """With a single character, attention is certain."""
+    """With a single character, its weight is 1."""
     (found,) = translate(trained, ["1"])
     assert found.certainty > 0.9
     assert not found.is_sure

@@ -1,4 +1,4 @@
-"""The architecture page names existing files and functions, and describes every room."""
+"""The architecture page names existing files and functions, and describes every package."""
 
 import ast
 import re
@@ -15,7 +15,7 @@ ROOMS = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exist
 
 
 def located(path):
-    """Resolve a path of the page, in the package or in the repository."""
+    """Resolve a path on the page, in the package or in the repository."""
     return next((base / path for base in (PACKAGE, ROOT) if (base / path).exists()), None)
 
 

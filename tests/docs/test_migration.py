@@ -101,7 +101,7 @@ def test_a_row_of_nothing_in_multi_head_attention_of_torch(torch):
 
 
 def test_additive_attention_of_allennlp(page, torch):
-    """Its forward pass, as its source says it: tanh(vector W + matrix U) V."""
+    """The forward pass of its source: tanh(vector W + matrix U) V."""
     names = ("_w_matrix", "_u_matrix", "_v_vector")
     weights = dict(zip(names, arrays((5, 5), (6, 5), (5, 1)), strict=True))
     vector, matrix = arrays((2, 5), (2, 4, 6))

@@ -1,6 +1,6 @@
 """The documentation is complete, and every page runs as shown.
 
-The site itself is built by `.ci/run`, where a warning, such as a link to nowhere, is an error.
+`.ci/run` builds the site, where a warning, such as that of a broken link, is an error.
 """
 
 import importlib
@@ -34,7 +34,7 @@ def names(module):
     return {f"{module.__name__}.{name}" for name in module.__all__}
 
 
-# ------------------------------------------------------------------------- nothing is left out
+# ---------------------------------------------------------------------- complete documentation
 
 
 EXTRAS = {"dask": "dask", "estimators": "sklearn", "jax": "jax", "torch": "torch"}
@@ -205,7 +205,7 @@ def test_every_page_runs_as_it_says(page, kernels, tmp_path):
         assert (tmp_path / name).stat().st_size > 5_000
 
 
-# --------------------------------------------------------------- what is wrong with a page is seen
+# ---------------------------------------------------------------------- errors of a page are found
 
 
 @pytest.mark.parametrize(

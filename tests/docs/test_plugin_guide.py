@@ -1,8 +1,8 @@
-"""`plugins/README.md` is followed step by step in a fresh environment, and is complete.
+"""`plugins/README.md` is complete, and its steps work in a fresh environment.
 
-Commands are run in order, in the folder they lead to. A block whose first line is the path of a
-file is written there, or added to its end; in TOML, it is a part of a file that exists already.
-Examples with prompts are one session of Python. Text is what the commands before it print.
+Commands run in order, each in the folder that the last one changed to. A block whose first line is
+the path of a file is written there or appended to it; in TOML, it is a part of an existing file.
+Examples with prompts are one Python session. Text is the output of the commands before it.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def environment(tmp_path_factory):
 
 
 class Reader:
-    """Follows the guide, from folder to folder."""
+    """Follows the guide and its changes of folder."""
 
     def __init__(self, environment):
         self.folder = environment.folder
@@ -82,7 +82,7 @@ class Reader:
             "PATH": path,
             "COLUMNS": "100",
             "PIP_NO_INDEX": "1",
-            "PIP_NO_BUILD_ISOLATION": "0",  # in this variable 0 is what forbids it
+            "PIP_NO_BUILD_ISOLATION": "0",  # 0 disables the index in this variable
         }
         self.printed = ""
 
@@ -111,7 +111,7 @@ class Reader:
         head, _, text = body.partition("\n")
         name, _, place = head.removeprefix("# ").partition(", ")
         path = self.folder / name
-        assert path.exists()  # as new-plugin has made it
+        assert path.exists()  # as new-plugin wrote it
         if place:
             assert place == "at the end of the class"
             path.write_text(f"{path.read_text()}\n{text}")

@@ -1,6 +1,6 @@
-"""Everything the README shows is true: its files work, its examples run, its tables agree.
+"""The README is correct: its files work, its examples run, its tables agree.
 
-A block whose first line is `# some/path` is a file and is written there. All other Python blocks
+A block whose first line is `# some/path` is written to that file. All other Python blocks
 are run as doctests, each in a separate interpreter, so each can be pasted alone.
 """
 

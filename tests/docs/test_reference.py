@@ -1,4 +1,4 @@
-"""The oracle itself, compared with SciPy and with numbers worked out by hand."""
+"""The oracle itself, compared with SciPy and with numbers computed by hand."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_general_by_hand():
 
 def test_additive_by_hand():
     score = reference.additive([[1.0, 0.0]], [[0.0, 1.0], [1.0, 0.0]], [2.0, -1.0], [0.5, 0.0])
-    # the weights pick: the first hidden unit reads q and k_1, the second k_0 alone
+    # the first hidden unit depends on q and k_1, the second on k_0 alone
     expected = 2 * math.tanh(1 + 3 + 0.5) - math.tanh(2)
     assert score([1.0], [2.0, 3.0]) == pytest.approx(expected, rel=1e-15)
 

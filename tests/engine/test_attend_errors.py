@@ -456,7 +456,7 @@ def test_lengths_below_zero(name, value):
 )
 def test_impossible_options(option, error, text):
     assert refusal(**option) == (error, text)
-    with pytest.raises(error) as caught:  # before any array comes in
+    with pytest.raises(error) as caught:  # before any array is given
         ac.Attention("dot", **option)
     assert str(caught.value) == text
 

@@ -1,4 +1,4 @@
-"""Numbers published by other systems, which ours must equal. See corpus/PROVENANCE.md."""
+"""Results equal numbers published by other systems. See corpus/PROVENANCE.md."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Case:
     query: Array
     key: Array
     value: Array
-    past: int  # how many of the keys came before the others
+    past: int  # the number of keys in the first part
     options: dict[str, Any]
     expected: dict[str, Array]
     tolerance: dict[str, float]
@@ -158,7 +158,7 @@ def test_in_small_tiles(case: Case) -> None:
 
 @every_case
 def test_through_a_memory(case: Case) -> None:
-    """The keys come in two parts, as they do from a cache."""
+    """The keys are given in two parts, as from a cache."""
     query, key, value, options = case.arrays()
     fixed = {name: options.pop(name) for name in FIXED if name in options}
     attention = ac.Attention(ac.make_scorer(case.scorer["name"], **case.parameters), **fixed)
@@ -170,7 +170,7 @@ def test_through_a_memory(case: Case) -> None:
 
 @every_case
 def test_the_oracle_agrees(case: Case) -> None:
-    """The oracle of the other tests is anchored to the same numbers."""
+    """The oracle of the other tests gives the same numbers."""
     query, key, value, options = case.arrays(np.float64)
     score = FORMULAS[case.scorer["name"]](**case.parameters)
     case.check(reference.attend(query, key, value, score=score, **options))
@@ -178,7 +178,7 @@ def test_the_oracle_agrees(case: Case) -> None:
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.differs], ids=lambda case: case.id)
 def test_marked_differences_are_real(case: Case) -> None:
-    """A case that says it differs from its source does; otherwise the mark is stale."""
+    """A case that is marked as different from its source differs from it."""
     assert case.differs is not None
     field, published = case.differs
     actual = np.asarray(getattr(attend(case), field)).astype(np.float64)
@@ -187,7 +187,7 @@ def test_marked_differences_are_real(case: Case) -> None:
     assert case.id in (CORPUS / "PROVENANCE.md").read_text(encoding="utf-8")
 
 
-# The corpus guards itself: numbers that are not read, not run or not checked prove nothing.
+# The corpus itself is checked: every number is read, run and compared.
 
 
 def test_every_source_is_there() -> None:

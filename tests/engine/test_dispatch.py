@@ -16,7 +16,7 @@ EYE = np.eye(4)
 
 def entered(call):
     """The files and the number of functions of the package that a call enters."""
-    call()  # what is found once is found
+    call()  # fills the caches
     seen = []
 
     def note(frame, event, _):

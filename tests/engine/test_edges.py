@@ -1,6 +1,6 @@
 """Sparse masks: attention on edges equals attention with the dense mask.
 
-Which of the two is computed depends on the number of edges; the result does not.
+The number of edges decides how the result is computed; it does not change the result.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import attention_core as ac
 NAN, INF = math.nan, math.inf
 L, S = 11, 60
 
-# Few edges for all that the arithmetic of a pair may cost, some queries and keys without any.
+# So few edges that they are computed as pairs; some queries and keys have none.
 FEW = np.random.default_rng(8).random((L, S)) < 0.02
 FEW[3] = False
 FEW[:, 7] = False
@@ -181,18 +181,18 @@ def test_large_scores_on_edges_do_not_overflow(rng, mask, size):
     case.check(query, key, value, mask=scipy.sparse.csr_array(mask), scale=32 * size)
 
 
-# ------------------------------------------------------------------------------- what is promised
+# ------------------------------------------------------------------------------------- guarantees
 
 
 @pytest.mark.parametrize("name", SCORERS)
 def test_memory_grows_with_the_edges_not_with_the_places(name):
-    n, degree = 4000, 4  # 16,000 edges; as a dense array 16,000,000 places
+    n, degree = 4000, 4  # 16,000 edges; a dense array has 16,000,000 entries
     rng = np.random.default_rng(6)
     case = make_case(name)
     arrays = case.arrays(rng, queries=n, keys=n)
     edges = np.repeat(np.arange(n), degree), rng.integers(0, n, n * degree)
     graph = scipy.sparse.coo_array((np.ones(n * degree, bool), edges), shape=(n, n)).tocsr()
-    case.attend(*arrays, mask=graph)  # what compiles a scorer needs memory of its own, once
+    case.attend(*arrays, mask=graph)  # compiling a scorer takes memory once
     tracemalloc.start()
     try:
         result = case.attend(*arrays, mask=graph)
@@ -200,7 +200,7 @@ def test_memory_grows_with_the_edges_not_with_the_places(name):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < n * n / 2  # half a byte for each place
+    assert peak < n * n / 2  # half a byte per entry
     few = case.attend(arrays[0][:50], *arrays[1:], mask=graph[:50].toarray())
     np.testing.assert_allclose(result.context[:50], few.context, rtol=1e-10, atol=1e-12)
 

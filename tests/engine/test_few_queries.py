@@ -8,7 +8,7 @@ from attention_core.engine import few_queries
 from attention_core.engine.base import Problem
 from attention_core.normalizing.softmax import SOFTMAX, Softmax
 
-# batch axes of queries and of keys, S, D: whole blocks and others, one item and many, shared keys
+# batch axes of queries and keys, S, D: whole and partial blocks, one item and many, shared keys
 SHAPES = [
     ((8,), (8,), 4096, 64),
     ((2, 3), (2, 3), 3001, 33),

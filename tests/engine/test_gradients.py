@@ -1,4 +1,4 @@
-"""Gradients of a call: correct, exact where documented, in bounded memory."""
+"""Gradients of a call: correct, exact where documented, and in bounded memory."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ FAST, THOROUGH = 40, 600
 
 
 def named(gradients: ac.Gradients) -> dict[str, Any]:
-    """By the names of `Problem.inputs`."""
+    """Gradients by the names of `Problem.inputs`."""
     found = {name: getattr(gradients, name) for name in ("query", "key", "value", "bias")}
     found |= {f"parameters.{name}": array for name, array in gradients.parameters.items()}
     return {name: array for name, array in found.items() if array is not None}
 
 
 def assert_close(actual: dict[str, Any], wanted: dict[str, Any], tolerance: float = 1e-9) -> None:
-    """The same names, shapes and numbers, relative to the largest number of all."""
+    """Compare names, shapes and numbers; errors are relative to the largest number."""
     assert set(actual) == set(wanted)
     scale = max((float(np.abs(array).max(initial=0)) for array in wanted.values()), default=0.0)
     for name, array in wanted.items():
@@ -50,7 +50,7 @@ def case(name: str, rng: Any, batch: tuple[int, ...] = (), n: int = 5, **options
     return Problem(name, scorer, *arrays, options)
 
 
-# ---------------------------------------------------------------------------------- are they right
+# ------------------------------------------------------------------------------------- correctness
 
 
 def check_against_torch(problem: Problem) -> None:
@@ -104,7 +104,7 @@ def test_gradients_of_several_tiles_are_those_of_torch(name, rng):
 @pytest.mark.parametrize("size", [10.0, 60.0, 1e3])
 @pytest.mark.parametrize("name", ["additive", "scaled_dot"])
 def test_scores_of_any_size_have_gradients(name, size, rng):
-    # beyond the exponentials of the additive score, and beyond scores without a shift
+    # beyond the range of the additive score's exponentials, and of scores without a shift
     problem = case(name, rng, n=20)
     problem.query *= size
     check_against_torch(problem)
@@ -214,7 +214,7 @@ def test_garbage_at_masked_places_never_leaks(data, problem):
     unseen = ~allowed.any(-1), ~allowed.any(-2)  # (..., L), (..., S)
 
     def spoilt(array, unseen_rows):
-        """Garbage in the rows that no item of the batch uses."""
+        """Write NaN and Inf into the rows that no batch item uses."""
         *axes, _, _ = (1,) * (len(batch) + 2 - array.ndim) + array.shape
         shared = tuple(i for i, (n, own) in enumerate(zip(batch, axes, strict=True)) if own < n)
         rows = unseen_rows.all(axis=shared, keepdims=True).reshape(array.shape[:-1])
@@ -266,7 +266,7 @@ def test_nan_reaches_what_its_rows_may_attend_to_and_no_more(name, which, bad, r
         (dirty.value, clean.value, groups[1]),
     ):
         np.testing.assert_allclose(found[~group], wanted[~group], rtol=1e-12)
-    if np.isnan(bad):  # an infinite score may leave no doubt
+    if np.isnan(bad):  # an infinite score may give finite weights
         assert np.isnan(dirty.query[0]).any()
 
 
@@ -300,7 +300,7 @@ def test_masked_scores_beyond_all_numbers_do_not_pass_the_softcap(rng):
     query, key, value = rng.standard_normal((3, 6, 64))
     mask = np.arange(6)[:, None] * np.arange(6) > 0
     clean = ac.attend(query, key, value, scorer="dot", mask=mask, softcap=2.0).vjp(value)
-    query[0], key[0] = 1e200 * query[0], 1e200 * key[0]  # what was never written may be anything
+    query[0], key[0] = 1e200 * query[0], 1e200 * key[0]  # as in memory that was never written
     assert not np.isfinite(ac.attend(query, key, value, scorer="dot").scores[0, 0])
     dirty = ac.attend(query, key, value, scorer="dot", mask=mask, softcap=2.0).vjp(value)
     assert_close(named(dirty), named(clean), tolerance=1e-12)
@@ -375,7 +375,7 @@ def test_a_memory_has_the_gradients_of_its_keys(name, rng):
     memory = attention.memory(problem.key[:, :4], problem.value[:, :4])
     memory.append(problem.key[:, 4:], problem.value[:, 4:])
     result = attention(problem.query, memory)
-    memory.append(problem.key, problem.value)  # results keep what they saw
+    memory.append(problem.key, problem.value)  # results keep their inputs
     assert_close(named(result.vjp(problem.grad)), named(problem.gradients()))
 
 
@@ -537,7 +537,7 @@ def test_a_parameter_may_be_a_number(rng):
 
 def test_a_scorer_may_return_the_gradients_it_was_given(rng):
     class Fixed(ac.Scorer):
-        """Scores that a query brings along, one for each of as many keys as a tile has."""
+        """Scores taken from the features of a query, one for each key of a tile."""
 
         def score(self, query: Any, key: Any) -> Any:
             return query + 0 * key.sum()
@@ -631,7 +631,7 @@ def test_a_backward_pass_needs_little_memory(dtype, options):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_results_are_added_as_they_come_in_one_order(workers):
-    # one that came late would keep all others waiting, and in memory
+    # a late tile would make all others wait, and keep them in memory
     alive, most, added = set(), 0, []
 
     def work(item):

@@ -24,7 +24,7 @@ def agree(ours, theirs):
 
 
 def come_close(ours, theirs):
-    """Projecting other numbers of rows together may change the last bits."""
+    """The last bits may depend on the number of rows that are projected together."""
     for name in PARTS:
         one, other = getattr(ours, name), getattr(theirs, name)
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-13, err_msg=name)
@@ -159,7 +159,7 @@ def test_a_memory_never_changes_with_the_arrays_it_was_made_of(case, rng, cut, d
     expected = case.expect(query, key, value)
     given = [array.copy() for array in (key[:cut], value[:cut], key[cut:], value[cut:])]
     memory = ac.Attention(case.scorer).memory(*given[:2])
-    if cut < 7:  # otherwise nothing moves the first arrays to larger ones
+    if cut < 7:  # otherwise the first arrays are never moved to larger ones
         memory.append(*given[2:])
     for array in given:
         array[...] = np.nan
@@ -319,7 +319,7 @@ def test_branches_of_a_memory_never_see_each_other(case, way, rng):
     query, key, value = case.arrays(rng, (2,), keys=9)
     attention = ac.Attention(case.scorer)
     memory = attention.memory(key[:, :2], value[:, :2])
-    memory.append(key[:, 2:3], value[:, 2:3])  # now there is room for more
+    memory.append(key[:, 2:3], value[:, 2:3])  # the arrays now have spare rows
     before = attention(query, memory)
     branches = {start: WAYS[way](memory) for start in (3, 5, 7)}
     for step in (0, 1):
@@ -401,7 +401,7 @@ def test_take_makes_a_memory_of_some_batch_items(case, axis, indices, rng):
     ("key_batch", "value_batch"),
     [((), (3,)), ((3,), ()), ((1,), (3,)), ((3, 1), (2,)), ((1,), (1,)), ((1, 1), (1,))],
 )
-def test_what_broadcasts_still_does_when_items_are_taken(key_batch, value_batch, rng):
+def test_items_of_broadcast_arrays_still_broadcast(key_batch, value_batch, rng):
     case = make_case("additive")
     key, value = case.arrays(rng, key_batch)[1], case.arrays(rng, value_batch)[2]
     query = case.arrays(rng)[0]

@@ -21,7 +21,7 @@ TILES = [(1, 1), (3, 5), (2, 7), (5, 1), (1, 7), (4, 4), (100, 100)]
 
 
 def options(name, rng, batch):
-    """One of every kind of restriction, for L = 5 and S = 7."""
+    """One restriction of every kind, for L = 5 and S = 7."""
     return {
         "nothing": {},
         "mask": {"mask": rng.random((*batch, 5, 7)) < 0.5},
@@ -88,7 +88,7 @@ def test_nan_and_infinity_go_the_same_way_in_any_tile(case, rng, tile):
     case.check(query, key, value, is_causal=True, query_offset=1, tile=tile)
 
 
-SHAPES = [  # batch, L, S: few and many of each, so that every kind of cut is made
+SHAPES = [  # batch, L, S: few and many of each, so that every kind of split occurs
     ((), 1, 5000),
     ((), 3, 9000),
     ((), 2000, 7),
@@ -149,7 +149,7 @@ def test_a_tile_may_be_a_list():
 
 
 class Spying(ac.InnerProductScorer):
-    """Remembers the sizes of the tiles it scored."""
+    """Records the sizes of the tiles it scores."""
 
     def __init__(self):
         self.tiles = []
@@ -205,7 +205,7 @@ def test_tiles_that_a_mask_leaves_empty_are_never_scored(form):
 
 
 class Unbounded(ac.Scorer):
-    """The dot score without the bound that inner products offer."""
+    """The dot score without the bound of inner products."""
 
     def score(self, query, key):
         return query @ key.swapaxes(-1, -2)
@@ -216,7 +216,7 @@ class Unbounded(ac.Scorer):
 @pytest.mark.parametrize("tile", [None, (3, 5)])
 def test_a_bound_on_the_scores_changes_nothing_but_the_speed(rng, dtype, size, tile):
     case = make_case("dot")
-    # enough queries for finding the bound to be worth it
+    # so many queries that the bound is computed
     query, key, value = case.arrays(rng, (2,), queries=24, keys=12, dtype=dtype)
     query *= dtype(size)
     options = {"is_causal": True, "query_offset": 2, "tile": tile}
@@ -232,7 +232,7 @@ def test_a_bound_on_the_scores_changes_nothing_but_the_speed(rng, dtype, size, t
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("form", ["array", "function"])
 def test_a_bias_beyond_the_bound_of_the_scores_does_not_overflow(rng, bias, dtype, form):
-    # the scores alone are small, what the softmax sees is not
+    # the scores alone are small, but not the input of softmax
     case = make_case("scaled_dot")
     query, key, value = case.arrays(rng, queries=20, dtype=dtype)
     shifted = np.full((20, 7), bias, dtype)
@@ -251,10 +251,10 @@ def test_a_softcap_bounds_scores_that_are_not_bounded(rng, cap):
 @pytest.mark.parametrize("size", [0.1, 3.0, 30.0, 60.0, 400.0, 1e4])
 @pytest.mark.parametrize("tile", [None, (3, 5)])
 def test_additive_is_right_for_hidden_values_of_any_size(rng, dtype, size, tile):
-    # a form without tanh must fall back where its exponentials would overflow
+    # the form without tanh must fall back if its exponentials would overflow
     case = make_case("additive")
     query, key, value = case.arrays(rng, (2,), dtype=dtype)
-    # |tanh'| <= 1, so an error in the hidden values, at most eps * size * 10, arrives unmagnified
+    # |tanh'| <= 1, so an error in the hidden values, at most eps * size * 10, is not amplified
     case.check(query * dtype(size), key * dtype(size), value, tile=tile, scale=max(32, 40 * size))
 
 
@@ -303,7 +303,7 @@ def test_additive_keeps_the_digits_of_small_hidden_values(rng, dtype, queries):
 
 
 def test_minus_infinity_first_then_numbers_then_minus_infinity():
-    # tiles of nothing but -inf before, between and after the others
+    # tiles of -inf only before, between and after the others
     infinite = -math.inf
     scores = [infinite, infinite, 1.0, infinite, 2.0, infinite]
     bias = np.array([scores])

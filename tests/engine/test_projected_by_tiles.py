@@ -1,4 +1,4 @@
-"""Queries that each tile projects for itself: the same numbers, without a projected copy."""
+"""Queries projected tile by tile: the same numbers, without a projected copy."""
 
 import numpy as np
 import pytest

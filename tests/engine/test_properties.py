@@ -1,6 +1,6 @@
-"""Properties of attention that hold for every input, searched for counterexamples.
+"""Properties of attention that hold for every input, with a search for counterexamples.
 
-Run them harder with ``HYPOTHESIS_PROFILE=thorough pytest tests/engine/test_properties.py``.
+For more examples: ``HYPOTHESIS_PROFILE=thorough pytest tests/engine/test_properties.py``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ numbers = st.floats(-4, 4, width=32)  # short decimals make short counterexample
 
 @dataclass
 class Problem:
-    """A scorer and arrays it can attend with."""
+    """A scorer and arrays that fit it."""
 
     case: Case
     query: Any
@@ -95,7 +95,7 @@ def restrictions(draw: st.DrawFn, shape: tuple[int, ...]) -> dict[str, Any]:
 
 
 def allowed_places(problem: Problem, **options: Any) -> Any:
-    """The places that the oracle allows."""
+    """The pairs that the oracle allows."""
     return problem.case.expect(problem.query, problem.key, problem.value, **options).allowed
 
 
@@ -216,7 +216,7 @@ def test_a_bad_value_reaches_only_the_rows_that_may_attend_to_it(data, problem):
     np.testing.assert_array_equal(np.isnan(result.context), reached)
 
 
-# ---------------------------------------------------------------------- one meaning, many spellings
+# ----------------------------------------------------------------------------- equivalent arguments
 
 
 @given(st.data(), problems())
@@ -386,7 +386,7 @@ def test_scores_of_any_size_never_overflow(scores, dtype, tile, queries):
     st.sampled_from([1, 20]),
 )
 def test_values_of_any_size_keep_their_digits(scores, size, tile, queries):
-    # exp(60) * 1e30 is beyond float32, and exp(-60) * 1e-30 is nothing in it
+    # exp(60) * 1e30 is beyond float32, and exp(-60) * 1e-30 underflows it
     key = scores[:, None]
     value = (size * np.arange(1, len(key) + 1, dtype=np.float64)[:, None]).astype(np.float32)
     result = ac.attend(np.ones((queries, 1), np.float32), key, value, scorer="dot", tile=tile)

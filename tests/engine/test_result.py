@@ -98,7 +98,7 @@ def test_asking_for_one_part_never_changes_another(rng, options, first):
         np.testing.assert_array_equal(part(result), alone, err_msg=f"{name}, asked again")
 
 
-def test_what_a_caller_does_with_one_part_never_changes_another(rng):
+def test_writing_to_one_part_never_changes_another(rng):
     case = make_case("dot")
     arrays = case.arrays(rng)
     result, untouched = case.attend(*arrays), case.attend(*arrays)
@@ -117,7 +117,7 @@ def test_weights_are_computed_on_first_use_never_before(rng):
     scorer = Counting()
     query, key, value = make_case("dot").arrays(rng)
     result = ac.attend(query, key, value, scorer=scorer, tile=(2, 3))
-    assert scorer.places == query.shape[0] * key.shape[0]  # the context alone, each place once
+    assert scorer.places == query.shape[0] * key.shape[0]  # the context alone, each pair once
     result.weights
     assert scorer.places > query.shape[0] * key.shape[0]
 
@@ -156,7 +156,7 @@ def test_only_weights_and_scores_need_memory_for_every_place(rng, name):
     }
     for part, function in parts.items():
         assert peak_memory(function) < everything / 4, part
-    assert peak_memory(lambda: result.weights) >= everything  # the measure measures
+    assert peak_memory(lambda: result.weights) >= everything  # the measurement itself works
 
 
 # ------------------------------------------------------------------------------------------- rows
@@ -320,7 +320,7 @@ def test_key_mass_sums_the_weights_over_the_queries(rng):
     np.testing.assert_allclose(result.key_mass.sum(-1), 5.0, rtol=1e-12)  # one per query
 
 
-# ---------------------------------------------------------------------------------- not a surprise
+# ---------------------------------------------------------------------------------- least surprise
 
 
 def test_attention_is_immutable():
@@ -388,7 +388,7 @@ def test_workers_never_change_a_bit(rng, name, tile, options):
 
 @pytest.mark.parametrize("name", SCORERS)
 def test_workers_never_change_a_bit_of_a_large_problem(name):
-    # large enough that work is really shared, few enough queries that keys are split and merged
+    # so large that threads share the work, with so few queries that keys are split and merged
     case = make_case(name)
     for queries, keys in ((700, 900), (2, 6000)):
         arrays = case.arrays(np.random.default_rng(2), (2,), queries=queries, keys=keys)
@@ -467,7 +467,7 @@ def test_a_scorer_that_attends_inside_itself_works(rng):
 
 @pytest.mark.parametrize("tile", [None, (300, 150)], ids=str)
 def test_a_score_or_bias_that_attends_inside_itself_works(rng, tile):
-    # the memory of the tile in work must not be taken by the call inside
+    # the inner call must not use the memory of the current tile
     query, key, value = make_case("dot").arrays(rng, queries=300, keys=300)
     other = np.ones((300, 4))
 

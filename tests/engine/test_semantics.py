@@ -1,7 +1,7 @@
 """Semantics of attention: each rule of the specification, compared with the oracle.
 
-What inputs may look like is in `test_inputs.py`, what a result offers in `test_result.py`, how the
-work may be cut in `test_tiles.py`, and what is refused in `test_attend_errors.py`.
+See `test_inputs.py` for kinds of inputs, `test_result.py` for fields of results, `test_plan.py` for
+tiles, and `test_attend_errors.py` for errors.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def test_order_is_softcap_then_bias_then_mask():
     result = one_row(scores, softcap=cap, bias=bias, mask=np.array(mask))
     right = weights(("softcap", "bias", "mask"))
     np.testing.assert_allclose(result.weights, right, rtol=1e-14)
-    # Only the two orders in which the mask comes late enough to commute give these numbers.
+    # Only this order, and the one with mask and bias swapped, give these numbers.
     same = {o for o in permutations(steps) if np.allclose(weights(o), right, rtol=1e-3)}
     assert same == {("softcap", "bias", "mask"), ("softcap", "mask", "bias")}
 
@@ -469,7 +469,7 @@ def test_a_fully_masked_row_is_zero_whatever_the_arrays_hold(case, rng, options)
 
 def test_fully_masked_is_decided_on_the_mask_not_on_the_scores():
     low = np.finfo(np.float64).min
-    allowed = one_row([low, low])  # as low as numbers go, but allowed: the weights are real
+    allowed = one_row([low, low])  # the lowest finite numbers, but allowed: the weights are valid
     np.testing.assert_array_equal(allowed.weights, [[0.5, 0.5]])
     masked = one_row([0.0, 0.0], mask=np.array([[False, False]]))
     np.testing.assert_array_equal(masked.weights, [[0.0, 0.0]])
@@ -486,7 +486,7 @@ def test_a_nan_score_in_an_allowed_place_is_not_mistaken_for_a_masked_row():
 
 GARBAGE = [NAN, INF, -INF]
 
-# Ways to forbid the last two keys to everyone.
+# Ways to mask the last two keys for every query.
 LAST_KEYS = {
     "mask": {"mask": np.arange(7) < 5},
     "sparse mask": {"mask": scipy.sparse.csr_array(np.tile(np.arange(7) < 5, (5, 1)))},
@@ -574,7 +574,7 @@ def test_garbage_everywhere_masked_at_once_never_arrives(case, rng):
 
 
 def test_a_value_of_an_underflown_weight_is_not_multiplied_by_zero():
-    # exp(-2000) is 0 and its value is finite: nothing but the first value remains
+    # exp(-2000) is 0 and its value is finite: only the first value remains
     result = one_row([0.0, -2000.0], value=column(3.0, 1e300))
     np.testing.assert_array_equal(result.context, [[3.0]])
 
@@ -640,7 +640,7 @@ def test_values_of_both_infinities_make_nan(rng):
 
 
 def test_nan_reaches_a_row_even_where_its_weight_is_zero():
-    # the place is allowed: whether the weight underflows must not decide what the caller sees
+    # the pair is allowed: the result must not depend on whether the weight underflows
     result = one_row([0.0, -2000.0], value=column(3.0, NAN))
     assert np.isnan(result.context).all()
 
@@ -746,14 +746,14 @@ def test_scores_that_are_all_far_below_zero_still_make_weights(dtype, queries, s
 @pytest.mark.parametrize("size", [1e-37, 1e-30, 1.0, 1e30, 1e37])
 @pytest.mark.parametrize("queries", [1, 32])
 def test_large_and_small_values_survive_large_and_small_scores(score, size, tile, queries):
-    # exp(50) * 1e30 is beyond float32 and exp(-50) * 1e-30 is nothing in it; the context is neither
+    # exp(50) * 1e30 is beyond float32 and exp(-50) * 1e-30 underflows it; the context does not
     query = np.ones((queries, 1), np.float32)
     key = column(score, score - 1, dtype=np.float32)
     value = column(size, 3 * size, dtype=np.float32)
     result = ac.attend(query, key, value, scorer="dot", tile=tile)
     e = np.exp([0.0, -1.0])
     expected = (e @ value.astype(np.float64)) / e.sum()
-    # eps times the scores bounds what rounding them may cost
+    # the error from rounding the scores is at most eps times the scores
     np.testing.assert_allclose(result.context, [expected] * queries, rtol=4e-7 * (2 + abs(score)))
 
 
@@ -770,7 +770,7 @@ def test_many_equal_keys_share_the_weight():
 
 
 def test_a_rising_sequence_of_scores_over_many_tiles():
-    # every tile brings a new maximum, so every tile rescales what came before
+    # every tile has a new maximum, so every tile rescales the earlier ones
     scores = np.linspace(-300, 300, 61)
     result = one_row(scores, tile=(1, 1))
     e = np.exp(scores - scores.max())
@@ -815,7 +815,7 @@ def test_a_softcap_beyond_the_range_of_the_dtype_caps_nothing(rng, mask):
     np.testing.assert_array_equal(capped, free)
 
 
-def test_what_half_precision_cannot_hold_is_no_accident():
+def test_overflow_of_half_precision_is_expected():
     with np.errstate(all="raise"):
         result = ac.attend(
             np.float16([[8], [1]]), np.float16([[-8], [8]]), np.float16([[1], [1]]), scorer="dot"

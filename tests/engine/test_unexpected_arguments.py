@@ -1,4 +1,4 @@
-"""Arguments of other libraries, and misspelt ones: the error names what serves."""
+"""Arguments of other libraries, and misspelt ones: the error names the one to use."""
 
 from inspect import signature
 

@@ -28,7 +28,7 @@ from attention_core.leave_one_out import leave_one_out, log_loss, squared_error
 
 SCORERS = ["dot", "scaled_dot", "general", "additive", "gaussian"]
 
-# a few iterations are enough for what these tests look at
+# a few iterations are enough for these tests
 capped = pytest.mark.filterwarnings("ignore:learning did not converge")
 
 
@@ -69,7 +69,7 @@ def wave():
     return X, 100 + np.tanh(2 * X[:, 1])
 
 
-# --- what is learned ---
+# --- learning ---
 
 
 @pytest.mark.parametrize("scorer", ["general", "additive", "gaussian"])
@@ -205,11 +205,11 @@ def test_gradients_of_the_trend_agree_with_finite_differences(rng, kind, weighte
 
 
 def test_learning_begins_with_the_best_slopes(rng):
-    """Attention that is even leaves the deviations from the mean: ridge regression."""
+    """With uniform attention, the trend is ridge regression on deviations from the mean."""
     X, y = rng.normal(size=(50, 3)), rng.normal(size=(50, 2))
     model = Regression(ac.make_scorer("gaussian", scale=np.zeros(3)), np.zeros((3, 2)))
     begun = model.begun(Rows(X, y), np.arange(50), 2.0, None)
-    # the mean of all others is 50/49 as far from a row as that of all
+    # a row is 50/49 as far from the mean of the others as from the mean of all
     ridge = Ridge(alpha=2 * (49 / 50) ** 2).fit(X, y)
     np.testing.assert_allclose(begun.coefficients, ridge.coef_.T)
 
@@ -266,7 +266,7 @@ def test_class_weights_move_the_border(rng):
     assert plain < balanced < chosen
 
 
-# --- what is predicted ---
+# --- predictions ---
 
 
 @pytest.mark.parametrize("trend", [True, False])
@@ -390,7 +390,7 @@ def test_the_defaults_are_good_with_many_rows(rng):
     assert model.score(X[16_000:], y[16_000:]) > 0.93
 
 
-# --- where learning starts ---
+# --- initial parameters ---
 
 
 @capped
@@ -409,7 +409,7 @@ def test_the_defaults_are_good_with_many_rows(rng):
         ("scaled_dot", {}),
     ],
 )
-def test_what_a_scorer_leaves_out_is_filled_in(blobs, scorer, shapes):
+def test_missing_arguments_of_a_scorer_are_filled_in(blobs, scorer, shapes):
     model = AttentionClassifier(scorer, max_iter=2, random_state=0).fit(*blobs)
     found = {name: array.shape for name, array in model.scorer_.parameters.items()}
     assert found == shapes

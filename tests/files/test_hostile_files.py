@@ -1,4 +1,4 @@
-"""Malicious files, and paths that cannot be written: a clear error, and nothing lost."""
+"""Malicious files, and paths that cannot be written: a clear error, and no loss of data."""
 
 import io
 import json
@@ -44,7 +44,7 @@ def header(shape, descr="'<f8'"):
     return npy(f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}", b"\0" * 64)
 
 
-# --- what files ask for ---
+# --- requests of files ---
 
 
 def test_a_note_that_asks_for_random_arrays(tmp_path):
@@ -107,7 +107,7 @@ def test_only_what_is_asked_for_is_read(tmp_path):
 
 
 def test_a_small_file_does_not_fill_the_memory(tmp_path):
-    """Neither highly compressed arrays nor sizes to draw from a seed fill the memory."""
+    """Neither highly compressed arrays nor sizes to draw from a seed exhaust the memory."""
     np.savez_compressed(tmp_path / "w.npz", weight=np.zeros((3, 3_000_000)))
     config = {"scorer": {"name": "general", "parameters": str(tmp_path / "w.npz")}}
     with pytest.raises(
@@ -183,7 +183,7 @@ def test_odd_names_are_quoted_and_cut(tmp_path):
     assert "\x1b" not in str(error.value)
 
 
-# --- whose scorer it is ---
+# --- owners of scorers ---
 
 
 def test_old_files_name_no_distribution(tmp_path):
@@ -269,7 +269,7 @@ def test_names_may_be_as_long_as_the_system_allows(tmp_path, suffix):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path):
+def test_files_of_a_killed_process_are_removed(tmp_path):
     code = (
         "import os, signal, sys; from pathlib import Path;"
         "from attention_core.files.atomic import workspace\n"
@@ -280,7 +280,7 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
     with workspace(tmp_path / "x.npz") as mine:
         assert list(tmp_path.iterdir()) == [mine]
-        write_arrays(tmp_path / "w.npz", {})  # which leaves those in use alone
+        write_arrays(tmp_path / "w.npz", {})  # which keeps files in use
         assert mine.exists()
     assert [path.name for path in tmp_path.iterdir()] == ["w.npz"]
 
@@ -332,7 +332,7 @@ def test_labels_are_counted_before_work_starts(folder):
     assert not (folder / "o.npz").exists()
 
 
-def test_what_is_drawn_is_checked_before_work_starts(folder):
+def test_options_of_pictures_are_checked_before_work_starts(folder):
     text = attend("--scorer", "dot", "--show", "--batch", "0", "-o", "o.npz").stderr
     assert text == "error: batch: (0,) does not index batch axes ()\n"
     assert not (folder / "o.npz").exists()

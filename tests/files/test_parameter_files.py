@@ -1,4 +1,4 @@
-"""Arrays in files: exact round trips, no unpickling, no half-written files."""
+"""Arrays in files: exact round trips, no unpickling, no partially written files."""
 
 import io
 import json
@@ -48,7 +48,7 @@ def same(a, b):
     )
 
 
-# --- there and back ---
+# --- round trips ---
 
 
 @given(
@@ -61,7 +61,7 @@ def same(a, b):
     ),
     suffix=st.sampled_from(SUFFIXES),
 )
-def test_what_is_written_is_read(tmp_path_factory, arrays, suffix):
+def test_written_arrays_are_read_unchanged(tmp_path_factory, arrays, suffix):
     path = tmp_path_factory.mktemp("arrays") / f"w{suffix}"
     write_arrays(path, arrays)
     assert same(read_arrays(path), arrays)
@@ -189,7 +189,7 @@ class Seeded(ac.InnerProductScorer):
 
 @suffixes
 @pytest.mark.parametrize("is_layer", [False, True])
-def test_what_could_not_be_loaded_again_is_not_saved(tmp_path, suffix, is_layer):
+def test_parameters_that_could_not_be_loaded_are_not_saved(tmp_path, suffix, is_layer):
     owner = Seeded(3)
     if is_layer:
         owner = ac.MultiHeadAttention.initialize(4, heads=2, scorer=["dot", owner], rng=0)
@@ -407,7 +407,7 @@ def test_a_folder(tmp_path, suffix):
         read_arrays(tmp_path / f"w{suffix}")
 
 
-def test_what_a_file_says_is_json_in_the_archive(tmp_path):
+def test_the_note_of_a_file_is_json_in_the_archive(tmp_path):
     save_parameters(tmp_path / "w.npz", make(SCORERS["arrays"]))
     with zipfile.ZipFile(tmp_path / "w.npz") as archive:
         assert json.loads(archive.read("attention_core.json")) == {
@@ -417,17 +417,17 @@ def test_what_a_file_says_is_json_in_the_archive(tmp_path):
         }
 
 
-# --- whole or not at all ---
+# --- atomic writing ---
 
 
 @pytest.fixture(params=SUFFIXES)
 def interrupted(request, tmp_path, monkeypatch):
-    """The path of a good file whose next writing is interrupted half-way."""
+    """The path of a valid file; the next time it is written, writing is interrupted halfway."""
     path = tmp_path / f"w{request.param}"
     write_arrays(path, {"old": np.ones(3)})
 
     def stop(*args, **kwargs):
-        assert len(list(tmp_path.iterdir())) == 2  # it has begun, beside its place
+        assert len(list(tmp_path.iterdir())) == 2  # writing has begun, in a temporary file
         raise KeyboardInterrupt
 
     def begin_and_stop(arrays, file, **kwargs):

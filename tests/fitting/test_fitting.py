@@ -122,14 +122,14 @@ def test_steps_to_where_the_loss_is_not_finite_are_taken_back(outside):
     assert np.isfinite(found.losses).all()
 
 
-# how far the least loss is from the wall, and how steep everything is
+# the distance of the minimum from the barrier, and the scale of the slope
 @pytest.mark.parametrize("gap", [0.5, 1e-1, 1e-3])
 @pytest.mark.parametrize("scale", [1e-2, 1.0, 1e6])
 @pytest.mark.parametrize(
     "outside", [(np.nan, 0.0), (np.inf, np.inf), (-np.inf, 1.0), (1.0, np.nan)]
 )
 def test_the_least_loss_is_found_beside_a_wall(gap, scale, outside):
-    """``-x / gap - log(0.9 - x)`` is least at ``0.9 - gap``, and is nothing from 0.9 on."""
+    """``-x / gap - log(0.9 - x)`` is least at ``0.9 - gap``, and undefined from 0.9 on."""
     asked = []
 
     def loss(model):
@@ -150,7 +150,7 @@ def test_the_least_loss_is_found_beside_a_wall(gap, scale, outside):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_the_least_loss_is_found_among_walls(seed):
-    """``-c x - sum log(b - A x)``, and a little to keep x from going away for ever."""
+    """``-c x - sum log(b - A x)``, with a small penalty that keeps x bounded."""
     random = np.random.default_rng(seed)
     walls, room = random.normal(size=(5, 3)), random.uniform(0.1, 2, size=5)
     slope = 10 ** random.uniform(-1, 2) * random.normal(size=3)
@@ -451,7 +451,7 @@ def test_gradients_agree_with_finite_differences(labeled, rng, name, measure, ro
         for sign in (1, -1)
     ]
     assert gradients.parameter_vector @ along == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-5)
-    # the rows are query and key at once
+    # the rows are both queries and keys
     change = 1e-6 * rng.normal(size=key.shape)
     ends = [
         leave_one_out(key + sign * change, value, measure, rows=rows)(scorer)[0] for sign in (1, -1)
@@ -587,7 +587,7 @@ def test_rows_may_be_recognized_from_copies(labeled, rng):
 
 
 def test_learning_by_leaving_one_out(rng):
-    """Labels depend on one feature of five: the learned weight sees it and little else."""
+    """Labels depend on one feature of five, which gets nearly all of the learned weight."""
     key = rng.normal(size=(300, 5))
     value = np.eye(2)[(key[:, 2] > 0).astype(int)]
     start = ac.make_scorer("general", weight=0.3 * np.eye(5))

@@ -1,4 +1,4 @@
-"""Attention on dask arrays equals that on one machine, for any chunks of any axis."""
+"""Attention on dask arrays equals attention on NumPy arrays, for any chunks of any axis."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,9 @@ def same(found, expected):
     assert found.dtype == expected.dtype
     assert found.shape == expected.shape
     finite = np.abs(expected)[np.isfinite(expected)]
-    scale = max(1, finite.max(initial=0))  # sums of large and small terms round with the large
+    scale = max(
+        1, finite.max(initial=0)
+    )  # sums of large and small terms have the rounding error of the large
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12 * scale)
 
 
@@ -50,7 +52,7 @@ def test_any_chunks_give_the_result_and_the_gradients_of_one_machine(call, data)
         same(found["log"], whole.log_normalizer)
     top = whole.top_k(2)
     same(found["top"].weights, top.weights)
-    indices = found["top"].indices  # keys of equal weight may change places by a last bit
+    indices = found["top"].indices  # the last bit may swap keys of equal weight
     assert ((indices < 0) == (top.indices < 0)).all()
     chosen = np.take_along_axis(whole.weights, np.maximum(indices, 0), -1)
     same(np.where(indices < 0, 0, chosen), top.weights)

@@ -73,12 +73,12 @@ def test_a_killed_worker_changes_no_digit(rng):
     grads = result.vjp(lazy)
     with dask.config.set(scheduler="synchronous"):
         calm = dask.compute(result.context, grads.key)
-    # a worker that does not answer is given up soon
+    # give up soon on a worker that does not answer
     quick = dask.config.set({"distributed.comm.timeouts.connect": "5s"})
     with quick, start() as cluster, distributed.Client(cluster) as client:
         futures = client.compute([result.context, grads.key])
         while not client.run(lambda dask_worker: len(dask_worker.data)).popitem()[1]:
-            time.sleep(0.05)  # until results are lost with it
+            time.sleep(0.05)  # so that its results are lost
         worker = next(iter(cluster.workers.values()))
         os.kill(worker.pid, signal.SIGKILL)
         found = client.gather(futures)
@@ -87,7 +87,7 @@ def test_a_killed_worker_changes_no_digit(rng):
 
 
 def test_keys_larger_than_the_memory_of_a_worker():
-    # 400 MB of keys and values in all, for workers of 300 MB each, which need half of it themselves
+    # 400 MB of keys and values, for workers of 300 MB each, which need half of that themselves
     rows, features = 800_000, 32
     keys = da.random.default_rng(0).normal(size=(rows, features), chunks=(50_000, features))
     values = da.ones((rows, 32), chunks=(50_000, 32))

@@ -164,7 +164,7 @@ def test_no_queries_or_no_keys(length, keys):
 
 
 def test_scores_far_apart_keep_their_digits(rng):
-    # a log-normalizer of 1e9 has seven digits left behind the point; shift and total have all
+    # a log-normalizer of 1e9 has only seven decimals; shift and total have all of them
     x = rng.normal(size=(12, 2))
     bias = np.repeat([1e9, 1e9 + 1, 0.0], 4) + np.zeros((12, 1))
     lazy = chunked(x, 3, 2)
@@ -310,7 +310,7 @@ def test_tokens_of_components_are_the_same_in_every_process():
 
 
 def test_tokens_tell_large_arrays_apart():
-    # which NumPy shows in the same words
+    # which NumPy shows in the same way
     one = np.zeros((60, 60))
     other = one.copy()
     other[30, 30] = 1

@@ -1,4 +1,4 @@
-"""JAX arrays: results are of the same library, and calls can be transformed."""
+"""JAX arrays: results are JAX arrays, and calls can be transformed."""
 
 import copy
 import pickle
@@ -105,7 +105,7 @@ def test_dtypes_follow_the_inputs_and_the_switch_of_jax(dtype, wide):
 
 
 def torch_gradients(function, parameters, *inputs):
-    """Gradients of the sum of squares of some outputs, by the modules of torch."""
+    """Gradients of a sum of squares of outputs, by the modules of torch."""
     torch = pytest.importorskip("torch")
     tensors = [torch.tensor(array, requires_grad=True) for array in inputs]
     for parameter in parameters:
@@ -521,7 +521,7 @@ def test_ambiguous_masks_of_a_layer_are_errors_while_traced():
         jax.jit(lambda q, k, v: LAYER(q, k, v, mask=jnp.ones((3, 4, 5), bool)).output)(*arrays())
 
 
-# class -> an instance, and what it does; each has a case
+# class -> an instance and a function of it; every class has a case
 CASES = {
     ac.jax.Attended: (
         lambda: ac.jax.attention("dot")({}, *arrays()),
@@ -544,7 +544,7 @@ CASES = {
 
 def test_every_public_class_has_a_case():
     classes = {own for name in ac.jax.__all__ if isinstance(own := getattr(ac.jax, name), type)}
-    assert classes == {*CASES, ac.jax.TracedResult}  # which lives while it is traced
+    assert classes == {*CASES, ac.jax.TracedResult}  # which exists during tracing
 
 
 @pytest.mark.parametrize("kind", CASES, ids=lambda kind: kind.__name__)

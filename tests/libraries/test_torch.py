@@ -296,7 +296,7 @@ def traced(function):
     return torch.compile(function, backend="eager", fullgraph=True)(*tensors())
 
 
-# class -> an instance, and what it does; each has a case
+# class -> an instance and a function of it; every class has a case
 CASES = {
     ac.torch.Attention: (
         lambda: ac.torch.Attention(SCORER, dtype=torch.float64),

@@ -1,4 +1,4 @@
-"""Compiled code: one graph without breaks, the same numbers and gradients, and nothing stale."""
+"""Compiled code: one graph without breaks, the same numbers and gradients, no stale state."""
 
 import subprocess
 import sys

@@ -268,13 +268,13 @@ class Attended(torch.utils.data.Dataset):
             return self.module(X[:, index], X, X).context, os.getpid()
 
 
-# JAX, which another test may have imported, does not like forks
+# JAX, which another test may have imported, warns about forks
 @pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 @pytest.mark.skipif(sys.platform == "win32", reason="has no fork")
 def test_workers_of_a_data_loader_attend(context):
     module = ac.torch.Attention("scaled_dot")
-    output(module)  # threads of ours are running
+    output(module)  # our threads are running
     loader = torch.utils.data.DataLoader(
         Attended(module),
         batch_size=None,

@@ -408,7 +408,7 @@ def test_a_table_of_a_long_call_learns_in_the_memory_of_tiles(rng):
     finally:
         tracemalloc.stop()
     assert grad.shape == (257,)
-    # what is added to all scores changes nothing
+    # a constant added to all scores has no effect
     assert abs(grad.sum()) < 1e-3 * abs(grad).sum()
 
 
@@ -465,7 +465,7 @@ def test_registered_biases_are_chosen_too():
 
 
 class Slope(ac.Bias):
-    """A bias whose methods return what they are told to."""
+    """A bias whose methods return given objects."""
 
     def __init__(self, tile=None, grad=0.0):
         self.slope, self.returned, self.grad = np.array(1.0), tile, grad
@@ -494,7 +494,7 @@ class Slope(ac.Bias):
         (Slope(grad=np.ones(2)), "a gradient of 'slope' of shape (2,) from tile_vjp"),
     ],
 )
-def test_what_a_bias_returns_is_checked(edges, bias, text):
+def test_results_of_a_bias_are_checked(edges, bias, text):
     x = np.eye(3)
     mask = scipy.sparse.csr_array(np.tri(3, 3, 1, bool)) if edges else None
     with pytest.raises(ac.ScorerContractError) as caught:

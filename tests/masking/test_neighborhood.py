@@ -28,7 +28,7 @@ HOODS = [
 
 
 def dense(hood, length=None, keys=None, offset=0):
-    """The mask as the definition says it, position by position."""
+    """The mask from its definition, position by position."""
     places = list(itertools.product(*map(range, hood.grid)))
     queries = places[offset:][:length]
     mask = np.zeros((len(queries), len(places[:keys])), bool)

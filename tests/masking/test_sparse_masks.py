@@ -30,7 +30,7 @@ def made(layout, kind="array", dtype=bool):
     return getattr(sp, f"{layout}_{kind}")(CHECKERED.astype(dtype))
 
 
-# ---------------------------------------------------------------------------------- what is an edge
+# -------------------------------------------------------------------------------------------- edges
 
 
 @pytest.mark.parametrize("kind", ["array", "matrix"])
@@ -96,11 +96,11 @@ def test_indices_changed_behind_scipys_back_are_seen():
     np.testing.assert_array_equal(attend(mask).weights.toarray()[:, 0], 1)
 
 
-# ------------------------------------------------------------------------------- what is malformed
+# --------------------------------------------------------------------------------- malformed masks
 
 
 def broken(layout, name, place, value):
-    """A mask whose array `name` holds a wrong number."""
+    """A mask whose array `name` has one wrong number."""
     mask = made(layout, dtype=float)
     getattr(mask, name)[place] = value
     return mask
@@ -198,7 +198,7 @@ def test_arrays_that_do_not_belong_together(name):
 
 
 def holding(layout, **attributes):
-    """A mask whose attributes are replaced by anything."""
+    """A mask with some attributes replaced."""
     mask = made(layout, dtype=float)
     for name, value in attributes.items():
         setattr(mask, name, value)

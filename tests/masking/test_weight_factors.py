@@ -17,7 +17,7 @@ B, L, S = 2, 6, 7
 
 
 def forms(rng):
-    """Factors as they are given, and as an array."""
+    """Factors in the form that is passed, and as an array."""
     array = rng.standard_normal((B, L, S))
     sparse = rng.standard_normal((L, S)) * (rng.random((L, S)) < 0.5)
     positions = np.arange(L)[:, None], np.arange(S)
@@ -115,7 +115,7 @@ def test_gradients_are_those_of_autograd(rng):
 
 
 @pytest.mark.parametrize("way", ["edges", "tiles"])
-def test_what_is_masked_reaches_nothing_whatever_its_factor(rng, way):
+def test_masked_keys_have_no_effect_with_any_factor(rng, way):
     factors = rng.standard_normal((L, S))
     mask = rng.random((L, S)) < 0.5
     mask[3] = False
@@ -264,11 +264,11 @@ def test_dropout_is_fair_and_independent(rate):
     if rate == 0:
         return
     signs = (kept - (1 - rate)) / (rate * (1 - rate)) ** 0.5
-    for axis in range(3):  # neither neighbors nor batch items, rows nor columns know each other
+    for axis in range(3):  # neighbors, batch items, rows and columns are independent
         for step in (1, 2, 3):
             product = signs * np.roll(signs, step, axis)
             assert abs(product.mean()) <= 5 / product.size**0.5
-    for axis in (1, 2):  # sums of rows and columns vary as those of coins do
+    for axis in (1, 2):  # sums of rows and columns have the variance of coin tosses
         sums = signs.sum(axis=axis) / n**0.5
         assert abs(sums.var() - 1) <= 5 * (2 / sums.size) ** 0.5
     other = dropped(ac.Dropout(rate, 4), (4,), n, n) > 1e-9
@@ -280,7 +280,7 @@ GOLDEN = [".xx.xx...xx.", ".x.xxx.xxxx.", "xxx.x..xxxxx", "..........x."]
 
 
 def mixed(number):
-    """SplitMix64, in integers."""
+    """SplitMix64, in Python integers."""
     number = (number + 0x9E3779B97F4A7C15) % 2**64
     number = ((number ^ (number >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
     number = ((number ^ (number >> 27)) * 0x94D049BB133111EB) % 2**64
@@ -288,7 +288,7 @@ def mixed(number):
 
 
 def hashed(seed, item, i, j):
-    """The bits of a pair, in integers."""
+    """The bits of a pair, in Python integers."""
     query = mixed(mixed(item ^ mixed(mixed(seed) ^ 1)) ^ mixed(i))
     bits = (query ^ mixed(j ^ mixed(mixed(seed) ^ 2))) % 2**32
     bits = (bits ^ (bits >> 16)) * 0x85EBCA6B % 2**32

@@ -25,7 +25,7 @@ N, DQ, DK, DV = 4, 3, 3, 2
 
 
 def scorers_of(kind: str) -> Any:
-    """For every head: one name, a learned scorer that is shared, or different ones."""
+    """Scorers of the heads: one name, a shared trainable scorer, or different ones."""
     general = ac.make_scorer("general", query_dim=DQ, key_dim=DK, rng=1)
     additive = ac.make_scorer("additive", query_dim=DQ, key_dim=DK, hidden_dim=4, rng=2)
     return {
@@ -111,7 +111,7 @@ def assert_close(found: Any, wanted: Any, tolerance: float = 1e-12) -> None:
     np.testing.assert_allclose(found, wanted, rtol=tolerance, atol=tolerance)
 
 
-# -------------------------------------------------------------------------------- what it computes
+# ----------------------------------------------------------------------------------------- results
 
 
 @pytest.mark.parametrize("biases", [True, False])
@@ -142,7 +142,7 @@ def test_masks_and_biases_are_those_of_the_heads(kind, which, given, rng):
     mask = MASKS[which](rng)
     bias = rng.standard_normal(mask.shape)
     wanted = oracle(layer, *inputs, mask, bias)
-    if given == "function":  # elementwise in the positions it is given
+    if given == "function":  # elementwise in its positions
 
         def at(array):
             rows, columns = (n > 1 for n in array.shape[-2:])
@@ -278,7 +278,7 @@ def test_the_inputs_decide_the_dtype(dtype, rng):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_what_is_masked_reaches_nothing(bad, rng):
+def test_masked_keys_have_no_effect(bad, rng):
     layer, (query, key, value) = make_layer("different", 2), make_inputs(rng)
     options = {"key_lengths": S - 1, "query_lengths": L - 1}
     clean = layer(query, key, value, **options)
@@ -947,7 +947,7 @@ def test_it_is_the_layer_of_torch(form, masked, rng):
     torch = pytest.importorskip("torch")
     options = {"batch_first": True, **TORCH[form]}
     peer = torch.nn.MultiheadAttention(8, 4, dtype=torch.float64, **options)
-    peer.dropout = 0.0  # gradients are asked for, so it is in training
+    peer.dropout = 0.0  # gradients are requested, so it is in training
     state = {
         name: torch.tensor(rng.standard_normal(array.shape))
         for name, array in peer.state_dict().items()
@@ -1100,7 +1100,7 @@ KERAS = """
 
 @pytest.fixture(scope="module")
 def of_keras(tmp_path_factory):
-    """Results of Keras layers, from another process, as the backend belongs to one."""
+    """Results of Keras layers, from another process, since a process has one backend."""
     for name in ("keras", "torch"):
         if importlib.util.find_spec(name) is None:
             pytest.skip(f"{name} is not installed")

@@ -123,7 +123,7 @@ def test_fitting_learns_it(rng, table):
         ("alibbi", ac.UnknownScorerError, "did you mean 'alibi'"),
     ],
 )
-def test_what_a_layer_cannot_keep(bias, error, text):
+def test_biases_that_a_layer_rejects(bias, error, text):
     with pytest.raises(error, match=text):
         layer_with(bias)
 

@@ -126,7 +126,7 @@ def test_parameters_of_the_scorer_of_one_head_may_be_in_a_file(tmp_path):
     assert config_files(path) == [path, *[tmp_path / "s.npz"] * 2]
 
 
-# --- what says which to use ---
+# --- selection of a config ---
 
 
 def test_attention_says_which_to_use_for_a_layer(tmp_path):

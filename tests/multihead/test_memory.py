@@ -30,7 +30,7 @@ def make_layer(kind: str = "different", key_heads: int = 2, **options: Any) -> A
         E, heads=N, key_heads=key_heads, key_dim=5, value_dim=3, head_dim=3, biases=True,
         scorer=SCORERS[kind](), rng=2, **options,
     )  # fmt: skip
-    rng = np.random.default_rng(3)  # biases of 0 would hide where they are left out
+    rng = np.random.default_rng(3)  # biases of 0 would not show if they are omitted
     return layer.with_parameters(
         {name: rng.standard_normal(a.shape) for name, a in layer.parameters.items()}
     )
@@ -121,7 +121,7 @@ def test_keys_are_projected_once(inputs):
     projected = []
 
     class Counting(ac.InnerProductScorer):
-        """Writes down how many keys it projects."""
+        """Records the number of keys it projects."""
 
         def project_key(self, key):
             projected.append(key.shape[-2])
@@ -155,7 +155,7 @@ def test_later_writes_and_appends_change_no_result(inputs):
     assert_same(before, wanted)
 
 
-def test_what_is_masked_reaches_nothing(inputs):
+def test_masked_keys_have_no_effect(inputs):
     layer = make_layer()
     query, key, value = inputs
     wanted = layer(query, key, value, key_lengths=S - 1).vjp(np.ones((B, L, E)))

@@ -103,7 +103,7 @@ def test_gradients_are_finite_differences(layer, rng):
     sizes = {name: array.size for name, array in layer.parameters.items()}
     first = 0
     for name, size in sizes.items():
-        if name.startswith("heads."):  # each number of its own
+        if name.startswith("heads."):  # each number is distinct
             for entry in range(size):
                 step = np.zeros_like(vector)
                 step[first + entry] = 1e-6

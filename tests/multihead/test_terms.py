@@ -1,4 +1,4 @@
-"""Biases that learn, biases on edges, weight factors and dropout in layers."""
+"""Trainable biases, biases on edges, weight factors and dropout in layers."""
 
 import numpy as np
 import pytest

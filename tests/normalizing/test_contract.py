@@ -1,4 +1,4 @@
-"""Normalizers of strangers that do something wrong: errors that name it, never wrong numbers."""
+"""Third-party normalizers that break the contract: clear errors, never wrong numbers."""
 
 import sys
 
@@ -10,7 +10,7 @@ import attention_core as ac
 
 
 class Linear(ac.Normalizer):
-    """weights = max(s, 0) / sum max(s, 0), but for the methods that are replaced."""
+    """weights = max(s, 0) / sum max(s, 0), except for the methods that are replaced."""
 
     empty = (0.0,)
 
@@ -96,7 +96,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("method", "function", "text"), WRONG)
 @pytest.mark.parametrize("way", ["one tile", "edges"])
-def test_what_it_returns_is_checked(way, method, function, text):
+def test_results_are_checked(way, method, function, text):
     with pytest.raises(ac.ScorerContractError) as caught:
         run(way, **{method: function})
     assert str(caught.value).startswith("normalizer Linear returned ")
@@ -105,7 +105,7 @@ def test_what_it_returns_is_checked(way, method, function, text):
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("method", ["statistics", "scores_vjp"])
-def test_what_others_need_cannot_be_written_to(way, method):
+def test_shared_arrays_are_read_only(way, method):
     with pytest.raises(ValueError, match="read-only"):
         run(way, **{method: lambda array: array.__imul__(0)})
 

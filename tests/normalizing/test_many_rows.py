@@ -1,4 +1,4 @@
-"""Sparsemax and entmax on thousands of rows, against algorithms that sort, and bisection."""
+"""Sparsemax and entmax on thousands of rows, against sorting algorithms and bisection."""
 
 import numpy as np
 import pytest
@@ -51,7 +51,7 @@ ORACLES = {
 
 
 def random_row(rng):
-    """Scores of one query: few or many keys, spread or alike, with ties, some of them masked."""
+    """Scores of one query: few or many keys, spread or close, with ties, some of them masked."""
     length = rng.choice([1, 2, 3, 9, 64, 255, 256, 300, 1000])
     row = rng.normal(0, rng.choice([0.0, 1e-3, 0.1, 1.0, 10.0]), length)
     row += rng.choice([0.0, 100.0, -100.0])
@@ -82,7 +82,7 @@ def test_thousands_of_rows(name):
         expected = expected_weights(oracle, row)
         assert not weights[1].any()
         for found, wanted in ((weights[0], expected), (weights[2], expected[::-1])):
-            # differences of scores around 100 are known to 1e-14
+            # differences of scores near 100 are accurate to 1e-14
             assert abs(found - wanted).max() < 1e-10, (case, row)
             assert abs(found.sum() - (row > -np.inf).any()) < 1e-10
 

@@ -1,4 +1,4 @@
-"""Memory of normalizers: that of tiles, forward and backward, for any number of keys."""
+"""Memory of normalizers: a few tiles, forward and backward, for any number of keys."""
 
 import tracemalloc
 

@@ -31,7 +31,7 @@ def made(name):
 
 
 def entmax_row(scores, alpha):
-    """By bisection in plain Python on the threshold."""
+    """The weights by bisection on the threshold, in plain Python."""
     finite = [s for s in scores if s > -math.inf]
     if not finite:
         return [0.0] * len(scores)
@@ -74,7 +74,7 @@ def dense(name, scores):
 
 
 def rows_of_scores(rng, ties):
-    """Scores of 5 x 7 as inner products of coordinates, so that any matrix can be had."""
+    """Scores (5, 7): the dot scores of themselves as queries with the identity as keys."""
     scores = rng.normal(0, 3, (5, 7))
     return np.round(scores) if ties else scores
 
@@ -125,7 +125,7 @@ def ac_sparse(mask):
 )
 def test_rows_of_any_scores(scores, name):
     normalizer, row = made(name), np.array([scores])
-    if name == "sink":  # which is applied where the row ends
+    if name == "sink":  # which is applied at the end of the row
         result = ac.attend(
             np.where(np.isfinite(row), row, 0),
             np.eye(len(scores)),
@@ -138,7 +138,7 @@ def test_rows_of_any_scores(scores, name):
     else:
         weights = normalizer.weights(row.copy(), normalizer.statistics(row))
     expected = dense(name, row)
-    # bisection in the oracle leaves roots of what is left of an interval
+    # bisection in the oracle leaves roots of the last interval
     np.testing.assert_allclose(weights, expected, atol=1e-7 if name == "entmax 3" else 1e-10)
 
 
@@ -412,7 +412,7 @@ class Halved(ac.Normalizer):
         return np.divide(np.exp(scores - top), 2 * np.where(total == 0, 1, total), out=scores)
 
 
-def test_a_strangers_normalizer_streams_masks_and_says_that_it_has_no_gradients(rng):
+def test_a_third_party_normalizer_streams_masks_and_says_that_it_has_no_gradients(rng):
     x = rng.normal(size=(2, 9, 4))
     for options in ({}, {"tile": (4, 3)}, {"mask": ac_sparse(np.tri(9, dtype=bool))}):
         plain = ac.attend(x, x, x, scorer="dot", **options)

@@ -1,4 +1,4 @@
-"""Exponentials of scores: exact where it matters, never so small that arithmetic becomes slow."""
+"""Exponentials of scores: accurate, and never so small that arithmetic becomes slow."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ DTYPES = [np.float32, np.float64]
 
 
 def exponentials(scores):
-    """Of these, among so many others that the faint ones are looked for."""
+    """The weights of these scores, among so many others that subnormal weights are searched for."""
     padded = np.concatenate([np.asarray(scores), np.zeros(5000, scores.dtype)])
     exponentiate(padded)
     return padded[: len(scores)]
@@ -38,7 +38,7 @@ def test_nothing_is_left_that_slows_arithmetic_down(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_what_is_masked_is_zero_and_nan_stays(dtype):
+def test_masked_scores_give_zero_and_nan_stays(dtype):
     faint = np.array([-np.inf, -1e30, -1, 0], dtype)
     np.testing.assert_allclose(exponentials(faint), np.exp(faint), rtol=1e-6)
     assert exponentials(faint)[0] == 0
@@ -64,7 +64,7 @@ def test_scores_that_are_far_apart(rng, dtype, options):
         )
     )
     exact /= exact.sum(axis=1, keepdims=True)
-    # a score of hundreds is rounded in its last digits, and so are exponentials of it
+    # scores of hundreds are rounded in their last digits, and so are their exponentials
     tolerance = 20 * np.finfo(dtype).eps * np.abs(scores).max()
     np.testing.assert_allclose(weights, exact, atol=tolerance)
     np.testing.assert_allclose(result.context, exact @ value, atol=10 * tolerance)

@@ -34,7 +34,7 @@ def attended(rng, batch=(), *, queries=5, keys=7, dtype=np.float64, **options):
 
 
 def data_of(html):
-    """The data of a page, as its script reads them."""
+    """The data of a page, as its script reads it."""
     (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', html)
     return json.loads(found)
 
@@ -182,7 +182,7 @@ def test_heads_with_a_sparse_mask(rng):
 
 
 def decoded(rng, attention, steps=4):
-    """Steps of a decoder whose memory grows by a key each."""
+    """Steps of a decoder whose memory grows by one key per step."""
     keys = rng.normal(size=(2, 3, 8))
     memory = attention.memory(*keys)
     results = []
@@ -322,7 +322,7 @@ def test_blocks_of_codes_are_masked_only_where_all_are():
     np.testing.assert_array_equal(coarser(grid, 2), [[0, 255]])
 
 
-# ------------------------------------------------------------------------------ what is refused
+# --------------------------------------------------------------------------- rejected arguments
 
 
 @pytest.mark.parametrize(
@@ -338,7 +338,7 @@ def test_blocks_of_codes_are_masked_only_where_all_are():
         ({"batch": 1}, ac.OptionError, "batch: 1 does not index batch axes ()"),
     ],
 )
-def test_what_cannot_be_a_page(rng, options, error, message):
+def test_invalid_pages(rng, options, error, message):
     with pytest.raises(error, match=re.escape(message)):
         page(attended(rng), **options)
 

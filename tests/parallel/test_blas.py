@@ -24,7 +24,7 @@ def blas_threads():
 
 @pytest.fixture
 def others():
-    """A thread of Python that is not the main one, as a pool or a server has it."""
+    """A Python thread other than the main one, as in a pool or a server."""
     with ThreadPoolExecutor(1) as pool:
         yield lambda function: pool.submit(function).result()
 
@@ -32,7 +32,7 @@ def others():
 @pytest.fixture
 def many():
     """BLAS has many threads before and after a test."""
-    blas._libraries.cache_clear()  # other tests may have loaded libraries with a BLAS of their own
+    blas._libraries.cache_clear()  # other tests may have loaded libraries with another BLAS
     controller = ThreadpoolController()
     with controller.limit(limits=2, user_api="blas"):
         before = blas_threads()
@@ -123,7 +123,7 @@ def test_an_interrupt_while_blas_is_set_is_repaired_by_the_next_call(many, monke
 def test_a_forked_child_has_none_of_its_parents_calls(many):
     with another_inside():
         child = os.fork()
-        if child == 0:  # whatever happens, it must not go on with the tests, nor hang
+        if child == 0:  # in any case it must neither continue with the tests nor hang
             signal.alarm(20)
             try:
                 inside()

@@ -1,4 +1,4 @@
-"""Folding results of blocks: in a fixed order, with few of them kept, and ending if one fails."""
+"""Folding results of blocks: in a fixed order, with few kept in memory, until one fails."""
 
 import time
 from threading import Lock

@@ -13,7 +13,7 @@ import attention_core as ac
 from attention_core.parallel import blas, helpers, threads
 
 
-def test_where_no_more_threads_may_start_a_call_does_without(rng, monkeypatch):
+def test_a_call_works_if_no_thread_can_start(rng, monkeypatch):
     query, key, value = rng.normal(size=(3, 4, 700, 64)).astype(np.float32)
 
     def call():
@@ -32,7 +32,7 @@ def test_where_no_more_threads_may_start_a_call_does_without(rng, monkeypatch):
     helpers._helpers.cache_clear()
     monkeypatch.setattr(helpers, "start_new_thread", refused)
     np.testing.assert_array_equal(call(), expected)
-    monkeypatch.setattr(helpers, "start_new_thread", allowed)  # it has them again when it can
+    monkeypatch.setattr(helpers, "start_new_thread", allowed)  # it uses threads again when it can
     np.testing.assert_array_equal(call(), expected)
     assert started
 
@@ -113,7 +113,7 @@ def test_a_failure_in_one_thread_stops_the_others_at_their_next_tile():
 def test_an_interrupt_stops_the_other_threads_at_their_next_tile():
     class Interrupted(Slow):
         def fails(self):
-            if self.calls >= 20:  # threads count at once, and may pass over a number
+            if self.calls >= 20:  # threads count concurrently, and may skip a number
                 raise KeyboardInterrupt
             return False
 
@@ -193,12 +193,12 @@ print(len(seen))
 
 @pytest.mark.parametrize("whose", ["callers", "helpers"])
 def test_a_handler_or_finalizer_may_attend_between_any_two_lines(whose):
-    """At every line that takes or gives back anything: right numbers and no hang."""
+    """Interrupts at every line that acquires or releases anything: right numbers and no hang."""
     assert int(python(REENTERED, whose)) > (40 if whose == "callers" else 10)
 
 
 class Interrupting:
-    """A lock whose first acquisition succeeds, and is interrupted before anybody knows."""
+    """A lock whose first acquisition succeeds and is interrupted before it returns."""
 
     def __init__(self):
         self.lock, self.calls = threading.RLock(), 0

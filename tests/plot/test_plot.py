@@ -1,4 +1,4 @@
-"""Pictures: their contents, not their pixels. Every kind was inspected when it was made."""
+"""Pictures: their contents, not their pixels. People inspect each kind when it changes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NAN_, INF = float("nan"), float("inf")
 ENGLISH = ["the", "agreement", "on", "the", "European", "Economic", "Area"]
 FRENCH = ["l'", "accord", "sur", "la", "zone"]
 
-# The picture has boxes for letters that no installed font has, and older matplotlib says so.
+# Letters that no installed font has are drawn as boxes, and older matplotlib warns.
 no_such_letters = pytest.mark.filterwarnings("ignore:Glyph:UserWarning", "ignore:no installed")
 
 
@@ -66,7 +66,7 @@ def ticks(axes, which):
 
 
 def hatched(axes, label):
-    """The number of cells hatched as a label is, from the areas of its shapes."""
+    """The number of cells hatched like a label, from the areas of the shapes."""
     shapes = [each for each in axes.collections if isinstance(each, PolyCollection)]
     areas = [
         np.ptp(path.vertices[:, 0]) * np.ptp(path.vertices[:, 1])
@@ -235,7 +235,7 @@ def test_sparse_weights_with_batch_axes_are_drawn_item_by_item(rng):
 
 
 def summarized(values, allowed, step, summary):
-    """Cells of step queries by step keys, one at a time."""
+    """Cells of `step` queries by `step` keys, one at a time."""
     queries, keys = (range(0, n, step) for n in values.shape)
     found = np.ma.masked_all((len(queries), len(keys)))
     for i, top in enumerate(queries):
@@ -284,7 +284,7 @@ def test_a_nan_is_not_lost_in_a_summary(rng):
     assert hatched(axes, "masked") == 0
 
 
-def test_what_is_large_is_never_whole_in_memory(rng):
+def test_large_weights_are_never_whole_in_memory(rng):
     queries = keys = 4000  # 61 MiB of float32 weights
     result = attended(rng, queries=queries, keys=keys, dtype=np.float32, is_causal=True)
     tracemalloc.start()
@@ -304,10 +304,12 @@ def test_many_cells_become_pixels_in_vector_files(rng, tmp_path):
         assert figure.axes[0].collections[0].get_rasterized() == (n == 250)
         save(figure, tmp_path / "weights.svg")
         sizes[n] = (tmp_path / "weights.svg").stat().st_size
-    assert sizes[250] < 600_000  # noise does not compress; shapes would be ten times as large
+    assert (
+        sizes[250] < 600_000
+    )  # noise does not compress; vector shapes would be ten times as large
 
 
-# ------------------------------------------------------------------------------ choosing what
+# ----------------------------------------------------------------------------- choosing items
 
 
 def test_heads_side_by_side(rng):
@@ -393,7 +395,7 @@ def test_nothing_hangs_out_of_plain_subplots(rng, grid):
         assert ax.get_window_extent().width > area.width / 4
 
 
-# ---------------------------------------------------------------------------------- what is chosen
+# ------------------------------------------------------------------------------------ chosen items
 
 
 def test_titles_of_axes_are_chosen(rng):
@@ -499,7 +501,7 @@ def test_joiners_stay_and_other_characters_without_width_go():
 
 
 class FakeFonts:
-    """Fonts that matplotlib finds: their names and letters."""
+    """Fonts that matplotlib finds: names and letters."""
 
     def __init__(self, monkeypatch, fonts):
         from matplotlib import font_manager
@@ -701,7 +703,7 @@ def test_the_order_of_the_colors_is_seen_with_every_kind_of_vision(vision):
 
 @pytest.mark.parametrize("vision", [name for name in VISION if name != "none"])
 @pytest.mark.parametrize("color", [MASKED, NAN])
-def test_what_is_no_weight_has_a_color_that_no_weight_has(color, vision):
+def test_colors_outside_the_scale_are_distinct_from_it(color, vision):
     scale = oklab(seen(color_map()(np.arange(0, 256, 3))[:, :3], vision))
     other = oklab(seen(of_hex(color), vision))
     assert np.linalg.norm(scale - other, axis=1).min() > 0.02  # and it is hatched
@@ -794,7 +796,7 @@ def test_places_that_cannot_be_written(name, message, tmp_path, monkeypatch):
         ),
     ],
 )
-def test_what_cannot_be_drawn(rng, options, error, message):
+def test_invalid_pictures(rng, options, error, message):
     result = attended(rng, (3, 6))
     for draw in (heatmap, text):
         with pytest.raises(error) as caught:
@@ -869,7 +871,7 @@ def test_without_matplotlib_the_error_says_what_to_install(rng, monkeypatch):
     assert result.to_text()
 
 
-# ------------------------------------------------------------------------------- the world around
+# ----------------------------------------------------------------------------------- environments
 
 
 def test_nothing_is_imported_before_it_is_needed():

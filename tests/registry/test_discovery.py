@@ -1,4 +1,4 @@
-"""Discovery of installed packages: bad metadata of one affects no other."""
+"""Discovery of installed packages: bad metadata of one does not affect others."""
 
 import importlib.metadata
 import subprocess
@@ -65,7 +65,7 @@ def test_order_is_that_of_names_not_of_the_path(install):
     ]
 
 
-# --- where distributions are ---
+# --- locations of distributions ---
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ def test_a_distribution_that_is_found_twice_is_one(install, tmp_path, monkeypatc
 
 
 def test_a_distribution_whose_metadata_is_there_twice_is_one(install, tmp_path):
-    """A package installed in place by setuptools: in its sources, and in the site."""
+    """A package installed in place by setuptools: metadata in its sources and in site-packages."""
     install(hooks=RBF)
     (folder,) = tmp_path.glob("acme_attention-*/*.dist-info")
     source = folder.with_suffix(".egg-info")
@@ -229,7 +229,7 @@ def test_metadata_that_cannot_be_read(install, tmp_path, damage):
         file.mkdir()
     elif damage is not None:
         file.write_bytes(damage)
-    sys.path.insert(0, str(file.parents[1]))  # once more, which is no news
+    sys.path.insert(0, str(file.parents[1]))  # repeated, without a new warning
     registry, messages = installed()
     assert len(messages) == 1
     assert registry.info("rbf").qualified_name == "acme_attention/rbf"
@@ -256,7 +256,7 @@ def test_entry_points_that_cannot_be_read_cost_one_warning(install, tmp_path, da
 
 
 @pytest.mark.parametrize("text", ["[console_scripts]\nno equals sign\n", "", "\n\n[]\n="])
-def test_a_stranger_with_damaged_entry_points_does_no_harm(install, text):
+def test_a_package_with_damaged_entry_points_does_no_harm(install, text):
     install("stranger", entry_points=text)
     install(hooks=RBF)
     assert found("acme-attention")
@@ -264,7 +264,7 @@ def test_a_stranger_with_damaged_entry_points_does_no_harm(install, text):
     assert not discover().unreadable
 
 
-def test_what_metadata_says_cannot_reach_the_terminal(install):
+def test_control_characters_of_metadata_are_escaped(install):
     install(
         metadata=f"Metadata-Version: 2.1\nName: acme\x1b[2J{'a' * 60_000}\nVersion: 1\n 2\n",
         entry_points="[attention_core]\n\x1b[31m = acme_attention.hooks\n",

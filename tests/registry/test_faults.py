@@ -44,7 +44,7 @@ def body(text):
 
 
 FAULTS = {
-    # as it is imported
+    # when it is imported
     "imports what is not there": "import no_such_module",
     "imports itself in a circle": "from acme_attention.hooks import nothing",
     "is no Python": "def",
@@ -65,7 +65,7 @@ FAULTS = {
     "looks a name up": "import attention_core\nattention_core.scorers()",
     "makes a registry": "import attention_core\nattention_core.Registry.from_entry_points()",
     "refreshes": "import attention_core\nattention_core.Registry().refresh()",
-    # as it is asked
+    # when its hook is called
     "has no hook": "x = 1",
     "forgets the decorator": hooks(RBF).replace("@hookimpl\n", ""),
     "misspells the hook": hooks(RBF).replace("core_scorers", "core_scorer"),
@@ -82,7 +82,7 @@ FAULTS = {
     "yields junk that cannot be shown": body("yield Evil()"),
     "yields a class": body("yield ScorerSpec"),
     "yields without end": body(f"while True: yield ScorerSpec({RBF})"),
-    # what it says
+    # its descriptions
     "misses an argument": body("yield ScorerSpec(name='rbf')"),
     "has a name that cannot be typed": body("yield ScorerSpec(name='a\\x1b[2J\\n', factory='a:b')"),
     "has a name of 60,000 letters": body("yield ScorerSpec(name='a' * 60_000, factory='a:b')"),
@@ -154,7 +154,7 @@ def test_there_are_many_kinds_of_faults():
 
 
 def test_all_of_them_at_once(install, good, tmp_path):
-    """As many warnings as broken plugins, each of which names its own."""
+    """There is one warning for each broken plugin, and it names the plugin."""
     for number, source in enumerate(FAULTS.values()):
         name = f"bad{number}"
         text = source.decode("latin-1") if isinstance(source, bytes) else source
@@ -163,7 +163,7 @@ def test_all_of_them_at_once(install, good, tmp_path):
         registry = Registry.from_entry_points()
     messages = [str(warning.message) for warning in caught]
     assert len(messages) == len(registry.failures)
-    assert len(messages) >= len(FAULTS) - 2  # one or two are broken by their bytes alone
+    assert len(messages) >= len(FAULTS) - 2  # the bytes alone break one or two
     assert registry.make("fine").gamma == 1.0
     assert ac.attend(np.eye(2), np.eye(2), np.eye(2), scorer=registry.make("dot"))
 
@@ -216,7 +216,7 @@ def start(target):
         assert ac.make_scorer("fine").gamma == 1.0
 
 
-# --- what it prints ---
+# --- printed output ---
 
 
 NOISE = """
@@ -230,7 +230,7 @@ os.system('echo from a child')
 
 
 @pytest.mark.parametrize("command", [["scorers", "--json"], ["config", "schema"]])
-def test_what_a_plugin_prints_is_not_in_the_json(install, tmp_path, command):
+def test_output_of_a_plugin_is_not_in_the_json(install, tmp_path, command):
     install(hooks=NOISE + hooks(RBF), rbf=NOISE + textwrap.dedent(SCORER))
     code = f"import sys; sys.path[:0] = {sys.path[:1]!r}\nimport attention_core.cli as c; c.main()"
     done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True)

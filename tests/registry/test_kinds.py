@@ -1,4 +1,4 @@
-"""One mechanism for every kind of component, tested with a kind that is defined here."""
+"""One mechanism for every kind of component, tested with a kind defined here."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def hook():
 
 @pytest.fixture
 def rounder(monkeypatch):
-    """The kind, declared like any other."""
+    """The kind, declared like the others."""
     kind = Kind[Rounder]("rounder", "attention_core_rounders", RounderSpec, Info, Rounder)
     hook.__name__ = kind.hook
     monkeypatch.setattr(hookspecs, kind.hook, hookspecs.hookspec(hook), raising=False)

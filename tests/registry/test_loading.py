@@ -1,4 +1,4 @@
-"""Finding and loading plugins: no failure of a plugin affects others."""
+"""Finding and loading plugins: a failure of one does not affect others."""
 
 import math
 import sys
@@ -67,7 +67,7 @@ def test_a_plugin_is_named_by_its_entry_point_or_its_distribution(install, block
     assert plugin.is_named_in(blocked) is expected
 
 
-# --- asking ---
+# --- calling hooks ---
 
 FAULTS = {
     "fails at import": ("import no_such_module", ModuleNotFoundError, "no_such_module"),
@@ -217,7 +217,7 @@ def test_a_spec_that_can_be_used(factory):
 
 def test_a_checked_spec_holds_plain_values_on_one_line():
     class Example(dict):
-        """Looks like its parent, and may do anything later."""
+        """An instance of a subclass, which might behave differently later."""
 
     spec = ScorerSpec(
         name="rbf",

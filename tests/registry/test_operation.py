@@ -1,4 +1,4 @@
-"""Running with plugins: selection, warnings and their locations, and changes at run time."""
+"""Running with plugins: selection, locations of warnings, and changes at run time."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def two(install):
     install("other", "1", plugin="other", hooks=hooks("name='two', factory='other.it:FakeScorer'"))
 
 
-# --- which are wanted ---
+# --- selection ---
 
 
 @pytest.mark.parametrize("allow", ["acme", "Acme_Attention", "missing, acme", ["acme-attention"]])
@@ -80,7 +80,7 @@ def test_block_wins(two):
     assert names(registry) == sorted([*SCORERS, "rbf"])
 
 
-def test_what_is_not_allowed_cannot_register():
+def test_blocked_plugins_cannot_register():
     registry = Registry(allow="acme-attention")
     spec = ScorerSpec(name="rbf", factory="a:b")
     registry.register(spec, distribution="acme-attention")
@@ -91,7 +91,7 @@ def test_what_is_not_allowed_cannot_register():
 
 @pytest.mark.parametrize("wrong", [[1], [None], [b"acme"]])
 @pytest.mark.parametrize("argument", ["block", "allow"])
-def test_what_is_not_a_name(argument, wrong):
+def test_invalid_names(argument, wrong):
     with pytest.raises(ac.OptionTypeError, match=rf"^{argument} must be names of plugins, got "):
         Registry(**{argument: wrong})
 
@@ -121,7 +121,7 @@ def test_the_name_of_an_unreadable_distribution_is_not_misspelt(install, tmp_pat
     assert [str(plugin) for plugin in registry.blocked] == ["acme_attention (acme_attention 0.3)"]
 
 
-# --- what is told, and where ---
+# --- warnings and their locations ---
 
 
 def test_strict_mode_refuses_an_ambiguous_name_at_the_start(install):
@@ -163,7 +163,7 @@ def test_a_rival_is_told_at_the_line_that_registers_it():
     assert caught[0].filename == __file__
 
 
-def test_what_is_loaded_is_logged(two, caplog):
+def test_loading_is_logged(two, caplog):
     with caplog.at_level(logging.DEBUG, "attention_core"):
         registry = Registry.from_entry_points()
     messages = [record.getMessage() for record in caplog.records]
@@ -179,7 +179,7 @@ def test_without_a_handler_nothing_is_logged(no_default):
     assert (done.stdout, done.stderr) == ("", "")
 
 
-# --- what changes while it runs ---
+# --- changes at run time ---
 
 
 def test_a_package_that_is_installed_meanwhile_is_found(install, no_default):
@@ -215,7 +215,7 @@ def test_a_plugin_that_failed_is_tried_again(install, tmp_path):
     assert "rbf" in names(registry)
 
 
-def test_what_was_registered_comes_before_what_is_installed_later(install):
+def test_registered_scorers_come_before_later_installations(install):
     registry = Registry.from_entry_points()
     registry.register(ScorerSpec(name="rbf", factory="a:b"))
     install(hooks=hooks(RBF, "name='other', factory='a:b'"))
@@ -315,7 +315,7 @@ def test_a_copy_goes_its_own_way(two, copied):
     assert "later" in names(again)
 
 
-def test_what_is_shown():
+def test_reprs():
     assert repr(Registry()) == "<Registry: empty>"
     assert "0x" not in repr(Registry.from_entry_points())
 
@@ -332,7 +332,7 @@ def test_the_parameters_of_a_scorer_are_known_before_it_is_made(two):
         _ = Registry.from_entry_points().info("two").parameters
 
 
-# --- what factories do ---
+# --- factories ---
 
 
 @pytest.mark.parametrize(

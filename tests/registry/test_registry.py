@@ -1,4 +1,4 @@
-"""Names: their owners, the effects of broken plugins, and the errors of making a scorer."""
+"""Names: their owners, broken plugins, and errors of making a scorer."""
 
 import os
 import subprocess
@@ -68,7 +68,7 @@ def registry():
     return registry
 
 
-# --- what is found ---
+# --- discovery ---
 
 
 def test_an_empty_registry_knows_nothing():
@@ -131,7 +131,7 @@ def test_a_plugin_is_imported_step_by_step(install, tmp_path):
     assert output.splitlines() == ["[]", light, light, heavy]
 
 
-# --- what a broken plugin costs ---
+# --- broken plugins ---
 
 
 @pytest.mark.parametrize("source", FAULTS.values(), ids=FAULTS)
@@ -303,7 +303,7 @@ def test_a_name_that_two_packages_claim_is_nobodys(install):
         hooks=hooks("name='rbf', factory='other_attention.rbf:FakeScorer', aliases=('r',)"),
         rbf=SCORER,
     )
-    registry = Registry.from_entry_points()  # no warning: who does not use the name is not told
+    registry = Registry.from_entry_points()  # no warning as long as the name is not used
     with pytest.raises(AmbiguousScorerError):
         registry.make("rbf")
     assert registry.make("mine")
@@ -503,7 +503,7 @@ def test_the_cause_of_a_failed_import_is_kept(install):
     assert isinstance(error.value.__cause__, ModuleNotFoundError)
 
 
-def test_what_was_missing_can_be_installed_while_running(install, tmp_path):
+def test_missing_packages_can_be_installed_while_running(install, tmp_path):
     install(hooks=hooks(RBF))
     registry = Registry.from_entry_points()
     with pytest.raises(PluginError):
@@ -519,9 +519,7 @@ def test_what_was_missing_can_be_installed_while_running(install, tmp_path):
 
 def test_a_name_alone_is_made_once(registry, monkeypatch):
     scorer = registry.resolve("gauss")
-    monkeypatch.delattr(
-        registry.of(kinds.SCORER), "claims"
-    )  # from here on it is one look into a dict
+    monkeypatch.delattr(registry.of(kinds.SCORER), "claims")  # later look-ups need a dict only
     assert registry.resolve("gauss") is scorer
 
 
@@ -534,7 +532,7 @@ def test_a_mapping_is_a_name_and_parameters(registry):
 
 
 @pytest.mark.parametrize("wrong", [3, None, ["dot"], b"dot"])
-def test_what_is_no_scorer(registry, wrong):
+def test_objects_that_are_not_scorers(registry, wrong):
     with pytest.raises(OptionTypeError, match=r"^scorer must be a name, a mapping with a 'name'"):
         registry.resolve(wrong)
 

@@ -1,6 +1,6 @@
-"""A third-party distribution from its sources to its removal: built, installed, used, removed.
+"""A third-party distribution is built, installed, used and removed.
 
-It lives in this repository but shares nothing with the package, which does not know its name.
+Its sources are in this repository, but the package does not refer to it.
 """
 
 import json

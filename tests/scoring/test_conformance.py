@@ -1,4 +1,4 @@
-"""Every installed scorer keeps the contract, and the bundled ones keep it in every form."""
+"""Every installed scorer keeps the contract, and the bundled scorers keep it in every form."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ FORMS = [
         "additive",
         query_weight=rng.normal(size=(4, 5)).astype(np.float32),
         key_weight=rng.normal(size=(3, 5)).astype(np.float16),
-        score_weight=100 * rng.normal(size=5),  # too steep for a bound of any use
+        score_weight=100 * rng.normal(size=5),  # too steep for a useful bound
         bias=rng.normal(size=5),
     ),
     ac.make_scorer("gaussian", scale=np.array([0.5, 0.0, -3.0], np.float32)),
@@ -33,7 +33,7 @@ def test_the_scan_found_the_scorers():
 
 
 @pytest.mark.parametrize("check", INSTALLED, ids=lambda check: check.name)
-def test_what_is_installed(check):
+def test_installed_scorers(check):
     check()
 
 

@@ -1,4 +1,4 @@
-"""The Gaussian score: its formula, its precision, its bound, and how it is made."""
+"""The Gaussian score: formula, precision, bound and construction."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_scores_are_negative_distances(rng, dtype, tolerance):
 
 
 def test_the_error_is_that_of_cancellation(rng):
-    """As the docstring says: about ``(|x| + |y|)^2`` times the machine epsilon."""
+    """The error is about ``(|x| + |y|)^2`` times the machine epsilon, as documented."""
     query, key = 100 + rng.normal(size=(2, 40, 3)).astype(np.float32)
     scores = ac.attend(query, key, key, scorer=GaussianScorer(np.ones(3))).scores
     size = (np.linalg.norm(query, axis=-1).max() + np.linalg.norm(key, axis=-1).max()) ** 2
@@ -83,7 +83,7 @@ def test_standardized_rows_have_a_mean_score_of_a_half(rng):
         ({"scale": 2.0}, "parameter 'scale' must have shape (D,), got shape ()"),
     ],
 )
-def test_what_it_is_made_from(parameters, message):
+def test_invalid_parameters(parameters, message):
     with pytest.raises(ac.ScorerConfigError) as error:
         ac.make_scorer("gaussian", **parameters)
     assert str(error.value) == f"scorer 'gaussian' (attention-core {ac.__version__}): {message}"

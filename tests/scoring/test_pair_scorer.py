@@ -1,4 +1,4 @@
-"""Scorers that are a function of two rows: in NumPy, and compiled."""
+"""Scorers defined by a function of two rows: in NumPy, and compiled."""
 
 import os
 import subprocess
@@ -48,7 +48,7 @@ class Bent(ac.PairScorer):
 
 
 class OnlyNumbers(ac.PairScorer):
-    """score = max_d q_d k_d, with a branch, and NumPy's own form."""
+    """score = max_d q_d k_d, with a branch, and a form in NumPy."""
 
     @staticmethod
     def pair(q, k):
@@ -389,7 +389,7 @@ def test_many_threads_may_be_the_first_to_ask(compiled, rng):
         np.testing.assert_allclose(scores, expected, rtol=1e-12)
 
 
-# --------------------------------------------------------------------------- what does not compile
+# ------------------------------------------------------------------- functions that do not compile
 
 
 class Unknown:
@@ -442,7 +442,7 @@ class NotTyped(ac.PairScorer):
         (NotTyped, "total += np.heaviside", ""),
     ],
 )
-def test_what_cannot_be_compiled_is_said_once_and_numpy_serves(compiled, rng, kind, line, cause):
+def test_scorers_that_cannot_be_compiled_warn_once_and_use_numpy(compiled, rng, kind, line, cause):
     query, key = rng.normal(size=(70, 9)), rng.normal(size=(70, 9))
     expected = kind().score(query, key)
     with pytest.warns(ac.PluginWarning) as caught:
@@ -493,7 +493,7 @@ def test_code_is_kept_in_the_cache_and_found_by_the_next_process(compiled, tmp_p
     assert kept
     assert run(SCRIPT, ATTENTION_CORE_CACHE=str(tmp_path)) == first
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb*")} == kept
-    module.write_text("raise SystemExit('not ours')")  # written again, not run
+    module.write_text("raise SystemExit('not ours')")  # overwritten, not executed
     assert run(SCRIPT, ATTENTION_CORE_CACHE=str(tmp_path)) == first
 
 
@@ -503,7 +503,7 @@ def test_a_cache_that_cannot_be_used_is_done_without(compiled, tmp_path):
     file.write_text("")
     shared = tmp_path / "shared"
     shared.mkdir()
-    shared.chmod(0o777)  # anyone could put code there
+    shared.chmod(0o777)  # others could write code there
     results = {run(SCRIPT, ATTENTION_CORE_CACHE=str(path)) for path in (file / "cache", shared)}
     assert len(results) == 1
     assert list(shared.iterdir()) == []

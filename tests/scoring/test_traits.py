@@ -31,7 +31,7 @@ class OnlyPairs(Own):
 
 
 class ScoreMixin:
-    """Not a scorer itself, so no hook of `Scorer` sees it being made."""
+    """Not a scorer itself, so `Scorer.__init_subclass__` does not see it."""
 
     def score(self, query: Any, key: Any) -> Any: ...
 

@@ -13,7 +13,7 @@ from attention_core.testing import run_checks
 
 
 class OffersSome(Honest):
-    """project_query changed; the gradient of the new one is missing, that of score is not."""
+    """project_query is overridden without its gradient; score has one."""
 
     def project_query(self, query):
         return 2 * super().project_query(query)
@@ -23,7 +23,7 @@ class OffersSome(Honest):
 
 
 class LosesTheWeight(Honest):
-    """A parameter without a gradient has one of zeros."""
+    """A parameter without a gradient counts as having zeros."""
 
     def project_query_vjp(self, query, grad):
         return super().project_query_vjp(query, grad)[0], {}
@@ -44,7 +44,7 @@ class WidensGradients(Honest):
 
 
 class WritesGradients(Honest):
-    """In place, where it looks like one's own."""
+    """Writes to the gradient in place."""
 
     def score_vjp(self, query, key, grad):
         grad *= 1
@@ -52,7 +52,7 @@ class WritesGradients(Honest):
 
 
 class ForgetsBatches(Honest):
-    """Right without batch axes only."""
+    """Correct only without batch axes."""
 
     def score_vjp(self, query, key, grad):
         return grad @ key, grad.T @ query, {}
@@ -95,14 +95,14 @@ def test_gradients_that_are_wrong(scorer, seen):
 
 
 class Single(Honest):
-    """Keeps its weight in float32, in which small steps are lost."""
+    """Keeps its weight in float32, which loses small steps."""
 
     def __init__(self, weight):
         super().__init__(np.asarray(weight, np.float32))
 
 
 class Other(Honest):
-    """A different score: the inherited gradients do not belong to it, and it defines none."""
+    """A different score, without gradients: the inherited ones do not belong to it."""
 
     def score(self, query, key):
         return 2 * super().score(query, key)

@@ -1,4 +1,4 @@
-"""The kit around its rules: dimensions, reports, expected failures, pytest."""
+"""The kit apart from its rules: dimensions, reports, expected failures, pytest."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Handmade(Honest):
 
 
 class Timid(PromisesTooMuch):
-    """Breaks the rule of bounds, and no other."""
+    """Breaks only the rule of bounds."""
 
     name = None
 
 
-# --- whom the checks are about ---
+# --- subjects of checks ---
 
 
 def subject(scorer, **options):
@@ -71,7 +71,7 @@ def test_learned_scorers_need_no_check_features_to_be_found():
     assert subject(Unchecked(np.ones((6, 2)))).endswith("with query_dim=6, key_dim=2")
 
 
-def test_dimensions_that_do_not_fit_are_said_to():
+def test_dimensions_that_do_not_fit_are_reported():
     (check,) = [c for c in scorer_checks(Handmade(WEIGHT), query_dim=9) if c.name == "features"]
     with pytest.raises(CheckError) as error:
         check()
@@ -167,7 +167,7 @@ def test_a_report_of_everything():
     ]
 
 
-def test_the_cause_is_kept_for_whoever_debugs():
+def test_the_cause_is_kept_for_debugging():
     with pytest.raises(CheckError) as error:
         MIXED[1]()
     assert str(error.value) == (

@@ -1,4 +1,4 @@
-"""The kit's checks of a plugin, each tested with a plugin that fails it."""
+"""The kit's checks of a plugin, each with a plugin that fails it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def fresh_registry(install, monkeypatch):
 
 
 def failures(module="acme_attention.hooks"):
-    """The failed checks, and their observations."""
+    """The failed checks and their evidence."""
     report = run_checks(plugin_checks(module))
     return {
         outcome.check.name: outcome.detail.splitlines()[0].removeprefix("seen: ")

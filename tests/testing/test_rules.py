@@ -1,4 +1,4 @@
-"""The kit's rules, each proven on a component that breaks it and is right in everything else."""
+"""The kit's rules, each with a component that breaks only that rule."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from attention_core.testing import (
 )
 from attention_core.testing.kit import RULES
 
-# The broken component of each check, what is seen of it (* for numbers), and the other checks that
+# The broken component of each check, its evidence (* for numbers), and the other checks that
 # necessarily fail with it.
 BROKEN = {
     "scorer": {

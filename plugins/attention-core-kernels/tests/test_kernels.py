@@ -17,7 +17,7 @@ class TestCosine:
         x = np.array([[3, 4], [-4, 3]], np.float32) * np.float32(length)
         np.testing.assert_allclose(
             scores(ac.make_scorer("cosine"), x, x), np.eye(2), rtol=0, atol=0.02
-        )  # 1e-44 is seven times the smallest number there is
+        )  # 1e-44 is seven times the smallest float32
 
     def test_zeros_have_no_direction(self):
         x = np.array([[0.0, 0.0], [1.0, 1.0]])
@@ -28,7 +28,7 @@ class TestRBF:
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     @pytest.mark.parametrize("distance", [0, 1, 100, 10_000])
     def test_rounding_is_as_large_as_documented_and_no_larger(self, dtype, distance):
-        """Sixteen features, all moved: the error of a score is about eps gamma (|q| + |k|)^2."""
+        """Sixteen features, all shifted: the error of a score is about eps gamma (|q| + |k|)^2."""
         gamma, eps = 0.5, float(np.finfo(dtype).eps)
         query, key = (RNG.standard_normal((2, 50, 16)) + distance).astype(dtype)
         wide = query[:, None].astype(np.longdouble) - key.astype(np.longdouble)
@@ -97,7 +97,7 @@ class TestGATv2:
         scorer = ac.make_scorer(
             "gatv2", query_weight=rank, key_weight=rank, score_weight=np.ones(4), negative_slope=0
         )
-        nearest = scores(scorer, -rank, rank)  # relu(k - q) counts the places where they differ
+        nearest = scores(scorer, -rank, rank)  # relu(k - q) counts the entries that differ
         assert sorted(set(nearest.argmin(axis=1))) == [0, 1, 2, 3]
 
     def test_two_units_for_each_feature_make_it_the_laplacian(self):

@@ -9,7 +9,7 @@ import numpy as np
 import attention_core as ac
 from benchmarks.cases import Array, Inputs
 
-__all__ = ["STRANGERS"]
+__all__ = ["THIRD_PARTY"]
 
 
 class Laplacian(ac.PairScorer):
@@ -59,9 +59,9 @@ def gatv2(inputs: Inputs) -> ac.Scorer:
     return GATv2(inputs.query_weight, inputs.key_weight, inputs.score_weight)
 
 
-STRANGERS = {
+THIRD_PARTY = {
     "laplacian": lambda _: Laplacian(),
     "rbf": lambda _: RBF(),
     "gatv2": gatv2,
 }
-"""Each from the inputs of a problem."""
+"""A function for each that makes the scorer from the inputs of a problem."""
