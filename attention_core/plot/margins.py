@@ -52,7 +52,8 @@ def draw_margins(
     right.tick_params(axis="y", labelleft=False, labelright=False)
     if not neighbors.right:
         unit = "nats" if picture.queries.step == 1 else "nats, mean"
-        right.set_xlabel(f"entropy\n({unit})", fontsize=8, color=QUIET, labelpad=2)
+        # from the left, since to the left of it are the bars of the keys
+        right.set_xlabel(f"entropy\n({unit})", fontsize=8, color=QUIET, labelpad=2, loc="left")
     top = _most(each.key_mass for each in picture.panels) or 1.0
     below.set_ylim(top, 0)
     below.set_yticks([] if neighbors.left else [0, top])

@@ -189,6 +189,15 @@ def test_the_scan_found_the_pages():
         assert page.read_text("utf-8").count("\n```") % 2 == 0, page
 
 
+def test_no_file_of_a_page_replaces_another():
+    made = [page.parent / name for page in PAGES for name in run_pages.pictures(page)]
+    pages = [
+        page.with_suffix(".html") for kind in ("md", "ipynb") for page in DOCS.rglob(f"*.{kind}")
+    ]
+    assert len({*made}) == len(made)
+    assert not {*made} & {*pages}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}/{page.stem}")
 def test_every_page_runs_as_it_says(page, kernels, tmp_path):

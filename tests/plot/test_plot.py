@@ -592,6 +592,8 @@ def test_labels_keep_apart_and_inside(rng, name, heads):
     assert box.x1 <= width
     assert box.y1 <= height
     for axes in figure.axes:
+        name_of_bars = part(axes, "entropy").xaxis.label.get_window_extent()
+        assert name_of_bars.x0 >= part(axes, "key mass").get_window_extent().x1
         for axis, side in ((axes.xaxis, 0), (axes.yaxis, 1)):
             places = [axis.get_transform().transform(tick) for tick in axis.get_majorticklocs()]
             labels = axis.get_majorticklabels()
