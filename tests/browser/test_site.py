@@ -61,6 +61,16 @@ def test_every_frame_shows_something(opened, site):
                 frame.content_frame.locator("#figure").wait_for()
 
 
+def test_frames_on_a_phone_are_as_tall_as_their_pages(opened, site):
+    for name in PAGES:
+        with opened(site / f"{name}.html", width=390, check=False) as page:
+            for frame in page.locator("iframe").all():
+                frame.scroll_into_view_if_needed()
+                root = frame.content_frame.locator("html")
+                frame.content_frame.locator("#figure").wait_for()
+                assert root.evaluate("e => e.scrollHeight <= innerHeight"), frame
+
+
 def test_tables_of_numbers_can_be_read_on_a_phone(opened, site):
     with opened(site / "performance.html", width=400, check=False) as page:
         page.evaluate(
