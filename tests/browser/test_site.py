@@ -84,6 +84,20 @@ def test_tables_of_numbers_can_be_read_on_a_phone(opened, site):
         assert number.evaluate("e => getComputedStyle(e).whiteSpace") == "nowrap"
 
 
+def test_names_and_numbers_in_tables_stay_on_one_line(opened, site):
+    for name, selector in (
+        ("how-to/migrate", "td code .pre"),
+        ("performance", "td:not(:first-child) p"),
+    ):
+        with opened(site / f"{name}.html", check=False) as page:
+            found = page.locator(f"table.docutils {selector}")
+            assert found.count() > 20
+            heights = found.evaluate_all(
+                "all => all.map(e => e.offsetHeight / parseFloat(getComputedStyle(e).lineHeight))"
+            )
+            assert max(heights) < 1.5
+
+
 @pytest.mark.parametrize(
     "query",
     [

@@ -287,6 +287,7 @@ def test_a_nan_is_not_lost_in_a_summary(rng):
 def test_large_weights_are_never_whole_in_memory(rng):
     queries = keys = 4000  # 61 MiB of float32 weights
     result = attended(rng, queries=queries, keys=keys, dtype=np.float32, is_causal=True)
+    heatmap(result.weights[:2, :2])  # imports matplotlib
     tracemalloc.start()
     try:
         (axes,) = heatmap(result).axes
