@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from attention_core.arrays.adapters import adapter_of
 from attention_core.arrays.inputs import is_sparse
 from attention_core.components.bias import Bias
+from attention_core.components.component import Component
 from attention_core.components.markup import table
 from attention_core.engine.dispatch import attend_call
 from attention_core.engine.memory import Memory
@@ -362,9 +363,14 @@ class Attention(Options):
         return f"Attention({', '.join([repr(self.scorer), *options])})"
 
     def _repr_html_(self) -> str:
-        """The scorer and the options, for notebooks."""
-        options = self._plain_options()
-        return self.scorer._repr_html_() + table("options", options.items() or [("all", "default")])
+        """The components and the options, for notebooks."""
+        components: list[Component] = [self.scorer]
+        if self.normalizer != SOFTMAX:
+            components.append(self.normalizer)
+        if self.bias is not None:
+            components.append(self.bias)
+        options = table("options", self._plain_options().items() or [("all", "default")])
+        return "".join([f"<div>{each._repr_html_()}</div>" for each in components] + [options])
 
     def memory(self, key: ArrayLike, value: ArrayLike) -> Memory:
         """Keys (..., S, Dk), projected once, and their values (..., S, Dv), for many calls."""

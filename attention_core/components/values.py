@@ -36,11 +36,13 @@ def same_value(left: object, right: object) -> bool:
 
 
 def brief(value: object) -> str:
-    """The repr of an argument; the dtype and shape of an array.
+    """The repr of an argument; the dtype and shape of an array with axes.
 
-    >>> brief(np.ones((8, 16))), brief(0.5)
+    >>> brief(np.ones((8, 16))), brief(np.array(0.5))
     ('float64[8, 16]', '0.5')
     """
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        return repr(value.item())
     if isinstance(value, np.ndarray):
         return f"{value.dtype}[{', '.join(map(str, value.shape))}]"
     return repr(value)

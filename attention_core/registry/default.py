@@ -144,7 +144,7 @@ def register_normalizer(spec: NormalizerSpec) -> None:
     >>> import attention_core as ac
     >>> ac.register_normalizer(ac.NormalizerSpec(name="plus_one", factory=lambda: ac.Softmax(0.0)))
     >>> ac.make_normalizer("plus_one")
-    Softmax(sink=float64[])
+    Softmax(sink=0.0)
     """
     default_registry().register(spec)
 

@@ -90,7 +90,7 @@ def test_elsewhere_it_is_a_picture(opened, exported, tmp_path, case):
             assert min(box["width"], box["height"]) > 100
 
 
-@pytest.mark.parametrize("shape", [(1, 5), (3, 12), (9, 9), (5, 100)])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (2, 2), (3, 12), (9, 9), (5, 100)])
 def test_a_frame_is_as_tall_as_what_it_shows(opened, rng, tmp_path, shape):
     import attention_core as ac
 

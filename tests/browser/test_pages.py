@@ -100,6 +100,7 @@ def test_masked_cells_and_nan_are_told_apart_from_small_weights(opened, written)
             page.hover("#matrix", position=centre(page, *place))
             read[place] = shown(page)[2]
         assert list(read.values()) == ["0", "masked", "not a number"]
+        assert page.inner_text("#entropy") == "not a number"
         page.hover("h1")
         page.focus("#matrix")
         page.keyboard.press("ArrowDown")

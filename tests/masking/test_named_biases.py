@@ -430,7 +430,7 @@ def test_they_are_chosen_by_name(rng, given):
 
 def test_an_attention_has_a_bias_that_a_call_may_replace(rng):
     attention = ac.Attention("dot", bias={"name": "alibi", "slopes": 0.5})
-    assert repr(attention) == "Attention(DotScorer(), bias=AlibiBias(slopes=float64[]))"
+    assert repr(attention) == "Attention(DotScorer(), bias=AlibiBias(slopes=0.5))"
     assert attention == ac.Attention("dot", bias=AlibiBias(0.5))
     assert attention != ac.Attention("dot")
     assert ac.Attention.from_config(attention.to_config()) == attention

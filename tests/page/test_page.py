@@ -399,6 +399,11 @@ def test_scorers_attention_and_registries_show_themselves():
     assert "<td>weight</td><td>float64[1, 2]</td>" in html
     html = ac.Attention("dot", window=(1, 0))._repr_html_()
     assert "<td>window</td><td>[1, 0]</td>" in html
+    assert "</div><b>options</b>" in html
+    assert "normalizer" not in html
+    html = unescape(ac.Attention("dot", normalizer="entmax", bias="t5")._repr_html_())
+    assert "normalizer 'entmax'" in html
+    assert "bias 't5'" in html
     registry = ac.Registry()
     assert registry._repr_html_() == "<b>0 scorers</b>"
     registry.register(ac.ScorerSpec(name="mine", factory=type(scorer), formula="<q, k>"))

@@ -52,7 +52,7 @@ def in_notebook(result: Any) -> str:
     if batch is not None:
         title += f": item {list(batch)} of {items}"
     html = page_of(picture, (None, None), title)
-    height = _height(picture.queries.cells, picture.keys.cells)
+    height = _height(len(picture.panels), picture.queries.cells, picture.keys.cells)
     static = static_picture(picture, title, (None, None))
     address = f"data:image/svg+xml;base64,{b64encode(static.encode()).decode()}"
     return (
@@ -64,11 +64,12 @@ def in_notebook(result: Any) -> str:
     )
 
 
-def _height(rows: int, columns: int) -> int:
+def _height(panels: int, rows: int, columns: int) -> int:
     """Pixels for the matrix beside the lists; in a narrow frame the lists are below it."""
     cell = min(40, MATRIX // columns)
     longest = max(rows, columns)
-    return min(HEIGHT, 250 + max(20 + cell * rows, 24 * (longest if longest <= 64 else 12)))
+    texts = 250 if panels > 1 or rows > 1 else 215  # with or without controls
+    return min(HEIGHT, texts + max(20 + cell * rows, 24 * (longest if longest <= 64 else 12)))
 
 
 def _only_said(result: Any, why: str) -> str:

@@ -93,8 +93,8 @@ function add(parent, tag, text = "") {
 
 function showReadout() {
   const { query, key } = state, { entropy, mass } = panels[state.panel];
-  const round = number => number === null ? "not a number" : short(number, 4);
-  const shown = { number: text(query, key), entropy: round(entropy[query]), mass: round(mass[key]) };
+  const round = (number, unit = "") => number === null ? "not a number" : short(number, 4) + unit;
+  const shown = { number: text(query, key), entropy: round(entropy[query], " nats"), mass: round(mass[key]) };
   Object.assign(shown, { "query-name": queries[query], "key-name": keys[key] });
   for (const id in shown) element(id).textContent = shown[id];
 }
