@@ -225,7 +225,7 @@ def message(text: ast.expr) -> str:
             return " ".join(value.replace("`", "'").split())
         case ast.JoinedStr(values=values):
             parts = [part.value if isinstance(part, ast.Constant) else "…" for part in values]
-            return " ".join("".join(parts).replace("`", "'").split())
+            return " ".join(re.sub("…+", "…", "".join(parts)).replace("`", "'").split())
     return "…"
 
 

@@ -84,6 +84,13 @@ def test_tables_of_numbers_can_be_read_on_a_phone(opened, site):
         assert number.evaluate("e => getComputedStyle(e).whiteSpace") == "nowrap"
 
 
+def test_signatures_have_only_what_may_be_passed(opened, site):
+    with opened(site / "reference/attending.html", check=False) as page:
+        signature = page.inner_text("[id='attention_core.attend']")
+        assert "weight_factors=None" in signature
+        assert "unknown" not in signature
+
+
 def test_names_and_numbers_in_tables_stay_on_one_line(opened, site):
     for name, selector in (
         ("how-to/migrate", "td code .pre"),

@@ -99,7 +99,7 @@ def test_the_texts_of_errors_can_be_found():
     for said in (
         "## ShapeError",
         "`…_labels must have one label per …, …; got …`",
-        "`… must hold real numbers, got dtype ……`",
+        "`… must hold real numbers, got dtype …`",
     ):
         assert said in text
     assert text.count("\n- ") > 200

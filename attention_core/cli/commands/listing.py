@@ -75,7 +75,7 @@ def _print_listing(kind: Kind[Any], as_json: bool) -> None:
 def _table(registry: Registry, kind: Kind[Any]) -> Table:
     table = Table(box=None, padding=(0, 2, 1, 0), header_style="bold")
     table.add_column(kind.name, no_wrap=True)
-    table.add_column("formula, and what it is")
+    table.add_column("formula and summary")
     table.add_column("from")
     for info in registry.of(kind).claims.infos():
         names = Text(info.name, "bold")
