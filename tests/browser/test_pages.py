@@ -266,6 +266,15 @@ def test_every_width_and_theme_can_be_read(opened, written, rng, serious, scheme
         assert serious(page) == []
 
 
+def test_words_fit_the_lists(opened, written, rng):
+    path = written(
+        rng.random((9, 9)), key_labels=["agreement"] * 9, query_labels=["économique"] * 9
+    )
+    cut = "[...document.querySelectorAll('li bdi')].some(e => e.scrollWidth > e.clientWidth)"
+    with opened(path, width=800) as page:
+        assert not page.evaluate(cut)
+
+
 def test_a_finger_chooses_too(opened, written, rng):
     result = attended(rng, 5)
     with opened(written(result), width=390, has_touch=True) as page:

@@ -18,7 +18,7 @@ __all__ = ["in_notebook"]
 MOST = 128  # queries and keys
 MOST_CELLS = 30_000  # of all panels: a notebook keeps every page that it shows
 MOST_PAIRS = 1 << 24  # computing all their weights takes about a second
-HEIGHT, MATRIX = 680, 520  # pixels, at most, of the frame and of the matrix in it
+HEIGHT, MATRIX = 680, 480  # pixels, at most, of the frame and of the matrix in it
 
 
 def in_notebook(result: Any) -> str:
