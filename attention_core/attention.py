@@ -1,4 +1,4 @@
-"""`attend` and `Attention`: where names meet the engine."""
+"""`attend` and `Attention`: they resolve names and call the engine."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from attention_core.errors import OptionTypeError, shown
 __all__ = ["LARGEST_SIZE", "OFFSET", "as_float", "check_flag", "is_end", "is_integer"]
 
 LARGEST_SIZE = 1 << 20
-"""Largest axis of initial values: only a typo or a damaged file asks for more."""
+"""Largest axis of initial values: a larger one is a typo or comes from a damaged file."""
 
 OFFSET = "query_offset must be an integer, an integer array, one per batch item, or 'end'"
 _NOT_NUMBERS = (bool, np.bool_, np.timedelta64)  # numbers according to `numbers`

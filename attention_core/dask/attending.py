@@ -204,7 +204,7 @@ def _check_known(arrays: dict[str, Any]) -> None:
 
 
 def _term(name: str, term: Any) -> Any:
-    """A mask, bias or weight factors: a dask array for any array, the rest as it is."""
+    """A mask, bias or weight factors: a dask array for any array, other values unchanged."""
     if is_sparse(term) and name != "mask":
         raise OptionTypeError(
             f"{name} must not be sparse on dask arrays, got {type(term).__name__}; give a dask "

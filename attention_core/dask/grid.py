@@ -92,7 +92,7 @@ class Grid:
     def blocks(self) -> dict[Index, dict[int, Block]]:
         """The blocks of each chunk of rows, by the number of their chunk of keys.
 
-        Those that no query can reach are left out.
+        Those that no query can reach are omitted.
         """
         return {index: dict(self._reached(place)) for index, place in self.places.items()}
 

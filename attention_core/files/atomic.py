@@ -17,7 +17,7 @@ from attention_core.errors import ParameterFileError, file_error, shown
 try:
     import fcntl
 except ImportError:  # Windows: folders left behind by a killed process stay there
-    fcntl = None  # type: ignore[assignment]  # asked for where it is used
+    fcntl = None  # type: ignore[assignment]  # checked where it is used
 
 __all__ = ["replacing", "workspace", "writable"]
 

@@ -151,7 +151,7 @@ class Normalizer(Component):
         """The normalizer of some of the `count` heads of a layer, which are the last batch axis.
 
         A parameter that differs between heads is indexed along its last axis. A normalizer without
-        such a parameter is returned as it is.
+        such a parameter is returned unchanged.
 
         Raises
         ------

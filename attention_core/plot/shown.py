@@ -26,7 +26,7 @@ class HeatMap(Figure):
 
 
 def new_figure(width: float, height: float) -> HeatMap:
-    """Make a figure; pyplot knows it only where that opens windows.
+    """Make a figure; it is registered with pyplot only if pyplot opens windows.
 
     Elsewhere pyplot would keep it until closed, and a notebook would show it twice.
     """

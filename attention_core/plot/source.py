@@ -304,7 +304,7 @@ def _filler_of_edges(numbers: Callable[[], Any]) -> Callable[[Mapping[Item, Cell
 
 def _of_item(edges: Any, item: Item) -> Any:
     """The matrix (L, S) of a batch item of n-dimensional edges."""
-    from scipy.sparse import coo_array  # already imported by whoever made the edges
+    from scipy.sparse import coo_array  # already imported, since the edges are sparse
 
     *batch, rows, columns = edges.coords
     kept = np.ones(len(edges.data), np.bool_)

@@ -48,7 +48,7 @@ class Plugin:
 
 @dataclass(frozen=True, slots=True)
 class PluginFailure:
-    """A plugin that was left out, and why."""
+    """A plugin that was skipped, and the reason."""
 
     plugin: str
     distribution: str

@@ -132,7 +132,7 @@ class Offer:
         return {name: found[name] for name in parameters if name in found}
 
     def make(self, name: str, parameters: Mapping[str, Any]) -> Any:
-        """Make the component; `name` is the name by which it can be made again.
+        """Make the component; `name` is the name that its config will have.
 
         Raises
         ------

@@ -42,7 +42,7 @@ class Names(Generic[T]):
         self.claims = claims
         self.missing = tuple(missing)
         self.ready: dict[str, T] = {}
-        """Components made without parameters, by the name asked for."""
+        """Components made without parameters, by the requested name."""
 
     def info(self, name: str) -> Any:
         """Describe one component; raises as `make` for an unknown name."""

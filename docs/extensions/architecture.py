@@ -2,7 +2,7 @@
 
 A line ``<!-- architecture -->`` in a page stands for it. Each box is a folder of the package or a
 file beside them; an arrow means that something in the upper box imports something in the lower
-one. Arrows that follow from others are left out.
+one. Arrows that follow from others are omitted.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ FORMULAS = {
 
 
 def scorers() -> dict[str, ac.Scorer]:
-    """The four scorers of the lesson; parameters that are usually learned are set by hand.
+    """The four scorers of the lesson; parameters that are usually learned are given.
 
     `general` gives the first feature more weight and the last one less. `additive` has two hidden
     units for each feature, which differ most where query and key are close.
