@@ -127,13 +127,14 @@ def stop_if_asked() -> None:
 
 
 def _on_threads(work: Callable[[int], None], indices: Sequence[int], count: int) -> None:
-    remaining = iter(indices)  # next() on it is atomic
+    # pop() is atomic, also without the GIL, where next() on a shared iterator is not
+    remaining = [*[None] * count, *reversed(indices)]  # each thread takes one None
     stopped: list[bool] = []
     _stops.set((*_stops.get(), stopped))  # in the context of this call, which ends with it
 
     def drain() -> None:
         try:
-            for index in remaining:
+            for index in iter(remaining.pop, None):
                 stop_if_asked()
                 work(index)
         except BaseException:
@@ -150,6 +151,7 @@ def _on_threads(work: Callable[[int], None], indices: Sequence[int], count: int)
     except BaseException as error:  # noqa: BLE001 - raised below, once the helpers are done
         stopped.append(True)
         errors = [error, *_ended(tasks)]
+    stopped.clear()  # copies of this context may outlive the call
     if errors:  # threads that only stopped carry no information
         raise min(errors, key=lambda error: isinstance(error, _Stopped))
 

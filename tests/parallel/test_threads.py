@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextvars import copy_context
 
 import numpy as np
 import pytest
@@ -35,6 +36,21 @@ def test_a_call_works_if_no_thread_can_start(rng, monkeypatch):
     monkeypatch.setattr(helpers, "start_new_thread", allowed)  # it uses threads again when it can
     np.testing.assert_array_equal(call(), expected)
     assert started
+
+
+class Unshared(list):
+    """A list whose iterators serve one thread only, as those of `range` without the GIL."""
+
+    def __iter__(self):
+        for index in range(len(self)):
+            time.sleep(0.001)
+            yield self[index]
+
+
+def test_threads_share_no_iterator():
+    done = []
+    threads.run_blocks(done.append, Unshared(range(50)), workers=2)
+    assert sorted(done) == list(range(50))
 
 
 FINALIZED = """
@@ -139,6 +155,21 @@ def test_a_failure_outside_stops_the_calls_inside():
     assert inner.calls < 1000
 
 
+def test_a_context_copied_within_a_failed_call_may_attend_later():
+    """Threads that a scorer starts and keeps may have inherited it."""
+    contexts, x = [], np.ones((2000, 4))
+
+    class Copying(Slow):
+        def fails(self):
+            contexts.append(copy_context())
+            return True
+
+    with pytest.raises(ValueError, match="no more"):
+        ac.attend(x, x, x, scorer=Copying(), tile=(1000, 1), workers=2)
+    for context in contexts:
+        context.run(ac.attend, x, x, x, scorer=Slow(), tile=(1000, 1000), workers=2)
+
+
 REENTERED = """
 import sys, threading
 import numpy as np, threadpoolctl, attention_core as ac
@@ -210,11 +241,8 @@ class Interrupting:
             raise KeyboardInterrupt
         return held
 
-    def release(self):
-        self.lock.release()
-
-    def _is_owned(self):
-        return self.lock._is_owned()
+    def __getattr__(self, name):
+        return getattr(self.lock, name)
 
     def __enter__(self):
         return self.acquire()
