@@ -46,7 +46,9 @@ def test_the_versions_of_python_are_the_same_everywhere():
         if (found := re.fullmatch(r"Programming Language :: Python :: (3\.\d+)", line))
     ]
     assert classifiers == VERSIONS
-    assert workflow("tests")["jobs"]["suite"]["strategy"]["matrix"]["python"] == VERSIONS
+    matrix = workflow("tests")["jobs"]["suite"]["strategy"]["matrix"]
+    assert matrix["python"] == VERSIONS
+    assert matrix["include"] == [{"python": f"{VERSIONS[-1]}t", "system": "ubuntu-latest"}]
     assert SpecifierSet(PROJECT["requires-python"]) == SpecifierSet(f">={VERSIONS[0]}")
     assert f"python{VERSIONS[-1]}" in GATE
 

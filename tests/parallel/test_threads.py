@@ -282,7 +282,7 @@ def test_a_fold_that_is_interrupted_at_its_lock_ends(monkeypatch):
 
 
 STORM = """
-import random, signal, sys, time
+import random, signal
 import numpy as np, threadpoolctl
 from attention_core.parallel import blas, threads
 
@@ -292,10 +292,10 @@ class Alarm(BaseException):
 def ring(*_):
     raise Alarm
 
-def many(function, seconds):
+def many(function, count):
     # signals at random moments, one at a time
-    rung, end = 0, time.monotonic() + seconds
-    while time.monotonic() < end:
+    rung = 0
+    while rung < count:
         try:
             try:
                 signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, 4e-3))
@@ -305,7 +305,6 @@ def many(function, seconds):
                 signal.setitimer(signal.ITIMER_REAL, 0)
         except Alarm:
             rung += 1
-    return rung
 
 random.seed(0)
 x = np.random.default_rng(0).normal(size=(700, 64)).astype(np.float32)
@@ -317,7 +316,7 @@ threadpoolctl.threadpool_limits(2, user_api="blas")
 had = [each.get_num_threads() for each in blas._libraries()]
 expected = call()
 signal.signal(signal.SIGALRM, ring)
-print(many(call, float(sys.argv[1])))
+many(call, 300)
 assert np.array_equal(call(), expected)
 assert had == [each.get_num_threads() for each in blas._libraries()]
 """
@@ -325,7 +324,7 @@ assert had == [each.get_num_threads() for each in blas._libraries()]
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timers")
 def test_signals_at_random_moments():
-    assert int(python(STORM, "1.5")) > 50
+    python(STORM)
 
 
 def python(code, *arguments):
