@@ -31,10 +31,10 @@ FEWEST_NUMBERS = 1 << 15
 _FAILED: WeakSet[type] = WeakSet()  # classes for which the warning was given
 
 
-def is_compiled(scorer: Scorer | type[Scorer]) -> bool:
-    """Whether the scorer uses compiled code for large calls, as far as is known."""
+def is_compiled(scorer: Scorer | type[Scorer], method: str = "score") -> bool:
+    """Whether compiled code serves for large calls of a method, as far as is known."""
     kind = scorer if isinstance(scorer, type) else type(scorer)
-    return "score" in kind.traits.compiled and is_switched_on() and kind not in _FAILED
+    return method in kind.traits.compiled and is_switched_on() and kind not in _FAILED
 
 
 def compiled_result(scorer: Scorer, method: str, arrays: tuple[Array, ...]) -> Any:
@@ -43,7 +43,7 @@ def compiled_result(scorer: Scorer, method: str, arrays: tuple[Array, ...]) -> A
     numbers = query.size * (1 if "pairs" in method else key.shape[-2])
     if query.ndim < key.ndim or query.shape[:-2] != key.shape[:-2]:
         numbers = max(numbers, key.size * query.shape[-2])
-    if numbers < FEWEST_NUMBERS or not is_compiled(scorer):
+    if numbers < FEWEST_NUMBERS or not is_compiled(scorer, method):
         return None
     are_pairs = "pairs" in method  # no two pairs share a row
     if are_pairs:
@@ -59,9 +59,7 @@ def compiled_edges(scorer: Scorer, query: Array, key: Array, count: int) -> Edge
 
     None if NumPy must compute them. Rows are prepared once for all `count` edges.
     """
-    if count * key.shape[-1] < FEWEST_NUMBERS or "score_pairs" not in scorer.traits.compiled:
-        return None
-    if not is_compiled(scorer):
+    if count * key.shape[-1] < FEWEST_NUMBERS or not is_compiled(scorer, "score_pairs"):
         return None
     query, key, arguments = scorer.pair_inputs(query, key)  # type: ignore[attr-defined]  # as pair scorers
     return lambda rows, keys: _compiled(scorer, "score_edges", query, key, rows, keys, arguments)

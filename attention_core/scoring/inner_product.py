@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from attention_core.scoring.scorer import ParameterGrads, Scorer
+from attention_core.scoring.traits import PRODUCT_COST
 from attention_core.typing import Array
 
 __all__ = ["InnerProductScorer"]
@@ -34,7 +35,7 @@ class InnerProductScorer(Scorer):
 
     _score_is_inner_product = True
     needs_small_tiles = False
-    cost_per_feature = 1 / 32
+    cost_per_feature = PRODUCT_COST
 
     def score(self, query: Array, key: Array) -> Array:
         """``query @ key.T``: (..., L, H), (..., S, H) -> (..., L, S)."""

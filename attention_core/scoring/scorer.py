@@ -70,7 +70,7 @@ class Scorer(Component):
 
     cost_per_feature: ClassVar[float] = 0.5
     """Approximate nanoseconds of `score` for each pair and each of its H features on one core, for
-    dividing the work; 1/32 for a matrix product."""
+    dividing the work; 1/32 for a matrix product, which compiled code serves for pairs only."""
 
     traits: ClassVar[Traits]
     """Facts about the class that determine how the engine calls it, set when it is created."""

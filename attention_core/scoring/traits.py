@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["MissingVJP", "Traits", "find_traits"]
+__all__ = ["PRODUCT_COST", "MissingVJP", "Traits", "find_traits"]
+
+PRODUCT_COST = 1 / 32
+"""The `cost_per_feature` of a matrix product."""
 
 _SCORED = ("project_query", "project_key", "score")
 _FORMS = ("score_bound", "score_pairs", "score_pairs_vjp")
@@ -44,7 +47,8 @@ class Traits(NamedTuple):
     """Methods whose vector-Jacobian product is missing, or belongs to another method's class."""
     compiled: frozenset[str]
     """Methods of pair scorers that may be compiled: `pair` and `pair_vjp` belong to the class that
-    defines the method, or to one derived from it."""
+    defines the method, or to one derived from it. Only `score_pairs` if the class declares the cost
+    of a matrix product, since compiled loops are slower for tiles."""
 
 
 def find_traits(cls: type, base: type) -> Traits:
@@ -61,7 +65,7 @@ def find_traits(cls: type, base: type) -> Traits:
     is_inner_product = vars(owners["score"]).get("_score_is_inner_product", False)
     scored = list(_SCORED)
     compiled = _compiled(cls, owners, base)
-    if "score" in compiled:  # a different pair defines a different score
+    if compiled:  # a different pair defines a different score
         scored[-1] = "pair"
         owners["pair"] = _owner(cls, "pair")
         owners["pair_vjp"] = owners["score_vjp"]
@@ -99,6 +103,8 @@ def _compiled(cls: type, owners: dict[str, type], base: type) -> frozenset[str]:
     found = {method for method in ("score", "score_pairs") if serves(pair, method)}
     if pair_vjp is not None and order(pair_vjp) <= order(pair):
         found |= {name for name in ("score_vjp", "score_pairs_vjp") if serves(pair_vjp, name)}
+    if cls.cost_per_feature <= PRODUCT_COST:  # type: ignore[attr-defined]  # as scorers
+        found &= {"score_pairs"}
     return frozenset(found)
 
 

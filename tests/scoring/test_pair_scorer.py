@@ -188,10 +188,14 @@ def test_a_pair_serves_the_score_of_its_own_class_and_no_other():
         def pair(q, k, weight, shift, scale):
             return q[0] * k[0]
 
+    class Cheap(Bent):
+        cost_per_feature = 1 / 32  # of a matrix product
+
     tiles, gradients = {"score", "score_pairs"}, {"score_vjp", "score_pairs_vjp"}
     assert Bent.traits.compiled == tiles | gradients
     assert OtherScore.traits.compiled == set()
     assert OtherPair.traits.compiled == tiles
+    assert Cheap.traits.compiled == {"score_pairs"}
     assert [each.method for each in OtherScore.traits.missing_vjps] == ["score"]
     assert [each.method for each in OtherPair.traits.missing_vjps] == ["pair"]
     with pytest.raises(ac.NotDifferentiableError, match="defines pair without pair_vjp"):

@@ -134,7 +134,7 @@ def _is_compiled(registry: Registry, info: Info) -> bool:
     if not is_switched_on():
         return False
     try:
-        return is_compiled(registry.make(info.qualified_name, **info.example))
+        return is_compiled(registry.make(info.qualified_name, **info.example), "score_pairs")
     except Exception:  # noqa: BLE001 - a plugin may raise anything; other commands report it
         return False
 

@@ -36,7 +36,8 @@ def compiled(subject: ScorerSubject) -> str | None:
         for dtype, tolerance in ((np.float64, 1e-9), (np.float32, 2e-4)):
             for method in methods:
                 _compare(subject, method, np.dtype(dtype), tolerance)
-    return f"{_speed(subject):.1f} times the speed of NumPy"
+    method = "score" if "score" in methods else "score_pairs"
+    return f"{_speed(subject, method):.1f} times the speed of NumPy"
 
 
 def _compare(
@@ -83,9 +84,9 @@ def _arrays(subject: ScorerSubject, method: str, dtype: np.dtype[np.floating]) -
     return (query, key, grad) if method.endswith("vjp") else (query, key)
 
 
-def _speed(subject: ScorerSubject) -> float:
-    """The time of NumPy over that of compiled code, for a float32 tile."""
-    arrays = _arrays(subject, "score", np.dtype(np.float32))
+def _speed(subject: ScorerSubject, method: str) -> float:
+    """The time of NumPy over that of compiled code, in float32."""
+    arrays = _arrays(subject, method, np.dtype(np.float32))
 
     def fastest(function: Callable[..., Any]) -> float:
         times = []
@@ -96,8 +97,8 @@ def _speed(subject: ScorerSubject) -> float:
         return min(times)
 
     with np.errstate(all="ignore"):
-        plain = fastest(subject.scorer.score)
-        own = fastest(lambda *given: compiled_result(subject.scorer, "score", given))
+        plain = fastest(method_of(subject.scorer, method))
+        own = fastest(lambda *given: compiled_result(subject.scorer, method, given))
     return plain / own
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from attention_core import Scorer
+from attention_core import PairScorer
 from attention_core.learned import number, whole_number
 from numpy.typing import NDArray
 
@@ -16,7 +16,7 @@ __all__ = ["PolynomialScorer"]
 Array = NDArray[Any]
 
 
-class PolynomialScorer(Scorer):
+class PolynomialScorer(PairScorer):
     """``score = log (gamma q . k + coef0)^degree``: weights in proportion to a polynomial kernel.
 
     The score is the logarithm of the kernel. The softmax therefore divides each kernel by their
@@ -35,7 +35,9 @@ class PolynomialScorer(Scorer):
 
     Notes
     -----
-    Parameters are named as in scikit-learn's ``polynomial_kernel``.
+    Parameters are named as in scikit-learn's ``polynomial_kernel``. NumPy's matrix products score
+    tiles, which they do in half the time of compiled code. If numba is installed, the edges of
+    sparse masks are scored without gathering their rows.
 
     References
     ----------
@@ -52,6 +54,7 @@ class PolynomialScorer(Scorer):
 
     name = "polynomial"
     needs_small_tiles = False
+    cost_per_feature = 1 / 32
 
     def __init__(self, degree: int = 2, gamma: float | None = None, coef0: float = 1.0) -> None:
         self.degree = whole_number("degree", degree, at_least=1)
@@ -71,6 +74,14 @@ class PolynomialScorer(Scorer):
     def project_query_vjp(self, query: Array, grad: Array) -> tuple[Array, dict[str, Array]]:
         """``gamma grad``."""
         return self.project_query(grad), {}
+
+    @staticmethod
+    def pair(q: Array, k: Array, degree: int, coef0: float) -> Any:
+        """``degree log(q . k + coef0)`` of two rows, for compiled code."""
+        base = coef0
+        for d in range(len(q)):
+            base += q[d] * k[d]
+        return degree * np.log(np.maximum(base, 0.0) if degree % 2 == 1 else abs(base))
 
     def score(self, query: Array, key: Array) -> Array:
         """``degree log(q . k + coef0)``: (..., L, D), (..., S, D) -> (..., L, S)."""
