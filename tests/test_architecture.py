@@ -93,6 +93,7 @@ THIRD_PARTY = {
 LAZY = {
     "dask": {"components", "libraries"},  # where Dask itself asks
     "distributed": {"libraries"},
+    "llvmlite": {"compiled"},  # comes with numba
     "matplotlib": {"demo", "pictures", "plot"},
     "ml_dtypes": {"files"},
     "pytest": {"testing"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ _TEXT = '''\
 import numpy as np
 from numba import carray
 from attention_core.compiled import polynomials
-from attention_core.compiled.runtime import exactly, inlined, kernel, next_of, pointer
+from attention_core.compiled.runtime import exactly, inlined, kernel, next_of, pointer, room
 FLOAT = np.{dtype}
 EXP = exactly(polynomials.exp_{dtype})
 BLOCK, LANES, SIZE = 64, 16, np.dtype(FLOAT).itemsize
@@ -101,7 +102,9 @@ def attend(layout):
     strides = carray(pointer(layout + 19 * 8), (axes, 5), np.int64)
     ended = layout + (19 + 5 * axes) * 8
     size = value_features + 2
-    exponentials, lanes = np.empty(BLOCK, FLOAT), np.empty(LANES, FLOAT)
+    own_memory = room()
+    exponentials = carray(pointer(own_memory), (BLOCK,), FLOAT)
+    lanes = carray(pointer(own_memory + BLOCK * SIZE), (LANES,), FLOAT)
     n = next_of(layout + 18 * 8)
     while n < pieces:
         item, part = n // parts, n % parts
@@ -134,7 +137,8 @@ def attend(layout):
                 if mask_start:
                     for j in range(count):
                         exponentials[j] = exponentials[j] if allowed[j] else MASKED
-                scores[:] = exponentials[:count]
+                for j in range(count):
+                    scores[j] = exponentials[j]
                 top = highest(exponentials, lanes)
                 shift, total = own[i, 0], own[i, 1]
                 context = own[i, 2:]
@@ -164,7 +168,7 @@ def attend(layout):
 
 
 @cache
-def one_pass(dtype: str) -> Callable[[int], None] | None:
+def one_pass(dtype: str) -> Callable[[int], Any] | None:
     """The loop for arrays of this dtype, given the address of its layout; None if compiling fails.
 
     The layout is an array of 64-bit integers: the addresses of queries, keys, values, the mask (0
@@ -180,8 +184,5 @@ def one_pass(dtype: str) -> Callable[[int], None] | None:
     info = np.finfo(dtype)
     text = _TEXT.format(dtype=dtype, faint=float(np.log(info.tiny / info.eps)))
     with COMPILING, suppress(Exception):
-        import numba
-
-        found: Callable[[int], None] = compiled_function(text, "attend", (numba.int64,))
-        return found
+        return compiled_function(text, "attend")
     return None

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import inspect
 import re
+from array import array
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from math import prod
+from struct import pack, unpack
 from typing import Any
 
 import numpy as np
 
 from attention_core.compiled.lanes import find_lanes, scratch
-from attention_core.compiled.module_text import module_text
+from attention_core.compiled.module_text import is_summed, module_text
 from attention_core.compiled.modules import compiled_function
 from attention_core.compiled.names import SourceError
 from attention_core.compiled.typed import TypedFunction, typed_functions
@@ -40,8 +42,8 @@ class CompiledPairs:
     dtype
         Dtype of rows and results.
     kinds
-        Kinds of the further arguments of `pair`, by name: ``"array"``, ``"number"`` for an
-        array without axes, ``"float"``, ``"int"``, ``"bool"`` or ``"NoneType"``.
+        Kinds of the further arguments of `pair`, by name: ``"array 2 float32"`` for an array of two
+        axes, ``"number"`` for one without axes, ``"float"``, ``"int"``, ``"bool"``, ``"NoneType"``.
     trainable
         Arguments whose gradients `pair_vjp` computes, in its order.
     """
@@ -58,7 +60,7 @@ class CompiledPairs:
         self._dtype, self._kinds, self._trainable = np.dtype(dtype), dict(kinds), trainable
         self._typed: list[TypedFunction] = []
         self._text = ""
-        self._kernels: dict[str, Callable[..., None]] = {}
+        self._kernels: dict[str, Callable[[int], Any]] = {}
         self._tried: set[Any] = set()
         self.failure: CompilationError | None = None
         """The reason why compilation failed, if it did."""
@@ -139,7 +141,7 @@ class CompiledPairs:
         """Sums of the gradients of parameters; None for other arguments."""
         return {
             name: np.zeros(np.shape(arguments[name]) or 1, self._dtype)
-            if self._kinds[name] in {"array", "number"}
+            if is_summed(self._kinds[name])
             else None
             for name in self._trainable
         }
@@ -172,36 +174,41 @@ class CompiledPairs:
         *arguments: Any,
     ) -> None:
         """Run a loop, which is compiled on first use."""
-        rows = (_address(query), *query.strides[:-1], query.shape[-1])
-        rows += (_address(key), *key.strides[:-1], key.shape[-1])
-        given = *rows, *map(_address, arrays), *sizes, *arguments
-        kernel = self._kernels.get(name) or self._compiled(name, given)
-        kernel(*given)
+        kernel = self._kernels.get(name) or self._compiled(name)
+        given = [_address(query), *query.strides[:-1], query.shape[-1]]
+        given += [_address(key), *key.strides[:-1], key.shape[-1], *map(_address, arrays), *sizes]
+        kept = []  # alive until the loop is done
+        for value in arguments:
+            if isinstance(value, np.ndarray):
+                kept.append(np.ascontiguousarray(value))
+                given += [_address(kept[-1]), *value.shape]
+            elif isinstance(value, (float, np.floating)):
+                given += unpack("q", pack("d", value))
+            elif value is not None:
+                given.append(int(value))
+        layout = array("q", given)
+        kernel(layout.buffer_info()[0])
 
-    def _compiled(self, name: str, given: tuple[Any, ...]) -> Callable[..., None]:
-        """The loop compiled for arguments of these types."""
+    def _compiled(self, name: str) -> Callable[[int], Any]:
+        """The loop that takes the address of its arguments."""
         with COMPILING:
             if self.failure is not None:
                 raise self.failure
             try:
-                return self._compile(name, given)
+                return self._compile(name)
             except Exception as error:
                 self.failure = CompilationError(self._complaint(error))
                 raise self.failure from error
 
-    def _compile(self, name: str, given: tuple[Any, ...]) -> Callable[..., None]:
-        import numba
-
+    def _compile(self, name: str) -> Callable[[int], Any]:
         if not self._text:
             integers = [name for name, kind in self._kinds.items() if kind in {"int", "bool"}]
             typed = typed_functions(self._functions, integers)
             lanes = find_lanes(next(each for each in typed if each.name == "pair"))
             self._typed = [*typed, lanes.function] if lanes else typed
             self._text = module_text(typed, self._dtype.name, self._kinds, self._trainable, lanes)
-        types = tuple(map(numba.typeof, given))
-        kernel: Callable[..., None] = compiled_function(self._text, name, types)
-        self._kernels[name] = kernel
-        return kernel
+        self._kernels[name] = compiled_function(self._text, name)
+        return self._kernels[name]
 
     def _complaint(self, error: Exception) -> str:
         """The location and the cause of an error, on one line."""

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from ctypes import Structure, c_int64
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from attention_core.compiled.modules import compiled_function
 from attention_core.compiled.product_texts import ATTEND, COMMON, PULL_BACK
-from attention_core.compiled.switch import LOCK
+from attention_core.parallel.forks import COMPILING
 
 __all__ = [
     "ForwardLayout",
@@ -84,7 +84,7 @@ def lines(dtype: str, length: int) -> Lines:
 
     Wide blocks have the best ratio of arithmetic to loads. Narrow ones are a little slower.
     """
-    from attention_core.compiled.registers import vector_bytes
+    from attention_core.compiled.machine_code import vector_bytes
 
     narrow = vector_bytes() // np.dtype(dtype).itemsize
     wide = narrow * vector_bytes() // 16  # of the registers, half are for a block of four lines
@@ -93,13 +93,13 @@ def lines(dtype: str, length: int) -> Lines:
 
 
 @cache
-def attend_tile(dtype: str, shape: Lines) -> Callable[[int], None] | None:
+def attend_tile(dtype: str, shape: Lines) -> Callable[[int], Any] | None:
     """The forward loop, given the address of a `ForwardLayout`; None if compiling fails."""
     return _loop(ATTEND, "attend", dtype, shape, ForwardLayout)
 
 
 @cache
-def pull_back_tile(dtype: str, shape: Lines) -> Callable[[int], None] | None:
+def pull_back_tile(dtype: str, shape: Lines) -> Callable[[int], Any] | None:
     """The loop for gradients, given the address of a `GradientLayout`; None if compiling fails."""
     return _loop(PULL_BACK, "pull_back", dtype, shape, GradientLayout)
 
@@ -122,14 +122,11 @@ def pull_back_tile_size(shape: Lines, layout: GradientLayout) -> int:
 
 def _loop(
     text: str, name: str, dtype: str, shape: Lines, layout: type[_Layout]
-) -> Callable[[int], None] | None:
+) -> Callable[[int], Any] | None:
     fields = [*_Layout._fields_, *layout._fields_]
     names = "\n    ".join([f"{field} = given[{n}]" for n, (field, *_) in enumerate(fields)])
     numbers = shape._asdict() | {"chunk": _CHUNK, "count": len(fields), "last": len(fields) - 1}
     text = (COMMON + text).format(dtype=dtype, fields=names, **numbers)
-    with LOCK, suppress(Exception):
-        import numba
-
-        found: Callable[[int], None] = compiled_function(text, name, (numba.int64,))
-        return found
+    with COMPILING, suppress(Exception):
+        return compiled_function(text, name)
     return None

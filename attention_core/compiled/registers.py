@@ -15,7 +15,7 @@ from inspect import Parameter, Signature
 from typing import Any, NamedTuple
 
 import numpy as np
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.datamodel import PrimitiveModel, register_default
@@ -23,7 +23,7 @@ from numba.extending import intrinsic
 
 from attention_core.compiled.polynomials import EXP_CONSTANTS
 
-__all__ = ["Blocks", "at", "blocks", "is_any_above", "transpose_square", "vector_bytes"]
+__all__ = ["Blocks", "at", "blocks", "is_any_above", "transpose_square"]
 
 _SCALARS = {"float32": ir.FloatType(), "float64": ir.DoubleType(), "uint8": ir.IntType(8)}
 _BYTES = {"float32": 4, "float64": 8, "uint8": 1}
@@ -76,12 +76,6 @@ class _Block(types.Type):  # type: ignore[misc]  # numba has no types
 class _BlockModel(PrimitiveModel):  # type: ignore[misc]  # numba has no types
     def __init__(self, manager: Any, block: _Block) -> None:
         super().__init__(manager, block, ir.ArrayType(block.vector, block.rows))
-
-
-@cache
-def vector_bytes() -> int:
-    """The bytes of the processor's widest vectors: 64 with AVX-512, else at most 32."""
-    return 64 if binding.get_host_cpu_features().get("avx512f", False) else 32
 
 
 @cache

@@ -10,7 +10,17 @@ from numba.core import cgutils
 from numba.core.compiler import Compiler
 from numba.extending import intrinsic
 
-__all__ = ["called", "exactly", "inlined", "kernel", "next_of", "pointer"]
+__all__ = [
+    "called",
+    "compiled",
+    "exactly",
+    "inlined",
+    "kernel",
+    "next_of",
+    "pointer",
+    "room",
+    "without_wrapper",
+]
 
 
 class _NoAlias(Compiler):  # type: ignore[misc]  # numba has no types
@@ -47,9 +57,34 @@ def called(function: Callable[..., Any]) -> Any:
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile a function that Python calls; it releases the GIL and starts no threads."""
+    """Compile a function of an address; it releases the GIL and starts no threads."""
     is_cached = function.__globals__["__cached_on_disk__"]
     return njit(nogil=True, error_model="numpy", cache=is_cached)(function)
+
+
+def without_wrapper(function: Any) -> Any:
+    """A kernel without the code that takes its argument from Python."""
+    return njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(
+        function.py_func
+    )
+
+
+def compiled(function: Any) -> Any:
+    """The kernel itself, compiled now."""
+    function.compile((types.int64,))
+    return function
+
+
+@intrinsic  # type: ignore[untyped-decorator]  # numba has no types
+def room(_: Any) -> Any:
+    """The address of 4 KiB of memory that the call of a kernel has for itself."""
+    return types.int64(), _generate_room
+
+
+def _generate_room(_: Any, builder: Any, __: Any, ___: Any) -> Any:
+    memory = cgutils.alloca_once(builder, cgutils.int8_t, size=4096)
+    memory.align = 64
+    return builder.ptrtoint(memory, cgutils.intp_t)
 
 
 @intrinsic  # type: ignore[untyped-decorator]  # numba has no types

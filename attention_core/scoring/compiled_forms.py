@@ -99,7 +99,9 @@ def _module() -> Any:
 
 def _kind(scorer: Scorer, name: str, value: Any) -> str:
     if isinstance(value, np.ndarray):
-        return "array"
+        return f"array {value.ndim} {value.dtype.name}"
     if isinstance(value, (float, np.floating)):
         return "number" if name in scorer.parameters else "float"
-    return "int" if isinstance(value, np.integer) else type(value).__name__
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        return "int" if -(1 << 63) <= value < 1 << 63 else "int of more than 64 bits"
+    return type(value).__name__

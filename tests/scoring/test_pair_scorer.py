@@ -434,6 +434,44 @@ class NotTyped(ac.PairScorer):
         return query @ key.swapaxes(-1, -2)
 
 
+class Picky(ac.PairScorer):
+    @staticmethod
+    def pair(q, k):
+        assert q[0] < 10
+        return q[0] * k[0]
+
+    def score(self, query, key):
+        return query[..., :1] * key[..., None, :, 0]
+
+
+def test_an_error_within_compiled_code_is_raised(numba):
+    query, key = np.zeros((300, 9)), np.ones((50, 9))
+    served(Picky(), "score", query, key)
+    query[7, 0] = 11
+    with pytest.raises(AssertionError):
+        served(Picky(), "score", query, key)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"), [("relu", "str"), (1 << 70, "int of more than 64 bits")]
+)
+def test_arguments_that_compiled_code_cannot_take_are_named(numba, rng, value, kind):
+    class Optioned(ac.PairScorer):
+        def __init__(self, option):
+            self.option = option
+
+        @staticmethod
+        def pair(q, k, option):
+            return q[0] * k[0]
+
+    query = rng.normal(size=(80, 9))
+    with pytest.warns(
+        ac.PluginWarning, match=f"'option' must be an array, a number or None, got {kind}"
+    ):
+        found = served(Optioned(value), "score", query, query)
+    np.testing.assert_array_equal(found, np.outer(query[:, 0], query[:, 0]))
+
+
 @pytest.mark.parametrize(
     ("kind", "line", "cause"),
     [
@@ -492,13 +530,46 @@ def run(script, **variables):
 @pytest.mark.slow
 def test_code_is_kept_in_the_cache_and_found_by_the_next_process(compiled, tmp_path):
     first = run(SCRIPT, ATTENTION_CORE_CACHE=str(tmp_path))
-    (module,) = tmp_path.glob("*.py")
-    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb*")}
+    (file,) = tmp_path.iterdir()
+    script = f"{SCRIPT}assert 'numba' not in sys.modules\n"
+    assert run(script, ATTENTION_CORE_CACHE=str(tmp_path)) == first
+    file.write_bytes(file.read_bytes()[:-1])  # written again, not run
+    assert run(SCRIPT, ATTENTION_CORE_CACHE=str(tmp_path)) == first
+    assert run(script, ATTENTION_CORE_CACHE=str(tmp_path)) == first
+
+
+NEEDS_NUMBA = """
+import math, sys
+import numpy as np
+import attention_core as ac
+class Erf(ac.PairScorer):
+    @staticmethod
+    def pair(q, k):
+        total = 0.0
+        for d in range(len(q)):
+            total += math.erf(q[d] * k[d])
+        return total
+    def score(self, query, key):
+        raise AssertionError("NumPy was asked")
+x = np.linspace(-1, 1, 800).reshape(200, 4)
+scores = ac.attend(x, x, x, scorer=Erf()).scores
+assert np.allclose(scores[3, 5], sum(map(math.erf, x[3] * x[5])), atol=1e-14)
+"""
+
+
+@pytest.mark.slow
+def test_code_that_only_numba_can_run_is_kept_as_numba_keeps_it(compiled, tmp_path):
+    file, cache = tmp_path / "script.py", tmp_path / "cache"
+    file.write_text(NEEDS_NUMBA)
+    script = f"import runpy; runpy.run_path({str(file)!r})"
+    run(script, ATTENTION_CORE_CACHE=str(cache))
+    (module,) = cache.glob("*.py")
+    kept = {path: path.stat().st_mtime_ns for path in cache.rglob("*.nb*")}
     assert kept
-    assert run(SCRIPT, ATTENTION_CORE_CACHE=str(tmp_path)) == first
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb*")} == kept
-    module.write_text("raise SystemExit('not ours')")  # overwritten, not executed
-    assert run(SCRIPT, ATTENTION_CORE_CACHE=str(tmp_path)) == first
+    run(script, ATTENTION_CORE_CACHE=str(cache))
+    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.nb*")} == kept
+    module.write_text("raise SystemExit('not ours')")  # written again, not run
+    run(script, ATTENTION_CORE_CACHE=str(cache))
 
 
 @pytest.mark.slow
