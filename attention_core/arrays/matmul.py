@@ -8,6 +8,7 @@ product of a row of weights and thousands of values would block the other thread
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import product
 from math import prod
 from typing import Any
 
@@ -71,10 +72,13 @@ def matrix_product(left: Array, right: Array, out: Array | None = None) -> Array
     if (is_brief and not is_row) or not out.flags.c_contiguous:
         return np.matmul(left, right, out)
     batch = out.shape[:-2]
-    left = np.broadcast_to(left, (*batch, *left.shape[-2:]))
-    right = np.broadcast_to(right, (*batch, *right.shape[-2:]))
-    for item in np.ndindex(batch):
-        np.dot(left[item], right[item], out=out[item])
+    # `broadcast_to` and `ndindex` are Python, which takes long after large arrays
+    left, right = (
+        each if each.shape[:-2] == batch else np.broadcast_to(each, (*batch, *each.shape[-2:]))
+        for each in (left, right)
+    )
+    for item in product(*map(range, batch)):
+        np.dot(left[item], right[item], out[item])
     return out
 
 

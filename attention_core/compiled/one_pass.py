@@ -168,7 +168,7 @@ def attend(layout):
 
 
 @cache
-def one_pass(dtype: str) -> Callable[[int], Any] | None:
+def one_pass(dtype: np.dtype[Any]) -> Callable[[int], Any] | None:
     """The loop for arrays of this dtype, given the address of its layout; None if compiling fails.
 
     The layout is an array of 64-bit integers: the addresses of queries, keys, values, the mask (0
@@ -182,7 +182,7 @@ def one_pass(dtype: str) -> Callable[[int], Any] | None:
     the shift and the total of its rows, and their context, not yet divided by the total.
     """
     info = np.finfo(dtype)
-    text = _TEXT.format(dtype=dtype, faint=float(np.log(info.tiny / info.eps)))
+    text = _TEXT.format(dtype=dtype.name, faint=float(np.log(info.tiny / info.eps)))
     with COMPILING, suppress(Exception):
         return compiled_function(text, "attend")
     return None

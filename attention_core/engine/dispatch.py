@@ -157,7 +157,7 @@ def _read_inputs(problem: Problem, call: Call, kept: Array | None) -> Snapshot |
     cost = (query.size * query.shape[-1] + key.size * key.shape[-1]) / 32  # ns
     found = (
         [job() for job in jobs]
-        if cost < WORTH_THREADS
+        if len(jobs) < 2 or cost < WORTH_THREADS
         else map_blocks(lambda job: job(), jobs, cost=cost, workers=problem.workers)
     )
     for name, array in zip(projections, found[len(watched) :], strict=True):

@@ -6,6 +6,7 @@ wait for each other: they gain nothing.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from math import isfinite, prod
 from typing import Any
@@ -47,7 +48,7 @@ def is_one_pass(problem: Problem) -> bool:
         and key.flags.aligned
         and value.flags.aligned
         and is_switched_on()
-        and one_pass(problem.dtype.name) is not None
+        and one_pass(problem.dtype) is not None
     )
 
 
@@ -59,7 +60,7 @@ def attend_few_queries(problem: Problem, kept: Array | None) -> tuple[Array, Sta
     if not is_one_pass(problem):
         return None
     key, value = problem.key, problem.value
-    kernel: Any = one_pass(problem.dtype.name)
+    kernel: Any = one_pass(problem.dtype)
     *batch, length, key_length = problem.shape
     query = np.ascontiguousarray(problem.projected().query)
     mask, items = _mask(problem), prod(batch)
@@ -71,7 +72,7 @@ def attend_few_queries(problem: Problem, kept: Array | None) -> tuple[Array, Sta
     states = np.empty((*batch, parts, length, value.shape[-1] + 2), problem.dtype)
     sizes = [length, key_length, key.shape[-1], value.shape[-1], parts, width, items * parts]
     layout = _layout([query, key, value, mask], scores, states, sizes, batch)
-    address, threads = layout.ctypes.data, min(items * parts, available_cores())
+    address, threads = layout.buffer_info()[0], min(items * parts, available_cores())
     run_blocks(lambda _: kernel(address), range(threads), problem.workers)
     first = states[..., 0, :, :]  # where the parts of an item are merged
     state = State((first[..., :1], first[..., 1:2]), first[..., 2:])
@@ -102,18 +103,18 @@ def _layout(
     states: Array,
     sizes: Sequence[int],
     batch: Sequence[int],
-) -> Array:
+) -> array[int]:
     """Addresses, strides and sizes as `one_pass` reads them."""
     strides = [
         [0] * (len(batch) + 2)
-        if array is None
-        else [0 if n == 1 else step for n, step in zip(array.shape, array.strides, strict=True)]
-        for array in arrays
+        if each is None
+        else [0 if n == 1 else step for n, step in zip(each.shape, each.strides, strict=True)]
+        for each in arrays
     ]
-    numbers = [0 if array is None else array.ctypes.data for array in (*arrays, scores, states)]
+    numbers = [0 if each is None else each.ctypes.data for each in (*arrays, scores, states)]
     numbers += [own[-2] for own in strides]
     numbers += [*sizes, len(batch), 0]
     for axis in range(len(batch))[::-1]:
         numbers += [batch[axis], *[own[axis] for own in strides]]
     numbers += [0] * prod(batch)
-    return np.array(numbers, np.int64)
+    return array("q", numbers)

@@ -84,7 +84,7 @@ def _pairs(scorer: Any, arguments: dict[str, Any], dtype: np.dtype[Any]) -> Comp
     pairs: CompiledPairs = _module().compiled_pairs(
         scorer.pair,
         scorer.pair_vjp if has_gradients else None,
-        dtype.name,
+        _name(dtype),
         kinds,
         scorer._signature.trainable if has_gradients else (),
     )
@@ -97,9 +97,14 @@ def _module() -> Any:
         return import_module("attention_core.compiled.pairs")
 
 
+@cache
+def _name(dtype: np.dtype[Any]) -> str:
+    return dtype.name  # takes six functions of NumPy
+
+
 def _kind(scorer: Scorer, name: str, value: Any) -> str:
     if isinstance(value, np.ndarray):
-        return f"array {value.ndim} {value.dtype.name}"
+        return f"array {value.ndim} {_name(value.dtype)}"
     if isinstance(value, (float, np.floating)):
         return "number" if name in scorer.parameters else "float"
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
