@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import Any
 
 from attention_core.compiled.machine_code import host, load, machine_code
-from attention_core.compiled.switch import LOCK
+from attention_core.parallel.forks import COMPILING
 
 __all__ = ["compiled_function"]
 
@@ -77,7 +77,7 @@ def _by_numba(text: str, module: str, name: str) -> Any:
     def made(path: Path | None) -> Any:
         return compiled(getattr(_generated_module(text, module, path), name))
 
-    with LOCK:
+    with COMPILING:
         try:
             return made(_write(f"{module}.py", text.encode()))
         except NumbaError:
