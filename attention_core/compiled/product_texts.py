@@ -67,6 +67,12 @@ def fill(lines, count, number):
         store(line_of(number), at(lines, n * LINE), LINE)
 
 @called
+def copy(count, source, out):
+    numbers, others = carray(source, (count,), FLOAT), carray(out, (count,), FLOAT)
+    for n in range(count):
+        others[n] = numbers[n]
+
+@called
 def transpose(source, step, rows, columns, out, out_step):
     """Store the columns of numbers as rows."""
     for i in range(0, rows - SIDE + 1, SIDE):
@@ -204,9 +210,8 @@ def attend(layout):
             if is_last != 0:
                 if not finish(value_features, count, state, divides):
                     given[{last}] = 0
-                own = carray(state, (2, LANES), FLOAT)
-                carray(pointer(shift + n * SIZE), (count,), FLOAT)[:] = own[0, :count]
-                carray(pointer(total + n * SIZE), (count,), FLOAT)[:] = own[1, :count]
+                copy(count, state, pointer(shift + n * SIZE))
+                copy(count, at(state, LINE), pointer(total + n * SIZE))
                 place = pointer(own_context + first * context_step)
                 transpose(sums, LINE, value_features, count, place, context_step)
             if is_first == 0 or is_last == 0:
@@ -216,10 +221,6 @@ def attend(layout):
 # Sums over queries have a line for LANES features of a key: queries and gradients are also stored
 # row by row, in as many pieces of LANES features as they need.
 PULL_BACK = '''
-@called
-def copy_line(source, count, line):
-    carray(line, (LANES,), FLOAT)[:count] = carray(pointer(source), (count,), FLOAT)
-
 @called
 def copy_pieces(source, step, rows, features, out):
     """Store rows in pieces of LANES features, with zeros for missing rows and features."""
@@ -293,9 +294,9 @@ def pull_back(layout):
             transpose(grad_place, context_step, count, value_features, packed_grad, LINE)
             copy_pieces(place, query_step, count, features, rows)
             copy_pieces(grad_place, context_step, count, value_features, grad_rows)
-            copy_line(shift + n * SIZE, count, statistics)
-            copy_line(total + n * SIZE, count, at(statistics, LINE))
-            copy_line(dot + n * SIZE, count, at(statistics, 2 * LINE))
+            copy(count, pointer(shift + n * SIZE), statistics)
+            copy(count, pointer(total + n * SIZE), at(statistics, LINE))
+            copy(count, pointer(dot + n * SIZE), at(statistics, 2 * LINE))
             for start in range(0, key_length, CHUNK):
                 width, kind = min(CHUNK, key_length - start), 2
                 if mask != 0:
