@@ -17,6 +17,7 @@ from attention_core.errors import (
     ScorerConfigError,
     ShapeError,
     did_you_mean,
+    shown,
 )
 from attention_core.typing import Array
 
@@ -60,6 +61,10 @@ class Parameterized(ABC):
             For a name it does not have, or a value that is not an array of the same shape.
         """
         present = self.parameters
+        if not isinstance(parameters, Mapping):
+            raise ScorerConfigError(
+                f"{self}: parameters must be a mapping of arrays by name, got {shown(parameters)}"
+            )
         for name, value in parameters.items():
             if name not in present:
                 raise ScorerConfigError(

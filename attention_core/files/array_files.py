@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from types import NoneType
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy as np
 from attention_core.errors import (
     AttentionCoreError,
     MissingExtraError,
+    OptionTypeError,
     ParameterFileError,
     file_error,
     printable,
@@ -107,17 +109,26 @@ def write_arrays(path: str | Path, arrays: Mapping[str, Array], *, note: str | N
         For an unsupported extension, dtype or name, or a path that cannot be written.
     MissingExtraError
         For a ``.safetensors`` file without the extra `safetensors`.
+    OptionTypeError
+        For anything but a path, a mapping and a text.
     """
     path = as_path(path)
     write_kind = {".npz": _write_npz, ".safetensors": _write_safetensors}[_kind(path)]
     subject = f"cannot write {shown(str(path), 300)}"
+    if not isinstance(arrays, Mapping):
+        raise OptionTypeError(f"arrays must be a mapping of arrays by name, got {shown(arrays)}")
+    if not isinstance(note, (str, NoneType)):
+        raise OptionTypeError(f"note must be a text or None, got {shown(note)}")
     if note is not None and len(note) > LONGEST_NOTE:
         raise ParameterFileError(
             f"{subject}: its note would have {len(note)} characters, more than {LONGEST_NOTE}"
         )
-    for name, array in arrays.items():
+    named: Mapping[Any, Any] = arrays
+    for name, array in named.items():
         reason = None
-        if "\0" in name or (not name.isascii() and _is_undecodable(name)):
+        if not isinstance(name, str) or not isinstance(array, np.ndarray):
+            reason = f"must be a NumPy array with a text as name, got a {type(array).__name__}"
+        elif "\0" in name or (not name.isascii() and _is_undecodable(name)):
             reason = "has a name that files cannot hold"
         elif path.suffix == ".safetensors" and name == "__metadata__":
             reason = "has a name that .safetensors files use for something else"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from attention_core.errors import ParameterFileError, listed, shown
+from attention_core.errors import OptionTypeError, ParameterFileError, listed, shown
 from attention_core.files.array_files import open_file
 from attention_core.files.paths import as_path
 from attention_core.options import OPTIONS
@@ -151,6 +151,8 @@ def read_arrays(path: str | Path, names: Collection[str] | None = None) -> dict[
     {'weight': array([[1., 0.],
            [0., 1.]])}
     """
+    if isinstance(names, str) or not (names is None or isinstance(names, Collection)):
+        raise OptionTypeError(f"names must be a list of names of arrays, got {shown(names)}")
     describe(path)  # checks that the arrays are the saved ones
     return read_named(path, names)
 

@@ -78,9 +78,9 @@ def check_parameters(core: Core, arrays: Any) -> None:
     >>> import numpy as np
     >>> import attention_core as ac
     >>> core = ac.Attention({"name": "general", "query_dim": 2, "key_dim": 2, "rng": 0})
-    >>> check_parameters(core, {"scorer.wieght": np.eye(2)})
+    >>> check_parameters(core, {"scorer.weights": np.eye(2)})
     Traceback (most recent call last):
-    attention_core.errors.ScorerConfigError: parameters: unknown 'scorer.wieght'; did you mean \
+    attention_core.errors.ScorerConfigError: parameters: unknown 'scorer.weights'; did you mean \
 'scorer.weight'? They must be: scorer.weight
     """
     expected = {name: array.shape for name, array in parameters_of(core).items()}

@@ -140,10 +140,11 @@ class MultiHeadAttention(LayerMakers):
     ) -> None:
         weights = query_weight, key_weight, value_weight, output_weight
         biases = query_bias, key_bias, value_bias, output_bias
+        given: tuple[Any, ...] = (*weights, *biases, extra_key, extra_value)
         arrays = {
             name: as_array(name, array).copy()  # the caller may write to it later
-            for name, array in zip(LAYOUT, (*weights, *biases, extra_key, extra_value), strict=True)
-            if array is not None
+            for name, array in zip(LAYOUT, given, strict=True)
+            if array is not None or name.endswith("_weight")
         }
         sizes = checked_sizes(arrays)
         self._options = checked_options(type(self), options)

@@ -60,7 +60,7 @@ def save(path: str | Path, owner: Scorer | MultiHeadAttention) -> None:
     ...     ac.load(f"{folder}/layer.npz").heads
     2
     """
-    path = as_path(path)
+    path, described = as_path(path), _described(owner)
     if isinstance(owner, Scorer):
         components: list[Component] = [owner]
     else:
@@ -69,7 +69,7 @@ def save(path: str | Path, owner: Scorer | MultiHeadAttention) -> None:
         components += [bias] if isinstance(bias, Bias) else []
     origins = [component.origin for component in components if component.origin is not None]
     note = {
-        **_described(owner),
+        **described,
         "shapes": {name: array.shape for name, array in owner.parameters.items()},
         "versions": {o.distribution: o.version for o in origins if o.distribution is not None},
     }

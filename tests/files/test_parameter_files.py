@@ -225,6 +225,30 @@ def test_what_no_scorer_can_be_made_with(tmp_path, owner, given, text):
     assert str(caught.value) == text
 
 
+EYE = np.eye(2)
+
+
+@pytest.mark.parametrize(("use", "text"), [
+    (lambda path: write_arrays(path, EYE),
+     "arrays must be a mapping of arrays by name, got array([[1., 0.], [0., 1.]])"),
+    (lambda path: write_arrays(path, {"a": EYE}, note=3), "note must be a text or None, got 3"),
+    (lambda path: write_arrays(path, {"a": [1, 2]}),
+     "array 'a' must be a NumPy array with a text as name, got a list"),
+    (lambda path: write_arrays(path, {3: EYE}),
+     "array 3 must be a NumPy array with a text as name, got a ndarray"),
+    (lambda path: read_arrays(path, "weight"),
+     "names must be a list of names of arrays, got 'weight'"),
+    (lambda path: read_arrays(path, 3), "names must be a list of names of arrays, got 3"),
+    (lambda path: ac.save(path, ac.MultiHeadAttention),
+     "only a Scorer or a MultiHeadAttention can be saved, got <class "),
+])  # fmt: skip
+def test_what_is_no_named_array(tmp_path, use, text):
+    with pytest.raises(ac.AttentionCoreError) as caught:
+        use(tmp_path / "w.npz")
+    assert text in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
 # --- layers ---
 
 

@@ -803,6 +803,10 @@ ERRORS = [
     (lambda: make_layer().with_parameters({"output_bias": [[1], [2, 3]]}), ac.ScorerConfigError,
      "multi-head attention: parameter 'output_bias' has shape (3,), got nested lists of different "
      "lengths"),
+    (lambda: Layer(**{**weights(), "value_weight": None}), ac.DTypeError,
+     "value_weight must be an array, got None"),
+    (lambda: small().with_parameters(None), ac.ScorerConfigError,
+     "multi-head attention: parameters must be a mapping of arrays by name, got None"),
     (lambda: small().with_parameter_vector(np.ones(3)), ac.ScorerConfigError,
      "multi-head attention has 4 numbers in its parameters, got a vector of shape (3,)"),
     (lambda: small().with_parameter_vector([[1], [2, 3]]), ac.ScorerConfigError,
