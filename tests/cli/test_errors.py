@@ -6,6 +6,8 @@ command line.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import fakes
 import numpy as np
 import pytest
@@ -312,3 +314,16 @@ def test_wrong_usage(arguments):
     result = CliRunner().invoke(app, ["attend", *arguments])
     assert (result.exit_code, result.stdout) == (2, "")
     assert "Usage: attention-core attend" in result.stderr.replace("root", "attention-core")
+
+
+@pytest.mark.parametrize("arrays", ["folder", "one.npy"])
+def test_arrays_that_are_no_archive_are_named_as_given(tmp_path, monkeypatch, arrays):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    np.save("one.npy", np.eye(2))
+    result = CliRunner().invoke(app, ["attend", arrays, "--scorer", "dot"])
+    assert (result.exit_code, result.stderr) == (
+        2,
+        f"error: {arrays!r} has the extension {Path(arrays).suffix!r}; named arrays must be in "
+        f".npz or .safetensors files\n",
+    )

@@ -21,6 +21,7 @@ from attention_core.cli.pictures import drawing
 from attention_core.cli.values import integers, pair, settings
 from attention_core.config import config_files
 from attention_core.errors import printable
+from attention_core.files.saved_parameters import describe
 from attention_core.fitting.progress import progress_line
 from attention_core.typing import Array
 
@@ -239,6 +240,8 @@ def _is_file(reference: str) -> bool:
 
 def _inputs(arrays: Path | None, references: Mapping[str, str | None]) -> list[Array]:
     """Query, key and value, each from its own file or from one file for all."""
+    if arrays is not None:
+        describe(arrays)  # its errors name the file as given
     inputs = []
     for role in ("query", "key", "value"):
         reference = references[role]
