@@ -108,7 +108,7 @@ def make_terms(
         stop = np.where(np.arange(length)[:, None] < queries, key_length, 0)
         conditions.append(Intervals(np.zeros_like(queries), stop))
     offset = query_offset
-    if is_end(offset):
+    if type(offset) is not int and is_end(offset):
         offset = end_offset(length, key_length, queries, keys)
     else:
         if type(offset) is not int:

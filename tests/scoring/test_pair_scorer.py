@@ -444,7 +444,7 @@ class Picky(ac.PairScorer):
         return query[..., :1] * key[..., None, :, 0]
 
 
-def test_an_error_within_compiled_code_is_raised(numba):
+def test_an_error_within_compiled_code_is_raised(compiled):
     query, key = np.zeros((300, 9)), np.ones((50, 9))
     served(Picky(), "score", query, key)
     query[7, 0] = 11
@@ -455,7 +455,7 @@ def test_an_error_within_compiled_code_is_raised(numba):
 @pytest.mark.parametrize(
     ("value", "kind"), [("relu", "str"), (1 << 70, "int of more than 64 bits")]
 )
-def test_arguments_that_compiled_code_cannot_take_are_named(numba, rng, value, kind):
+def test_arguments_that_compiled_code_cannot_take_are_named(compiled, rng, value, kind):
     class Optioned(ac.PairScorer):
         def __init__(self, option):
             self.option = option
