@@ -56,4 +56,4 @@ html_show_copyright = False
 html_show_sphinx = False
 html_static_path = ["static"]
 html_css_files = ["site.css"]
-html_js_files = ["search.js"]
+html_js_files = ["search.js", "scroll.js"]

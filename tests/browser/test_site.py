@@ -33,8 +33,9 @@ def site(browser, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_everybody_can_read_a_page(opened, site, serious, name):
-    with opened(site / f"{name}.html", check=False) as page:
+@pytest.mark.parametrize("width", [1366, 400])
+def test_everybody_can_read_a_page(opened, site, serious, name, width):
+    with opened(site / f"{name}.html", width=width, check=False) as page:
         assert serious(page) == []
 
 
