@@ -29,7 +29,7 @@ function partOf(code) {
   return code === MASKED || code === NAN ? 0 : data.what === "weights" ? part * part : part;
 }
 
-// The exact number of a cell; undefined if there is only a shade.
+// The exact number of a cell; undefined if only a shade is known.
 function exact(i, j) {
   const { values, places } = panels[state.panel];
   if (!places) return values[i * keys.length + j];
@@ -43,7 +43,7 @@ const numberOf = (i, j) => exact(i, j) ??
 
 const short = (number, digits) => +number.toPrecision(digits);
 
-// The number of a cell, in the fewest exact digits.
+// A number in the fewest exact digits.
 function text(i, j) {
   const code = codeAt(i, j), number = exact(i, j);
   if (code === MASKED) return "masked";
@@ -54,7 +54,7 @@ function text(i, j) {
   return String(number);
 }
 
-// Positions on the other side that are not masked, the strongest first.
+// Unmasked positions on the other side, the strongest first.
 function ranked(side, n) {
   const numbers = data[opposite[side]].names.map((_, m) => numberOf(...cell(side, n, m)));
   return [...numbers.keys()].filter(m => codeAt(...cell(side, n, m)) && !isNaN(numbers[m]))
@@ -121,7 +121,7 @@ function pixels() {
   return drawn[name];
 }
 
-// The size of cells, and the room for labels.
+// Sizes of cells and labels.
 function measure() {
   const room = element("scroller").clientWidth, most = room < 500 ? 80 : 130;
   const size = (space, count) => Math.max(1, Math.min(40, Math.floor(space / count)));
