@@ -25,7 +25,7 @@ from attention_core.typing import Array
 if TYPE_CHECKING:
     from attention_core.engine.tiles import TileEngine
 
-__all__ = ["attend_block", "is_compiled", "pull_back_tile", "write_block"]
+__all__ = ["attend_block", "has_gradients", "is_compiled", "pull_back_tile", "write_block"]
 
 # Fewer queries take as long as reading the keys.
 _FEWEST_QUERIES = 5
@@ -47,6 +47,11 @@ def is_compiled(problem: Problem) -> bool:
         and is_switched_on()
         and products.attend_tile(*_kind(problem)) is not None
     )
+
+
+def has_gradients(engine: TileEngine) -> bool:
+    """Whether compiled code computes the gradients of the tiles, too."""
+    return engine.is_compiled and products.pull_back_tile(*_kind(engine.problem)) is not None
 
 
 def attend_block(engine: TileEngine, block: Block, kept: Array | None) -> State | None:

@@ -53,10 +53,10 @@ def tile_gradients(
     engine: TileEngine, statistics: Statistics, upstream: Upstream
 ) -> PreparedGradients:
     """Gradients of prepared arrays, given the normalizer's statistics (..., L, 1) of every row."""
-    from attention_core.engine.inner_products import pull_back_tile
+    from attention_core.engine.inner_products import has_gradients, pull_back_tile
 
     loop = _TileLoop(engine, upstream)
-    is_compiled = engine.is_compiled and upstream.weights is None and loop.is_finite
+    is_compiled = upstream.weights is None and loop.is_finite and has_gradients(engine)
 
     def work(block: Block) -> list[tuple[slice, PreparedGradients]]:
         place = (*block.batch, block.rows)
