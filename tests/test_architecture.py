@@ -23,7 +23,7 @@ NUMBERS = {
     "components": "arrays",
     "options": "arrays",
     "parallel": "",
-    "compiled": "parallel",
+    "compiled": "arrays parallel",
     "scoring": "arrays compiled components parallel",
     "normalizing": "arrays components",
     "masking": "arrays components",

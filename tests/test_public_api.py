@@ -43,7 +43,7 @@ def test_the_scan_found_the_package():
 
 def need(name):
     """Skip if an optional package is missing that a module imports."""
-    if name in ("attention_core.compiled.registers", "attention_core.compiled.runtime"):
+    if name in ("attention_core.compiled.products.registers", "attention_core.compiled.runtime"):
         pytest.importorskip("numba")
     library = name.split(".")[1]
     if library in ("dask", "jax", "torch"):

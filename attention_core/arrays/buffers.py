@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from attention_core.arrays.strided import aligned_numbers
+
 __all__ = ["buffer"]
 
-_LINE = 64  # bytes in a cache line, to which vector instructions prefer arrays to be aligned
 _SMALL = 1 << 16  # bytes that the allocator provides without a system call
 _KEPT = 1 << 23  # bytes kept at most
 
@@ -54,9 +55,7 @@ class buffer:
         except IndexError:
             memory = np.empty(0, np.uint8)
         if memory.size < size:
-            fresh = np.empty(size + _LINE, np.uint8)
-            start = -fresh.ctypes.data % _LINE
-            memory = fresh[start : start + size]
+            memory = aligned_numbers(size, np.uint8)
         self._memory = memory
         return memory[:size].view(self._dtype).reshape(self._shape)
 

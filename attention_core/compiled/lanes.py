@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from attention_core.arrays.strided import aligned_numbers
 from attention_core.compiled.typed import TypedFunction, rendered
 from attention_core.typing import Array
 
@@ -27,7 +28,6 @@ FEWEST_QUERIES = 16
 """Queries for which storing keys feature by feature pays."""
 
 _MOST_ARRAYS = 16
-_LINE = 64  # bytes in a cache line, where vector instructions prefer arrays to start
 
 _Simple = (ast.Assign, ast.AugAssign, ast.Return)
 
@@ -56,9 +56,7 @@ def find_lanes(pair: TypedFunction) -> Lanes | None:
 
 def scratch(features: int, dtype: np.dtype[Any]) -> Array:
     """Memory for the keys of a loop over lanes and for `Lanes.arrays`."""
-    memory = np.empty((features + _MOST_ARRAYS) * WIDTH + _LINE, dtype)
-    start: int = -memory.ctypes.data % _LINE // memory.itemsize
-    return memory[start:]
+    return aligned_numbers((features + _MOST_ARRAYS) * WIDTH, dtype)
 
 
 class _UnsupportedError(Exception):

@@ -167,6 +167,6 @@ def _context() -> str:
     import numpy
 
     folder = Path(__file__).parent
-    names = "extrema", "polynomials", "registers", "runtime"
+    names = "extrema", "polynomials", "products/registers", "runtime"
     sources = [(folder / f"{name}.py").read_text("utf-8") for name in names]
     return "\n".join([version("numba"), numpy.__version__, host(), *sources])

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from attention_core.arrays.strided import with_contiguous_rows
 from attention_core.compiled.lanes import find_lanes, scratch
 from attention_core.compiled.module_text import is_summed, module_text
 from attention_core.compiled.modules import compiled_function
@@ -175,13 +176,14 @@ class CompiledPairs:
     ) -> None:
         """Run a loop, which is compiled on first use."""
         kernel = self._kernels.get(name) or self._compiled(name)
-        given = [_address(query), *query.strides[:-1], query.shape[-1]]
-        given += [_address(key), *key.strides[:-1], key.shape[-1], *map(_address, arrays), *sizes]
+        given = [query.ctypes.data, *query.strides[:-1], query.shape[-1]]
+        given += [key.ctypes.data, *key.strides[:-1], key.shape[-1]]
+        given += [*[each.ctypes.data for each in arrays], *sizes]
         kept = []  # alive until the loop is done
         for value in arguments:
             if isinstance(value, np.ndarray):
                 kept.append(np.ascontiguousarray(value))
-                given += [_address(kept[-1]), *value.shape]
+                given += [kept[-1].ctypes.data, *value.shape]
             elif isinstance(value, (float, np.floating)):
                 given += unpack("q", pack("d", value))
             elif value is not None:
@@ -239,22 +241,12 @@ def _items(array: Array, batch: tuple[int, ...]) -> Array:
     """Rows of every batch item, (N, n, H), without a copy if each row is contiguous."""
     if array.shape[:-2] != batch:
         array = np.broadcast_to(array, (*batch, *array.shape[-2:]))
-    return _side_by_side(array.reshape(prod(batch), *array.shape[-2:]))
+    return with_contiguous_rows(array.reshape(prod(batch), *array.shape[-2:]))
 
 
 def _rows(array: Array) -> Array:
     """Rows (E, H), likewise."""
-    return _side_by_side(array.reshape(prod(array.shape[:-1]), array.shape[-1]))
-
-
-def _side_by_side(array: Array) -> Array:
-    if array.strides[-1] == array.itemsize and array.flags.aligned:
-        return array
-    return np.ascontiguousarray(array)
-
-
-def _address(array: Array) -> int:
-    return array.ctypes.data
+    return with_contiguous_rows(array.reshape(prod(array.shape[:-1]), array.shape[-1]))
 
 
 def _cause(error: Exception) -> str:

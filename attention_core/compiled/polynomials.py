@@ -79,7 +79,7 @@ EXP_CONSTANTS = {
         (_DA, _DB, _DC, _DD, _DE, _DF, _DG, _DH, _DI, _DJ, _DK),
     ),
 }
-"""For code that is generated instruction by instruction, in `attention_core.compiled.registers`."""
+"""For `attention_core.compiled.products.registers`, which generates single instructions."""
 
 
 def exp_float32(x: Any) -> Any:

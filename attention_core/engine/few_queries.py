@@ -6,15 +6,16 @@ wait for each other: they gain nothing.
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Sequence
+from ctypes import addressof
 from math import isfinite, prod
 from typing import Any
 
 import numpy as np
 
-from attention_core.arrays.batch import whole, with_batch_axes
-from attention_core.compiled.one_pass import one_pass
+from attention_core.arrays.batch import whole
+from attention_core.arrays.strided import has_contiguous_rows
+from attention_core.compiled.products.one_pass import PassLayout, one_pass
+from attention_core.compiled.products.operands import Operands
 from attention_core.compiled.switch import is_switched_on
 from attention_core.engine.base import Problem
 from attention_core.engine.tiles import TileEngine
@@ -35,7 +36,6 @@ _PIECE, _BLOCK = 1 << 19, 64
 
 def is_one_pass(problem: Problem) -> bool:
     """Whether compiled code reads the keys and values of a problem once, and does all else."""
-    key, value = problem.key, problem.value
     return (
         problem.query.shape[-2] <= _FEW
         and problem.scorer.traits.is_inner_product
@@ -44,11 +44,10 @@ def is_one_pass(problem: Problem) -> bool:
         and problem.softcap is None
         and problem.tile is None
         and problem.factors is None
-        and key.strides[-1] == value.strides[-1] == key.itemsize
-        and key.flags.aligned
-        and value.flags.aligned
+        and has_contiguous_rows(problem.key)
+        and has_contiguous_rows(problem.value)
         and is_switched_on()
-        and one_pass(problem.dtype) is not None
+        and one_pass(problem.dtype.name) is not None
     )
 
 
@@ -59,20 +58,26 @@ def attend_few_queries(problem: Problem, kept: Array | None) -> tuple[Array, Sta
     """
     if not is_one_pass(problem):
         return None
-    key, value = problem.key, problem.value
-    kernel: Any = one_pass(problem.dtype)
+    kernel: Any = one_pass(problem.dtype.name)
     *batch, length, key_length = problem.shape
-    query = np.ascontiguousarray(problem.projected().query)
-    mask, items = _mask(problem), prod(batch)
+    key, value, items = problem.key, problem.value, prod(batch)
+    operands = Operands(
+        layout := PassLayout(), problem.batch, problem.projected().query, key, value
+    )
+    if problem.masking is not None:
+        place = whole(problem.batch), slice(0, length), slice(0, key_length)
+        operands.select(place[-1], problem.masking.allowed(*place))
     blocks = max(1, _PIECE // (_BLOCK * key.itemsize * (key.shape[-1] + value.shape[-1])))
-    width = _BLOCK * min(blocks, -(-key_length // _BLOCK))
-    parts = -(-key_length // width)
+    layout.width = _BLOCK * min(blocks, -(-key_length // _BLOCK))
+    layout.parts = -(-key_length // layout.width)
+    layout.pieces = items * layout.parts
     scores = np.empty(problem.shape, problem.dtype) if kept is None else kept
     # the shift, the total and the context of every row after a part of the keys
-    states = np.empty((*batch, parts, length, value.shape[-1] + 2), problem.dtype)
-    sizes = [length, key_length, key.shape[-1], value.shape[-1], parts, width, items * parts]
-    layout = _layout([query, key, value, mask], scores, states, sizes, batch)
-    address, threads = layout.buffer_info()[0], min(items * parts, available_cores())
+    states = np.empty((*batch, layout.parts, length, value.shape[-1] + 2), problem.dtype)
+    finished = np.zeros(items, np.int64)
+    layout.scores, layout.memory = scores.ctypes.data, states.ctypes.data
+    layout.finished, address = finished.ctypes.data, addressof(layout)
+    threads = min(layout.pieces, available_cores())
     run_blocks(lambda _: kernel(address), range(threads), problem.workers)
     first = states[..., 0, :, :]  # where the parts of an item are merged
     state = State((first[..., :1], first[..., 1:2]), first[..., 2:])
@@ -84,37 +89,3 @@ def attend_few_queries(problem: Problem, kept: Array | None) -> tuple[Array, Sta
     if kept is not None:
         kept.fill(-np.inf)
     return TileEngine(problem).attend(kept)  # which has every guard
-
-
-def _mask(problem: Problem) -> Array | None:
-    """Booleans (..., l, S) with every batch axis, 1 to broadcast."""
-    *_, length, key_length = problem.shape
-    place = whole(problem.batch), slice(0, length), slice(0, key_length)
-    mask = None if problem.masking is None else problem.masking.allowed(*place)
-    if mask is None:
-        return None
-    mask = np.ascontiguousarray(np.broadcast_to(mask, (*mask.shape[:-1], key_length)))
-    return with_batch_axes(mask, problem.batch)
-
-
-def _layout(
-    arrays: Sequence[Array | None],
-    scores: Array,
-    states: Array,
-    sizes: Sequence[int],
-    batch: Sequence[int],
-) -> array[int]:
-    """Addresses, strides and sizes as `one_pass` reads them."""
-    strides = [
-        [0] * (len(batch) + 2)
-        if each is None
-        else [0 if n == 1 else step for n, step in zip(each.shape, each.strides, strict=True)]
-        for each in arrays
-    ]
-    numbers = [0 if each is None else each.ctypes.data for each in (*arrays, scores, states)]
-    numbers += [own[-2] for own in strides]
-    numbers += [*sizes, len(batch), 0]
-    for axis in range(len(batch))[::-1]:
-        numbers += [batch[axis], *[own[axis] for own in strides]]
-    numbers += [0] * prod(batch)
-    return array("q", numbers)

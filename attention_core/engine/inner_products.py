@@ -7,14 +7,15 @@ times. The loop over tiles, the masks and the statistics are those of `TileEngin
 from __future__ import annotations
 
 from ctypes import addressof
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attention_core.arrays.batch import summed_to, take, with_batch_axes
+from attention_core.arrays.batch import summed_to, take
 from attention_core.arrays.buffers import buffer
-from attention_core.compiled import products
+from attention_core.arrays.strided import has_contiguous_rows, with_contiguous_rows
+from attention_core.compiled.products import loops
+from attention_core.compiled.products.operands import Operands
 from attention_core.compiled.switch import is_switched_on
 from attention_core.engine.base import PreparedGradients, Problem, Upstream
 from attention_core.engine.plan import Block
@@ -29,8 +30,6 @@ __all__ = ["attend_block", "has_gradients", "is_compiled", "pull_back_tile", "wr
 
 # Fewer queries take as long as reading the keys.
 _FEWEST_QUERIES = 5
-# The arrays in the order of their strides.
-_ARRAYS = "query", "key", "value", "mask", "context", "kept"
 
 
 def is_compiled(problem: Problem) -> bool:
@@ -43,21 +42,21 @@ def is_compiled(problem: Problem) -> bool:
         and problem.factors is None
         and problem.tile is None
         and problem.shape[-2] >= _FEWEST_QUERIES
-        and all(array.size and _has_plain_rows(array) for array in (problem.key, problem.value))
+        and all(array.size and has_contiguous_rows(array) for array in (problem.key, problem.value))
         and is_switched_on()
-        and products.attend_tile(*_kind(problem)) is not None
+        and loops.attend_tile(*_kind(problem)) is not None
     )
 
 
 def has_gradients(engine: TileEngine) -> bool:
     """Whether compiled code computes the gradients of the tiles, too."""
-    return engine.is_compiled and products.pull_back_tile(*_kind(engine.problem)) is not None
+    return engine.is_compiled and loops.pull_back_tile(*_kind(engine.problem)) is not None
 
 
 def attend_block(engine: TileEngine, block: Block, kept: Array | None) -> State | None:
     """The state of a block of queries after a range of keys; scores are also written to `kept`.
 
-    None if all are masked, or if the guards of NumPy's form are needed.
+    None if the guards of NumPy's form are needed.
     """
     rows = block.rows.stop - block.rows.start
     shape = (*[part.stop - part.start for part in block.batch], rows)
@@ -71,7 +70,7 @@ def write_block(
 ) -> Statistics | None:
     """Write the context of a block of queries; return its statistics.
 
-    None for the same reasons, and if there is a sink: nothing that counts is written.
+    None for the same reason, and if there is a sink: nothing that counts is written.
     """
     normalizer = engine.problem.normalizer
     assert isinstance(normalizer, Softmax)
@@ -84,23 +83,23 @@ def _attend(
     engine: TileEngine, block: Block, context: Array, kept: Array | None, *, divides: bool
 ) -> Statistics | None:
     dtype, lines = _kind(engine.problem)
-    loop: Any = products.attend_tile(dtype, lines)
-    tiles = _Tiles(engine, block, layout := products.ForwardLayout(), context)
+    loop: Any = loops.attend_tile(dtype, lines)
+    operands = _operands(engine, block, layout := loops.ForwardLayout(), context)
     if kept is not None:
-        tiles.place("kept", kept[(*block.batch, block.rows)])
+        operands.place("kept", kept[(*block.batch, block.rows)])
     shift, total = np.empty((2, *context.shape[:-1], 1), dtype)
-    layout.shift, layout.total = _address(shift), _address(total)
+    layout.shift, layout.total = shift.ctypes.data, total.ctypes.data
     layout.divides, layout.is_finite, layout.is_first = divides, 1, 1
-    with buffer((products.attend_tile_size(lines, layout),), dtype) as memory:
-        layout.memory = _address(memory)
+    with buffer((loops.attend_tile_size(lines, layout),), dtype) as memory:
+        layout.memory = memory.ctypes.data
         places = engine.places(block)
         following = next(places, None)
         if following is None:
-            return None
+            context[...], shift[...], total[...] = 0, -np.inf, 0
         while following is not None:
-            tiles.select(*following)
+            operands.select(*following)
             if kept is not None:
-                layout.kept = _address(kept[(*block.batch, block.rows, following[0])])
+                layout.kept = kept[(*block.batch, block.rows, following[0])].ctypes.data
             following = next(places, None)
             layout.is_last = following is None
             loop(addressof(layout))
@@ -118,86 +117,43 @@ def pull_back_tile(
 ) -> PreparedGradients:
     """The part of the gradients that comes from the weights of a tile."""
     (dtype, lines), place = _kind(engine.problem), (*block.batch, block.rows)
-    loop: Any = products.pull_back_tile(dtype, lines)
-    grad = _plain_rows(upstream.context[place])
-    tiles = _Tiles(engine, block, layout := products.GradientLayout(), grad)
-    tiles.select(keys, allowed)
+    loop: Any = loops.pull_back_tile(dtype, lines)
+    grad = with_contiguous_rows(upstream.context[place])
+    operands = _operands(engine, block, layout := loops.GradientLayout(), grad)
+    operands.select(keys, allowed)
     given = [np.ascontiguousarray(array) for array in (upstream.dot[place], *statistics)]
-    layout.dot, layout.shift, layout.total = map(_address, given)
+    layout.dot, layout.shift, layout.total = [each.ctypes.data for each in given]
     grads = [
-        np.empty((*tiles.batch, length, features), dtype)
+        np.empty((*operands.batch, length, features), dtype)
         for length, features in (
             (layout.length, layout.features),
             (layout.key_length, layout.features),
             (layout.key_length, layout.value_features),
         )
     ]
-    layout.grad_query, layout.grad_key, layout.grad_value = map(_address, grads)
-    with buffer((products.pull_back_tile_size(lines, layout),), dtype) as memory:
-        layout.memory = _address(memory)
+    layout.grad_query, layout.grad_key, layout.grad_value = [each.ctypes.data for each in grads]
+    with buffer((loops.pull_back_tile_size(lines, layout),), dtype) as memory:
+        layout.memory = memory.ctypes.data
         loop(addressof(layout))
     query, key, value = (
         summed_to(grad, (*array.shape[:-2], *grad.shape[-2:]))
-        for grad, array in zip(grads, (tiles.query, tiles.key, tiles.value), strict=True)
+        for grad, array in zip(grads, (operands.query, operands.key, operands.value), strict=True)
     )
     return PreparedGradients(query, key, value, [], {})
 
 
-class _Tiles:
-    """A layout for a block of queries, and the arrays behind its addresses."""
-
-    def __init__(self, engine: TileEngine, block: Block, layout: Any, context: Array) -> None:
-        problem, (batch, rows, _) = engine.problem, block
-        self.layout, self.batch = layout, tuple([part.stop - part.start for part in batch])
-        self.query = _plain_rows(problem.queries(batch, rows))
-        self.key, self.value = take(problem.key, batch), take(problem.value, batch)
-        self.strides = np.zeros((len(batch), 1 + len(_ARRAYS)), np.int64)
-        self.strides[:, 0] = self.batch[::-1]
-        layout.items, layout.axes = prod(self.batch), len(batch)
-        layout.length, layout.features = self.query.shape[-2:]
-        layout.value_features, layout.strides = self.value.shape[-1], _address(self.strides)
-        self.place("query", self.query)
-        self.place("key", self.key)
-        self.place("value", self.value)
-        self.place("context", context)
-        self._starts = layout.key, layout.value
-
-    def select(self, keys: slice, allowed: Array | None) -> None:
-        """Choose a range of keys, and its mask."""
-        layout, (key, value) = self.layout, self._starts
-        layout.key_length = keys.stop - keys.start
-        layout.key = key + keys.start * layout.key_step
-        layout.value = value + keys.start * layout.value_step
-        layout.mask = 0
-        if allowed is not None:
-            allowed = np.broadcast_to(allowed, (*allowed.shape[:-1], layout.key_length))
-            self.mask = with_batch_axes(_plain_rows(allowed), self.batch)
-            self.place("mask", self.mask)
-
-    def place(self, name: str, array: Array) -> None:
-        """Write the address and the strides of an array to the layout."""
-        *found, step = [
-            0 if n == 1 else own for n, own in zip(array.shape, array.strides[:-1], strict=False)
-        ]
-        setattr(self.layout, name, _address(array))
-        setattr(self.layout, f"{name}_step", step)
-        self.strides[:, 1 + _ARRAYS.index(name)] = found[::-1]
+def _operands(engine: TileEngine, block: Block, layout: Any, context: Array) -> Operands:
+    """The operands of a block of queries and all keys."""
+    problem, (batch, rows, _) = engine.problem, block
+    lengths = tuple([part.stop - part.start for part in batch])
+    query = problem.queries(batch, rows)
+    key, value = take(problem.key, batch), take(problem.value, batch)
+    operands = Operands(layout, lengths, query, key, value)
+    operands.place("context", context)
+    return operands
 
 
-def _kind(problem: Problem) -> tuple[str, products.Lines]:
+def _kind(problem: Problem) -> tuple[str, loops.Lines]:
     """The dtype and the lines of the loops."""
     dtype = problem.dtype.name
-    return dtype, products.lines(dtype, problem.shape[-2])
-
-
-def _address(array: Array) -> int:
-    address: int = array.__array_interface__["data"][0]  # sooner than array.ctypes
-    return address
-
-
-def _has_plain_rows(array: Array) -> bool:
-    return array.strides[-1] == array.itemsize and array.flags.aligned
-
-
-def _plain_rows(array: Array) -> Array:
-    return array if _has_plain_rows(array) else np.ascontiguousarray(array)
+    return dtype, loops.lines(dtype, problem.shape[-2])

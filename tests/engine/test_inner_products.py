@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import attention_core as ac
-from attention_core.compiled import products
+from attention_core.compiled.products import loops, operands
 from attention_core.compiled.switch import is_switched_on
 from attention_core.engine import tiles
 from attention_core.engine.tile_gradients import _TileLoop
@@ -186,9 +186,9 @@ def test_numpy_serves_where_compiling_fails(rng, monkeypatch):
 
     query, key, value = arrays(rng, *SHAPES[0])
     expected = ac.attend(query, key, value, scorer="scaled_dot").context
-    monkeypatch.setattr(products, "compiled_function", fail)
-    for loop in (products.attend_tile, products.pull_back_tile):
-        monkeypatch.setattr(products, loop.__name__, loop.__wrapped__)
+    monkeypatch.setattr(operands, "compiled_function", fail)
+    for loop in (loops.attend_tile, loops.pull_back_tile):
+        monkeypatch.setattr(loops, loop.__name__, loop.__wrapped__)
     result = ac.attend(query, key, value, scorer="scaled_dot")
     np.testing.assert_allclose(result.context, expected, atol=ERRORS["float32"])
     result.vjp(expected)
@@ -216,6 +216,6 @@ def test_numpy_computes_gradients_where_only_their_loop_fails_to_compile(rng, mo
     query, key, value = arrays(rng, *SHAPES[0])
     result = ac.attend(query, key, value, scorer="scaled_dot")
     expected = result.vjp(result.context)
-    monkeypatch.setattr(products, "pull_back_tile", lambda *_: None)
+    monkeypatch.setattr(loops, "pull_back_tile", lambda *_: None)
     for own, other in zip(result.vjp(result.context)[:3], expected[:3], strict=True):
         np.testing.assert_allclose(own, other, atol=1e-5)

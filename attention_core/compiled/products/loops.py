@@ -1,18 +1,15 @@
-"""Attention by inner products as compiled loops, forward and backward."""
+"""Attention of many queries by inner products as compiled loops on tiles, forward and backward."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
-from ctypes import Structure, c_int64
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from attention_core.compiled.modules import compiled_function
-from attention_core.compiled.product_texts import ATTEND, COMMON, PULL_BACK
-from attention_core.parallel.forks import COMPILING
+from attention_core.compiled.products.operands import Layout, compiled_loop, integers
+from attention_core.compiled.products.texts import ATTEND, COMMON, PULL_BACK
 
 __all__ = [
     "ForwardLayout",
@@ -27,30 +24,17 @@ __all__ = [
 
 _CHUNK = 64  # keys whose scores stay in the first-level cache
 
-_Fields = list[tuple[str, type[c_int64]]]
 
+class _TileLayout(Layout):
+    """The part that both loops on tiles have.
 
-def _fields(names: str) -> _Fields:
-    return [(name, c_int64) for name in names.split()]
-
-
-class _Layout(Structure):
-    """Sizes, and addresses and strides in bytes, as the loops read them.
-
-    Batch items are counted from the last axis. `strides` has for each batch axis from the last its
-    length, and the strides of queries, keys, values, mask, context and kept scores along it:
-    (axes, 7). The mask has bytes; its address is 0 if there is none. Memory has as many numbers as
-    `attend_tile_size` or `pull_back_tile_size` says.
+    Memory has as many numbers as `attend_tile_size` or `pull_back_tile_size` says.
     """
 
-    _fields_ = _fields(
-        "items axes strides length key_length features value_features "
-        "query key value mask context query_step key_step value_step mask_step context_step "
-        "shift total memory"
-    )
+    _fields_ = integers("context context_step shift total")
 
 
-class ForwardLayout(_Layout):
+class ForwardLayout(_TileLayout):
     """The layout of `attend_tile`, which writes the context, the shift and the total (N, L).
 
     Each call adds a tile of keys: `is_first` and `is_last` are 1 in the first and the last call for
@@ -59,16 +43,16 @@ class ForwardLayout(_Layout):
     written to `kept`, if that is not 0.
     """
 
-    _fields_ = _fields("kept kept_step is_first is_last divides is_finite")
+    _fields_ = integers("kept kept_step is_first is_last divides is_finite")
 
 
-class GradientLayout(_Layout):
+class GradientLayout(_TileLayout):
     """The layout of `pull_back_tile`: `context` is the gradient of the context, `dot` (N, L).
 
     It writes the gradients of queries (N, L, H), keys (N, S, H) and values (N, S, Dv).
     """
 
-    _fields_ = _fields("dot grad_query grad_key grad_value")
+    _fields_ = integers("dot grad_query grad_key grad_value")
 
 
 class Lines(NamedTuple):
@@ -121,12 +105,7 @@ def pull_back_tile_size(shape: Lines, layout: GradientLayout) -> int:
 
 
 def _loop(
-    text: str, name: str, dtype: str, shape: Lines, layout: type[_Layout]
+    text: str, name: str, dtype: str, shape: Lines, layout: type[Layout]
 ) -> Callable[[int], Any] | None:
-    fields = [*_Layout._fields_, *layout._fields_]
-    names = "\n    ".join([f"{field} = given[{n}]" for n, (field, *_) in enumerate(fields)])
-    numbers = shape._asdict() | {"chunk": _CHUNK, "count": len(fields), "last": len(fields) - 1}
-    text = (COMMON + text).format(dtype=dtype, fields=names, **numbers)
-    with COMPILING, suppress(Exception):
-        return compiled_function(text, name)
-    return None
+    numbers = shape._asdict() | {"chunk": _CHUNK}
+    return compiled_loop(COMMON + text, name, layout, dtype=dtype, **numbers)

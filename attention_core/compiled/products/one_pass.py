@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from attention_core.compiled.modules import compiled_function
-from attention_core.parallel.forks import COMPILING
+from attention_core.compiled.products.operands import Layout, compiled_loop, integers
 
-__all__ = ["one_pass"]
+__all__ = ["PassLayout", "one_pass"]
 
 # A block of keys, their scores and their values stay in the first-level cache. Scores are shifted
 # by the largest so far, as in `Softmax.absorb`; `highest` passes over NaN, which the exponentials
@@ -93,52 +91,46 @@ def merge(states, parts, length, size):
 
 @kernel
 def attend(layout):
-    given = carray(pointer(layout), (19,), np.int64)
-    query_start, key_start, value_start, mask_start = given[0], given[1], given[2], given[3]
-    all_scores, states = given[4], given[5]
-    query_row, key_row, value_row, mask_row = given[6], given[7], given[8], given[9]
-    length, key_length, features, value_features = given[10], given[11], given[12], given[13]
-    parts, width, pieces, axes = given[14], given[15], given[16], given[17]
-    strides = carray(pointer(layout + 19 * 8), (axes, 5), np.int64)
-    ended = layout + (19 + 5 * axes) * 8
+    given = carray(pointer(layout), ({count},), np.int64)
+    {fields}
+    axis_strides = carray(pointer(strides), (axes, 7), np.int64)
     size = value_features + 2
-    own_memory = room()
-    exponentials = carray(pointer(own_memory), (BLOCK,), FLOAT)
-    lanes = carray(pointer(own_memory + BLOCK * SIZE), (LANES,), FLOAT)
-    n = next_of(layout + 18 * 8)
+    own_room = room()
+    exponentials = carray(pointer(own_room), (BLOCK,), FLOAT)
+    lanes = carray(pointer(own_room + BLOCK * SIZE), (LANES,), FLOAT)
+    n = next_of(layout + {last} * 8)
     while n < pieces:
         item, part = n // parts, n % parts
-        query, key, value, mask = query_start, key_start, value_start, mask_start
-        rest = item
+        own_query, own_key, own_value, own_mask, rest = query, key, value, mask, item
         for axis in range(axes):
-            index = rest % strides[axis, 0]
-            rest //= strides[axis, 0]
-            query += index * strides[axis, 1]
-            key += index * strides[axis, 2]
-            value += index * strides[axis, 3]
-            mask += index * strides[axis, 4]
-        own = carray(pointer(states + n * length * size * SIZE), (length, size), FLOAT)
+            index = rest % axis_strides[axis, 0]
+            rest //= axis_strides[axis, 0]
+            own_query += index * axis_strides[axis, 1]
+            own_key += index * axis_strides[axis, 2]
+            own_value += index * axis_strides[axis, 3]
+            own_mask += index * axis_strides[axis, 4]
+        own = carray(pointer(memory + n * length * size * SIZE), (length, size), FLOAT)
         own[:, 0] = MASKED
         own[:, 1:] = FLOAT(0)
         for at in range(part * width, min((part + 1) * width, key_length), BLOCK):
             count = min(BLOCK, key_length - at)
             for i in range(length):
                 start = (item * length + i) * key_length + at
-                scores = carray(pointer(all_scores + start * SIZE), (count,), FLOAT)
-                allowed = carray(pointer(mask + i * mask_row + at), (count,), np.uint8)
-                if mask_start and not any_of(allowed):
-                    scores[:] = MASKED
+                own_scores = carray(pointer(scores + start * SIZE), (count,), FLOAT)
+                allowed = carray(pointer(own_mask + i * mask_step + at), (count,), np.uint8)
+                if mask and not any_of(allowed):
+                    own_scores[:] = MASKED
                     continue
-                q = carray(pointer(query + i * query_row), (features,), FLOAT)
+                q = carray(pointer(own_query + i * query_step), (features,), FLOAT)
                 for j in range(count):
-                    k = carray(pointer(key + (at + j) * key_row), (features,), FLOAT)
+                    k = carray(pointer(own_key + (at + j) * key_step), (features,), FLOAT)
                     exponentials[j] = product(q, k)
                 exponentials[count:] = MASKED
-                if mask_start:
+                if mask:
                     for j in range(count):
                         exponentials[j] = exponentials[j] if allowed[j] else MASKED
                 for j in range(count):
-                    scores[j] = exponentials[j]
+                    own_scores[j] = exponentials[j]
                 top = highest(exponentials, lanes)
                 shift, total = own[i, 0], own[i, 1]
                 context = own[i, 2:]
@@ -150,39 +142,38 @@ def attend(layout):
                 total += exponentiate(exponentials, max(shift, LOWEST))
                 own[i, 0], own[i, 1] = shift, total
                 for j in range(0, count - 3, 4):
-                    v = value + (at + j) * value_row
+                    v = own_value + (at + j) * value_step
                     add_four(
                         context, exponentials[j : j + 4],
                         carray(pointer(v), (value_features,), FLOAT),
-                        carray(pointer(v + value_row), (value_features,), FLOAT),
-                        carray(pointer(v + 2 * value_row), (value_features,), FLOAT),
-                        carray(pointer(v + 3 * value_row), (value_features,), FLOAT),
+                        carray(pointer(v + value_step), (value_features,), FLOAT),
+                        carray(pointer(v + 2 * value_step), (value_features,), FLOAT),
+                        carray(pointer(v + 3 * value_step), (value_features,), FLOAT),
                     )
                 for j in range(count - count % 4, count):
-                    v = carray(pointer(value + (at + j) * value_row), (value_features,), FLOAT)
+                    v = carray(pointer(own_value + (at + j) * value_step), (value_features,), FLOAT)
                     add(context, exponentials[j], v)
-        if next_of(ended + item * 8) == parts - 1:
-            merge(states + item * parts * length * size * SIZE, parts, length, size)
-        n = next_of(layout + 18 * 8)
+        if next_of(finished + item * 8) == parts - 1:
+            merge(memory + item * parts * length * size * SIZE, parts, length, size)
+        n = next_of(layout + {last} * 8)
 '''
 
 
-@cache
-def one_pass(dtype: np.dtype[Any]) -> Callable[[int], Any] | None:
-    """The loop for arrays of this dtype, given the address of its layout; None if compiling fails.
+class PassLayout(Layout):
+    """The layout of `one_pass`, which writes scores (N, L, S) and states (N, parts, L, 2 + Dv).
 
-    The layout is an array of 64-bit integers: the addresses of queries, keys, values, the mask (0
-    without one), scores and states; the strides in bytes between rows of the first four; the sizes
-    L, S, H and Dv; the number of parts of the keys, the keys in one, the number of parts of all
-    items, the number of batch axes, and 0. Then come, for each batch axis from the last, its
-    length and the strides of the first four arrays, and a 0 for each batch item. Threads that run
-    it with one layout share the parts.
-
-    Scores (N, L, S) and states (N, parts, L, 2 + Dv) are written. The first state of an item has
-    the shift and the total of its rows, and their context, not yet divided by the total.
+    Memory is that of the states, and `finished` has a 0 for each batch item. Keys are in `parts`
+    parts of `width`, and all items have `pieces` of them, which threads with one layout share:
+    `following` is 0. The first state of an item has the shift and the total of its rows, and their
+    context, not yet divided by the total.
     """
+
+    _fields_ = integers("scores finished parts width pieces following")
+
+
+@cache
+def one_pass(dtype: str) -> Callable[[int], Any] | None:
+    """The loop, given the address of a `PassLayout`; None if compiling fails."""
     info = np.finfo(dtype)
-    text = _TEXT.format(dtype=dtype.name, faint=float(np.log(info.tiny / info.eps)))
-    with COMPILING, suppress(Exception):
-        return compiled_function(text, "attend")
-    return None
+    faint = float(np.log(info.tiny / info.eps))
+    return compiled_loop(_TEXT, "attend", PassLayout, dtype=dtype, faint=faint)
