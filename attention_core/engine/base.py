@@ -13,7 +13,7 @@ from attention_core.masking.factors import Factors
 from attention_core.masking.masking import Masking
 from attention_core.masking.positions import UNSHIFTED, Positions
 from attention_core.normalizing.normalizer import Normalizer, Statistics
-from attention_core.scoring.contract import project
+from attention_core.scoring.contract import checked_scale, project
 from attention_core.scoring.scorer import ParameterGrads, Scorer
 from attention_core.typing import Array, Weights
 
@@ -58,6 +58,13 @@ class Problem:
         """Some projected queries: (..., l, H)."""
         query = take(self.query, batch, rows)
         return project(self.scorer, "project_query", query) if self.projects_tiles else query
+
+    def unscaled_queries(self, batch: Batch, rows: slice) -> tuple[Array, float]:
+        """Some queries, and a number that has yet to be multiplied with them."""
+        if self.projects_tiles and self.scorer.traits.scales_query:
+            query = take(self.query, batch, rows)
+            return query, checked_scale(self.scorer, query.shape[-1])
+        return self.queries(batch, rows), 1.0
 
     def projected(self) -> Problem:
         """The same problem with all its queries projected."""
@@ -110,7 +117,7 @@ class PreparedGradients(NamedTuple):
     """Gradients of the arrays of a problem, or the contribution of one tile."""
 
     query: Array
-    """(..., L, H)"""
+    """(..., L, H): of the queries as they are in the problem."""
     key: Array
     """(..., S, H)"""
     value: Array

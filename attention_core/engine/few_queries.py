@@ -7,7 +7,7 @@ wait for each other: they gain nothing.
 from __future__ import annotations
 
 from ctypes import addressof
-from math import isfinite, prod
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,7 @@ def is_one_pass(problem: Problem) -> bool:
         and has_contiguous_rows(problem.key)
         and has_contiguous_rows(problem.value)
         and is_switched_on()
-        and one_pass(problem.dtype.name) is not None
+        and one_pass(problem.dtype) is not None
     )
 
 
@@ -58,7 +58,7 @@ def attend_few_queries(problem: Problem, kept: Array | None) -> tuple[Array, Sta
     """
     if not is_one_pass(problem):
         return None
-    kernel: Any = one_pass(problem.dtype.name)
+    kernel: Any = one_pass(problem.dtype)
     *batch, length, key_length = problem.shape
     key, value, items = problem.key, problem.value, prod(batch)
     operands = Operands(
@@ -72,19 +72,28 @@ def attend_few_queries(problem: Problem, kept: Array | None) -> tuple[Array, Sta
     layout.parts = -(-key_length // layout.width)
     layout.pieces = items * layout.parts
     scores = np.empty(problem.shape, problem.dtype) if kept is None else kept
+    context = np.empty((*batch, length, value.shape[-1]), problem.dtype)
+    shift, total = np.empty((2, *batch, length, 1), problem.dtype)
     # the shift, the total and the context of every row after a part of the keys
     states = np.empty((*batch, layout.parts, length, value.shape[-1] + 2), problem.dtype)
-    finished = np.zeros(items, np.int64)
+    counters = np.zeros(1 + items, np.int64)
     layout.scores, layout.memory = scores.ctypes.data, states.ctypes.data
-    layout.finished, address = finished.ctypes.data, addressof(layout)
-    threads = min(layout.pieces, available_cores())
+    layout.context, layout.shift, layout.total = [
+        each.ctypes.data for each in (context, shift, total)
+    ]
+    layout.following = counters.ctypes.data
+    layout.finished = layout.following + counters.itemsize
+    assert isinstance(problem.normalizer, Softmax)
+    layout.divides, layout.is_finite = problem.normalizer.sink is None, 1
+    address, threads = addressof(layout), min(layout.pieces, available_cores())
     run_blocks(lambda _: kernel(address), range(threads), problem.workers)
-    first = states[..., 0, :, :]  # where the parts of an item are merged
-    state = State((first[..., :1], first[..., 1:2]), first[..., 2:])
-    context = np.empty((*batch, length, value.shape[-1]), problem.dtype)
-    statistics = problem.normalizer.finish(state, context, whole(problem.batch))
-    flat = context.ravel()
-    if isfinite(flat.dot(flat)):
+    statistics: Statistics = (shift, total)
+    if not layout.divides:
+        first = states[..., 0, :, :]  # where the parts of an item are merged
+        state = State((first[..., :1], first[..., 1:2]), first[..., 2:])
+        statistics = problem.normalizer.finish(state, context, whole(problem.batch))
+        layout.is_finite = bool(np.isfinite(context).all())
+    if layout.is_finite:
         return context, statistics
     if kept is not None:
         kept.fill(-np.inf)

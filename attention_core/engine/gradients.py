@@ -58,16 +58,20 @@ def vjp(
     grad_log_normalizer: ArrayLike | None,
 ) -> Gradients:
     """The gradients that `AttentionResult.vjp` returns."""
-    call, problem, context = answer.call, answer.problem.projected(), answer.context
+    call, problem, context = answer.call, answer.problem, answer.context
+    if not problem.scorer.traits.scales_query:  # else loops multiply queries and their gradients
+        problem = problem.projected()
     statistics, kept = answer.statistics, answer.kept
     scorer, normalizer = problem.scorer, problem.normalizer
     scorer.check_differentiable()
     normalizer.check_differentiable()
     if grad_context is None and grad_weights is None and grad_log_normalizer is None:
         raise OptionTypeError("give grad_context, grad_weights or grad_log_normalizer")
-    grad = np.zeros_like(context)
-    if grad_context is not None:
-        grad = _checked_grad("grad_context", call, context, grad_context)
+    grad = (
+        np.zeros_like(context)
+        if grad_context is None
+        else _checked_grad("grad_context", call, context, grad_context)
+    )
     of_weights = None
     if grad_weights is not None:
         place = problem.positions, problem.shape, call.is_single
@@ -95,12 +99,16 @@ def vjp(
             assert isinstance(engine, EdgeEngine)
             dot = _row_dots(edge_dots, engine, answer, grad, of_weights, of_log)
             found = edge_gradients(engine, statistics, Upstream(grad, of_weights, dot))
-        query = _through_projection(
-            scorer, "project_query_vjp", call.query, problem.query, found.query, found.parameters
-        )
-        key = _through_projection(
-            scorer, "project_key_vjp", call.given_key, problem.key, found.key, found.parameters
-        )
+        query = found.query.reshape(*call.query.shape[:-1], problem.query.shape[-1])
+        if scorer.traits.projects_query and not problem.projects_tiles:
+            query = _through_projection(
+                scorer, "project_query_vjp", call.query, problem.query, query, found.parameters
+            )
+        key = found.key.reshape(*call.given_key.shape[:-1], problem.key.shape[-1])
+        if scorer.traits.projects_key:
+            key = _through_projection(
+                scorer, "project_key_vjp", call.given_key, problem.key, key, found.parameters
+            )
         query_dtype, key_dtype, value_dtype = call.dtypes
         return Gradients(
             query=(query[0] if call.is_single else query).astype(query_dtype, copy=False),
@@ -163,7 +171,6 @@ def _through_projection(
     Gradients of the parameters are added to `parameters`. A row whose gradient is zero is skipped
     even if its input is not finite.
     """
-    grad = grad.reshape(*array.shape[:-1], grad.shape[-1])
     if not (np.isfinite(array).all() and np.isfinite(projected).all()):
         array = np.where(grad.any(axis=-1, keepdims=True), array, array.dtype.type(1))
     shapes = {name: own.shape for name, own in parameters.items()}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attention_core.arrays.batch import summed_to, take
+from attention_core.arrays.batch import summed_to, take, whole
 from attention_core.arrays.buffers import buffer
 from attention_core.arrays.strided import has_contiguous_rows, with_contiguous_rows
 from attention_core.compiled.products import loops
@@ -21,15 +21,32 @@ from attention_core.engine.base import PreparedGradients, Problem, Upstream
 from attention_core.engine.plan import Block
 from attention_core.normalizing.normalizer import State, Statistics
 from attention_core.normalizing.softmax import Softmax
+from attention_core.parallel.helpers import available_cores
+from attention_core.parallel.threads import map_blocks, stop_if_asked
 from attention_core.typing import Array
 
 if TYPE_CHECKING:
     from attention_core.engine.tiles import TileEngine
 
-__all__ = ["attend_block", "has_gradients", "is_compiled", "pull_back_tile", "write_block"]
+__all__ = [
+    "attend_all",
+    "attend_block",
+    "has_gradients",
+    "is_compiled",
+    "pull_back_all",
+    "pull_back_tile",
+    "shares_rows",
+    "write_block",
+]
 
 # Fewer queries take as long as reading the keys.
 _FEWEST_QUERIES = 5
+# Nanoseconds of a piece that threads share, and of a call of a loop, after which Python looks for
+# interrupts.
+_PIECE_COST, _CALL_COST = 100_000.0, 20_000_000.0
+# Batch items that threads share without splitting their queries, whose gradients of keys would have
+# to be added; and the most numbers in the memory of one.
+_ENOUGH_ITEMS, _MOST_NUMBERS = 8, 1 << 21
 
 
 def is_compiled(problem: Problem) -> bool:
@@ -46,6 +63,12 @@ def is_compiled(problem: Problem) -> bool:
         and is_switched_on()
         and loops.attend_tile(*_kind(problem)) is not None
     )
+
+
+def shares_rows(problem: Problem) -> bool:
+    """Whether threads share the rows of a problem in compiled code, without the interpreter."""
+    assert isinstance(problem.normalizer, Softmax)
+    return problem.masking is None and problem.normalizer.sink is None
 
 
 def has_gradients(engine: TileEngine) -> bool:
@@ -79,31 +102,103 @@ def write_block(
     return _attend(engine, block, context, kept, divides=True)
 
 
+def attend_all(engine: TileEngine, kept: Array | None) -> tuple[Array, Statistics] | None:
+    """The context and the statistics of a problem without a mask or a sink; scores as above.
+
+    Threads share rows of batch items without the interpreter. None for the same reason.
+    """
+    problem, (dtype, lines) = engine.problem, _kind(engine.problem)
+    *batch, length, key_length = problem.shape
+    context = np.empty((*batch, length, problem.value.shape[-1]), dtype)
+    statistics = shift, total = [np.empty((*batch, length, 1), dtype) for _ in range(2)]
+    block = Block(whole(problem.batch), slice(0, length), slice(0, key_length))
+    operands = _operands(problem, block, layout := loops.ForwardLayout(), context)
+    if kept is not None:
+        operands.place("kept", kept)
+    layout.shift, layout.total = shift.ctypes.data, total.ctypes.data
+    layout.divides = layout.is_first = layout.is_last = 1
+    row_cost = engine.plan.cost / max(1, layout.items * length)
+    layout.rows = lines.lanes * max(1, int(_PIECE_COST / (row_cost * lines.lanes)))
+    layout.parts = -(-length // layout.rows)
+    layout.pieces = layout.items * layout.parts
+    loop, size = loops.attend_tile(dtype, lines), loops.attend_tile_size(lines, layout)
+    is_finite = _share(engine, loop, layout, layout.pieces, size)
+    return (context, tuple(statistics)) if is_finite else None
+
+
+def pull_back_all(
+    engine: TileEngine, statistics: Statistics, upstream: Upstream
+) -> PreparedGradients | None:
+    """The gradients of a problem without a mask, if it has enough batch items to share.
+
+    None if it has not, or for the same reason as above.
+    """
+    problem, (dtype, lines) = engine.problem, _kind(engine.problem)
+    length, key_length = problem.shape[-2:]
+    block = Block(whole(problem.batch), slice(0, length), slice(0, key_length))
+    grad = with_contiguous_rows(upstream.context)
+    operands = _operands(problem, block, layout := loops.GradientLayout(), grad)
+    size = loops.pull_back_tile_size(lines, layout)
+    if problem.masking is not None or layout.items < _ENOUGH_ITEMS or size > _MOST_NUMBERS:
+        return None  # also with a sink, which only changes the statistics
+    grads = _pull_back(operands, statistics, upstream.dot)
+    loop = loops.pull_back_tile(dtype, lines)
+    if not _share(engine, loop, layout, layout.items, size):
+        return None
+    parameters = {name: np.zeros_like(own) for name, own in problem.scorer.parameters.items()}
+    return _summed(operands, grads)._replace(parameters=parameters)
+
+
+def _share(engine: TileEngine, loop: Any, layout: Any, pieces: int, size: int) -> bool:
+    """Run a loop on threads that share pieces of a layout; whether all results are finite."""
+    problem, cost, taken = engine.problem, engine.plan.cost, np.zeros(1, np.int64)
+    layout.following, layout.is_finite = taken.ctypes.data, 1
+    layout.at_most = max(1, int(pieces * _CALL_COST / max(cost, 1.0)))
+
+    def work(_: int) -> bool:
+        own = type(layout).from_buffer_copy(layout)
+        with buffer((size,), problem.dtype) as memory:
+            own.memory = memory.ctypes.data
+            while taken[0] < pieces:
+                stop_if_asked()
+                loop(addressof(own))
+        return bool(own.is_finite)
+
+    threads = range(min(pieces, available_cores()))
+    return all(map_blocks(work, threads, cost=cost, workers=problem.workers))
+
+
 def _attend(
     engine: TileEngine, block: Block, context: Array, kept: Array | None, *, divides: bool
 ) -> Statistics | None:
     dtype, lines = _kind(engine.problem)
     loop: Any = loops.attend_tile(dtype, lines)
-    operands = _operands(engine, block, layout := loops.ForwardLayout(), context)
+    operands = _operands(engine.problem, block, layout := loops.ForwardLayout(), context)
     if kept is not None:
         operands.place("kept", kept[(*block.batch, block.rows)])
     shift, total = np.empty((2, *context.shape[:-1], 1), dtype)
     layout.shift, layout.total = shift.ctypes.data, total.ctypes.data
     layout.divides, layout.is_finite, layout.is_first = divides, 1, 1
+    layout.rows, layout.parts = layout.length, 1
+    layout.pieces = layout.at_most = layout.items
+    taken = np.zeros(1, np.int64)
+    layout.following = taken.ctypes.data
+    places = engine.places(block)
+    own, following = next(places, None), next(places, None)
+    if own is None:
+        context[...], shift[...], total[...] = 0, -np.inf, 0
+    layout.is_last = following is None
     with buffer((loops.attend_tile_size(lines, layout),), dtype) as memory:
         layout.memory = memory.ctypes.data
-        places = engine.places(block)
-        following = next(places, None)
-        if following is None:
-            context[...], shift[...], total[...] = 0, -np.inf, 0
-        while following is not None:
-            operands.select(*following)
+        while own is not None:
+            operands.select(*own)
             if kept is not None:
-                layout.kept = kept[(*block.batch, block.rows, following[0])].ctypes.data
-            following = next(places, None)
+                layout.kept = kept[(*block.batch, block.rows, own[0])].ctypes.data
             layout.is_last = following is None
+            taken[0] = 0
             loop(addressof(layout))
             layout.is_first = 0
+            own, following = following, next(places, None)
     return (shift, total) if layout.is_finite else None
 
 
@@ -114,17 +209,32 @@ def pull_back_tile(
     allowed: Array | None,
     statistics: Statistics,
     upstream: Upstream,
-) -> PreparedGradients:
-    """The part of the gradients that comes from the weights of a tile."""
+) -> PreparedGradients | None:
+    """The part of the gradients that comes from the weights of a tile.
+
+    None for the same reason.
+    """
     (dtype, lines), place = _kind(engine.problem), (*block.batch, block.rows)
     loop: Any = loops.pull_back_tile(dtype, lines)
     grad = with_contiguous_rows(upstream.context[place])
-    operands = _operands(engine, block, layout := loops.GradientLayout(), grad)
+    operands = _operands(engine.problem, block, layout := loops.GradientLayout(), grad)
     operands.select(keys, allowed)
-    given = [np.ascontiguousarray(array) for array in (upstream.dot[place], *statistics)]
-    layout.dot, layout.shift, layout.total = [each.ctypes.data for each in given]
+    grads = _pull_back(operands, statistics, upstream.dot[place])
+    taken = np.zeros(1, np.int64)
+    layout.following, layout.at_most, layout.is_finite = taken.ctypes.data, layout.items, 1
+    with buffer((loops.pull_back_tile_size(lines, layout),), dtype) as memory:
+        layout.memory = memory.ctypes.data
+        loop(addressof(layout))
+    return _summed(operands, grads) if layout.is_finite else None
+
+
+def _pull_back(operands: Operands, statistics: Statistics, dot: Array) -> list[Array]:
+    """Memory for the gradients of queries, keys and values, which its layout describes."""
+    layout: Any = operands.layout
+    given = [operands.address(np.ascontiguousarray(array)) for array in (dot, *statistics)]
+    layout.dot, layout.shift, layout.total = given
     grads = [
-        np.empty((*operands.batch, length, features), dtype)
+        np.empty((*operands.batch, length, features), dot.dtype)
         for length, features in (
             (layout.length, layout.features),
             (layout.key_length, layout.features),
@@ -132,9 +242,10 @@ def pull_back_tile(
         )
     ]
     layout.grad_query, layout.grad_key, layout.grad_value = [each.ctypes.data for each in grads]
-    with buffer((loops.pull_back_tile_size(lines, layout),), dtype) as memory:
-        layout.memory = memory.ctypes.data
-        loop(addressof(layout))
+    return grads
+
+
+def _summed(operands: Operands, grads: list[Array]) -> PreparedGradients:
     query, key, value = (
         summed_to(grad, (*array.shape[:-2], *grad.shape[-2:]))
         for grad, array in zip(grads, (operands.query, operands.key, operands.value), strict=True)
@@ -142,18 +253,18 @@ def pull_back_tile(
     return PreparedGradients(query, key, value, [], {})
 
 
-def _operands(engine: TileEngine, block: Block, layout: Any, context: Array) -> Operands:
+def _operands(problem: Problem, block: Block, layout: Any, context: Array) -> Operands:
     """The operands of a block of queries and all keys."""
-    problem, (batch, rows, _) = engine.problem, block
+    batch, rows, _ = block
     lengths = tuple([part.stop - part.start for part in batch])
-    query = problem.queries(batch, rows)
+    query, scale = problem.unscaled_queries(batch, rows)
     key, value = take(problem.key, batch), take(problem.value, batch)
     operands = Operands(layout, lengths, query, key, value)
     operands.place("context", context)
+    layout.scale = operands.address(np.full(1, scale, problem.dtype))
     return operands
 
 
-def _kind(problem: Problem) -> tuple[str, loops.Lines]:
+def _kind(problem: Problem) -> tuple[np.dtype[Any], loops.Lines]:
     """The dtype and the lines of the loops."""
-    dtype = problem.dtype.name
-    return dtype, loops.lines(dtype, problem.shape[-2])
+    return problem.dtype, loops.lines(problem.dtype, problem.query.shape[-2])

@@ -23,7 +23,7 @@ from attention_core.engine.plan import Block
 from attention_core.engine.tiles import Tile, TileEngine
 from attention_core.masking.bias import BiasTerm, Contributions
 from attention_core.normalizing.normalizer import Statistics
-from attention_core.scoring.contract import checked_vjp, score_tile
+from attention_core.scoring.contract import checked_scale, checked_vjp, score_tile
 from attention_core.scoring.softcap import cap_gradient
 from attention_core.typing import Array
 
@@ -53,10 +53,12 @@ def tile_gradients(
     engine: TileEngine, statistics: Statistics, upstream: Upstream
 ) -> PreparedGradients:
     """Gradients of prepared arrays, given the normalizer's statistics (..., L, 1) of every row."""
-    from attention_core.engine.inner_products import has_gradients, pull_back_tile
+    from attention_core.engine.inner_products import has_gradients, pull_back_all, pull_back_tile
 
+    is_compiled = upstream.weights is None and has_gradients(engine)
+    if is_compiled and (found := pull_back_all(engine, statistics, upstream)) is not None:
+        return found
     loop = _TileLoop(engine, upstream)
-    is_compiled = upstream.weights is None and loop.is_finite and has_gradients(engine)
 
     def work(block: Block) -> list[tuple[slice, PreparedGradients]]:
         place = (*block.batch, block.rows)
@@ -66,8 +68,9 @@ def tile_gradients(
                 (keys, pull_back_tile(engine, block, keys, allowed, own, upstream))
                 for keys, allowed in engine.places(block)
             ]
-            if all(np.isfinite(each).all() for _, part in parts for each in part[:3]):
-                return parts
+            finite = [(keys, part) for keys, part in parts if part is not None]
+            if len(finite) == len(parts):
+                return finite
         tiles = engine.weight_tiles(block, own, is_factored=False)
         return [(tile.keys, loop.contribution(block, tile, own)) for tile in tiles]
 
@@ -85,9 +88,13 @@ class _TileLoop:
     def __init__(self, engine: TileEngine, upstream: Upstream) -> None:
         self.engine, self.grad, self.grad_weights, self.dot = engine, *upstream
         self.query, self.key = (
-            without_nonfinite(engine.problem.query),
+            without_nonfinite(engine.problem.projected().query),
             without_nonfinite(engine.problem.key),
         )
+        self.scale = None  # what queries are multiplied by when they are read
+        if engine.problem.projects_tiles:
+            features = engine.problem.query.shape[-1]
+            self.scale = checked_scale(engine.problem.scorer, features)
         self.is_finite = bool(np.isfinite(self.grad).all())
         self.found = PreparedGradients.zeros(engine.problem)
         self.shapes = {name: array.shape for name, array in self.found.parameters.items()}
@@ -124,6 +131,8 @@ class _TileLoop:
             (grad_query, grad_key), parameter_grads = checked_vjp(
                 problem.scorer, "score_vjp", (query, key), grad_scores, self.shapes, outer
             )
+            if self.scale is not None:
+                grad_query = grad_query * self.scale
             grad_query, grad_key = (_own(grad_query, grad_scores), _own(grad_key, grad_scores))
         return PreparedGradients(
             grad_query, grad_key, summed_to(grad_value, value.shape), grad_bias, parameter_grads

@@ -68,6 +68,10 @@ class TileEngine:
         Masked scores are also written to `keep`, which is full of -inf.
         """
         problem, normalizer = self.problem, self.problem.normalizer
+        if self.is_compiled and _compiled().shares_rows(problem):
+            found: tuple[Array, Statistics] | None = _compiled().attend_all(self, keep)
+            if found is not None:
+                return found
         blocks, parts = self.plan.blocks, self.plan.parts
         is_bounded = not self.is_compiled and self._scores_are_bounded()
         *rows, _ = problem.shape
@@ -100,14 +104,14 @@ class TileEngine:
 
         def work(block: Block) -> None:
             place = (*block.batch, block.rows)
-            found = None
+            own: Statistics | None = None
             if self.is_compiled:
-                found = _compiled().write_block(self, block, context[place], keep)
-            if found is None:
+                own = _compiled().write_block(self, block, context[place], keep)
+            if own is None:
                 write(block, stream(block))
                 return
-            for array, own in zip(statistics, found, strict=True):
-                array[place] = own
+            for array, final in zip(statistics, own, strict=True):
+                array[place] = final
 
         if parts == 1:
             self.map(work, blocks)

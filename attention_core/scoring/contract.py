@@ -19,6 +19,7 @@ from attention_core.typing import Array
 __all__ = [
     "checked_bound",
     "checked_call",
+    "checked_scale",
     "checked_vjp",
     "method_of",
     "project",
@@ -54,6 +55,23 @@ def checked_bound(scorer: Scorer, query: Array, key: Array) -> float:
     if number is None:
         raise ScorerContractError(
             f"{scorer} returned {shown(bound)} from score_bound; expected a real number, or inf"
+        )
+    return number
+
+
+def checked_scale(scorer: Scorer, features: int) -> float:
+    """The number that projects queries of so many features.
+
+    Raises
+    ------
+    ScorerContractError
+        For a `query_scale` that returns anything but a real number.
+    """
+    scale = method_of(scorer, "query_scale")(features)
+    number = as_float(scale)
+    if number is None:
+        raise ScorerContractError(
+            f"{scorer} returned {shown(scale)} from query_scale; expected a real number"
         )
     return number
 

@@ -37,6 +37,13 @@ class InnerProductScorer(Scorer):
     needs_small_tiles = False
     cost_per_feature = PRODUCT_COST
 
+    def query_scale(self, features: int) -> float:
+        """The number of a scorer whose `project_query` does nothing but multiply by it.
+
+        It is optional. Compiled code multiplies while it reads the queries, which costs nothing.
+        """
+        raise NotImplementedError(f"{self} does not say that it only multiplies queries")
+
     def score(self, query: Array, key: Array) -> Array:
         """``query @ key.T``: (..., L, H), (..., S, H) -> (..., L, S)."""
         scores: Array = np.matmul(query, key.swapaxes(-1, -2))

@@ -38,6 +38,8 @@ class Traits(NamedTuple):
     """Whether `project_query` does anything."""
     projects_key: bool
     """Whether `project_key` does anything."""
+    scales_query: bool
+    """Whether `project_query` does nothing but multiply by `query_scale`."""
     is_inner_product: bool
     """Whether the score is ``query @ key.T`` of the projected arrays."""
     defaults: frozenset[str]
@@ -75,6 +77,7 @@ def find_traits(cls: type, base: type) -> Traits:
     return Traits(
         projects_query=owners["project_query"] is not base,
         projects_key=owners["project_key"] is not base,
+        scales_query=is_inner_product and _scales_query(cls, owners["project_query"]),
         is_inner_product=is_inner_product,
         defaults=frozenset(
             name
@@ -88,6 +91,12 @@ def find_traits(cls: type, base: type) -> Traits:
         ),
         compiled=compiled,
     )
+
+
+def _scales_query(cls: type, owner: type) -> bool:
+    """Whether the class that defines `project_query`, or one derived from it, says its number."""
+    scale_owner = _real_owner(cls, "query_scale")
+    return scale_owner is not None and cls.__mro__.index(scale_owner) <= cls.__mro__.index(owner)
 
 
 def _compiled(cls: type, owners: dict[str, type], base: type) -> frozenset[str]:
@@ -109,7 +118,7 @@ def _compiled(cls: type, owners: dict[str, type], base: type) -> frozenset[str]:
 
 
 def _real_owner(cls: type, name: str) -> type | None:
-    """The class that defines a pair function; None for the declaration of `PairScorer`."""
+    """The class that defines a method; None for its declaration in `PairScorer` or elsewhere."""
     owners = [each for each in cls.__mro__ if name in vars(each)]
     return owners[0] if len(owners) > 1 else None
 

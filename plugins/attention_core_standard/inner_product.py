@@ -81,10 +81,13 @@ class ScaledDotScorer(DotScorer):
     def __init__(self, scale: float | None = None) -> None:
         self.scale = None if scale is None else number("scale", scale)
 
+    def query_scale(self, features: int) -> float:
+        """The factor."""
+        return (features or 1) ** -0.5 if self.scale is None else self.scale
+
     def project_query(self, query: Array) -> Array:
         """``scale * q``: scaling the queries costs less than scaling the scores."""
-        scale = (query.shape[-1] or 1) ** -0.5 if self.scale is None else self.scale
-        return query * scale  # (..., L, D)
+        return query * self.query_scale(query.shape[-1])  # (..., L, D)
 
     def project_query_vjp(self, query: Array, grad: Array) -> tuple[Array, dict[str, Array]]:
         """``scale * grad``."""

@@ -353,6 +353,7 @@ def test_a_memory_of_other_arrays_is_an_error():
         ac.torch.Attention("dot").memory(torch.eye(3), np.eye(3))
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace` is")  # deprecated in some versions
 def test_a_call_is_never_traced_as_a_constant():
     module = ac.torch.MultiHeadAttention(4, heads=2)
     with pytest.raises(ac.DTypeError) as caught:

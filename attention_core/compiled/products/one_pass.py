@@ -25,6 +25,7 @@ FLOAT = np.{dtype}
 EXP = exactly(polynomials.exp_{dtype})
 BLOCK, LANES, SIZE = 64, 16, np.dtype(FLOAT).itemsize
 MASKED, LOWEST, FAINT = FLOAT(-np.inf), np.finfo(FLOAT).min, FLOAT({faint})
+TINY, HIGHEST = np.finfo(FLOAT).tiny, np.finfo(FLOAT).max
 
 @inlined
 def product(a, b):
@@ -89,6 +90,15 @@ def merge(states, parts, length, size):
             add(first[1:], EXP(other[0] - shift), other[1:])
             first[0] = max(first[0], other[0])
 
+@inlined
+def divide(row, total, out):
+    """Whether all quotients are finite."""
+    found = True
+    for d in range(len(row)):
+        out[d] = row[d] / total
+        found &= abs(out[d]) <= HIGHEST
+    return found
+
 @kernel
 def attend(layout):
     given = carray(pointer(layout), ({count},), np.int64)
@@ -98,7 +108,7 @@ def attend(layout):
     own_room = room()
     exponentials = carray(pointer(own_room), (BLOCK,), FLOAT)
     lanes = carray(pointer(own_room + BLOCK * SIZE), (LANES,), FLOAT)
-    n = next_of(layout + {last} * 8)
+    n = next_of(following)
     while n < pieces:
         item, part = n // parts, n % parts
         own_query, own_key, own_value, own_mask, rest = query, key, value, mask, item
@@ -132,19 +142,18 @@ def attend(layout):
                 for j in range(count):
                     own_scores[j] = exponentials[j]
                 top = highest(exponentials, lanes)
-                shift, total = own[i, 0], own[i, 1]
-                context = own[i, 2:]
-                if top > shift:
-                    factor = EXP(shift - top)
-                    shift = top
-                    total *= factor
-                    scale(context, factor)
-                total += exponentiate(exponentials, max(shift, LOWEST))
-                own[i, 0], own[i, 1] = shift, total
+                own_shift, own_total, sums = own[i, 0], own[i, 1], own[i, 2:]
+                if top > own_shift:
+                    factor = EXP(own_shift - top)
+                    own_shift = top
+                    own_total *= factor
+                    scale(sums, factor)
+                own_total += exponentiate(exponentials, max(own_shift, LOWEST))
+                own[i, 0], own[i, 1] = own_shift, own_total
                 for j in range(0, count - 3, 4):
                     v = own_value + (at + j) * value_step
                     add_four(
-                        context, exponentials[j : j + 4],
+                        sums, exponentials[j : j + 4],
                         carray(pointer(v), (value_features,), FLOAT),
                         carray(pointer(v + value_step), (value_features,), FLOAT),
                         carray(pointer(v + 2 * value_step), (value_features,), FLOAT),
@@ -152,10 +161,21 @@ def attend(layout):
                     )
                 for j in range(count - count % 4, count):
                     v = carray(pointer(own_value + (at + j) * value_step), (value_features,), FLOAT)
-                    add(context, exponentials[j], v)
+                    add(sums, exponentials[j], v)
         if next_of(finished + item * 8) == parts - 1:
-            merge(memory + item * parts * length * size * SIZE, parts, length, size)
-        n = next_of(layout + {last} * 8)
+            states = memory + item * parts * length * size * SIZE
+            merge(states, parts, length, size)
+            for i in range(length if divides else 0):
+                row = item * length + i
+                final = carray(pointer(states + i * size * SIZE), (size,), FLOAT)
+                carray(pointer(shift + row * SIZE), (1,), FLOAT)[0] = final[0]
+                carray(pointer(total + row * SIZE), (1,), FLOAT)[0] = final[1]
+                out = carray(
+                    pointer(context + row * value_features * SIZE), (value_features,), FLOAT
+                )
+                if not divide(final[2:], max(final[1], TINY), out):
+                    given[{last}] = 0
+        n = next_of(following)
 '''
 
 
@@ -163,17 +183,18 @@ class PassLayout(Layout):
     """The layout of `one_pass`, which writes scores (N, L, S) and states (N, parts, L, 2 + Dv).
 
     Memory is that of the states, and `finished` has a 0 for each batch item. Keys are in `parts`
-    parts of `width`, and all items have `pieces` of them, which threads with one layout share:
-    `following` is 0. The first state of an item has the shift and the total of its rows, and their
-    context, not yet divided by the total.
+    parts of `width`, and all items have `pieces` of them, which threads with one layout share. The
+    first state of an item has the shift and the total of its rows, and their context, not yet
+    divided by the total. The context itself, the shift and the total (N, L) are also written if
+    `divides` is 1; then `is_finite` becomes 0 if the context is not.
     """
 
-    _fields_ = integers("scores finished parts width pieces following")
+    _fields_ = integers("scores finished parts width pieces divides is_finite")
 
 
 @cache
-def one_pass(dtype: str) -> Callable[[int], Any] | None:
+def one_pass(dtype: np.dtype[Any]) -> Callable[[int], Any] | None:
     """The loop, given the address of a `PassLayout`; None if compiling fails."""
     info = np.finfo(dtype)
     faint = float(np.log(info.tiny / info.eps))
-    return compiled_loop(_TEXT, "attend", PassLayout, dtype=dtype, faint=faint)
+    return compiled_loop(_TEXT, "attend", PassLayout, dtype=dtype.name, faint=faint)

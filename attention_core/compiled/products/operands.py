@@ -32,12 +32,14 @@ class Layout(Structure):
 
     Batch items are counted from the last axis. `strides` has for each batch axis from the last its
     length, and the strides of queries, keys, values, mask, context and kept scores along it:
-    (axes, 7). The mask has bytes; its address is 0 if there is none.
+    (axes, 7). The mask has bytes; its address is 0 if there is none. Work is in pieces that threads
+    share: `following` is the address of a counter that starts at 0.
     """
 
     _fields_ = integers(
         "items axes strides length key_length features value_features "
-        "query key value mask query_step key_step value_step mask_step memory"
+        "query key value mask query_step key_step value_step mask_step "
+        "context context_step shift total memory following"
     )
 
 
@@ -73,7 +75,7 @@ class Operands:
     def __init__(
         self, layout: Layout, batch: Shape, query: Array, key: Array, value: Array
     ) -> None:
-        self.layout, self.batch = layout, batch
+        self.layout, self.batch, self._alive = layout, batch, list[Array]()
         self.query, self.key, self.value = with_contiguous_rows(query), key, value
         self.strides = np.zeros((len(batch), 1 + len(_ARRAYS)), np.int64)
         self.strides[:, 0] = batch[::-1]
@@ -85,6 +87,11 @@ class Operands:
         self.place("key", key)
         self.place("value", value)
         self._starts = layout.key, layout.value
+
+    def address(self, array: Array) -> int:
+        """The address of an array, which lives as long as the operands."""
+        self._alive.append(array)
+        return array.ctypes.data
 
     def place(self, name: str, array: Array) -> None:
         """Write the address and the strides of an array to the layout."""

@@ -17,7 +17,7 @@ COMMON = '''\
 import numpy as np
 from numba import carray
 from attention_core.compiled.products.registers import at, blocks, is_any_above, transpose_square
-from attention_core.compiled.runtime import called, kernel, pointer
+from attention_core.compiled.runtime import called, kernel, next_of, pointer
 FLOAT = np.{dtype}
 CHUNK, LANES, ROWS, SIZE = {chunk}, {lanes}, {rows}, np.dtype(FLOAT).itemsize
 LINE = LANES * SIZE
@@ -65,6 +65,26 @@ def set_product(rows, count, left, row_step, right, out):
 def fill(lines, count, number):
     for n in range(count):
         store(line_of(number), at(lines, n * LINE), LINE)
+
+@called
+def multiply_lines(count, lines, number):
+    if number != FLOAT(1):
+        for n in range(count):
+            place = at(lines, n * LINE)
+            store(multiply(load(place, LINE), line_of(number)), place, LINE)
+
+@called
+def are_finite(count, lines, lanes, scratch):
+    """Whether all numbers of the first lanes of lines are finite."""
+    zeros = line_of(ZERO)
+    for n in range(count):
+        line = load(at(lines, n * LINE), LINE)
+        zeros = add(zeros, subtract(line, line))  # NaN for NaN and Inf
+    store(zeros, scratch, LINE)
+    found = ZERO
+    for number in carray(scratch, (lanes,), FLOAT):
+        found += number
+    return found == ZERO
 
 @called
 def copy(count, source, out):
@@ -162,21 +182,33 @@ def exponentiate(count, scores, state):
     store(total, at(state, LINE), LINE)
 
 @called
-def finish(features, count, state, divides):
-    """Divide the context if asked; whether it is finite."""
-    factor, zeros = line_of(FLOAT(1)), line_of(ZERO)
-    if divides != 0:
-        factor = divide(factor, larger(line_of(TINY), load(at(state, LINE), LINE)))
+def divide_by_total(features, state):
+    factor = divide(line_of(FLOAT(1)), larger(line_of(TINY), load(at(state, LINE), LINE)))
     for d in range(2, features + 2):
         place = at(state, d * LINE)
-        line = multiply(load(place, LINE), factor)
-        zeros = add(zeros, subtract(line, line))  # NaN for NaN and Inf
-        store(line, place, LINE)
-    store(zeros, at(state, (features + 2) * LINE), LINE)
-    found = ZERO
-    for number in carray(at(state, (features + 2) * LINE), (count,), FLOAT):
-        found += number
-    return found == ZERO
+        store(multiply(load(place, LINE), factor), place, LINE)
+
+@called
+def add_keys(
+    count, key_length, features, value_features, column, key, key_step, value, value_step,
+    mask, mask_step, kept, kept_step, scores, allowed,
+):
+    """Add all keys to the state of a column of queries."""
+    state = at(column, features * LINE)
+    for start in range(0, key_length, CHUNK):
+        chunk = min(CHUNK, key_length - start)
+        own = mask + start if mask != 0 else 0
+        place = pointer(key + start * key_step)
+        if score_chunk(
+            count, chunk, features, column, place, key_step, own, mask_step, scores, allowed
+        ) == 0:
+            continue
+        if kept != 0:
+            transpose(scores, LINE, chunk, count, pointer(kept + start * SIZE), kept_step)
+        raise_shift(chunk, scores, state, value_features)
+        exponentiate(chunk, scores, state)
+        place, sums = pointer(value + start * value_step), at(state, 2 * LINE)
+        add_product(value_features, chunk, place, SIZE, value_step, scores, sums)
 
 @kernel
 def attend(layout):
@@ -184,79 +216,79 @@ def attend(layout):
     {fields}
     axis_strides = carray(pointer(strides), (axes, 7), np.int64)
     scores, allowed = pointer(memory), pointer(memory + CHUNK * LINE)
-    size = (features + 3 + value_features) * LINE
-    packed = at(allowed, CHUNK * LINE)
-    for item in range(items):
+    size = (features + 2 + value_features) * LINE
+    number = carray(pointer(scale), (1,), FLOAT)[0]
+    for _ in range(at_most):
+        n = next_of(following)
+        if n >= pieces:
+            break
+        item, top = n // parts, n % parts * rows
         own_query = moved(query, item, axis_strides, 0)
         own_key, own_value = moved(key, item, axis_strides, 1), moved(value, item, axis_strides, 2)
         own_mask = moved(mask, item, axis_strides, 3)
         own_context = moved(context, item, axis_strides, 4)
         own_kept = moved(kept, item, axis_strides, 5)
-        for first in range(0, length, LANES):
-            count, n = min(LANES, length - first), item * length + first
-            state = at(packed, features * LINE)
-            sums = at(state, 2 * LINE)
+        column = at(allowed, CHUNK * LINE)
+        if is_first == 0 or is_last == 0:  # states stay in memory
+            column = at(column, n * ((rows + LANES - 1) // LANES) * size)
+        for first in range(top, min(top + rows, length), LANES):
+            count, row = min(LANES, length - first), item * length + first
+            state = at(column, features * LINE)
             if is_first != 0:
-                fill(packed, features + 2 + value_features, ZERO)
+                fill(column, features + 2 + value_features, ZERO)
                 fill(state, 1, MASKED)
                 place = pointer(own_query + first * query_step)
-                transpose(place, query_step, count, features, packed, LINE)
-            for start in range(0, key_length, CHUNK):
-                width = min(CHUNK, key_length - start)
-                own = own_mask + first * mask_step + start if mask != 0 else 0
-                place = pointer(own_key + start * key_step)
-                if score_chunk(
-                    count, width, features, packed, place, key_step, own, mask_step, scores, allowed
-                ) == 0:
-                    continue
-                if kept != 0:
-                    place = pointer(own_kept + first * kept_step + start * SIZE)
-                    transpose(scores, LINE, width, count, place, kept_step)
-                raise_shift(width, scores, state, value_features)
-                exponentiate(width, scores, state)
-                place = pointer(own_value + start * value_step)
-                add_product(value_features, width, place, SIZE, value_step, scores, sums)
+                transpose(place, query_step, count, features, column, LINE)
+                multiply_lines(features, column, number)
+            add_keys(
+                count, key_length, features, value_features, column,
+                own_key, key_step, own_value, value_step,
+                own_mask + first * mask_step if mask != 0 else 0, mask_step,
+                own_kept + first * kept_step if kept != 0 else 0, kept_step, scores, allowed,
+            )
             if is_last != 0:
-                if not finish(value_features, count, state, divides):
+                place, sums = pointer(own_context + first * context_step), at(state, 2 * LINE)
+                if divides != 0:
+                    divide_by_total(value_features, state)
+                if not are_finite(value_features, sums, count, scores):
                     given[{last}] = 0
-                copy(count, state, pointer(shift + n * SIZE))
-                copy(count, at(state, LINE), pointer(total + n * SIZE))
-                place = pointer(own_context + first * context_step)
+                copy(count, state, pointer(shift + row * SIZE))
+                copy(count, at(state, LINE), pointer(total + row * SIZE))
                 transpose(sums, LINE, value_features, count, place, context_step)
             if is_first == 0 or is_last == 0:
-                packed = at(packed, size)
+                column = at(column, size)
 '''
 
 # Sums over queries have a line for LANES features of a key: queries and gradients are also stored
-# row by row, in as many pieces of LANES features as they need.
+# row by row, in as many strips of LANES features as they need.
 PULL_BACK = '''
 @called
-def copy_pieces(source, step, rows, features, out):
-    """Store rows in pieces of LANES features, with zeros for missing rows and features."""
-    pieces = (features + LANES - 1) // LANES
-    fill(out, pieces * LANES, ZERO)
+def copy_strips(source, step, rows, features, out):
+    """Store rows in strips of LANES features, with zeros for missing rows and features."""
+    strips = (features + LANES - 1) // LANES
+    fill(out, strips * LANES, ZERO)
     for i in range(rows):
         row = carray(at(source, i * step), (features,), FLOAT)
         for d in range(features):
             carray(at(out, (d // LANES * LANES + i) * LINE), (LANES,), FLOAT)[d % LANES] = row[d]
 
 @called
-def copy_rows(pieces, rows, features, out):
-    """Store pieces of LANES features as rows."""
-    for piece in range((features + LANES - 1) // LANES):
-        first = piece * LANES
+def copy_rows(strips, rows, features, out):
+    """Store strips of LANES features as rows."""
+    for strip in range((features + LANES - 1) // LANES):
+        first = strip * LANES
         for i in range(rows):
-            line = carray(at(pieces, (piece * rows + i) * LINE), (LANES,), FLOAT)
+            line = carray(at(strips, (strip * rows + i) * LINE), (LANES,), FLOAT)
             row = carray(at(out, i * features * SIZE), (features,), FLOAT)
             for d in range(first, min(first + LANES, features)):
                 row[d] = line[d - first]
 
 @called
-def add_sums(features, weights, first, count, rows, pieces, sums):
+def add_sums(features, weights, first, count, rows, strips, sums):
     """Add the sums over queries of weights (count, LANES) times rows, for each of these keys."""
-    for piece in range((features + LANES - 1) // LANES):
-        right = at(pieces, piece * LANES * LINE)
-        out = at(sums, (piece * rows + first) * LINE)
+    for strip in range((features + LANES - 1) // LANES):
+        right = at(strips, strip * LANES * LINE)
+        out = at(sums, (strip * rows + first) * LINE)
         add_product(count, LANES, weights, LINE, SIZE, right, out)
 
 @called
@@ -276,24 +308,28 @@ def pull_back(layout):
     given = carray(pointer(layout), ({count},), np.int64)
     {fields}
     axis_strides = carray(pointer(strides), (axes, 7), np.int64)
-    pieces = (features + LANES - 1) // LANES
-    value_pieces = (value_features + LANES - 1) // LANES
+    strips = (features + LANES - 1) // LANES
+    value_strips = (value_features + LANES - 1) // LANES
     scores, grads = pointer(memory), pointer(memory + CHUNK * LINE)
     allowed = at(grads, CHUNK * LINE)
     packed = at(allowed, CHUNK * LINE)
     packed_grad = at(packed, features * LINE)
     grad_packed = at(packed_grad, value_features * LINE)
     statistics = at(grad_packed, features * LINE)
-    rows = at(statistics, 3 * LINE)
-    grad_rows = at(rows, pieces * LANES * LINE)
-    key_sums = at(grad_rows, value_pieces * LANES * LINE)
-    value_sums = at(key_sums, pieces * key_length * LINE)
-    for item in range(items):
+    query_rows = at(statistics, 3 * LINE)
+    grad_rows = at(query_rows, strips * LANES * LINE)
+    key_sums = at(grad_rows, value_strips * LANES * LINE)
+    value_sums = at(key_sums, strips * key_length * LINE)
+    number = carray(pointer(scale), (1,), FLOAT)[0]
+    for _ in range(at_most):
+        item = next_of(following)
+        if item >= items:
+            break
         own_query = moved(query, item, axis_strides, 0)
         own_key, own_value = moved(key, item, axis_strides, 1), moved(value, item, axis_strides, 2)
         own_mask = moved(mask, item, axis_strides, 3)
         own_context = moved(context, item, axis_strides, 4)
-        fill(key_sums, (pieces + value_pieces) * key_length, ZERO)
+        fill(key_sums, (strips + value_strips) * key_length, ZERO)
         for first in range(0, length, LANES):
             count, n = min(LANES, length - first), item * length + first
             place = pointer(own_query + first * query_step)
@@ -301,8 +337,10 @@ def pull_back(layout):
             fill(packed, 2 * features + value_features + 3, ZERO)
             transpose(place, query_step, count, features, packed, LINE)
             transpose(grad_place, context_step, count, value_features, packed_grad, LINE)
-            copy_pieces(place, query_step, count, features, rows)
-            copy_pieces(grad_place, context_step, count, value_features, grad_rows)
+            copy_strips(place, query_step, count, features, query_rows)
+            copy_strips(grad_place, context_step, count, value_features, grad_rows)
+            multiply_lines(features, packed, number)
+            multiply_lines(strips * LANES, query_rows, number)
             copy(count, pointer(shift + n * SIZE), statistics)
             copy(count, pointer(total + n * SIZE), at(statistics, LINE))
             copy(count, pointer(dot + n * SIZE), at(statistics, 2 * LINE))
@@ -321,10 +359,15 @@ def pull_back(layout):
                 if kind == 1:
                     mask_lines(width, grads, allowed, ZERO)
                 add_product(features, width, keys, SIZE, key_step, grads, grad_packed)
-                add_sums(features, grads, start, width, key_length, rows, key_sums)
+                add_sums(features, grads, start, width, key_length, query_rows, key_sums)
                 add_sums(value_features, scores, start, width, key_length, grad_rows, value_sums)
+            multiply_lines(features, grad_packed, number)
+            if not are_finite(features, grad_packed, count, scores):
+                given[{last}] = 0
             place = pointer(grad_query + n * features * SIZE)
             transpose(grad_packed, LINE, features, count, place, features * SIZE)
+        if not are_finite((strips + value_strips) * key_length, key_sums, LANES, scores):
+            given[{last}] = 0
         n = item * key_length
         copy_rows(key_sums, key_length, features, pointer(grad_key + n * features * SIZE))
         place = pointer(grad_value + n * value_features * SIZE)
