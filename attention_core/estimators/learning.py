@@ -43,7 +43,7 @@ class Batches:
 
     Rows are drawn without replacement until all have been used, then again. A batch is new when it
     starts, so its first loss is unbiased: when first losses stop falling, there are no more
-    batches.
+    batches. They are exhausted if the next might take more than `max_iter` iterations in all.
     """
 
     def __init__(
@@ -52,30 +52,31 @@ class Batches:
         rows: int,
         *,
         size: int,
-        count: int,
+        max_iter: int,
         tol: float,
         random_state: np.random.RandomState,
     ) -> None:
         self._loss = loss
         self._rows = rows
         self._size = size
-        self._count = count
+        self._max_iter = max_iter
         self._tol = tol
         self._random_state = random_state
         self.is_exhausted = False
 
     def __len__(self) -> int:
-        return self._count
+        return max(1, self._max_iter // _ITERATIONS)
 
     def __iter__(self) -> Iterator[Loss[Any]]:
         waiting = np.empty(0, np.intp)
-        best, stale = np.inf, 0
-        for _ in range(self._count):
+        best, stale, used = np.inf, 0, 0
+        while used == 0 or used + _ITERATIONS <= self._max_iter:
             if len(waiting) < self._size:
                 waiting = self._random_state.permutation(self._rows)
             chosen, waiting = np.split(waiting, [self._size])
             batch = _Batch(self._loss, np.sort(chosen))
             yield batch
+            used += max(1, batch.calls - 1)  # the first loss is no iteration
             stale = 0 if batch.first < best * (1 - self._tol) else stale + 1
             best = min(best, batch.first)
             if stale == _PATIENCE:
@@ -84,14 +85,15 @@ class Batches:
 
 
 class _Batch:
-    """The loss on some rows; remembers its first value."""
+    """The loss on some rows; remembers its first value, and counts calls."""
 
     def __init__(self, loss: Callable[[Any, Array], tuple[float, Array]], rows: Array) -> None:
         self._loss = loss
         self._rows = rows
-        self.first = np.nan
+        self.first, self.calls = np.nan, 0
 
     def __call__(self, model: Any) -> tuple[float, Array]:
+        self.calls += 1
         found = self._loss(model, self._rows)
         if np.isnan(self.first):
             self.first = found[0]
@@ -155,7 +157,7 @@ def learn(
             loss,
             len(rows),
             size=settings.batch_size,
-            count=max(1, round(max_iter / _ITERATIONS)),
+            max_iter=max_iter,
             tol=settings.tol,
             random_state=random_state,
         )
