@@ -9,7 +9,7 @@ import numpy as np
 from attention_core.errors import ChangedInputError
 from attention_core.typing import Array
 
-__all__ = ["SMALL", "Snapshot", "fingerprint", "owned"]
+__all__ = ["SMALL", "Snapshot", "checksum", "owned", "parts_of"]
 
 SMALL = 1 << 16
 """Bytes up to which arrays are copied, which is cheaper than detecting changes."""
@@ -18,6 +18,7 @@ SMALL = 1 << 16
 # Words a prime number apart are summed in a few groups, so permuted rows of common lengths are
 # detected.
 _COLUMNS, _GROUPS = 1021, 4
+_PART = 1 << 21  # bytes of an array that one thread reads at a time
 _PIECE = 1 << 18  # bytes of a noncontiguous array copied at a time
 
 
@@ -27,14 +28,14 @@ def owned(array: Array) -> Array:
 
 
 class Snapshot:
-    """Fingerprints of arrays that belong to the caller.
+    """Checksums of arrays that belong to the caller.
 
     Parameters
     ----------
     arrays
         By the names to call them in errors.
     before
-        Their fingerprints, if they are known.
+        The checksums of their parts in order, if they are known.
 
     Examples
     --------
@@ -49,21 +50,29 @@ no longer be computed; request weights and gradients before that, or attend to a
     """
 
     def __init__(self, arrays: Mapping[str, Array], before: Iterable[int] | None = None) -> None:
-        self._arrays = arrays
-        self._before = tuple(map(fingerprint, arrays.values()) if before is None else before)
+        parts = {name: parts_of(array) for name, array in arrays.items()}
+        self._parts = [(name, part) for name, own in parts.items() for part in own]
+        every = (checksum(part) for _, part in self._parts)
+        self._before = tuple(every if before is None else before)
 
     def check(self) -> None:
         """Raise `ChangedInputError` for an array whose elements have changed."""
-        for (name, array), before in zip(self._arrays.items(), self._before, strict=True):
-            if fingerprint(array) != before:
+        for (name, part), before in zip(self._parts, self._before, strict=True):
+            if checksum(part) != before:
                 raise ChangedInputError(name)
 
 
-def fingerprint(array: Array) -> int:
+def parts_of(array: Array) -> list[Array]:
+    """An array of at least two axes in parts of a few megabytes, which threads can share."""
+    axis = 0 if array.shape[0] > 1 else 1
+    return np.array_split(array, max(1, min(array.nbytes // _PART, array.shape[axis])), axis)
+
+
+def checksum(array: Array) -> int:
     """A checksum of the elements.
 
     >>> array = np.arange(12.0).reshape(3, 4)
-    >>> fingerprint(array) == fingerprint(np.asfortranarray(array)) != fingerprint(array[::-1])
+    >>> checksum(array) == checksum(np.asfortranarray(array)) != checksum(array[::-1])
     True
     """
     from zlib import crc32  # only large arrays need it

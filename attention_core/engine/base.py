@@ -13,6 +13,7 @@ from attention_core.masking.factors import Factors
 from attention_core.masking.masking import Masking
 from attention_core.masking.positions import UNSHIFTED, Positions
 from attention_core.normalizing.normalizer import Normalizer, Statistics
+from attention_core.parallel.jobs import Jobs
 from attention_core.scoring.contract import checked_scale, project
 from attention_core.scoring.scorer import ParameterGrads, Scorer
 from attention_core.typing import Array, Weights
@@ -43,6 +44,8 @@ class Problem:
     factors: Factors | None = None
     projects_tiles: bool = False
     """Whether queries are still unprojected, (..., L, Dq), and each tile projects its own."""
+    readings: Jobs | None = None
+    """Passes over the inputs that are yet to be made, which may share the threads of the engine."""
 
     @property
     def shape(self) -> Shape:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from math import prod
-from typing import Any
 
 import numpy as np
 
 from attention_core.arrays.batch import Shape, with_batch_axes
 from attention_core.arrays.quiet import IGNORING
-from attention_core.arrays.snapshots import SMALL, Snapshot, fingerprint
+from attention_core.arrays.snapshots import SMALL, Snapshot, checksum, parts_of
 from attention_core.engine.base import Engine, Problem
 from attention_core.engine.plan import fits_one_tile, shapes_fit_one_tile
 from attention_core.engine.prepare import Call
@@ -26,7 +24,7 @@ from attention_core.masking.patterns import ArrayMask
 from attention_core.masking.positions import UNSHIFTED, Positions
 from attention_core.normalizing.normalizer import Normalizer, Statistics
 from attention_core.parallel.blas import numerics
-from attention_core.parallel.threads import WORTH_THREADS, map_blocks
+from attention_core.parallel.jobs import Jobs
 from attention_core.scoring.contract import project
 from attention_core.scoring.scorer import Scorer
 from attention_core.typing import Array
@@ -85,13 +83,16 @@ def _answer(problem: Problem, call: Call, is_tiny: bool = False) -> Answer:
     if problem.softcap is not None and problem.softcap > np.finfo(call.dtype).max:
         problem.softcap = None  # it has no effect, and scores could not be divided by it
     kept = None if call.is_owned or call.is_projected else _room_for_scores(problem)
-    snapshot = _read_inputs(problem, call, kept)
+    watched, checksums = _read_inputs(problem, call, kept)
     if call.batch:
         problem.query, problem.key, problem.value = (
             with_batch_axes(each, call.batch)
             for each in (problem.query, problem.key, problem.value)
         )
     context, statistics = compute(problem, kept, is_tiny=is_tiny)
+    if problem.readings is not None:
+        problem.readings.finish(problem.workers)
+    snapshot = Snapshot(watched, checksums) if watched else None
     return Answer(call, problem, context, statistics, kept, snapshot)
 
 
@@ -130,10 +131,13 @@ def choose_engine(problem: Problem) -> Engine:
     return TileEngine(problem)
 
 
-def _read_inputs(problem: Problem, call: Call, kept: Array | None) -> Snapshot | None:
-    """Project the queries and keys of a problem, and take a snapshot of the arrays of its call.
+def _read_inputs(
+    problem: Problem, call: Call, kept: Array | None
+) -> tuple[dict[str, Array], list[int] | None]:
+    """Project the queries and keys of a problem; find the arrays to watch, and their checksums.
 
-    Each is read from memory once, on several threads if it is large.
+    Each is read from memory once, on several threads if it is large. The checksums may be yet to
+    come, as readings of the problem.
     """
     scorer, query, key = problem.scorer, call.query, call.key
     projects_key = scorer.traits.projects_key and not call.is_projected
@@ -142,8 +146,8 @@ def _read_inputs(problem: Problem, call: Call, kept: Array | None) -> Snapshot |
         if projects_key:
             problem.key = project(scorer, "project_key", key)
         if problem.masking is None and problem.bias is None and problem.factors is None:
-            return None
-        return _snapshot(_watched(problem, call, kept))
+            return {}, None
+        return _watched(problem, call, kept), None
     projections = {"query": query} if scorer.traits.projects_query else {}
     if projections and query.nbytes > SMALL and _is_projected_by_tiles(problem):
         problem.projects_tiles = True
@@ -151,22 +155,23 @@ def _read_inputs(problem: Problem, call: Call, kept: Array | None) -> Snapshot |
     if projects_key:
         projections["key"] = key
     watched = _watched(problem, call, kept)
-    jobs: list[Callable[[], Any]] = [partial(fingerprint, array) for array in watched.values()]
-    for name, array in projections.items():
-        jobs.append(partial(project, scorer, f"project_{name}", array))
-    cost = (query.size * query.shape[-1] + key.size * key.shape[-1]) / 32  # ns
-    found = (
-        [job() for job in jobs]
-        if len(jobs) < 2 or cost < WORTH_THREADS
-        else map_blocks(lambda job: job(), jobs, cost=cost, workers=problem.workers)
-    )
-    for name, array in zip(projections, found[len(watched) :], strict=True):
-        setattr(problem, name, array)
-    return _snapshot(watched, found[: len(watched)])
+    parts = [part for array in watched.values() for part in parts_of(array)]
+    checksums = [0] * len(parts)
 
+    def read(index: int) -> None:
+        checksums[index] = checksum(parts[index])
 
-def _snapshot(watched: dict[str, Array], before: list[int] | None = None) -> Snapshot | None:
-    return Snapshot(watched, before) if watched else None
+    def prepare(name: str) -> None:
+        setattr(problem, name, project(scorer, f"project_{name}", projections[name]))
+
+    jobs = [partial(read, index) for index in range(len(parts))]
+    jobs += [partial(prepare, name) for name in projections]
+    cost = sum(part.nbytes * _READING_COST for part in parts)
+    cost += sum(array.size * array.shape[-1] / 32 for array in projections.values())
+    problem.readings = Jobs(jobs, cost)
+    if projections:
+        problem.readings.finish(problem.workers)
+    return watched, checksums
 
 
 def _is_projected_by_tiles(problem: Problem) -> bool:
@@ -233,6 +238,7 @@ def _is_small_product(rows: int, width: int) -> bool:
     return rows * width**2 <= (_BLAS_MATRIX if rows > 1 else _BLAS_VECTOR)
 
 
+_READING_COST = 0.1  # nanoseconds to read a byte from memory
 # Bytes of keys and values from which on reading them may take most of a call.
 _LONG = 1 << 21
 # Multiply-adds up to which OpenBLAS uses one thread, for two matrices and for a row and a matrix.

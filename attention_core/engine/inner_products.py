@@ -68,7 +68,11 @@ def is_compiled(problem: Problem) -> bool:
 def shares_rows(problem: Problem) -> bool:
     """Whether threads share the rows of a problem in compiled code, without the interpreter."""
     assert isinstance(problem.normalizer, Softmax)
-    return problem.masking is None and problem.normalizer.sink is None
+    return (
+        problem.masking is None
+        and problem.normalizer.sink is None
+        and (not problem.projects_tiles or problem.scorer.traits.scales_query)
+    )
 
 
 def has_gradients(engine: TileEngine) -> bool:
@@ -156,6 +160,8 @@ def _share(engine: TileEngine, loop: Any, layout: Any, pieces: int, size: int) -
     layout.at_most = max(1, int(pieces * _CALL_COST / max(cost, 1.0)))
 
     def work(_: int) -> bool:
+        if problem.readings is not None:
+            problem.readings.begin()
         own = type(layout).from_buffer_copy(layout)
         with buffer((size,), problem.dtype) as memory:
             own.memory = memory.ctypes.data

@@ -76,7 +76,7 @@ class Batches:
             chosen, waiting = np.split(waiting, [self._size])
             batch = _Batch(self._loss, np.sort(chosen))
             yield batch
-            used += max(1, batch.calls - 1)  # the first loss is no iteration
+            used += max(1, batch.calls - 1)  # the first call is not an iteration
             stale = 0 if batch.first < best * (1 - self._tol) else stale + 1
             best = min(best, batch.first)
             if stale == _PATIENCE:

@@ -60,7 +60,7 @@ def checked_bound(scorer: Scorer, query: Array, key: Array) -> float:
 
 
 def checked_scale(scorer: Scorer, features: int) -> float:
-    """The number that projects queries of so many features.
+    """The number that queries with this many features are multiplied by.
 
     Raises
     ------
