@@ -96,7 +96,8 @@ class AttentionResult(Pictured):
     def log_normalizer(self) -> Array:
         """``log sum_j exp(score_ij)`` over the allowed keys: (..., L); -inf for fully masked rows.
 
-        It has the dtype of the computation, which is float32 for half precision.
+        It has the dtype of the computation, which is float32 for half precision. A sink is part of
+        the sum. For a normalizer that has none, such as sparsemax, it is an `OptionError`.
         """
         answer = self._answer
         normalizer = answer.problem.normalizer.log_normalizer(answer.statistics)[..., 0]
@@ -104,7 +105,9 @@ class AttentionResult(Pictured):
 
     @cached_property
     def weights(self) -> Weights:
-        """The softmax of the scores: (..., L, S). Rows add up to 1; fully masked rows are 0.
+        """The normalized scores, times the weight factors: (..., L, S); 0 for fully masked rows.
+
+        Rows of softmax add up to 1, unless there is a sink or weight factors.
 
         With a sparse mask, a `scipy.sparse` array that stores the allowed edges: CSR, or
         n-dimensional COO with batch axes.
@@ -113,7 +116,7 @@ class AttentionResult(Pictured):
 
     @cached_property
     def scores(self) -> Weights:
-        """The input of the softmax, after softcap and bias; -inf where masked: (..., L, S).
+        """The input of the normalizer, after softcap and bias; -inf where masked: (..., L, S).
 
         With a sparse mask, a `scipy.sparse` array that stores the scores of the allowed edges.
         """
