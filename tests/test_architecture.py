@@ -31,7 +31,7 @@ NUMBERS = {
 }
 NAMES = {
     "hookspecs": "components normalizing scoring",
-    "registry": "components hookspecs normalizing scoring",
+    "registry": "arrays components hookspecs normalizing scoring",
 }
 PUBLIC = "attention_core"
 REST = {
