@@ -85,7 +85,7 @@ def _answer(problem: Problem, call: Call, is_tiny: bool = False) -> Answer:
     if problem.softcap is not None and problem.softcap > np.finfo(call.dtype).max:
         problem.softcap = None  # it has no effect, and scores could not be divided by it
     kept = None if call.is_owned or call.is_projected else _room_for_scores(problem)
-    snapshot = _read_inputs(problem, call, kept)
+    snapshot = _project_inputs(problem, call, kept)
     if call.batch:
         problem.query, problem.key, problem.value = (
             with_batch_axes(each, call.batch)
@@ -130,7 +130,7 @@ def choose_engine(problem: Problem) -> Engine:
     return TileEngine(problem)
 
 
-def _read_inputs(problem: Problem, call: Call, kept: Array | None) -> Snapshot | None:
+def _project_inputs(problem: Problem, call: Call, kept: Array | None) -> Snapshot | None:
     """Project the queries and keys of a problem, and take a snapshot of the arrays of its call.
 
     Each is read from memory once, on several threads if it is large.
