@@ -15,11 +15,10 @@ from typing import Any, Generic
 
 import numpy as np
 
-from attention_core.arrays.scalars import check_flag
+from attention_core.arrays.scalars import check_amount, check_count, check_flag
 from attention_core.errors import OptionError, OptionTypeError, ScorerConfigError, shown
 from attention_core.fitting.objective import Learnable, Loss, Objective, S, Vector
 from attention_core.fitting.progress import progress_line
-from attention_core.options import check_amount, check_count
 
 __all__ = ["Fit", "Learnable", "Loss", "fit"]
 
