@@ -92,8 +92,8 @@ def fit(
         For invalid options or without a loss; for a loss that is not finite at the start, or whose
         gradients are not; for a validation loss that is NaN there.
     OptionTypeError
-        For options of the wrong type, a loss that is not a function, and a scorer without a
-        `parameter_vector`, such as a name.
+        For options of the wrong type, a loss that is not a function or does not return a number and
+        gradients, and a scorer without a `parameter_vector`, such as a name.
     ScorerConfigError
         For a scorer without parameters.
     ShapeError
