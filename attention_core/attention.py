@@ -1,10 +1,9 @@
-"""`attend` and `Attention`: they resolve names and call the engine."""
+"""`attend` and `Attention`: they resolve names, check a call, and hand it to the engine."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from operator import is_
 from typing import TYPE_CHECKING, Any, Literal, Never
 
@@ -12,18 +11,23 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from attention_core.arrays.adapters import adapter_of
-from attention_core.arrays.inputs import is_sparse
 from attention_core.components.bias import Bias
 from attention_core.components.component import Component
 from attention_core.components.markup import table
 from attention_core.engine.dispatch import attend_call
 from attention_core.engine.memory import Memory
 from attention_core.engine.prepare import prepare
-from attention_core.errors import OptionTypeError, shown, unexpected_argument
+from attention_core.errors import unexpected_argument
 from attention_core.masking.positions import UNSHIFTED
 from attention_core.normalizing.normalizer import Normalizer
 from attention_core.normalizing.softmax import SOFTMAX
 from attention_core.options import DEFAULTS, OPTIONS, Options, make_options
+from attention_core.registry.resolution import (
+    default_bias,
+    resolve_bias,
+    resolve_normalizer,
+    resolve_scorer,
+)
 from attention_core.result import AttentionResult
 from attention_core.scoring.scorer import Scorer
 from attention_core.typing import BiasLike, FactorsLike, MaskLike, NormalizerLike, ScorerLike
@@ -33,14 +37,7 @@ if TYPE_CHECKING:
 
     from attention_core.registry.registry import Registry
 
-__all__ = [
-    "Attention",
-    "attend",
-    "default_bias",
-    "resolve_bias",
-    "resolve_normalizer",
-    "resolve_scorer",
-]
+__all__ = ["Attention", "attend"]
 
 _DEFAULT_VALUES = tuple(OPTIONS.values())
 _Terms = tuple[Any, Any, ArrayLike | None, ArrayLike | None, Any]
@@ -401,60 +398,3 @@ class Attention(Options):
         bias = self.bias if bias is None else bias
         terms = mask, bias, key_lengths, query_lengths, weight_factors
         return _attend(self.scorer, self.normalizer, self, query, key, value, terms, query_offset)
-
-
-def resolve_bias(bias: Any) -> Any:
-    """Resolve a name or a mapping to a bias; return any other bias itself."""
-    if not isinstance(bias, (str, Mapping)) or is_sparse(bias):  # SciPy's DOK is a mapping, too
-        return bias
-    from attention_core.registry.kinds import BIAS  # imported only if used
-
-    return _registry()(bias, BIAS)
-
-
-def default_bias(owner: str, bias: Any) -> Bias | None:
-    """Resolve the bias of an attention or a layer.
-
-    Raises
-    ------
-    OptionTypeError
-        For an array or a function, which only a call takes.
-    """
-    found = resolve_bias(bias)
-    if found is None or isinstance(found, Bias):
-        return found
-    way_out = "pass arrays and functions to its calls"
-    if isinstance(found, bool):
-        way_out = "biases of projections are biases=, or arrays such as query_bias="
-    raise OptionTypeError(
-        f"the bias of {owner} must be a name, a mapping with a 'name', or a Bias, "
-        f"got {shown(found)}; {way_out}"
-    )
-
-
-def resolve_normalizer(normalizer: NormalizerLike) -> Normalizer:
-    """Resolve a name or a mapping to a normalizer; return a normalizer itself."""
-    if isinstance(normalizer, str) and normalizer == "softmax":
-        return SOFTMAX
-    if isinstance(normalizer, Normalizer):
-        return normalizer
-    from attention_core.registry.kinds import NORMALIZER  # imported only if used
-
-    found: Normalizer = _registry()(normalizer, NORMALIZER)
-    return found
-
-
-def resolve_scorer(scorer: ScorerLike) -> Scorer:
-    """Resolve a name or a mapping to a scorer; return a scorer itself."""
-    if isinstance(scorer, Scorer):
-        return scorer
-    found: Scorer = _registry()(scorer)
-    return found
-
-
-@cache  # an import statement costs the smallest calls a microsecond
-def _registry() -> Callable[..., Any]:
-    """The `resolve` of `registry/default.py`; scorers that are given need no registry."""
-    from attention_core.registry.default import resolve
-
-    return resolve

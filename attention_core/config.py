@@ -210,7 +210,7 @@ class Reader:
             self.report(place, f"{got}; give a table with the name of a {kind}")
             return None
         before = len(self.problems)
-        name = self._scorer_name(section)
+        name = self._component_name(section)
         special = ("name", "parameters") if kind is SCORER else ("name",)
         parameters = {key: section[key] for key in section if key not in special}
         self._check_seed(parameters)
@@ -236,7 +236,7 @@ class Reader:
             self.cause = self.cause or error
 
     def _try_each(self, name: str, parameters: Mapping[str, Any]) -> None:
-        """Report each value that the scorer rejects, since its factory stops at the first."""
+        """Report each value that the factory rejects, since it stops at the first."""
         told = "\n".join(self.problems)
         values = {key: value for key, value in parameters.items() if key != "rng"}
         try:
@@ -247,7 +247,7 @@ class Reader:
             if str(error) not in told:
                 self._report_failure(f"{self.place}.{key}", name, error)
 
-    def _scorer_name(self, section: Mapping[str, Any]) -> str | None:
+    def _component_name(self, section: Mapping[str, Any]) -> str | None:
         name = section.get("name")
         if not isinstance(name, str):
             got = f"got {shown(name)}" if "name" in section else "missing"

@@ -11,14 +11,7 @@ from typing import Any
 import numpy as np
 
 from attention_core.arrays.inputs import as_integers
-from attention_core.arrays.scalars import (
-    LARGEST_SIZE,
-    OFFSET,
-    as_float,
-    check_flag,
-    is_end,
-    is_integer,
-)
+from attention_core.arrays.scalars import OFFSET, as_float, check_flag, is_end, is_integer
 from attention_core.errors import (
     DTypeError,
     OptionError,
@@ -31,11 +24,7 @@ __all__ = [
     "DEFAULTS",
     "OPTIONS",
     "Options",
-    "check_amount",
-    "check_count",
-    "check_fraction",
     "check_option",
-    "check_size",
     "make_options",
     "options_schema",
 ]
@@ -263,38 +252,3 @@ def check_option(name: str, value: Any) -> Any:
     (512, None)
     """
     return _CHECKS[name](value)
-
-
-def check_count(name: str, value: Any) -> None:
-    """Raise unless an option is an integer of at least 1."""
-    count = value if is_integer(value) else None
-    _check(name, value, "an integer of at least 1", count, lambda count: count >= 1)
-
-
-def check_size(name: str, value: Any) -> None:
-    """Raise unless the length of an axis of initial values is an integer from 1 to 2**20."""
-    size = value if is_integer(value) else None
-    expected = f"an integer from 1 to {LARGEST_SIZE}"
-    _check(name, value, expected, size, lambda size: 1 <= size <= LARGEST_SIZE)
-
-
-def check_amount(name: str, value: Any) -> None:
-    """Raise unless an option is a finite number of at least 0."""
-    expected = "a finite number of at least 0"
-    _check(name, value, expected, as_float(value), lambda amount: 0 <= amount < np.inf)
-
-
-def check_fraction(name: str, value: Any) -> None:
-    """Raise unless an option is a number between 0 and 1."""
-    expected = "a number between 0 and 1"
-    _check(name, value, expected, as_float(value), lambda fraction: 0 < fraction < 1)
-
-
-def _check(
-    name: str, value: Any, expected: str, number: float | None, is_possible: Callable[[Any], bool]
-) -> None:
-    message = f"{name} must be {expected}, got {shown(value)}"
-    if number is None:
-        raise OptionTypeError(message)
-    if not is_possible(number):
-        raise OptionError(message)

@@ -20,7 +20,7 @@ from attention_core.typing import Array, PairFunction, Weights
 if TYPE_CHECKING:
     from attention_core.engine.gradients import Gradients
 
-__all__ = ["AttentionResult", "TopK"]
+__all__ = ["AttentionResult", "TopK", "checked_count", "chosen_queries"]
 
 T = TypeVar("T", bound=Any)
 
@@ -96,7 +96,8 @@ class AttentionResult(Pictured):
     def log_normalizer(self) -> Array:
         """``log sum_j exp(score_ij)`` over the allowed keys: (..., L); -inf for fully masked rows.
 
-        It has the dtype of the computation, which is float32 for half precision.
+        It has the dtype of the computation, which is float32 for half precision. A sink is part of
+        the sum. For a normalizer that has none, such as sparsemax, it is an `OptionError`.
         """
         answer = self._answer
         normalizer = answer.problem.normalizer.log_normalizer(answer.statistics)[..., 0]
@@ -104,7 +105,9 @@ class AttentionResult(Pictured):
 
     @cached_property
     def weights(self) -> Weights:
-        """The softmax of the scores: (..., L, S). Rows add up to 1; fully masked rows are 0.
+        """The normalized scores, times the weight factors: (..., L, S); 0 for fully masked rows.
+
+        Rows of softmax add up to 1, unless there is a sink or weight factors.
 
         With a sparse mask, a `scipy.sparse` array that stores the allowed edges: CSR, or
         n-dimensional COO with batch axes.
@@ -113,7 +116,7 @@ class AttentionResult(Pictured):
 
     @cached_property
     def scores(self) -> Weights:
-        """The input of the softmax, after softcap and bias; -inf where masked: (..., L, S).
+        """The input of the normalizer, after softcap and bias; -inf where masked: (..., L, S).
 
         With a sparse mask, a `scipy.sparse` array that stores the scores of the allowed edges.
         """
@@ -148,19 +151,9 @@ class AttentionResult(Pictured):
         >>> result.rows(slice(0, 2)).shape
         (2, 4)
         """
-        length = self._answer.context.shape[-2]
-        if isinstance(rows, slice):
-            try:
-                chosen = range(length)[rows]
-            except (TypeError, ValueError) as error:  # of other parts than integers, and step 0
-                raise OptionTypeError(f"rows: {error}, got {shown(rows)}") from None
-            return self._in_dtype(self._readout.weights(chosen))
-        if not is_integer(rows):
-            raise OptionTypeError(f"rows must be a slice or an integer, got {shown(rows)}")
-        if not -length <= rows < length:
-            raise OptionError(f"rows: query {shown(rows)} is out of bounds for {length} queries")
-        row = int(rows) % length
-        return self._in_dtype(_without_queries(self._readout.weights(range(row, row + 1))))
+        chosen = chosen_queries(rows, self._answer.context.shape[-2])
+        weights = self._readout.weights(chosen)
+        return self._in_dtype(weights if isinstance(rows, slice) else _without_queries(weights))
 
     def top_k(self, n: int) -> TopK:
         """Return the n keys with the largest weights for each query, and these weights.
@@ -177,13 +170,7 @@ class AttentionResult(Pictured):
         >>> result.top_k(2).indices
         array([[1, 2]])
         """
-        if not is_integer(n):
-            raise OptionTypeError(f"top_k: n must be an integer, got {shown(n)}")
-        if n < 1:
-            raise OptionError(f"top_k: n must be at least 1, got {shown(n)}")
-        if n >= 1 << 31:
-            raise OptionError(f"top_k: n must be less than 2**31, got {shown(n)}")
-        indices, weights = self._readout.top_k(int(n))
+        indices, weights = self._readout.top_k(checked_count(n))
         return TopK(_without_queries(indices) if self._single else indices, self._finished(weights))
 
     def vjp(
@@ -272,6 +259,36 @@ class AttentionResult(Pictured):
         # half precision may give Inf or 0
         converted: T = quiet_context().run(array.astype, self._dtype, copy=False)
         return converted
+
+
+def chosen_queries(rows: slice | int, length: int) -> range:
+    """The queries, from 0 on, that the `rows` of a result select.
+
+    >>> chosen_queries(-1, 5), chosen_queries(slice(1, 3), 5)
+    (range(4, 5), range(1, 3))
+    """
+    if isinstance(rows, slice):
+        try:
+            return range(length)[rows]
+        except (TypeError, ValueError) as error:  # of other parts than integers, and step 0
+            raise OptionTypeError(f"rows: {error}, got {shown(rows)}") from None
+    if not is_integer(rows):
+        raise OptionTypeError(f"rows must be a slice or an integer, got {shown(rows)}")
+    if not -length <= rows < length:
+        raise OptionError(f"rows: query {shown(rows)} is out of bounds for {length} queries")
+    row = int(rows) % length
+    return range(row, row + 1)
+
+
+def checked_count(n: int) -> int:
+    """The number of keys that `top_k` returns for each query."""
+    if not is_integer(n):
+        raise OptionTypeError(f"top_k: n must be an integer, got {shown(n)}")
+    if n < 1:
+        raise OptionError(f"top_k: n must be at least 1, got {shown(n)}")
+    if n >= 1 << 31:
+        raise OptionError(f"top_k: n must be less than 2**31, got {shown(n)}")
+    return int(n)
 
 
 def _without_queries(array: T, axis: int = -2) -> T:

@@ -18,8 +18,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from benchmarks.cases import Problem
 from benchmarks.peers import PEERS
+from benchmarks.problems import Problem
 
 __all__ = ["THREADS", "measure", "pin"]
 

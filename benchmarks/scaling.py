@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks import report
-from benchmarks.cases import Problem
 from benchmarks.machine import describe_machine
 from benchmarks.measure import measure, pin
+from benchmarks.problems import Problem
 
 __all__ = ["SERIES", "Series", "run"]
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import attention_core as ac
-from benchmarks.cases import Array, Inputs
+from benchmarks.problems import Array, Inputs
 
 __all__ = ["THIRD_PARTY"]
 

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cases import Problem, make_inputs
 from benchmarks.peers import PEERS, UnsupportedError
+from benchmarks.problems import Problem, make_inputs
 
 _WARM = 0.1  # seconds
 _STATUS = Path("/proc/self/status")

@@ -31,7 +31,7 @@ NUMBERS = {
 }
 NAMES = {
     "hookspecs": "components normalizing scoring",
-    "registry": "components hookspecs normalizing scoring",
+    "registry": "arrays components hookspecs normalizing scoring",
 }
 PUBLIC = "attention_core"
 REST = {
@@ -47,7 +47,7 @@ REST = {
     ),
     # learning and layers
     "learned": "arrays",
-    "fitting": "arrays options",
+    "fitting": "arrays",
     "leave_one_out": "arrays attention engine result scoring",
     "multihead": (
         "arrays attention components config engine files learned masking normalizing options "
@@ -64,7 +64,7 @@ REST = {
         "parameter_files registry result scoring"
     ),
     "demo": f"{PUBLIC} fitting leave_one_out options parallel parameter_files plot",
-    "estimators": f"{PUBLIC} arrays fitting leave_one_out options registry",
+    "estimators": f"{PUBLIC} arrays fitting leave_one_out registry",
     "testing": f"{PUBLIC} compiled components hookspecs registry scoring",
     "cli": (
         f"{PUBLIC} arrays compiled config demo files fitting masking parameter_files plot registry "

@@ -255,7 +255,7 @@ def test_a_parameter_that_holds_no_real_numbers(dtype):
     hint = {
         "|V2": "; bfloat16 saved by NumPy needs .view(ml_dtypes.bfloat16)",
         "|V8": "",
-        "complex128": "; its .real and its .imag are",
+        "complex128": "; take its .real or its .imag",
         "datetime64[s]": "; convert it with numpy.asarray(..., dtype='int64')",
         "[('x', '<f8')]": "; call numpy.lib.recfunctions.structured_to_unstructured",
     }.get(str(weight.dtype), "; convert it with numpy.asarray(..., dtype=float)")

@@ -126,7 +126,7 @@ def dtype_advice(array: Array) -> str:
     if array.dtype.names:
         return "; call numpy.lib.recfunctions.structured_to_unstructured"
     if kind == "c" or "complex" in array.dtype.name:
-        return "; its .real and its .imag are"
+        return "; take its .real or its .imag"
     if kind in "mM":
         return "; convert it with numpy.asarray(..., dtype='int64')"
     if array.dtype.type is np.void:

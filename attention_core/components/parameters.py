@@ -25,11 +25,11 @@ __all__ = ["Origin", "Parameterized", "about", "flattened"]
 
 
 class Origin(NamedTuple):
-    """Origin of a scorer: its registered name, the distribution that ships it, and its settings."""
+    """The registered name of a component, the distribution that ships it, and its settings."""
 
     name: str
     distribution: str | None = None
-    """The distribution that ships the scorer; None when it was registered at run time."""
+    """The distribution; None when it was registered at run time."""
     version: str | None = None
     settings: Mapping[str, Any] | None = None
     """The parameters that it was made with; None after its arrays were replaced."""
@@ -129,16 +129,16 @@ class Parameterized(ABC):
 
 
 @contextmanager
-def about(scorer: object) -> Iterator[None]:
-    """Prepend the scorer to a `ValueError` about its parameters, except to our other errors."""
+def about(component: object) -> Iterator[None]:
+    """Prepend the component to a `ValueError` about its parameters, except to our other errors."""
     try:
         yield
     except AttentionCoreError as error:
         if type(error) is not ScorerConfigError:
             raise
-        raise ScorerConfigError(f"{scorer}: {error}") from error
+        raise ScorerConfigError(f"{component}: {error}") from error
     except ValueError as error:
-        raise ScorerConfigError(f"{scorer}: {error}") from error
+        raise ScorerConfigError(f"{component}: {error}") from error
 
 
 def flattened(arrays: Mapping[str, Array]) -> NDArray[np.float64]:

@@ -23,7 +23,7 @@ from attention_core.dask.readouts import (
     log_normalizer_of,
     merge_top_k,
 )
-from attention_core.errors import OptionError, OptionTypeError, shown
+from attention_core.result import checked_count, chosen_queries
 
 __all__ = ["DaskGradients", "DaskResult", "DaskTopK"]
 
@@ -120,17 +120,11 @@ class DaskResult:
         >>> result.rows(4).compute().round(2)
         array([0.13, 0.13, 0.13, 0.13, 0.35, 0.13])
         """
-        length = sum(self._call.grid.rows)
-        if isinstance(rows, slice):
-            chosen = range(length)[rows]
-            weights = self._weights(chosen if chosen.step > 0 else chosen[::-1])
-            return weights if chosen.step > 0 else weights[..., ::-1, :]
-        if isinstance(rows, bool) or not isinstance(rows, (int, np.integer)):
-            raise OptionTypeError(f"rows must be a slice or an integer, got {shown(rows)}")
-        if not -length <= rows < length:
-            raise OptionError(f"rows: query {rows} is out of bounds for {length} queries")
-        row = int(rows) % length
-        return self._weights(range(row, row + 1))[..., 0, :]
+        chosen = chosen_queries(rows, sum(self._call.grid.rows))
+        weights = self._weights(chosen if chosen.step > 0 else chosen[::-1])
+        if not isinstance(rows, slice):
+            return weights[..., 0, :]
+        return weights if chosen.step > 0 else weights[..., ::-1, :]
 
     def top_k(self, n: int) -> DaskTopK:
         """The n keys with the largest weights for each query, and these weights.
@@ -138,7 +132,7 @@ class DaskResult:
         Raises
         ------
         OptionError
-            For n below 1.
+            For n below 1, or of 2**31 and more.
 
         Examples
         --------
@@ -151,11 +145,7 @@ class DaskResult:
                [1, 0],
                [2, 0]])
         """
-        if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
-            raise OptionTypeError(f"top_k: n must be an integer, got {shown(n)}")
-        if n < 1:
-            raise OptionError(f"top_k: n must be at least 1, got {shown(n)}")
-        call, n, tasks = self._call, int(n), Tasks()
+        call, n, tasks = self._call, checked_count(n), Tasks()
         name = f"attend-top-{n}-{call.token}"
         for index, blocks in call.grid.blocks.items():
             parts = []

@@ -1,4 +1,4 @@
-"""A prepared call, and the contracts of the two ways to compute it: on tiles and on edges."""
+"""A call as the engines see it, and the two ways to compute it: on tiles and on edges."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ __all__ = ["Engine", "PreparedGradients", "Problem", "Readout", "Upstream", "wit
 
 @dataclass(slots=True, eq=False, repr=False)
 class Problem:
-    """A checked and projected call: everything the engines need to know."""
+    """A checked call: everything the engines need to know.
+
+    `engine/dispatch.py` makes it of queries and keys as given, and projects them in place.
+    """
 
     scorer: Scorer
     query: Array

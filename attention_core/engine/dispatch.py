@@ -83,7 +83,7 @@ def _answer(problem: Problem, call: Call, is_tiny: bool = False) -> Answer:
     if problem.softcap is not None and problem.softcap > np.finfo(call.dtype).max:
         problem.softcap = None  # it has no effect, and scores could not be divided by it
     kept = None if call.is_owned or call.is_projected else _room_for_scores(problem)
-    watched, checksums = _read_inputs(problem, call, kept)
+    watched, checksums = _project_inputs(problem, call, kept)
     if call.batch:
         problem.query, problem.key, problem.value = (
             with_batch_axes(each, call.batch)
@@ -131,7 +131,7 @@ def choose_engine(problem: Problem) -> Engine:
     return TileEngine(problem)
 
 
-def _read_inputs(
+def _project_inputs(
     problem: Problem, call: Call, kept: Array | None
 ) -> tuple[dict[str, Array], list[int] | None]:
     """Project the queries and keys of a problem; find the arrays to watch, and their checksums.

@@ -51,7 +51,7 @@ def edge_dots(engine: EdgeEngine, statistics: Statistics, grad_weights: BiasTerm
 def edge_gradients(
     engine: EdgeEngine, statistics: Statistics, upstream: Upstream
 ) -> PreparedGradients:
-    """Gradients of prepared arrays; the parameters are those of `tile_gradients`."""
+    """Gradients of projected arrays; the parameters are those of `tile_gradients`."""
     loop = _EdgeLoop(engine, upstream)
 
     def work(block: Edges) -> tuple[Edges, Contributions, list[_Piece]]:

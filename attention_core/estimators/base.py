@@ -22,13 +22,12 @@ from attention_core import (
     Scorer,
 )
 from attention_core.arrays.inputs import check_unmasked
-from attention_core.arrays.scalars import check_flag
+from attention_core.arrays.scalars import check_amount, check_count, check_flag, check_fraction
 from attention_core.errors import shown
 from attention_core.estimators.initial import initial_scorer
 from attention_core.estimators.learning import Learned, Settings, learn
 from attention_core.estimators.model import Model
 from attention_core.estimators.rows import Rows, Units, equal_rows
-from attention_core.options import check_amount, check_count, check_fraction
 from attention_core.typing import Array
 
 __all__ = ["AttentionEstimator"]

@@ -15,11 +15,10 @@ from typing import Any, Generic
 
 import numpy as np
 
-from attention_core.arrays.scalars import check_flag
+from attention_core.arrays.scalars import check_amount, check_count, check_flag
 from attention_core.errors import OptionError, OptionTypeError, ScorerConfigError, shown
 from attention_core.fitting.objective import Learnable, Loss, Objective, S, Vector
 from attention_core.fitting.progress import progress_line
-from attention_core.options import check_amount, check_count
 
 __all__ = ["Fit", "Learnable", "Loss", "fit"]
 
@@ -93,8 +92,8 @@ def fit(
         For invalid options or without a loss; for a loss that is not finite at the start, or whose
         gradients are not; for a validation loss that is NaN there.
     OptionTypeError
-        For options of the wrong type, a loss that is not a function, and a scorer without a
-        `parameter_vector`, such as a name.
+        For options of the wrong type, a loss that is not a function or does not return a number and
+        gradients, and a scorer without a `parameter_vector`, such as a name.
     ScorerConfigError
         For a scorer without parameters.
     ShapeError

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from attention_core.arrays.inputs import to_numpy
-from attention_core.errors import OptionError, ShapeError
+from attention_core.errors import OptionError, OptionTypeError, ShapeError, shown
 
 __all__ = ["Learnable", "Loss", "Objective", "S", "Vector"]
 
@@ -95,7 +95,13 @@ class Objective(Generic[S]):
 
 def _evaluated(loss: Loss[S], scorer: S) -> tuple[float, Vector]:
     """The loss of a scorer, and its gradients as a vector (n,)."""
-    value, gradients = loss(scorer)
+    returned: Any = loss(scorer)
+    if not isinstance(returned, (tuple, list)) or len(returned) != 2:
+        raise OptionTypeError(
+            f"loss must return a number and its gradients, as result.vjp returns them, "
+            f"got {shown(returned)}"
+        )
+    value, gradients = returned
     given: Any = getattr(gradients, "parameter_vector", gradients)
     vector = to_numpy("the gradients", given)
     gradient = vector.astype(np.float64, copy=False)

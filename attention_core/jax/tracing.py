@@ -22,7 +22,6 @@ from attention_core.arrays.inputs import (
     to_numpy,
 )
 from attention_core.arrays.scalars import is_end
-from attention_core.attention import resolve_bias
 from attention_core.engine.prepare import prepare
 from attention_core.errors import DTypeError, OptionError, OptionTypeError, ShapeError
 from attention_core.jax.arrays import to_array
@@ -33,6 +32,7 @@ from attention_core.masking.packing import Packing
 from attention_core.multihead.head_axes import HeadAxes
 from attention_core.multihead.layer import MultiHeadAttention
 from attention_core.multihead.projections import checked_input
+from attention_core.registry.resolution import resolve_bias
 
 __all__ = ["TracedCall"]
 

@@ -21,11 +21,12 @@ from attention_core.arrays.snapshots import owned
 from attention_core.components.bias import Bias
 from attention_core.errors import DTypeError, OptionError, ShapeError
 from attention_core.masking.band import Band
-from attention_core.masking.bias import ArrayBias, BiasTerm, EdgeBias, FunctionBias, NamedBias
+from attention_core.masking.bias import ArrayBias, BiasTerm, EdgeBias, FunctionBias
 from attention_core.masking.condition import Condition
 from attention_core.masking.factors import Dropout, DropoutFactors, Factors
 from attention_core.masking.intervals import Intervals
 from attention_core.masking.masking import Masking
+from attention_core.masking.named_bias import NamedBias
 from attention_core.masking.neighborhood import Neighborhood
 from attention_core.masking.neighbors import Neighbors
 from attention_core.masking.packing import Packed, Packing

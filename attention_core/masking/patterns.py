@@ -1,4 +1,4 @@
-"""Masks without arithmetic: a boolean array, a function of positions, the edges of a graph."""
+"""Masks that say of each pair whether it is allowed: an array, a function, or edges."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from attention_core.masking.condition import Condition
 from attention_core.masking.positions import Positions, evaluated
 from attention_core.typing import Array, PairFunction
 
-__all__ = ["ArrayMask", "EdgeMask", "FunctionMask"]
+__all__ = ["ArrayMask", "EdgeMask", "FunctionMask", "pair_values"]
 
 
 class ArrayMask(Condition):

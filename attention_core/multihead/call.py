@@ -78,7 +78,7 @@ def attend_heads(
         is_packed = False
     offset = None if is_packed else numbers["query_offset"]
     results = []
-    asking = quiet_context().run(project_heads, layer.arrays, "query", query, workers)
+    projected = quiet_context().run(project_heads, layer.arrays, "query", query, workers)
     seen: Any
     if isinstance(inputs[1], MultiHeadMemory):
         seen = [(memory,) for memory in inputs[1].memories]
@@ -95,7 +95,7 @@ def attend_heads(
         for name, what in numbers.items():
             # offsets of packed sequences are the same for every head
             own[name] = what if is_packed else axes.numbers(name, what, group.heads)
-        results.append(attention(pick_heads(asking, group.heads), *visible, **own))
+        results.append(attention(pick_heads(projected, group.heads), *visible, **own))
     given = HeadInputs((query, key, value), dtypes, result_dtype, bias_shape, has_own_bias)
     return quiet_context().run(MultiHeadResult, layer, given, results)
 
@@ -116,7 +116,7 @@ def _checked(
     value: ArrayLike | None,
 ) -> tuple[Array, Array, Array, Dtypes]:
     """Check query, key and value, and return them with their original dtypes."""
-    asking = checked_input(layer.arrays, "query", query)
+    queries = checked_input(layer.arrays, "query", query)
     if isinstance(key, MultiHeadMemory):
         if value is not None:
             raise OptionTypeError("value must be omitted: the memory holds the values")
@@ -125,10 +125,10 @@ def _checked(
                 "this memory was made by another layer; "
                 "make one with this layer's memory(key, value)"
             )
-        return asking, key.key, key.value, (asking.dtype, key.dtype, key.dtype)
+        return queries, key.key, key.value, (queries.dtype, key.dtype, key.dtype)
     if value is None:
         raise OptionTypeError("value is missing: give it after key, or a memory as key")
     keys = checked_input(layer.arrays, "key", key)
     values = checked_input(layer.arrays, "value", value)
     check_key_and_value(keys, values)
-    return asking, keys, values, (asking.dtype, keys.dtype, values.dtype)
+    return queries, keys, values, (queries.dtype, keys.dtype, values.dtype)

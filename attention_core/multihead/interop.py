@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from attention_core.arrays.inputs import as_array
-from attention_core.arrays.scalars import check_flag
+from attention_core.arrays.scalars import check_count, check_flag
 from attention_core.errors import (
     DTypeError,
     OptionError,
@@ -19,7 +19,6 @@ from attention_core.errors import (
     shown,
 )
 from attention_core.multihead.layout import INPUTS
-from attention_core.options import check_count
 from attention_core.typing import Array
 
 __all__ = ["TorchLayer", "from_torch_module", "from_torch_state", "keras_arrays"]

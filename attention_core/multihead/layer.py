@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike
 from attention_core.arrays.adapters import adapter_of
 from attention_core.arrays.inputs import as_array
 from attention_core.arrays.scalars import check_flag
-from attention_core.attention import default_bias, resolve_bias
 from attention_core.components.bias import Bias
 from attention_core.errors import unexpected_argument
 from attention_core.multihead.call import attend_heads
@@ -31,6 +30,7 @@ from attention_core.multihead.parameters import LayerParameters
 from attention_core.multihead.result import MultiHeadResult
 from attention_core.normalizing.normalizer import Normalizer
 from attention_core.normalizing.softmax import SOFTMAX
+from attention_core.registry.resolution import default_bias, resolve_bias
 from attention_core.scoring.scorer import Scorer
 from attention_core.typing import Array, BiasLike, FactorsLike, MaskLike, NormalizerLike, ScorerLike
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from attention_core.arrays.scalars import check_size
 from attention_core.arrays.seeds import random_generator
 from attention_core.components.bias import Bias
 from attention_core.components.component import Component
@@ -17,7 +18,6 @@ from attention_core.learned import glorot_uniform
 from attention_core.multihead.heads import HeadGroup
 from attention_core.multihead.layout import LAYOUT
 from attention_core.normalizing.normalizer import Normalizer
-from attention_core.options import check_size
 from attention_core.scoring.scorer import Scorer
 from attention_core.typing import Array
 

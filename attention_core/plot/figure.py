@@ -80,7 +80,7 @@ def heatmap(
         (height, width) or (height, width, 3). Grayscale images are drawn as ink on paper: larger
         is darker. Without labels, positions.
     what
-        ``"weights"``, or ``"scores"``: the input of the softmax, after softcap and bias.
+        ``"weights"``, or ``"scores"``: the input of the normalizer, after softcap and bias.
     batch
         An index into the batch axes, such as ``0`` or ``(0, slice(4))``; None for all items. Each
         item becomes a panel, with one color scale for all; up to 16 panels.

@@ -43,7 +43,7 @@ def checked_call(scorer: Scorer, method: str, *arrays: Array) -> Array:
 
 
 def checked_bound(scorer: Scorer, query: Array, key: Array) -> float:
-    """An upper bound of ``|score|`` for these prepared arrays; NaN and inf mean that there is none.
+    """An upper bound of ``|score|`` of these projected arrays; NaN and inf mean there is none.
 
     Raises
     ------
@@ -139,7 +139,7 @@ def checked_vjp(
 
 
 def project(scorer: Scorer, method: str, array: Array) -> Array:
-    """Prepare queries or keys by the scorer's method of that name: (..., n, D) -> (..., n, H).
+    """Project queries or keys by the scorer's method of that name: (..., n, D) -> (..., n, H).
 
     Raises
     ------
@@ -159,7 +159,7 @@ def project(scorer: Scorer, method: str, array: Array) -> Array:
 
 
 def score_tile(scorer: Scorer, query: Array, key: Array, out: Array) -> None:
-    """Write the scores of prepared queries (..., l, H) and keys (..., s, H) to out (..., l, s).
+    """Write the scores of projected queries (..., l, H) and keys (..., s, H) to out (..., l, s).
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Scorers whose score is an inner product of the prepared query and key."""
+"""Scorers whose score is an inner product of the projected query and key."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["InnerProductScorer"]
 
 
 class InnerProductScorer(Scorer):
-    """Scorers whose score is the inner product of the prepared query and key.
+    """Scorers whose score is the inner product of the projected query and key.
 
     ``score = q @ k.T`` after projection: a subclass overrides `project_query`, `project_key`, or
     both, and inherits matrix-product speed, an exact bound and exact pair scores.

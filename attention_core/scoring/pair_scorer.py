@@ -73,7 +73,7 @@ class PairScorer(Scorer):
     @staticmethod
     @abstractmethod
     def pair(q: Array, k: Array, /, *arguments: Any, **_: Any) -> Any:
-        """Score a prepared query and key: (H,), (H,) -> a number.
+        """Score a projected query and key: (H,), (H,) -> a number.
 
         Further arguments are attributes of the scorer, by name: arrays in the dtype of the rows,
         numbers and None. An array without axes is passed as a number. Rows must not be written to.

@@ -84,24 +84,24 @@ class Scorer(Component):
         """Raise `ShapeError` for numbers of features that this scorer cannot score."""
 
     def project_query(self, query: Array) -> Array:
-        """Prepare queries, once per call: (..., L, Dq) -> (..., L, H)."""
+        """Project queries, once per call: (..., L, Dq) -> (..., L, H)."""
         return query
 
     def project_key(self, key: Array) -> Array:
-        """Prepare keys, once per call or once per `Memory`: (..., S, Dk) -> (..., S, H)."""
+        """Project keys, once per call or once per `Memory`: (..., S, Dk) -> (..., S, H)."""
         return key
 
     @abstractmethod
     def score(self, query: Array, key: Array) -> Array:
-        """Score a tile of prepared queries and keys: (..., L, H), (..., S, H) -> (..., L, S)."""
+        """Score a tile of projected queries and keys: (..., L, H), (..., S, H) -> (..., L, S)."""
 
     def score_pairs(self, query: Array, key: Array) -> Array:
-        """Score prepared pairs, for sparse masks: (..., E, H), (..., E, H) -> (..., E)."""
+        """Score projected pairs, for sparse masks: (..., E, H), (..., E, H) -> (..., E)."""
         tiles = self.score(query[..., None, :], key[..., None, :])  # (..., E, 1, 1)
         return tiles[..., 0, 0]
 
     def score_bound(self, query: Array, key: Array) -> float:
-        """An upper bound of ``|score|`` for these prepared arrays, or ``inf``.
+        """An upper bound of ``|score|`` for these projected arrays, or ``inf``.
 
         A small bound lets the engine skip the running maximum of the softmax. It must hold for
         every pair: a bound that is too large costs time; one that is too small is an error.

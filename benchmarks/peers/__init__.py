@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from benchmarks.cases import Problem
+from benchmarks.problems import Problem
 
 __all__ = ["PEERS", "Peer", "UnsupportedError"]
 

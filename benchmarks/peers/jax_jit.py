@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.cases import Array, Inputs, Problem
 from benchmarks.peers import UnsupportedError
+from benchmarks.problems import Array, Inputs, Problem
 
 
 def version() -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from benchmarks.cases import Array, Inputs, Problem
+from benchmarks.problems import Array, Inputs, Problem
 
 
 def version() -> str:

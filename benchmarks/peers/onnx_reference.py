@@ -9,8 +9,8 @@ import onnx
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from benchmarks.cases import Inputs, Problem
 from benchmarks.peers import UnsupportedError
+from benchmarks.problems import Inputs, Problem
 
 _OPSET = 23  # the first with Attention
 

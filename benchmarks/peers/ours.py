@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 import attention_core as ac
-from benchmarks.cases import Inputs, Problem
+from benchmarks.problems import Inputs, Problem
 from benchmarks.third_party import THIRD_PARTY
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 import attention_core as ac
-from benchmarks.cases import Inputs
 from benchmarks.peers.torch_eager import training
+from benchmarks.problems import Inputs
 
 
 def prepare(scorer: ac.Scorer, inputs: Inputs) -> Callable[[], Any]:

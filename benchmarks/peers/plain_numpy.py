@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from benchmarks.cases import Array, Inputs, Problem
+from benchmarks.problems import Array, Inputs, Problem
 
 
 def version() -> str:

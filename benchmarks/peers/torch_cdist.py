@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.cases import Inputs, Problem
 from benchmarks.peers import UnsupportedError, torch_eager
+from benchmarks.problems import Inputs, Problem
 
 version, to_numpy = torch_eager.version, torch_eager.to_numpy
 ORDERS = {"laplacian": 1.0, "rbf": 2.0}

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.cases import Inputs, Problem
 from benchmarks.peers import torch_eager
+from benchmarks.problems import Inputs, Problem
 
 version, to_numpy = torch_eager.version, torch_eager.to_numpy
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import leaky_relu, scaled_dot_product_attention
 
-from benchmarks.cases import Inputs, Problem
+from benchmarks.problems import Inputs, Problem
 
 
 def version() -> str:

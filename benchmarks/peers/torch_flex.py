@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
-from benchmarks.cases import Inputs, Problem
 from benchmarks.peers import UnsupportedError, torch_eager
+from benchmarks.problems import Inputs, Problem
 
 version = torch_eager.version
 

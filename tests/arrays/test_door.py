@@ -240,7 +240,7 @@ def test_the_advice_of_a_dtype_error_gives_numbers(query):
 
 def test_complex_and_structured_arrays_name_the_conversion():
     text = text_of(ac.DTypeError, ac.attend, Q + 1j, K, V, scorer="dot")
-    assert text.endswith("got dtype complex128; its .real and its .imag are")
+    assert text.endswith("got dtype complex128; take its .real or its .imag")
     pair = np.zeros((4, 3), [("x", float), ("y", float)])
     text = text_of(ac.DTypeError, ac.attend, pair, K, V, scorer="dot")
     assert text.endswith("; call numpy.lib.recfunctions.structured_to_unstructured")

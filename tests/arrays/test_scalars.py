@@ -7,8 +7,13 @@ import numpy as np
 import pytest
 
 import attention_core as ac
-from attention_core.arrays.scalars import as_float, is_integer
-from attention_core.options import check_amount, check_count, check_fraction
+from attention_core.arrays.scalars import (
+    as_float,
+    check_amount,
+    check_count,
+    check_fraction,
+    is_integer,
+)
 
 X = np.random.default_rng(0).standard_normal((5, 3))
 RESULT = ac.attend(X, X, X, scorer="dot")

@@ -145,7 +145,7 @@ def save(name, array):
             "--query",
             np.ones((5, 4), complex),
             "query must hold real numbers (float16, bfloat16, float32, float64 or integers), "
-            "got dtype complex128; its .real and its .imag are",
+            "got dtype complex128; take its .real or its .imag",
         ),
         (
             "--query",

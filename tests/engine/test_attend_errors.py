@@ -149,7 +149,7 @@ def test_dtypes_that_cannot_be_attended_with(name, dtype):
 
 def advice(dtype):
     if dtype.startswith("complex"):
-        return "; its .real and its .imag are"
+        return "; take its .real or its .imag"
     kind = "'int64'" if "time" in dtype else "float"
     return f"; convert it with numpy.asarray(..., dtype={kind})"
 
@@ -269,8 +269,8 @@ def test_a_structured_bias_is_refused():
 def test_a_bias_function_of_anything_but_real_numbers():
     assert refusal(bias=lambda i, j: (i - j) * 1j) == (
         ac.DTypeError,
-        "the bias function must return real numbers, got dtype complex128; its .real and its .imag "
-        "are",
+        "the bias function must return real numbers, got dtype complex128; take its .real "
+        "or its .imag",
     )
 
 

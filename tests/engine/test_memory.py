@@ -1,4 +1,4 @@
-"""Attending to a memory of prepared keys equals attending to the keys themselves."""
+"""Attending to a memory of projected keys equals attending to the keys themselves."""
 
 from __future__ import annotations
 

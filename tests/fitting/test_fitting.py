@@ -272,6 +272,15 @@ def test_the_start_of_a_loss_is_evaluated_once():
     assert asked.count([3.0, -1.0]) == 1
 
 
+@pytest.mark.parametrize("returned", [1.0, (1.0,), np.zeros(2)])
+def test_a_loss_without_gradients(returned):
+    with pytest.raises(ac.OptionTypeError) as error:
+        fit(START, lambda scorer: returned)
+    assert str(error.value) == (
+        f"loss must return a number and its gradients, as result.vjp returns them, got {returned!r}"
+    )
+
+
 def test_gradients_of_another_shape():
     with pytest.raises(ac.ShapeError) as error:
         fit(START, lambda scorer: (1.0, np.zeros(3)))

@@ -113,6 +113,28 @@ def test_rows_of_any_slice(x):
     assert len(chosen) == 3  # of 9 pairs of chunks
 
 
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda result: result.rows(64),
+        lambda result: result.rows(True),
+        lambda result: result.rows(slice(0, 4, 0)),
+        lambda result: result.rows(slice(0.5, 4)),
+        lambda result: result.top_k(0),
+        lambda result: result.top_k(2.0),
+        lambda result: result.top_k(1 << 40),
+    ],
+)
+def test_impossible_rows_and_counts_are_the_errors_of_one_machine(x, ask):
+    lazy = chunked(x, 32, 4)
+    whole, result = ac.attend(x, x, x, scorer="dot"), attend(lazy, lazy, lazy, scorer="dot")
+    with pytest.raises(ac.OptionError) as expected:
+        ask(whole)
+    with pytest.raises(type(expected.value)) as found:
+        ask(result)
+    assert str(found.value) == str(expected.value)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32", "int64"])
 def test_dtypes_are_those_of_one_machine(x, dtype):
     array = (3 * x if dtype == "int64" else x).astype(dtype)

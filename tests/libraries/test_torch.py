@@ -193,7 +193,7 @@ ERRORS = {
     "value must be a dense tensor, got torch.sparse_coo; call .to_dense()":
         lambda q, k, v: ac.attend(q, k, v.to_sparse(), scorer="dot"),
     "query must hold real numbers (float16, bfloat16, float32, float64 or integers), "
-    "got dtype complex128; its .real and its .imag are":
+    "got dtype complex128; take its .real or its .imag":
         lambda q, k, v: ac.attend(q + 0j, k, v, scorer="dot"),
     "key is a numpy array and query a torch array: the arrays of a call must come from one "
     "library; convert it with torch.as_tensor(key)":

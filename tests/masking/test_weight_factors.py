@@ -186,8 +186,8 @@ def test_a_large_array_of_factors_that_changes_is_noticed(rng):
         (
             np.ones((L, S), complex),
             ac.DTypeError,
-            "weight_factors must hold real numbers, got dtype complex128; its .real and its .imag "
-            "are",
+            "weight_factors must hold real numbers, got dtype complex128; take its .real "
+            "or its .imag",
         ),
         (
             np.ones((L + 1, S)),

@@ -767,7 +767,7 @@ ERRORS = [
      "query_bias must have shape (N, Dq) = (4, 3), got (12,)"),
     (lambda: Layer(**weights(key_weight=1j * np.ones((5, 4, 3)))), ac.DTypeError,
      "key_weight must hold real numbers (float16, bfloat16, float32, float64 or integers), "
-     "got dtype complex128; its .real and its .imag are"),
+     "got dtype complex128; take its .real or its .imag"),
     (lambda: Layer(np.ones((6, 4, 2)), *np.ones((2, 6, 3, 2)), np.ones((4, 2, 6))), ac.ShapeError,
      "N = 4 heads cannot share M = 3 heads of keys and values: N must be a multiple of M"),
     (lambda: Layer(**weights(), scorer=["dot", "dot"]), ac.OptionError,

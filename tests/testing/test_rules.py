@@ -25,7 +25,7 @@ BROKEN = {
     "scorer": {
         "shape": (
             scorers.LosesAnAxis,
-            "score returned shape (7,), expected (1, 7), for prepared query (1, 3) and key (7, 3)",
+            "score returned shape (7,), expected (1, 7), for projected query (1, 3) and key (7, 3)",
             "pairs tiles",
         ),
         "batch_axes": (
@@ -83,7 +83,7 @@ BROKEN = {
         "zeros": (scorers.DividesByNorms, "zeros as key (float64): the score at (0, 0) is nan"),
         "bound": (
             scorers.PromisesTooMuch,
-            "score_bound returned * for prepared query (5, 3) and key (7, 3), "
+            "score_bound returned * for projected query (5, 3) and key (7, 3), "
             "but a score has magnitude *",
         ),
         "gradients": (

@@ -49,7 +49,7 @@ def check(
     key_dim: Annotated[
         int | None, typer.Option(metavar="DK", min=1, help="Features of keys; found by default.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the arrays it is tried with.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the arrays that it is tried with.")] = 0,
 ) -> None:
     """Check whether a scorer, a normalizer, a bias, or a whole plugin keeps the contract.
 

@@ -55,7 +55,7 @@ def demo(
         bool, typer.Option("--json", help="Print the table as JSON, and nothing else.")
     ] = False,
 ) -> None:
-    """See attention read handwritten digits, with every bundled scorer; or dates: translate."""
+    """Read handwritten digits by attention, with four scorers; `translate` reads dates."""
     if context.invoked_subcommand is not None:
         if save is not None or html is not None or as_json:
             raise OptionError(

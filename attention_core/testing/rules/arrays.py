@@ -26,8 +26,8 @@ def dtype(subject: ScorerSubject) -> None:
             "project_query": subject.call("project_query", query),
             "project_key": subject.call("project_key", key),
         }
-        prepared = tuple(array.astype(kept) for array in results.values())
-        results |= {method: subject.call(method, *prepared) for method in ("score", "score_pairs")}
+        projected = tuple(array.astype(kept) for array in results.values())
+        results |= {method: subject.call(method, *projected) for method in ("score", "score_pairs")}
         for method, result in results.items():
             if result.dtype != kept:
                 raise Violation(f"{method} returned {result.dtype} for {kept}")
@@ -55,13 +55,13 @@ def no_mutation(subject: ScorerSubject) -> None:
     parameters = {f"parameter {name!r}": array for name, array in _parameters(subject).items()}
     watched = {"query": query, "key": key, **parameters}
     before = {name: array.copy() for name, array in watched.items()}
-    prepared = subject.project(query, key)
+    projected = subject.project(query, key)
     _require_unchanged("projecting", watched, before)
-    watched |= {"the prepared query": prepared[0], "the prepared key": prepared[1]}
+    watched |= {"the projected query": projected[0], "the projected key": projected[1]}
     before |= {name: watched[name].copy() for name in watched.keys() - before.keys()}
-    subject.call("score", *prepared)
+    subject.call("score", *projected)
     _require_unchanged("score", watched, before)
-    subject.call("score_pairs", prepared[0], prepared[1][..., :5, :])
+    subject.call("score_pairs", projected[0], projected[1][..., :5, :])
     _require_unchanged("score_pairs", watched, before)
 
 
@@ -90,8 +90,8 @@ def strided(subject: ScorerSubject) -> None:
     }
     for name, lay_out in layouts.items():
         require_equal(f"scores of {name}", subject.scores(lay_out(query), lay_out(key)), expected)
-        prepared = map(lay_out, subject.project(query, key))
-        require_equal(f"scores of {name}", subject.call("score", *prepared), expected)
+        projected = map(lay_out, subject.project(query, key))
+        require_equal(f"scores of {name}", subject.call("score", *projected), expected)
     query, key = np.broadcast_to(query[0], query.shape), np.broadcast_to(key[0], key.shape)
     expected = subject.scores(query.copy(), key.copy())
     require_equal("scores of broadcast arrays", subject.scores(query, key), expected)

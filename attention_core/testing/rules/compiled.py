@@ -69,7 +69,7 @@ def _named(method: str, results: Any) -> dict[str, Array]:
 
 
 def _arrays(subject: ScorerSubject, method: str, dtype: np.dtype[np.floating]) -> tuple[Array, ...]:
-    """Prepared arrays that are large enough for compiled code; for gradients, also `grad`."""
+    """Projected arrays that are large enough for compiled code; for gradients, also `grad`."""
     features = subject.project(subject.queries(1), subject.keys(1))[0].shape[-1]
     if "pairs" in method:
         count = FEWEST_NUMBERS // max(features, 1) + 1

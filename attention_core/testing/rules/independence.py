@@ -14,7 +14,7 @@ __all__ = ["RULES"]
 
 
 @rule(
-    fix="compute each score from its own prepared query and key only, independently of the others"
+    fix="compute each score from its own projected query and key only, independently of the others"
 )
 def tiles(subject: ScorerSubject) -> None:
     """Scoring in tiles equals scoring whole."""

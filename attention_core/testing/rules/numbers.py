@@ -40,7 +40,7 @@ def _require_finite(what: str, subject: ScorerSubject, *arrays: np.ndarray) -> N
         raise Violation(f"{what} ({scores.dtype}): the score at {index} is {scores[index]}")
 
 
-@rule(fix="return an upper bound of |score| for these prepared arrays, or omit the method")
+@rule(fix="return an upper bound of |score| for these projected arrays, or omit the method")
 def bound(subject: ScorerSubject) -> str | None:
     """No score exceeds score_bound."""
     offered = False
@@ -55,7 +55,7 @@ def bound(subject: ScorerSubject) -> str | None:
             largest = float(np.abs(subject.call("score", query, key)).max(initial=0))
             if not largest <= limit * (1 + 1e-5):  # NaN is not a bound either
                 raise Violation(
-                    f"score_bound returned {limit!r} for prepared query {query.shape} and key "
+                    f"score_bound returned {limit!r} for projected query {query.shape} and key "
                     f"{key.shape}, but a score has magnitude {largest:.6g}"
                 )
             offered |= limit < float("inf")

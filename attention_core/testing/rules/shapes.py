@@ -29,7 +29,7 @@ def _require_shapes(subject: ScorerSubject, query: tuple[int, ...], key: tuple[i
     if scores.shape != expected:
         raise Violation(
             f"score returned shape {scores.shape}, expected {expected}, "
-            f"for prepared query {prepared[0].shape} and key {prepared[1].shape}"
+            f"for projected query {prepared[0].shape} and key {prepared[1].shape}"
         )
 
 
