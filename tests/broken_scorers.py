@@ -215,6 +215,19 @@ class PromisesTooMuch(Honest):
         return super().score_bound(query, key) / 10
 
 
+class SaysItMultiplies(ac.InnerProductScorer):
+    """Says that its projection multiplies by 2."""
+
+    name = "honest"
+    __init__ = Honest.__init__
+    check_features = Honest.check_features
+    project_query = Honest.project_query
+    project_query_vjp = Honest.project_query_vjp
+
+    def query_scale(self, features):
+        return 2.0
+
+
 class TurnsUphill(Honest):
     """The gradient has the wrong sign."""
 

@@ -86,6 +86,10 @@ BROKEN = {
             "score_bound returned * for projected query (5, 3) and key (7, 3), "
             "but a score has magnitude *",
         ),
+        "query_scale": (
+            scorers.SaysItMultiplies,
+            "projected queries have shape (5, 3), expected (5, 4)",
+        ),
         "gradients": (
             scorers.TurnsUphill,
             "with respect to parameter 'weight', the derivative along a random direction is *; "

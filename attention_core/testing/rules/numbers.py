@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from attention_core.scoring.contract import method_of
+from attention_core.scoring.contract import checked_scale, method_of
 from attention_core.testing.report import Violation
 from attention_core.testing.scorer_subject import ScorerSubject
-from attention_core.testing.subject import rule
+from attention_core.testing.subject import require_equal, rule
 
 __all__ = ["RULES"]
 
@@ -62,4 +62,17 @@ def bound(subject: ScorerSubject) -> str | None:
     return None if offered else "none is defined"
 
 
-RULES = (finite, zeros, bound)
+@rule(fix="return the number that project_query multiplies by, or omit the method")
+def query_scale(subject: ScorerSubject) -> str | None:
+    """project_query multiplies by query_scale."""
+    if not subject.scorer.traits.scales_query:
+        return "none is defined"
+    for dtype, tolerance in ((np.float64, 1e-12), (np.float32, 1e-6)):
+        query = subject.queries(5, dtype=dtype)
+        scale = checked_scale(subject.scorer, query.shape[-1])
+        projected = subject.call("project_query", query)
+        require_equal("projected queries", projected, query * scale, tolerance=tolerance)
+    return None
+
+
+RULES = (finite, zeros, bound, query_scale)
