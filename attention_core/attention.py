@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from operator import is_
 from typing import TYPE_CHECKING, Any, Literal, Never
 
@@ -22,12 +23,7 @@ from attention_core.masking.positions import UNSHIFTED
 from attention_core.normalizing.normalizer import Normalizer
 from attention_core.normalizing.softmax import SOFTMAX
 from attention_core.options import DEFAULTS, OPTIONS, Options, make_options
-from attention_core.registry.resolution import (
-    default_bias,
-    resolve_bias,
-    resolve_normalizer,
-    resolve_scorer,
-)
+from attention_core.registry.resolution import default_bias, resolve_bias
 from attention_core.result import AttentionResult
 from attention_core.scoring.scorer import Scorer
 from attention_core.typing import BiasLike, FactorsLike, MaskLike, NormalizerLike, ScorerLike
@@ -37,7 +33,7 @@ if TYPE_CHECKING:
 
     from attention_core.registry.registry import Registry
 
-__all__ = ["Attention", "attend"]
+__all__ = ["Attention", "attend", "resolve_normalizer", "resolve_scorer"]
 
 _DEFAULT_VALUES = tuple(OPTIONS.values())
 _Terms = tuple[Any, Any, ArrayLike | None, ArrayLike | None, Any]
@@ -398,3 +394,31 @@ class Attention(Options):
         bias = self.bias if bias is None else bias
         terms = mask, bias, key_lengths, query_lengths, weight_factors
         return _attend(self.scorer, self.normalizer, self, query, key, value, terms, query_offset)
+
+
+def resolve_scorer(scorer: ScorerLike) -> Scorer:
+    """Resolve a name or a mapping to a scorer; return a scorer itself."""
+    if isinstance(scorer, Scorer):
+        return scorer
+    found: Scorer = _resolve()(scorer)
+    return found
+
+
+def resolve_normalizer(normalizer: NormalizerLike) -> Normalizer:
+    """Resolve a name or a mapping to a normalizer; return a normalizer itself."""
+    if isinstance(normalizer, str) and normalizer == "softmax":
+        return SOFTMAX
+    if isinstance(normalizer, Normalizer):
+        return normalizer
+    from attention_core.registry.kinds import NORMALIZER  # imported only if used
+
+    found: Normalizer = _resolve()(normalizer, NORMALIZER)
+    return found
+
+
+@cache  # an import statement costs the smallest calls a microsecond
+def _resolve() -> Callable[..., Any]:
+    """The `resolve` of `registry/default.py`; components that are given need no registry."""
+    from attention_core.registry.default import resolve
+
+    return resolve

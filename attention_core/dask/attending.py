@@ -10,6 +10,7 @@ from dask.base import is_dask_collection, tokenize
 from numpy.typing import ArrayLike
 
 from attention_core.arrays.inputs import as_array, computing_dtype, is_sparse
+from attention_core.attention import resolve_normalizer, resolve_scorer
 from attention_core.components.bias import Bias
 from attention_core.dask.call import LazyCall
 from attention_core.dask.grid import as_dask, make_grid
@@ -27,7 +28,7 @@ from attention_core.masking.masking import Masking
 from attention_core.masking.patterns import ArrayMask, EdgeMask
 from attention_core.normalizing.normalizer import Normalizer
 from attention_core.options import make_options
-from attention_core.registry.resolution import resolve_bias, resolve_normalizer, resolve_scorer
+from attention_core.registry.resolution import resolve_bias
 from attention_core.scoring.scorer import Scorer
 from attention_core.typing import Array, BiasLike, FactorsLike, MaskLike, NormalizerLike, ScorerLike
 

@@ -18,7 +18,7 @@ from attention_core.compiled.products import loops
 from attention_core.compiled.products.operands import Operands
 from attention_core.compiled.switch import is_switched_on
 from attention_core.engine.base import PreparedGradients, Problem, Upstream
-from attention_core.engine.plan import Block
+from attention_core.engine.plan import Block, call_cost
 from attention_core.normalizing.normalizer import State, Statistics
 from attention_core.normalizing.softmax import Softmax
 from attention_core.parallel.helpers import available_cores
@@ -121,12 +121,13 @@ def attend_all(engine: TileEngine, kept: Array | None) -> tuple[Array, Statistic
         operands.place("kept", kept)
     layout.shift, layout.total = shift.ctypes.data, total.ctypes.data
     layout.divides = layout.is_first = layout.is_last = 1
-    row_cost = engine.plan.cost / max(1, layout.items * length)
+    cost = call_cost(problem, is_compiled=True)
+    row_cost = cost / (layout.items * length)
     layout.rows = lines.lanes * max(1, int(_PIECE_COST / (row_cost * lines.lanes)))
     layout.parts = -(-length // layout.rows)
     layout.pieces = layout.items * layout.parts
     loop, size = loops.attend_tile(dtype, lines), loops.attend_tile_size(lines, layout)
-    is_finite = _share(engine, loop, layout, layout.pieces, size)
+    is_finite = _share(problem, loop, layout, layout.pieces, size, cost)
     return (context, tuple(statistics)) if is_finite else None
 
 
@@ -147,27 +148,31 @@ def pull_back_all(
         return None  # also with a sink, which only changes the statistics
     grads = _pull_back(operands, statistics, upstream.dot)
     loop = loops.pull_back_tile(dtype, lines)
-    if not _share(engine, loop, layout, layout.items, size):
+    cost = 2.5 * call_cost(problem, is_compiled=True)  # five products in place of two
+    if not _share(problem, loop, layout, layout.items, size, cost):
         return None
     parameters = {name: np.zeros_like(own) for name, own in problem.scorer.parameters.items()}
     return _summed(operands, grads)._replace(parameters=parameters)
 
 
-def _share(engine: TileEngine, loop: Any, layout: Any, pieces: int, size: int) -> bool:
+def _share(problem: Problem, loop: Any, layout: Any, pieces: int, size: int, cost: float) -> bool:
     """Run a loop on threads that share pieces of a layout; whether all results are finite."""
-    problem, cost, taken = engine.problem, engine.plan.cost, np.zeros(1, np.int64)
+    taken = np.zeros(1, np.int64)
     layout.following, layout.is_finite = taken.ctypes.data, 1
-    layout.at_most = max(1, int(pieces * _CALL_COST / max(cost, 1.0)))
+    layout.at_most = max(1, int(pieces * _CALL_COST / cost))
 
-    def work(_: int) -> bool:
-        if problem.readings is not None:
-            problem.readings.begin()
+    def work(index: int) -> bool:
+        readings = problem.readings
+        if index == 0 and readings is not None:  # others need no interpreter meanwhile
+            readings.begin()
         own = type(layout).from_buffer_copy(layout)
         with buffer((size,), problem.dtype) as memory:
             own.memory = memory.ctypes.data
             while taken[0] < pieces:
                 stop_if_asked()
                 loop(addressof(own))
+        if readings is not None:
+            readings.begin()
         return bool(own.is_finite)
 
     threads = range(min(pieces, available_cores()))

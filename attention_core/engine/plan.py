@@ -18,7 +18,15 @@ from attention_core.engine.base import Problem
 from attention_core.scoring.cost import key_cost, pair_cost, product_cost, temporaries
 from attention_core.scoring.scorer import Scorer
 
-__all__ = ["Block", "Plan", "fits_one_tile", "plan", "shapes_fit_one_tile", "tile_bytes"]
+__all__ = [
+    "Block",
+    "Plan",
+    "call_cost",
+    "fits_one_tile",
+    "plan",
+    "shapes_fit_one_tile",
+    "tile_bytes",
+]
 
 # Rows of a tile: both of its sides are large enough for matrix products at full speed.
 _ROWS, _FEWEST_ROWS = 512, 256
@@ -65,7 +73,7 @@ def plan(problem: Problem, *, is_compiled: bool = False) -> Plan:
     block = Block(whole(problem.batch), slice(0, length), slice(0, key_length))
     if items * length * key_length == 0:  # rows without keys are written, too
         return Plan([block] if items * length else [], 1, 1, 0.0)
-    cost = _cost(problem, is_compiled)
+    cost = call_cost(problem, is_compiled=is_compiled)
     starts = None if masking is None else masking.starts
     if starts is None and fits_one_tile(problem):
         return Plan([block], 1, key_length, cost)
@@ -102,6 +110,20 @@ def plan(problem: Problem, *, is_compiled: bool = False) -> Plan:
     blocks = [Block(*block) for block in product(batches, row_slices, spans)]
     keys = min(key_length, tile[1] if tile else max(1, limit // rows))
     return Plan(blocks, len(spans), keys, cost)
+
+
+def call_cost(problem: Problem, *, is_compiled: bool) -> float:
+    """An estimate of all work of a call on one core, in nanoseconds."""
+    features, value_features = problem.key.shape[-1], problem.value.shape[-1]
+    *batch, length, key_length = problem.shape
+    pairs: int | None = problem.masking.pair_count if problem.masking else None
+    if pairs is None:
+        pairs = length * key_length
+    per_pair = pair_cost(problem.scorer, features, value_features)
+    if is_compiled:
+        per_pair = product_cost(features, value_features)
+    per_item = pairs * per_pair
+    return prod(batch) * (per_item + key_length * key_cost(features, value_features))
 
 
 def fits_one_tile(problem: Problem) -> bool:
@@ -187,20 +209,6 @@ def tile_bytes() -> int:
     except (AttributeError, OSError, ValueError):  # not every system reports it
         size = 0
     return min(max(size // 2, 1 << 18), 1 << 21) if size > 0 else 1 << 20
-
-
-def _cost(problem: Problem, is_compiled: bool) -> float:
-    """An estimate of all work on one core, in nanoseconds."""
-    features, value_features = problem.key.shape[-1], problem.value.shape[-1]
-    *batch, length, key_length = problem.shape
-    pairs: int | None = problem.masking.pair_count if problem.masking else None
-    if pairs is None:
-        pairs = length * key_length
-    per_pair = pair_cost(problem.scorer, features, value_features)
-    if is_compiled:
-        per_pair = product_cost(features, value_features)
-    per_item = pairs * per_pair
-    return prod(batch) * (per_item + key_length * key_cost(features, value_features))
 
 
 def _most_pairs(scorer: Scorer | type[Scorer], features: int, itemsize: int) -> int:

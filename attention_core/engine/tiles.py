@@ -8,7 +8,7 @@ requested.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import reduce
+from functools import cached_property, reduce
 from math import prod
 from types import ModuleType
 from typing import NamedTuple, TypeVar
@@ -19,7 +19,7 @@ from attention_core.arrays.batch import Batch, take
 from attention_core.arrays.buffers import buffer
 from attention_core.arrays.matmul import careful_product
 from attention_core.engine.base import Problem
-from attention_core.engine.plan import Block, plan
+from attention_core.engine.plan import Block, Plan, plan
 from attention_core.normalizing.contract import checked_weights
 from attention_core.normalizing.normalizer import State, Statistics
 from attention_core.parallel.threads import WORTH_THREADS, fold_blocks, map_blocks, stop_if_asked
@@ -60,7 +60,11 @@ class TileEngine:
         self.problem = problem
         self.kept = kept
         self.is_compiled = kept is None and _is_compiled(problem)
-        self.plan = plan(problem, is_compiled=self.is_compiled)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The division of the call."""
+        return plan(self.problem, is_compiled=self.is_compiled)
 
     def attend(self, keep: Array | None = None) -> tuple[Array, Statistics]:
         """The context (..., L, Dv), and the normalizer's statistics (..., L, 1).

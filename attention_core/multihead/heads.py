@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, TypedDict, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from attention_core.attention import Attention
+from attention_core.attention import Attention, resolve_normalizer, resolve_scorer
 from attention_core.errors import (
     OptionError,
     OptionTypeError,
@@ -19,7 +19,6 @@ from attention_core.errors import (
 from attention_core.normalizing.normalizer import Normalizer
 from attention_core.normalizing.softmax import SOFTMAX
 from attention_core.options import OPTIONS, check_option
-from attention_core.registry.resolution import resolve_normalizer, resolve_scorer
 from attention_core.scoring.scorer import Scorer
 from attention_core.typing import Array, NormalizerLike, ScorerLike
 

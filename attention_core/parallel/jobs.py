@@ -36,4 +36,5 @@ class Jobs:
     def finish(self, workers: int | None) -> None:
         """Do what is left, on threads if it is worth it."""
         left, self._jobs = self._jobs, []
-        map_blocks(lambda job: job(), left, cost=self._cost, workers=workers)
+        if left:
+            map_blocks(lambda job: job(), left, cost=self._cost, workers=workers)

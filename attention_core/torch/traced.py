@@ -14,12 +14,11 @@ import numpy as np
 import torch
 
 from attention_core.arrays.adapters import TERMS
-from attention_core.attention import Attention
+from attention_core.attention import Attention, resolve_normalizer, resolve_scorer
 from attention_core.errors import OptionError
 from attention_core.libraries.cores import Core, has_log_normalizer
 from attention_core.multihead.layer import MultiHeadAttention
 from attention_core.options import OPTIONS
-from attention_core.registry.resolution import resolve_normalizer, resolve_scorer
 from attention_core.torch.ops import attend
 from attention_core.torch.templates import Template, template_named, template_of
 
