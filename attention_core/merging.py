@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from attention_core.arrays.inputs import as_array
 from attention_core.arrays.quiet import quiet_context
+from attention_core.components.values import show_fields
 from attention_core.errors import OptionError, OptionTypeError, ShapeError, shown
 from attention_core.normalizing.softmax import Softmax
 from attention_core.typing import Array
@@ -25,6 +26,9 @@ class PartGrads(NamedTuple):
     grad_log_normalizer: Array
     """(..., L)"""
 
+    def __repr__(self) -> str:
+        return show_fields(self)
+
 
 class Merged(NamedTuple):
     """The result over the union of the keys of some parts."""
@@ -37,6 +41,9 @@ class Merged(NamedTuple):
     """(n, ..., L): the sum of the weights of each part, ``exp(lse_j - lse)``."""
     contexts: tuple[Array, ...]
     """The contexts of the parts."""
+
+    def __repr__(self) -> str:
+        return show_fields(self)
 
     def part_grads(
         self, grad_context: ArrayLike, grad_log_normalizer: ArrayLike | None = None

@@ -36,7 +36,7 @@ NAMES = {
 PUBLIC = "attention_core"
 REST = {
     # the entry point
-    "merging": "arrays normalizing",
+    "merging": "arrays components normalizing",
     "files": "options",
     "config": "arrays files options registry scoring",
     "plot": "arrays engine files",
