@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from attention_core.arguments import checked_arguments
 from attention_core.arrays.inputs import is_sparse
 from attention_core.arrays.quiet import quiet_context
 from attention_core.arrays.scalars import is_integer
@@ -132,6 +133,7 @@ class AttentionResult(Pictured):
         """The weight each key receives from all queries, ``sum_i w_ij``: (..., S)."""
         return self._in_dtype(self._readout.key_mass())
 
+    @checked_arguments
     def rows(self, rows: slice | int) -> Weights:
         """Return the weights of some queries: (..., l, S), or (..., S) for one query.
 
@@ -162,6 +164,7 @@ class AttentionResult(Pictured):
         row = int(rows) % length
         return self._in_dtype(_without_queries(self._readout.weights(range(row, row + 1))))
 
+    @checked_arguments
     def top_k(self, n: int) -> TopK:
         """Return the n keys with the largest weights for each query, and these weights.
 
@@ -186,6 +189,7 @@ class AttentionResult(Pictured):
         indices, weights = self._readout.top_k(int(n))
         return TopK(_without_queries(indices) if self._single else indices, self._finished(weights))
 
+    @checked_arguments
     def vjp(
         self,
         grad_context: ArrayLike | None = None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
 
+from attention_core.arguments import checked_arguments
 from attention_core.errors import OptionError
 from attention_core.plot.cells import Summary
 from attention_core.plot.layout import (
@@ -39,6 +40,7 @@ MOST_NUMBERS = 40  # along an axis, if the cells show their numbers
 COLUMNS = 4
 
 
+@checked_arguments
 def heatmap(
     result: Drawn,
     *,

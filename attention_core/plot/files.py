@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attention_core.arguments import checked_arguments
 from attention_core.errors import ParameterFileError
 from attention_core.files.atomic import replacing
 from attention_core.files.paths import as_path
@@ -27,6 +28,7 @@ _METADATA: dict[str, dict[str, Any]] = {
 }
 
 
+@checked_arguments
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write a picture as PNG, SVG or PDF, according to the extension.
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from attention_core.arguments import checked_arguments
 from attention_core.arrays.scalars import check_flag, is_integer
 from attention_core.errors import OptionError, OptionTypeError, shown
 from attention_core.plot.axis import LONGEST, as_sequence, visible
@@ -28,6 +29,7 @@ LONGEST_UPRIGHT = 10  # letters of a vertical label of a key
 MASS = "key mass"
 
 
+@checked_arguments
 def text(
     result: Drawn,
     *,

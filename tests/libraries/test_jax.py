@@ -439,6 +439,9 @@ ERRORS = {
         lambda q, k, v: jax.jit(partial(ac.jax.attention("dot"), is_causal=True))({}, q, k, v),
     "Attention: unexpected argument 'causal'; use is_causal=":
         lambda q, k, v: ac.jax.attention("dot", causal=True),
+    "attention: missing 'scorer'; call attention(scorer)": lambda q, k, v: ac.jax.attention(),
+    "AttentionFunction: missing 'value'; call AttentionFunction(parameters, query, key, value)":
+        lambda q, k, v: ac.jax.attention("dot")(q, k, v),
     "attention takes options together with a scorer, got Attention(DotScorer()), which has its "
     "own; make that with these options":
         lambda q, k, v: ac.jax.attention(ac.Attention("dot"), is_causal=True),

@@ -16,6 +16,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from attention_core.arguments import checked_arguments
 from attention_core.errors import OptionTypeError
 from attention_core.files.atomic import replacing
 from attention_core.files.paths import as_path
@@ -38,6 +39,7 @@ MOST = 1000  # with more queries or keys, a cell is a block
 LONGEST = 200  # characters of a label
 
 
+@checked_arguments
 def page(
     results: Drawn,
     path: str | os.PathLike[str] | None = None,
