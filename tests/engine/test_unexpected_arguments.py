@@ -82,24 +82,18 @@ def test_an_argument_without_a_counterpart_is_an_error_of_ours(call, name):
     ("MultiHeadAttention.initialize", "num_kv_heads", "use key_heads="),
     ("MultiHeadAttention", "add_zero_attn", "use zero_key="),
     ("MultiHeadAttention.initialize", "use_bias", "use biases="),
+    ("attend", "is_casual", "did you mean 'is_causal'?"),
+    ("attend", "soft_cap", "did you mean 'softcap'?"),
+    ("Attention", "windows", "did you mean 'window'?"),
+    ("Attention()", "masks", "did you mean 'mask'?"),
+    ("Attention()", "is_casual", "did you mean 'is_causal'?"),
+    ("MultiHeadAttention()", "key_length", "did you mean 'key_lengths'?"),
+    ("MultiHeadAttention", "query_wieght", "did you mean 'query_weight'?"),
+    ("MultiHeadAttention.initialize", "keyheads", "did you mean 'key_heads'?"),
+    ("MultiHeadAttention.from_keras", "is_casual", "did you mean 'is_causal'?"),
 ])  # fmt: skip
-def test_arguments_of_ours_that_belong_elsewhere_are_sent_there(call, name, hint):
+def test_arguments_that_belong_elsewhere_or_are_misspelt_say_what_is_meant(call, name, hint):
     check(call, name, f"; {hint}")
-
-
-@pytest.mark.parametrize(("call", "given", "meant"), [
-    ("attend", "is_casual", "is_causal"),
-    ("attend", "soft_cap", "softcap"),
-    ("Attention", "windows", "window"),
-    ("Attention()", "masks", "mask"),
-    ("Attention()", "is_casual", "is_causal"),
-    ("MultiHeadAttention()", "key_length", "key_lengths"),
-    ("MultiHeadAttention", "query_wieght", "query_weight"),
-    ("MultiHeadAttention.initialize", "keyheads", "key_heads"),
-    ("MultiHeadAttention.from_keras", "is_casual", "is_causal"),
-])  # fmt: skip
-def test_a_misspelt_argument_is_an_error_that_says_what_is_meant(call, given, meant):
-    check(call, given, f"; did you mean {meant!r}?")
 
 
 RESULT, HEADS = ATTENTION(X, X, X), LAYER(X, X, X)
