@@ -89,7 +89,8 @@ def unexpected_argument(
     names = [*signature(function).parameters, *options]
     known = [name for name in names if name not in ("self", "unknown", "options")]
     usage, ours = _SERVES.get(name, ""), _ours(name)
-    places = _PLACES if _PLACES.keys() & known else {}  # pictures have no such arguments
+    here = {_PLACES[name] for name in known if name in _PLACES}
+    places = {name: own for name, own in _PLACES.items() if here and own not in here}
     place = None if ours in known else places.get(ours)
     if name in _NEEDLESS:
         hint = f"; {_NEEDLESS[name]}"
@@ -104,8 +105,8 @@ def unexpected_argument(
 def checked_arguments(function: F, hint: str = "") -> F:
     """Have a call without an argument, or with one too many, raise an error that says so.
 
-    `hint` follows the names of missing arguments. The smallest calls are not wrapped; they collect
-    ``**unknown`` for `unexpected_argument`.
+    `hint` follows the names of missing arguments. Of a class, the constructor is meant. The
+    smallest calls are not wrapped; they collect ``**unknown`` for `unexpected_argument`.
 
     >>> @checked_arguments
     ... def draw(result, *, title=None): ...
@@ -113,6 +114,9 @@ def checked_arguments(function: F, hint: str = "") -> F:
     Traceback (most recent call last):
     attention_core.errors.OptionTypeError: draw: missing 'result'; call draw(result)
     """
+    if isinstance(function, type):
+        setattr(function, "__init__", checked_arguments(vars(function)["__init__"]))  # noqa: B010 - for mypy
+        return function
     explained = _wrong_arguments
 
     def call(*given: Any, **named: Any) -> Any:

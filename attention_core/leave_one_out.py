@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
+from attention_core.arguments import checked_arguments
 from attention_core.arrays.inputs import to_numpy
 from attention_core.attention import Attention
 from attention_core.engine.gradients import Gradients
@@ -31,6 +32,7 @@ Measure = Callable[..., tuple[float, Array]]
 DOUBT = 1e-3
 
 
+@checked_arguments
 def leave_one_out(
     key: ArrayLike,
     value: ArrayLike,

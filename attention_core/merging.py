@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from attention_core.arguments import checked_arguments
 from attention_core.arrays.inputs import as_array
 from attention_core.arrays.quiet import quiet_context
 from attention_core.components.values import show_fields
@@ -45,6 +46,7 @@ class Merged(NamedTuple):
     def __repr__(self) -> str:
         return show_fields(self)
 
+    @checked_arguments
     def part_grads(
         self, grad_context: ArrayLike, grad_log_normalizer: ArrayLike | None = None
     ) -> list[PartGrads]:
@@ -99,6 +101,7 @@ class Merged(NamedTuple):
         return found
 
 
+@checked_arguments
 def merge(parts: Sequence[Any]) -> Merged:
     """Merge results over disjoint keys into the exact result over all of them.
 

@@ -155,6 +155,8 @@ IN_CALLS = "pass arrays and functions to its calls"
             "normalizer must be a name, a mapping with a 'name', or a Normalizer, "
             "got array([[1.]])",
         ),
+        (lambda registry: registry.make(3), "the name of a scorer must be text, got 3"),
+        (lambda _: ac.make_bias(None), "the name of a bias must be text, got None"),
         (lambda _: ac.Attention("dot", bias=3), f"{BIAS} 3; {IN_CALLS}"),
         (lambda _: ac.Attention("dot", bias=np.eye(1)), f"{BIAS} array([[1.]]); {IN_CALLS}"),
         (lambda _: ac.Attention("dot", bias=abs), f"{BIAS} <built-in function abs>; {IN_CALLS}"),

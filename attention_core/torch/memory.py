@@ -118,4 +118,6 @@ class TensorMemory:
 
 
 def _need_gradients(key: Any, value: Any) -> bool:
-    return torch.is_grad_enabled() and bool(key.requires_grad or value.requires_grad)
+    return torch.is_grad_enabled() and any(
+        getattr(given, "requires_grad", False) for given in (key, value)
+    )

@@ -145,6 +145,26 @@ GRADS = "grad_weights, grad_log_normalizer"
     "heatmap: unexpected argument 'querylabels'; did you mean 'query_labels'?"),
     (lambda: RESULT.plot("a.svg", "b.svg"),
     "AttentionResult.plot: takes 1 argument by position, got 2"),
+    (ac.Dropout, "Dropout: missing 'rate', 'seed'; call Dropout(rate, seed)"),
+    (lambda: ac.Dropout(p=0.5), "Dropout: unexpected argument 'p'; it takes rate, seed"),
+    (lambda: ac.Neighborhood(gird=(3,), radius=1),
+    "Neighborhood: unexpected argument 'gird'; did you mean 'grid'?"),
+    (ac.Packing.from_lengths,
+    "Packing.from_lengths: missing 'query_lengths'; call Packing.from_lengths(query_lengths)"),
+    (lambda: ac.Softmax(sinks=0), "Softmax: unexpected argument 'sinks'; did you mean 'sink'?"),
+    (lambda: ac.merge([RESULT], [RESULT]), "merge: takes 1 argument by position, got 2"),
+    (lambda: ac.ScorerSpec(nam="a", factory="a:b"),
+    "ScorerSpec: unexpected argument 'nam'; did you mean 'name'?"),
+    (lambda: ac.BiasSpec(name="a"), "BiasSpec: missing 'factory'; call BiasSpec(name=..., "
+    "factory=...)"),
+    (ac.make_scorer, "make_scorer: missing 'name'; call make_scorer(name)"),
+    (lambda: ac.Registry(blocks="a"), "Registry: unexpected argument 'blocks'; did you mean "
+    "'block'?"),
+    (lambda: ac.load("a.npz", scorers="dot"),
+    "load: unexpected argument 'scorers'; did you mean 'scorer'?"),
+    (lambda: ac.save("a.npz"), "save: missing 'owner'; call save(path, owner)"),
+    (lambda: LAYER.with_parameters(), "MultiHeadAttention.with_parameters: missing 'parameters'; "
+    "call MultiHeadAttention.with_parameters(parameters)"),
     (ac.plot.save, "save: missing 'figure', 'path'; call save(figure, path)"),
 ])  # fmt: skip
 def test_arguments_with_which_nothing_can_be_called_are_errors_that_name_them(call, text):

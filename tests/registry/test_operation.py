@@ -89,7 +89,7 @@ def test_blocked_plugins_cannot_register():
         registry.register(spec, distribution="other")
 
 
-@pytest.mark.parametrize("wrong", [[1], [None], [b"acme"]])
+@pytest.mark.parametrize("wrong", [[1], [None], [b"acme"], 3])
 @pytest.mark.parametrize("argument", ["block", "allow"])
 def test_invalid_names(argument, wrong):
     with pytest.raises(ac.OptionTypeError, match=rf"^{argument} must be names of plugins, got "):
