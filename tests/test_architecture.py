@@ -65,7 +65,7 @@ REST = {
     ),
     "demo": f"{PUBLIC} fitting leave_one_out options parallel parameter_files plot",
     "estimators": f"{PUBLIC} arrays fitting leave_one_out options registry",
-    "testing": f"{PUBLIC} compiled components hookspecs registry scoring",
+    "testing": f"{PUBLIC} compiled components hookspecs options registry scoring",
     "cli": (
         f"{PUBLIC} arrays compiled config demo files fitting masking parameter_files plot registry "
         "scoring testing"

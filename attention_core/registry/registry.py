@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from attention_core.arguments import checked_arguments
 from attention_core.components.markup import table
-from attention_core.errors import PluginError, PluginWarning, said
+from attention_core.errors import OptionTypeError, PluginError, PluginWarning, said, shown
 from attention_core.hookspecs import Spec
 from attention_core.registry.choice import Choice, Chosen
 from attention_core.registry.conflicts import Claims, NameConflict
@@ -179,6 +179,8 @@ class Registry:
         """
         plugin = None
         if distribution is not None:
+            if not isinstance(distribution, str):
+                raise OptionTypeError(f"distribution must be text, got {shown(distribution)}")
             plugin = Plugin(distribution, distribution, version or UNKNOWN, "")
             if not self._choice.wants(plugin):
                 raise PluginError(f"distribution {distribution!r} is blocked in this registry")

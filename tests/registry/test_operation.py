@@ -87,6 +87,8 @@ def test_blocked_plugins_cannot_register():
     registry.register(ScorerSpec(name="mine", factory="a:b"))
     with pytest.raises(PluginError, match=r"^distribution 'other' is blocked"):
         registry.register(spec, distribution="other")
+    with pytest.raises(ac.OptionTypeError, match=r"^distribution must be text, got 3$"):
+        registry.register(spec, distribution=3)
 
 
 @pytest.mark.parametrize("wrong", [[1], [None], [b"acme"], 3])
