@@ -165,6 +165,8 @@ GRADS = "grad_weights, grad_log_normalizer"
     (lambda: ac.save("a.npz"), "save: missing 'owner'; call save(path, owner)"),
     (lambda: LAYER.with_parameters(), "MultiHeadAttention.with_parameters: missing 'parameters'; "
     "call MultiHeadAttention.with_parameters(parameters)"),
+    (lambda: LAYER.memory(X, X).append(X),
+    "MultiHeadMemory.append: missing 'value'; call MultiHeadMemory.append(key, value)"),
     (ac.plot.save, "save: missing 'figure', 'path'; call save(figure, path)"),
 ])  # fmt: skip
 def test_arguments_with_which_nothing_can_be_called_are_errors_that_name_them(call, text):
