@@ -138,7 +138,7 @@ def _wrong_arguments(
     """The error for arguments with which Python does not call a function."""
     from inspect import signature  # only errors need it
 
-    if next(iter(signature(function).parameters), "") in ("self", "cls"):
+    if given and next(iter(signature(function).parameters), "") in ("self", "cls"):
         function, given = MethodType(function, given[0]), given[1:]
     parameters, called = signature(function).parameters.values(), _called(function)
     positional = [own.name for own in parameters if own.kind is own.POSITIONAL_OR_KEYWORD]

@@ -135,6 +135,8 @@ GRADS = "grad_weights, grad_log_normalizer"
     (lambda: HEADS.vjp(grad_context=X),
     "MultiHeadResult.vjp: unexpected argument 'grad_context'; did you mean 'grad_output'?"),
     (lambda: RESULT.top_k(k=2), "AttentionResult.top_k: unexpected argument 'k'; it takes n"),
+    (ac.AttentionResult.top_k,
+    "AttentionResult.top_k: missing 'self', 'n'; call AttentionResult.top_k(self, n)"),
     (HEADS.rows, "MultiHeadResult.rows: missing 'rows'; call MultiHeadResult.rows(rows)"),
     (lambda: RESULT.to_html(nope=1), "page: unexpected argument 'nope'"),
     (lambda: HEADS.to_html("a.html", title="a", titel="b"),
