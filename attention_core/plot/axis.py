@@ -137,7 +137,8 @@ def as_sequence(option: str, labels: Iterable[Any], expected: str) -> list[Any] 
 
 def as_names(names: Iterable[Any]) -> list[str]:
     """The names of panels as text; raises as `as_sequence`."""
-    return list(map(str, as_sequence("names", names, "names, one per panel")))
+    every = as_sequence("names", names, "names, one per panel")
+    return [name if isinstance(name, str) else shown(name) for name in every]
 
 
 def plural(name: str) -> str:

@@ -109,8 +109,9 @@ def make_picture(
     OptionError, ShapeError, DTypeError
         As `attention_core.plot.heatmap` does.
     """
-    for option, value, known in (("what", what, What), ("summary", summary, Summary)):
-        if str(value) not in get_args(known):
+    choices: list[tuple[str, Any, Any]] = [("what", what, What), ("summary", summary, Summary)]
+    for option, value, known in choices:
+        if not (isinstance(value, str) and value in get_args(known)):
             raise OptionError(
                 f"{option} must be {' or '.join(map(repr, get_args(known)))}, got {shown(value)}"
             )
