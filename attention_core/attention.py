@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Never
 import numpy as np
 from numpy.typing import ArrayLike
 
+from attention_core.arguments import checked_arguments, unexpected_argument
 from attention_core.arrays.adapters import adapter_of
 from attention_core.components.bias import Bias
 from attention_core.components.component import Component
@@ -18,7 +19,6 @@ from attention_core.components.markup import table
 from attention_core.engine.dispatch import attend_call
 from attention_core.engine.memory import Memory
 from attention_core.engine.prepare import prepare
-from attention_core.errors import unexpected_argument
 from attention_core.masking.positions import UNSHIFTED
 from attention_core.normalizing.normalizer import Normalizer
 from attention_core.normalizing.softmax import SOFTMAX
@@ -261,6 +261,7 @@ class Attention(Options):
     normalizer: Normalizer
     bias: Bias | None
 
+    @checked_arguments
     def __init__(
         self,
         scorer: ScorerLike,
@@ -273,10 +274,7 @@ class Attention(Options):
         softcap: float | None = None,
         tile: tuple[int, int] | None = None,
         workers: int | None = None,
-        **unknown: Never,
     ) -> None:
-        if unknown:
-            raise unexpected_argument(Attention, unknown)
         given = is_causal, query_offset, window, softcap, tile, workers
         options = make_options(dict(zip(OPTIONS, given, strict=True)))
         # frozen: attributes cannot be set one by one
@@ -288,6 +286,7 @@ class Attention(Options):
         )
 
     @classmethod
+    @checked_arguments
     def from_config(
         cls, source: str | Path | Mapping[str, Any], registry: Registry | None = None
     ) -> Attention:
@@ -365,6 +364,7 @@ class Attention(Options):
         options = table("options", self._plain_options().items() or [("all", "default")])
         return "".join([f"<div>{each._repr_html_()}</div>" for each in components] + [options])
 
+    @checked_arguments
     def memory(self, key: ArrayLike, value: ArrayLike) -> Memory:
         """Keys (..., S, Dk), projected once, and their values (..., S, Dv), for many calls."""
         if type(key) is not np.ndarray or type(value) is not np.ndarray:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 __all__ = [
     "INTERRUPTS",
@@ -42,7 +41,6 @@ __all__ = [
     "printable",
     "said",
     "shown",
-    "unexpected_argument",
 ]
 
 
@@ -144,93 +142,6 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     normal = {candidate.replace("-", "_").lower(): candidate for candidate in candidates}
     close = get_close_matches(name.replace("-", "_").lower(), normal, n=1, cutoff=0.6)
     return f"; did you mean {normal[close[0]]!r}?" if close else ""
-
-
-_SERVES = {
-    **dict.fromkeys(
-        ("attn_mask", "attention_mask", "block_mask"),
-        "mask= (True = may attend; nn.MultiheadAttention's is the opposite, mask=~attn_mask), or "
-        "bias= for numbers to add to the scores",
-    ),
-    **dict.fromkeys(
-        ("key_padding_mask", "src_key_padding_mask", "padding_mask"),
-        "mask=~key_padding_mask with axes for heads and queries (ours: True = may attend), or "
-        "key_lengths=",
-    ),
-    **dict.fromkeys(
-        ("dropout", "dropout_p", "dropout_rate"),
-        "weight_factors=attention_core.Dropout(rate, seed)",
-    ),
-    **dict.fromkeys(
-        ("scale", "temperature", "softmax_scale", "sm_scale"),
-        'scorer={"name": "scaled_dot", "scale": ...}',
-    ),
-    **dict.fromkeys(("causal", "use_causal_mask"), "is_causal="),
-    "score_mod": "bias=, softcap=, or a scorer of your own",
-    "attn_bias": "bias=",
-    "window_size": "window=(left, right)",
-    "logits_soft_cap": "softcap=",
-    "kdim": "key_dim=",
-    "vdim": "value_dim=",
-    "use_bias": "biases=",
-    **dict.fromkeys(("num_kv_heads", "num_key_value_heads"), "key_heads="),
-    "add_zero_attn": "zero_key=",
-}
-"""For arguments of other libraries, the one of ours that serves, and how to use it."""
-
-_NEEDLESS = {
-    **dict.fromkeys(
-        ("need_weights", "average_attn_weights", "return_weights", "return_attention_scores"),
-        "use the result's weights, which are computed when asked for",
-    ),
-    **dict.fromkeys(("dim", "axis"), "weights are normalized over the keys, the last axis"),
-    "batch_first": "arrays are always (..., length, features)",
-    "enable_gqa": "keys and values broadcast over the batch axes",
-}
-"""Advice for arguments of other libraries that have no counterpart."""
-
-_PLACES = {
-    **dict.fromkeys(("mask", "key_lengths", "query_lengths", "weight_factors"), "in the call"),
-    **dict.fromkeys(
-        ("scorer", "normalizer", "is_causal", "window", "softcap", "tile", "workers"),
-        "where the attention is made",
-    ),
-}
-"""The places of arguments that some functions do not have."""
-
-
-def unexpected_argument(
-    function: Callable[..., Any], unknown: Iterable[str], options: Iterable[str] = ()
-) -> OptionTypeError:
-    """Return the error for an argument that a function does not have.
-
-    `options` are the names that its ``**options`` accept.
-
-    >>> def attend(query, *, softcap=None, **unknown): ...
-    >>> unexpected_argument(attend, ["soft_cap"])
-    OptionTypeError("attend: unexpected argument 'soft_cap'; did you mean 'softcap'?")
-    >>> unexpected_argument(attend, ["logits_soft_cap"])
-    OptionTypeError("attend: unexpected argument 'logits_soft_cap'; use softcap=")
-    >>> unexpected_argument(attend, ["mask"])
-    OptionTypeError("attend: unexpected argument 'mask'; it belongs in the call")
-    """
-    from inspect import signature  # only errors need it
-
-    name = next(iter(unknown))
-    called = function.__qualname__.removesuffix(".__call__")
-    if isinstance(owner := getattr(function, "__self__", None), type):  # inherited class methods
-        called = f"{owner.__name__}.{function.__name__}"
-    known = {*signature(function).parameters, *options} - {"self", "unknown", "options"}
-    usage = _SERVES.get(name, "")
-    ours = usage.partition("=")[0] or name
-    place = None if ours in known else _PLACES.get(ours)
-    if name in _NEEDLESS:
-        hint = f"; {_NEEDLESS[name]}"
-    elif usage and (place or ours in known):
-        hint = f"; {f'{place}, ' if place else ''}use {usage}"
-    else:
-        hint = f"; it belongs {place}" if place else did_you_mean(name, known | _PLACES.keys())
-    return OptionTypeError(f"{called}: unexpected argument {shown(name)}{hint}")
 
 
 def shown(value: object, most: int = 80) -> str:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from attention_core.arguments import checked_arguments
+
 if TYPE_CHECKING:
     from attention_core.components.bias import Bias
     from attention_core.normalizing.normalizer import Normalizer
@@ -47,6 +49,7 @@ class Spec:
     example: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
+@checked_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScorerSpec(Spec):
     """Description of one scorer, available before its implementation is imported.
@@ -81,6 +84,7 @@ class ScorerSpec(Spec):
     factory: str | Callable[..., Scorer]
 
 
+@checked_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NormalizerSpec(Spec):
     """Description of one normalizer; the fields are those of `ScorerSpec`.
@@ -95,6 +99,7 @@ class NormalizerSpec(Spec):
     factory: str | Callable[..., Normalizer]
 
 
+@checked_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BiasSpec(Spec):
     """Description of one bias; the fields are those of `ScorerSpec`.

@@ -13,10 +13,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from attention_core.arrays.inputs import to_numpy
+from attention_core.arguments import checked_arguments
+from attention_core.arrays.inputs import as_array, to_numpy
 from attention_core.attention import Attention
 from attention_core.engine.gradients import Gradients
-from attention_core.errors import OptionError, OptionTypeError, ShapeError
+from attention_core.errors import OptionError, OptionTypeError, ShapeError, shown
 from attention_core.result import AttentionResult
 from attention_core.scoring.scorer import Scorer
 from attention_core.typing import Array, NormalizerLike
@@ -31,6 +32,7 @@ Measure = Callable[..., tuple[float, Array]]
 DOUBT = 1e-3
 
 
+@checked_arguments
 def leave_one_out(
     key: ArrayLike,
     value: ArrayLike,
@@ -111,6 +113,8 @@ def leave_one_out(
     1.098
     0.006
     """
+    if not callable(measure):
+        raise OptionTypeError(f"measure must be a function, such as log_loss, got {shown(measure)}")
     others = Others(key, value, query, rows, groups, weight, workers)
 
     def loss(scorer: Scorer) -> tuple[float, Gradients]:
@@ -156,7 +160,7 @@ class Others:
         self._query_group = self._group[chosen]  # (m,)
         self._bias = None
         if weight is not None:
-            weights = _per_row("weight", weight, len(keys))
+            weights = _per_row("weight", as_array("weight", weight), len(keys))
             if not ((weights > 0) & np.isfinite(weights)).all():
                 raise OptionError("weight must hold positive, finite numbers")
             self._bias = np.log(weights)[None].astype(values.dtype)  # (1, n)
@@ -175,7 +179,7 @@ class Others:
 
 def _per_row(name: str, numbers: ArrayLike, count: int) -> Array:
     """Return an array with an entry for each row: (n,)."""
-    array = np.asarray(numbers)
+    array = to_numpy(name, numbers)
     if array.shape != (count,):
         raise ShapeError(f"{name} must have one entry for each of {count} rows, got {array.shape}")
     return array

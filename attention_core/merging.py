@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from attention_core.arguments import checked_arguments
 from attention_core.arrays.inputs import as_array
 from attention_core.arrays.quiet import quiet_context
+from attention_core.components.values import show_fields
 from attention_core.errors import OptionError, OptionTypeError, ShapeError, shown
 from attention_core.normalizing.softmax import Softmax
 from attention_core.typing import Array
@@ -25,6 +27,9 @@ class PartGrads(NamedTuple):
     grad_log_normalizer: Array
     """(..., L)"""
 
+    def __repr__(self) -> str:
+        return show_fields(self)
+
 
 class Merged(NamedTuple):
     """The result over the union of the keys of some parts."""
@@ -38,6 +43,10 @@ class Merged(NamedTuple):
     contexts: tuple[Array, ...]
     """The contexts of the parts."""
 
+    def __repr__(self) -> str:
+        return show_fields(self)
+
+    @checked_arguments
     def part_grads(
         self, grad_context: ArrayLike, grad_log_normalizer: ArrayLike | None = None
     ) -> list[PartGrads]:
@@ -92,6 +101,7 @@ class Merged(NamedTuple):
         return found
 
 
+@checked_arguments
 def merge(parts: Sequence[Any]) -> Merged:
     """Merge results over disjoint keys into the exact result over all of them.
 

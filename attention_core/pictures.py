@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Unpack
 
+from attention_core.arguments import checked_arguments
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -16,8 +18,9 @@ __all__ = ["Pictured"]
 class Pictured:
     """Base of results that can be drawn: those of an attention and those of a layer."""
 
+    @checked_arguments
     def plot(
-        self: Any, path: str | os.PathLike[str] | None = None, /, **options: Unpack[PlotOptions]
+        self: Any, path: str | os.PathLike[str] | None = None, **options: Unpack[PlotOptions]
     ) -> Figure:
         """Draw a heat map of the weights or scores, with entropy and key mass in its margins.
 
@@ -53,6 +56,7 @@ class Pictured:
             save(figure, path)
         return figure
 
+    @checked_arguments
     def to_text(self: Any, **options: Unpack[TextOptions]) -> str:
         """Draw a heat map as text, for terminals; the options are those of `plot.text`.
 
@@ -73,8 +77,9 @@ class Pictured:
 
         return text(self, **options)
 
+    @checked_arguments
     def to_html(
-        self: Any, path: str | os.PathLike[str] | None = None, /, **options: Unpack[PageOptions]
+        self: Any, path: str | os.PathLike[str] | None = None, **options: Unpack[PageOptions]
     ) -> str:
         """Make an interactive page of the weights or scores: one file, which needs no network.
 

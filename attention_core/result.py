@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from attention_core.arguments import checked_arguments
 from attention_core.arrays.inputs import is_sparse
 from attention_core.arrays.quiet import quiet_context
 from attention_core.arrays.scalars import is_integer
@@ -135,6 +136,7 @@ class AttentionResult(Pictured):
         """The weight each key receives from all queries, ``sum_i w_ij``: (..., S)."""
         return self._in_dtype(self._readout.key_mass())
 
+    @checked_arguments
     def rows(self, rows: slice | int) -> Weights:
         """Return the weights of some queries: (..., l, S), or (..., S) for one query.
 
@@ -155,6 +157,7 @@ class AttentionResult(Pictured):
         weights = self._readout.weights(chosen)
         return self._in_dtype(weights if isinstance(rows, slice) else _without_queries(weights))
 
+    @checked_arguments
     def top_k(self, n: int) -> TopK:
         """Return the n keys with the largest weights for each query, and these weights.
 
@@ -173,6 +176,7 @@ class AttentionResult(Pictured):
         indices, weights = self._readout.top_k(checked_count(n))
         return TopK(_without_queries(indices) if self._single else indices, self._finished(weights))
 
+    @checked_arguments
     def vjp(
         self,
         grad_context: ArrayLike | None = None,

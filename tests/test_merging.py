@@ -110,3 +110,14 @@ def test_gradients_must_fit():
         merged.part_grads(X[:1])
     with pytest.raises(ac.ShapeError, match="grad_log_normalizer must have the shape"):
         merged.part_grads(X, [0.0])
+
+
+def test_they_show_dtypes_and_shapes():
+    merged = ac.merge([ac.attend(np.eye(3), np.eye(3), np.ones((3, 2)), scorer="dot")])
+    assert repr(merged) == (
+        "Merged(context=float64[3, 2], log_normalizer=float64[3], shares=float64[1, 3], "
+        "contexts=(float64[3, 2],))"
+    )
+    assert repr(merged.part_grads(np.ones((3, 2)))) == (
+        "[PartGrads(grad_context=float64[3, 2], grad_log_normalizer=float64[3])]"
+    )

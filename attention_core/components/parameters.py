@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from attention_core.arguments import checked_arguments
 from attention_core.arrays.inputs import to_numpy
 from attention_core.errors import (
     AttentionCoreError,
@@ -52,6 +53,7 @@ class Parameterized(ABC):
     def _replaced(self, parameters: Mapping[str, Array]) -> Self:
         """A copy with these arrays, whose names and shapes are checked."""
 
+    @checked_arguments
     def with_parameters(self, parameters: Mapping[str, Array]) -> Self:
         """A copy with some arrays replaced by others of the same shape.
 
@@ -97,6 +99,7 @@ class Parameterized(ABC):
         """
         return flattened(self.parameters)
 
+    @checked_arguments
     def with_parameter_vector(self, vector: ArrayLike) -> Self:
         """A copy with all parameters replaced by the numbers of a vector (n,).
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["brief", "is_plain", "same_value", "to_plain"]
+__all__ = ["brief", "is_plain", "same_value", "show_fields", "to_plain"]
 
 
 def same_value(left: object, right: object) -> bool:
@@ -36,16 +36,27 @@ def same_value(left: object, right: object) -> bool:
 
 
 def brief(value: object) -> str:
-    """The repr of an argument; the dtype and shape of an array with axes.
+    """The repr of an argument; the dtype and shape of an array of any library with axes.
 
-    >>> brief(np.ones((8, 16))), brief(np.array(0.5))
-    ('float64[8, 16]', '0.5')
+    >>> brief(np.ones((8, 16))), brief(np.array(0.5)), brief({"table": np.ones(3)})
+    ('float64[8, 16]', '0.5', "{'table': float64[3]}")
     """
     if isinstance(value, np.ndarray) and value.ndim == 0:
         return repr(value.item())
-    if isinstance(value, np.ndarray):
-        return f"{value.dtype}[{', '.join(map(str, value.shape))}]"
-    return repr(value)
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{name!r}: {brief(own)}' for name, own in value.items())}}}"
+    if type(value) is tuple:
+        return f"({', '.join(map(brief, value))}{',' * (len(value) == 1)})"
+    shape, dtype = getattr(value, "shape", ()), getattr(value, "dtype", None)
+    if dtype is None or not shape:
+        return repr(value)
+    return f"{dtype}[{', '.join(map(str, shape))}]"
+
+
+def show_fields(record: Any) -> str:
+    """The repr of a named tuple of arrays, which names their dtypes and shapes."""
+    fields = (f"{name}={brief(value)}" for name, value in record._asdict().items())
+    return f"{type(record).__name__}({', '.join(fields)})"
 
 
 def is_plain(value: object) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 from dask.base import is_dask_collection, tokenize
 from numpy.typing import ArrayLike
 
+from attention_core.arguments import checked_arguments
 from attention_core.arrays.inputs import as_array, computing_dtype, is_sparse
 from attention_core.attention import resolve_normalizer, resolve_scorer
 from attention_core.components.bias import Bias
@@ -35,6 +36,7 @@ from attention_core.typing import Array, BiasLike, FactorsLike, MaskLike, Normal
 __all__ = ["attend"]
 
 
+@checked_arguments
 def attend(
     query: da.Array | ArrayLike,
     key: da.Array | ArrayLike,

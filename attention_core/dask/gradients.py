@@ -16,6 +16,7 @@ import numpy as np
 from dask.base import tokenize
 
 from attention_core.arrays.inputs import as_array
+from attention_core.components.values import show_fields
 from attention_core.dask.call import LazyCall
 from attention_core.dask.graph import Layer, Tasks, array_layer, make_layer, tree
 from attention_core.dask.grid import as_dask
@@ -45,6 +46,9 @@ class DaskGradients(NamedTuple):
     """The scorer's parameters by name."""
     normalizer: dict[str, da.Array]
     """The normalizer's parameters by name, such as ``sink``."""
+
+    def __repr__(self) -> str:
+        return show_fields(self)
 
 
 def lazy_vjp(

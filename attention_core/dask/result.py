@@ -13,6 +13,7 @@ import dask.array as da
 import numpy as np
 from numpy.typing import ArrayLike
 
+from attention_core.arguments import checked_arguments
 from attention_core.dask.call import LazyCall
 from attention_core.dask.gradients import DaskGradients, lazy_vjp
 from attention_core.dask.graph import Tasks, array_layer, make_layer, tree
@@ -101,6 +102,7 @@ class DaskResult:
         """All weights, (..., L, S), in the chunks of queries and keys; the largest field."""
         return self.rows(0 if self._call.is_single else slice(None))
 
+    @checked_arguments
     def rows(self, rows: slice | int) -> da.Array:
         """The weights of some queries: (..., l, S), or (..., S) for one, in the chunks of the keys.
 
@@ -126,6 +128,7 @@ class DaskResult:
             return weights[..., 0, :]
         return weights if chosen.step > 0 else weights[..., ::-1, :]
 
+    @checked_arguments
     def top_k(self, n: int) -> DaskTopK:
         """The n keys with the largest weights for each query, and these weights.
 
@@ -176,6 +179,7 @@ class DaskResult:
             found.append(array[..., 0, :] if call.is_single else array)
         return DaskTopK(*found)
 
+    @checked_arguments
     def vjp(
         self,
         grad_context: da.Array | ArrayLike | None = None,

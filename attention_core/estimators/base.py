@@ -21,6 +21,7 @@ from attention_core import (
     OptionTypeError,
     Scorer,
 )
+from attention_core.arguments import checked_arguments
 from attention_core.arrays.inputs import check_unmasked
 from attention_core.arrays.scalars import check_amount, check_count, check_flag, check_fraction
 from attention_core.errors import shown
@@ -45,6 +46,7 @@ class AttentionEstimator(BaseEstimator):  # type: ignore[misc]  # has no types
 
     _model: type[Model]
 
+    @checked_arguments
     def __init__(
         self,
         scorer: str | Mapping[str, Any] | Scorer = "gaussian",

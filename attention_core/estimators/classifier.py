@@ -13,6 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from attention_core import Normalizer, Scorer
+from attention_core.arguments import checked_arguments
 from attention_core.arrays.inputs import check_unmasked
 from attention_core.estimators.base import AttentionEstimator
 from attention_core.estimators.model import Classification
@@ -123,6 +124,7 @@ class AttentionClassifier(ClassifierMixin, AttentionEstimator):  # type: ignore[
 
     _model = Classification
 
+    @checked_arguments
     def __init__(
         self,
         scorer: str | Mapping[str, Any] | Scorer = "gaussian",

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from attention_core.arguments import checked_arguments
 from attention_core.errors import (
     AttentionCoreError,
     MissingExtraError,
@@ -91,6 +92,7 @@ def open_file(path: Path) -> Iterator[ArrayFile]:
 _ARTICLED = {".npz": "an .npz", ".safetensors": "a .safetensors"}
 
 
+@checked_arguments
 def write_arrays(path: str | Path, arrays: Mapping[str, Array], *, note: str | None = None) -> None:
     """Write named arrays to an ``.npz`` or ``.safetensors`` file, atomically.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from attention_core.arguments import checked_arguments
 from attention_core.errors import OptionTypeError, ParameterFileError, listed, shown
 from attention_core.files.array_files import open_file
 from attention_core.files.paths import as_path
@@ -123,6 +124,7 @@ def read_named(path: str | Path, names: Collection[str] | None = None) -> dict[s
         return {name: file.read(name) for name in (file.shapes if names is None else names)}
 
 
+@checked_arguments
 def read_arrays(path: str | Path, names: Collection[str] | None = None) -> dict[str, Array]:
     """Read named arrays from an ``.npz`` or ``.safetensors`` file.
 

@@ -15,6 +15,7 @@ from typing import Any, Generic
 
 import numpy as np
 
+from attention_core.arguments import checked_arguments
 from attention_core.arrays.scalars import check_amount, check_count, check_flag
 from attention_core.errors import OptionError, OptionTypeError, ScorerConfigError, shown
 from attention_core.fitting.objective import Learnable, Loss, Objective, S, Vector
@@ -46,6 +47,7 @@ class Fit(Generic[S]):
         return len(self.losses) - 1
 
 
+@checked_arguments
 def fit(
     scorer: S,
     loss: Loss[S] | Iterable[Loss[S]],

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Never, Unpack
+from typing import Any, NamedTuple, Unpack
 
 import jax.numpy as jnp
 
+from attention_core.arguments import checked_arguments
 from attention_core.attention import Attention
 from attention_core.components.bias import Bias
-from attention_core.errors import OptionTypeError, shown, unexpected_argument
+from attention_core.errors import OptionTypeError, shown
 from attention_core.jax.arrays import to_array
 from attention_core.jax.tracing import TracedCall
 from attention_core.libraries.cores import (
@@ -53,6 +54,7 @@ class AttentionFunction:
         """Initial parameters by name, such as ``scorer.weight``: a pytree."""
         return {name: jnp.asarray(array) for name, array in parameters_of(self._core).items()}
 
+    @checked_arguments
     def numpy(self, parameters: Mapping[str, Any]) -> Any:
         """The `Attention` or layer on NumPy arrays with these parameters, such as to save it."""
         check_parameters(self._core, parameters)
@@ -60,6 +62,7 @@ class AttentionFunction:
             self._core, {name: to_array(name, own) for name, own in parameters.items()}
         )
 
+    @checked_arguments
     def __call__(
         self,
         parameters: Mapping[str, Any],
@@ -73,7 +76,6 @@ class AttentionFunction:
         query_lengths: Any = None,
         query_offset: Any = None,
         weight_factors: Any = None,
-        **unknown: Never,
     ) -> Attended:
         """Attend; arguments are those of `attention_core.attend`.
 
@@ -82,8 +84,6 @@ class AttentionFunction:
         ScorerConfigError
             For parameters that are not those of the attention.
         """
-        if unknown:
-            raise unexpected_argument(AttentionFunction.__call__, unknown)
         check_parameters(self._core, parameters)
         terms = mask, bias, key_lengths, query_lengths, weight_factors
         call = TracedCall(self._core, parameters, (query, key, value), terms, query_offset)
@@ -93,6 +93,7 @@ class AttentionFunction:
         context, log_normalizer = call.outputs(output, "log_normalizer")
         return Attended(context, log_normalizer)
 
+    @checked_arguments
     def weights(
         self,
         parameters: Mapping[str, Any],
@@ -106,17 +107,15 @@ class AttentionFunction:
         query_lengths: Any = None,
         query_offset: Any = None,
         weight_factors: Any = None,
-        **unknown: Never,
     ) -> Any:
         """The weights (..., L, S) of the same call, with gradients."""
-        if unknown:
-            raise unexpected_argument(AttentionFunction.weights, unknown)
         check_parameters(self._core, parameters)
         terms = mask, bias, key_lengths, query_lengths, weight_factors
         call = TracedCall(self._core, parameters, (query, key, value), terms, query_offset)
         return call.outputs("weights")[0]
 
 
+@checked_arguments
 def attention(
     scorer: ScorerLike | Attention | MultiHeadAttention,
     *,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import copy
 from typing import Any, Self
 
+from attention_core.arguments import checked_arguments
 from attention_core.arrays.adapters import check_library
 from attention_core.errors import OptionError
 from attention_core.jax.arrays import is_traced, to_array, to_jax
@@ -53,16 +54,19 @@ class JaxMemory:
         """The values: (..., S, Dv)."""
         return to_jax(self.memory.value)
 
+    @checked_arguments
     def append(self, key: Any, value: Any) -> None:
         """Append keys (..., n, Dk) and their values (..., n, Dv); see `Memory.append`."""
         for name, array in (("key", key), ("value", value)):
             check_library(name, array, "jax", "the memory")
         self.memory.append(*_numbers(key, value))
 
+    @checked_arguments
     def take(self, indices: Any, axis: int = 0) -> Self:
         """Make a memory of some batch items, in any order and with repetitions: `Memory.take`."""
         return self._with(self.memory.take(to_array("indices", indices), axis))
 
+    @checked_arguments
     def truncate(self, length: int) -> None:
         """Keep the first `length` keys and values: see `Memory.truncate`."""
         self.memory.truncate(length)

@@ -13,21 +13,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attention_core.arrays.adapters import TERMS
+from attention_core.arrays.adapters import TERMS, library_of
 from attention_core.arrays.batch import broadcast_batch
 from attention_core.arrays.inputs import (
     as_integers,
     check_key_and_value,
     integers_per_item,
+    is_sparse,
     to_numpy,
 )
 from attention_core.arrays.scalars import is_end
+from attention_core.components.bias import Bias
 from attention_core.engine.prepare import prepare
 from attention_core.errors import DTypeError, OptionError, OptionTypeError, ShapeError
 from attention_core.jax.arrays import to_array
 from attention_core.jax.calls import INPUTS, Call, Operands, traced
 from attention_core.libraries.cores import Core, has_log_normalizer, result_shapes
 from attention_core.masking.arguments import make_terms
+from attention_core.masking.condition import MaskObject
+from attention_core.masking.factors import Dropout
 from attention_core.masking.packing import Packing
 from attention_core.multihead.head_axes import HeadAxes
 from attention_core.multihead.layer import MultiHeadAttention
@@ -36,8 +40,6 @@ from attention_core.registry.resolution import resolve_bias
 
 __all__ = ["TracedCall"]
 
-_NUMBERS = bool, int, float, complex, str, list, tuple, np.ndarray, np.generic
-"""Classes of arguments that become arrays."""
 _PAIRS = ("mask", "bias", "weight_factors")
 """Terms with axes of queries and keys; the others have batch axes only."""
 
@@ -88,11 +90,19 @@ class TracedCall:
         """Add an argument to the operands if it is an array, and to the other arguments if not."""
         if name == "bias":
             term = resolve_bias(term)
-        if isinstance(term, _NUMBERS) and not (name == "query_offset" and is_end(term)):
+        if name in _PAIRS:
+            is_object = callable(term) or is_sparse(term)
+            is_object |= isinstance(term, (Bias, Dropout, MaskObject))
+        else:
+            is_object = name == "query_offset" and is_end(term)
+        if not (term is None or is_object or library_of(term)):
             if name in _PAIRS:
                 term = to_numpy(name, term)
             else:
                 integers = as_integers(name, term, each=", one per batch item")
+                for limit in (integers.min(initial=0), integers.max(initial=0)):
+                    numbers: dict[str, Any] = {name: int(limit)}
+                    make_terms((), 1, 1, **numbers)  # raises for impossible ones
                 if (np.abs(integers) > np.iinfo(np.int32).max).any():  # JAX would change them
                     self.arguments[name] = term
                     return

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from functools import cached_property
 from typing import Any
 
+from attention_core.arguments import checked_arguments
 from attention_core.engine.gradients import Gradients
 from attention_core.result import TopK
 
@@ -52,10 +53,12 @@ class Readouts(ABC):
         """The weight each key receives from all queries: (..., S)."""
         return self._field(self._result.key_mass)
 
+    @checked_arguments
     def rows(self, rows: slice | int) -> Any:
         """The weights of some queries: (..., l, S), or (..., S) for one query."""
         return self._field(self._result.rows(rows))
 
+    @checked_arguments
     def top_k(self, n: int) -> TopK:
         """The n keys with the largest weights for each query, and these weights: (..., L, n)."""
         return TopK(*map(self._field, self._result.top_k(n)))

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from attention_core.arguments import checked_arguments
 from attention_core.arrays.batch import Batch, Item, Shape, take, with_batch_axes
 from attention_core.arrays.scalars import as_float, is_integer
 from attention_core.errors import OptionError, OptionTypeError, shown
@@ -71,6 +72,7 @@ class Dropout:
     rate: float
     seed: int
 
+    @checked_arguments
     def __init__(self, rate: float, seed: int) -> None:
         share = as_float(rate)
         if share is None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from attention_core.arguments import checked_arguments
 from attention_core.arrays.inputs import LARGEST
 from attention_core.arrays.scalars import is_integer
 from attention_core.errors import OptionError, OptionTypeError, shown
@@ -72,6 +73,7 @@ class Neighborhood(MaskObject):
     dilation: tuple[int, ...]
     is_causal: tuple[bool, ...]
 
+    @checked_arguments
     def __init__(
         self,
         grid: Sequence[int],

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from attention_core.arguments import checked_arguments
 from attention_core.arrays.batch import Shape
 from attention_core.arrays.inputs import LARGEST, as_integers
 from attention_core.arrays.scalars import is_end
@@ -56,6 +57,7 @@ class Packing(MaskObject):
            [0.  , 0.  , 0.33, 0.33, 0.33]])
     """
 
+    @checked_arguments
     def __init__(self, query_starts: ArrayLike, key_starts: ArrayLike | None = None) -> None:
         self.query_starts = _starts("query_starts", query_starts)
         self.key_starts = (
@@ -69,6 +71,7 @@ class Packing(MaskObject):
             )
 
     @classmethod
+    @checked_arguments
     def from_lengths(
         cls, query_lengths: ArrayLike, key_lengths: ArrayLike | None = None
     ) -> Packing:

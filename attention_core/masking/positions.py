@@ -8,10 +8,17 @@ import numpy as np
 
 from attention_core.arrays.batch import Batch, Item, Shape, broadcasts, of_item, take
 from attention_core.arrays.inputs import LARGEST, as_integers, dtype_advice, is_real, to_numpy
-from attention_core.errors import DTypeError, OptionError, ShapeError, shown
+from attention_core.errors import (
+    DTypeError,
+    OptionError,
+    OptionTypeError,
+    ShapeError,
+    message_of,
+    shown,
+)
 from attention_core.typing import Array, PairFunction
 
-__all__ = ["ADVICE", "UNSHIFTED", "Positions", "check_offsets", "end_offset", "evaluated"]
+__all__ = ["ADVICE", "UNSHIFTED", "Positions", "called", "check_offsets", "end_offset", "evaluated"]
 
 ADVICE = "to add numbers to the scores use bias=, to keep nonzero entries use mask != 0"
 """Advice about a mask that is not boolean."""
@@ -70,6 +77,24 @@ def check_offsets(given: Any, offsets: int | Array) -> None:
         raise OptionError(f"query_offset must be between -2**61 and 2**61, got {shown(given)}")
 
 
+def called(name: str, function: PairFunction, queries: Array, keys: Array) -> Any:
+    """Call a mask or bias function.
+
+    Raises
+    ------
+    OptionTypeError
+        For a function that does not take two arguments.
+    """
+    try:
+        return function(queries, keys)
+    except TypeError as error:
+        if error.__traceback__ is None or error.__traceback__.tb_next is not None:
+            raise  # from inside the function
+        raise OptionTypeError(
+            f"the {name} function must take (query_positions, key_positions): {message_of(error)}"
+        ) from error
+
+
 def evaluated(
     name: str, function: PairFunction, queries: Array, keys: Array, expected: Shape
 ) -> Array:
@@ -80,7 +105,7 @@ def evaluated(
     DTypeError, ShapeError
         For values that a mask or a bias cannot have.
     """
-    values = to_numpy(f"what the {name} function returned", function(queries, keys))
+    values = to_numpy(f"what the {name} function returned", called(name, function, queries, keys))
     if not broadcasts(values.shape, expected):
         raise ShapeError(
             f"the {name} function returned shape {values.shape} for query positions "

@@ -13,6 +13,7 @@ from attention_core.components.bias import Bias
 from attention_core.errors import ShapeError
 from attention_core.masking.condition import MaskObject
 from attention_core.masking.factors import Dropout
+from attention_core.masking.positions import called
 from attention_core.multihead.head_biases import bias_of_heads, dropout_of_heads
 from attention_core.multihead.heads import pick_heads
 from attention_core.typing import Array
@@ -105,7 +106,10 @@ class HeadAxes(NamedTuple):
 
     def _differs(self, numbers: ArrayLike | None) -> bool:
         """Whether lengths or offsets differ between heads."""
-        shape = () if numbers is None else np.shape(numbers)
+        try:
+            shape = () if numbers is None else np.shape(numbers)
+        except ValueError:  # nested lists of different lengths, which the call names
+            return False
         return len(shape) > self.batch and shape[self.batch] != 1
 
     def _function(
@@ -119,7 +123,7 @@ class HeadAxes(NamedTuple):
         def of_heads(queries: Array, keys: Array) -> Any:
             if shift is not None:  # positions of the first of these heads, then of all
                 queries = queries[..., :1, :, :] + shift
-            values = self.checked(name, function(queries, keys))
+            values = self.checked(name, called(name, function, queries, keys))
             return self.pairs(name, values, heads, None)
 
         return of_heads

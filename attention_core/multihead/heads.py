@@ -8,13 +8,13 @@ from typing import Any, Literal, NamedTuple, TypedDict, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from attention_core.arguments import unexpected_argument
 from attention_core.attention import Attention, resolve_normalizer, resolve_scorer
 from attention_core.errors import (
     OptionError,
     OptionTypeError,
     how_to_make,
     shown,
-    unexpected_argument,
 )
 from attention_core.normalizing.normalizer import Normalizer
 from attention_core.normalizing.softmax import SOFTMAX

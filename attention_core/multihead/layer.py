@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Never, Self, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from attention_core.arguments import checked_arguments, unexpected_argument
 from attention_core.arrays.adapters import adapter_of
 from attention_core.arrays.inputs import as_array
 from attention_core.arrays.scalars import check_flag
 from attention_core.components.bias import Bias
-from attention_core.errors import unexpected_argument
 from attention_core.multihead.call import attend_heads
 from attention_core.multihead.configured import config_of_heads
 from attention_core.multihead.heads import (
@@ -119,6 +120,7 @@ class MultiHeadAttention(LayerMakers):
     ((2, 5, 8), (8, 4, 2))
     """
 
+    @partial(checked_arguments, hint="; MultiHeadAttention.initialize makes them from sizes")
     def __init__(
         self,
         query_weight: ArrayLike,
@@ -219,6 +221,7 @@ class MultiHeadAttention(LayerMakers):
         """The arrays of the layer, then those of the scorers, normalizers and the bias."""
         return self._own.parameters
 
+    @checked_arguments
     def memory(self, key: ArrayLike, value: ArrayLike) -> MultiHeadMemory:
         """Project keys (..., S, Ek) and values (..., S, Ev) once, for many calls.
 

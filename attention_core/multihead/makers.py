@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 import numpy as np
 from numpy.typing import ArrayLike
 
+from attention_core.arguments import checked_arguments
 from attention_core.arrays.scalars import check_flag
 from attention_core.components.bias import Bias
 from attention_core.components.parameters import Parameterized
@@ -34,6 +35,7 @@ class LayerMakers(Parameterized):
         """Construct a layer from arrays by name, and other arguments."""
 
     @classmethod
+    @checked_arguments
     def initialize(
         cls,
         query_dim: int,
@@ -91,6 +93,7 @@ class LayerMakers(Parameterized):
         return cls._made(arrays, scorer=scorer, normalizer=normalizer, bias=bias, **chosen)
 
     @classmethod
+    @checked_arguments
     def from_torch(
         cls,
         module: Any,
@@ -146,6 +149,7 @@ class LayerMakers(Parameterized):
         return cls._made(found.arrays, zero_key=found.zero_key, **components, **chosen)
 
     @classmethod
+    @checked_arguments
     def from_keras(
         cls,
         weights: Sequence[ArrayLike],
@@ -189,6 +193,7 @@ class LayerMakers(Parameterized):
         )
 
     @classmethod
+    @checked_arguments
     def from_config(
         cls, source: str | Path | Mapping[str, Any], registry: Registry | None = None
     ) -> Self:

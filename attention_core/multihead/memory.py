@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from attention_core.arguments import checked_arguments
 from attention_core.arrays.inputs import check_key_and_value
 from attention_core.arrays.quiet import quiet_context
 from attention_core.engine.memory import Memory
@@ -101,6 +102,7 @@ class MultiHeadMemory:
             self._layer = layer  # compared once
         return True
 
+    @checked_arguments
     def append(self, key: ArrayLike, value: ArrayLike) -> None:
         """Add keys (..., n, Ek) and their values (..., n, Ev).
 
@@ -119,6 +121,7 @@ class MultiHeadMemory:
             memory.append(*own)
         self._kept = (given, *heads)
 
+    @checked_arguments
     def take(self, indices: ArrayLike, axis: int = 0) -> Self:
         """Make a memory of some batch items, in any order and with repetitions: see `Memory.take`.
 
@@ -143,6 +146,7 @@ class MultiHeadMemory:
         memory._kept = (given, *(heads.take(indices, own_axis) for heads in self.memories))
         return memory
 
+    @checked_arguments
     def truncate(self, length: int) -> None:
         """Keep the first `length` keys and values: see `Memory.truncate`.
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from attention_core.arguments import checked_arguments
 from attention_core.arrays.inputs import is_sparse
 from attention_core.arrays.quiet import quiet_context
 from attention_core.engine.gradients import Gradients
@@ -110,6 +111,7 @@ class MultiHeadResult(Pictured):
         """The weight each key receives from all queries, ``sum_i w_ij``: (..., N, S)."""
         return self._readout([result.key_mass for result in self.attention], -2)
 
+    @checked_arguments
     def rows(self, rows: slice | int) -> Weights:
         """The weights of some queries only: (..., N, l, S), or (..., N, S) for one query.
 
@@ -121,6 +123,7 @@ class MultiHeadResult(Pictured):
         parts = [result.rows(rows) for result in self.attention]
         return self._readout(parts, -3 if isinstance(rows, slice) else -2)
 
+    @checked_arguments
     def top_k(self, n: int) -> TopK:
         """The n keys each query attends to most in each head, with weights: (..., N, L, n).
 
@@ -135,6 +138,7 @@ class MultiHeadResult(Pictured):
             self._readout([part.weights for part in parts], -3),
         )
 
+    @checked_arguments
     def vjp(
         self,
         grad_output: ArrayLike | None = None,

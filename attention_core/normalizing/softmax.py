@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from attention_core.arguments import checked_arguments
 from attention_core.arrays.batch import Batch, Shape, broadcasts, summed_to, take, whole
 from attention_core.arrays.inputs import as_array
 from attention_core.arrays.matmul import matrix_product, row_sums
@@ -76,6 +77,7 @@ class Softmax(Normalizer):
     whole_rows = False
     name = "softmax"
 
+    @checked_arguments
     def __init__(self, sink: ArrayLike | None = None) -> None:
         self.sink: Array | None = None
         if sink is not None:

@@ -33,6 +33,7 @@ def _finish_imports() -> None:
 
 def _locks() -> dict[str, object]:
     """The locks of modules that are being imported, by name."""
+    # private: nothing public names a module that is still being found, as `sys.modules` lacks it
     return getattr(_bootstrap, "_module_locks", {})
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from attention_core.arguments import checked_arguments
 from attention_core.components.bias import Bias
 from attention_core.errors import (
     DTypeError,
@@ -35,6 +36,7 @@ __all__ = ["load", "load_layer", "load_scorer"]
 T = TypeVar("T", Scorer, Normalizer, Bias)
 
 
+@checked_arguments
 def load(
     path: str | Path,
     registry: Registry | None = None,
@@ -75,6 +77,7 @@ def load(
     return load_scorer(path, registry, scorer=scorer)
 
 
+@checked_arguments
 def load_scorer(
     path: str | Path, registry: Registry | None = None, *, scorer: ScorerMaker | None = None
 ) -> Scorer:
@@ -118,6 +121,7 @@ def load_scorer(
     return saved.make(SCORER, settings, described.shapes, lambda: read_named(path), scorer)
 
 
+@checked_arguments
 def load_layer(
     path: str | Path,
     registry: Registry | None = None,

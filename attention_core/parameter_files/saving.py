@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attention_core.arguments import checked_arguments
 from attention_core.components.bias import Bias
 from attention_core.components.component import Component
 from attention_core.errors import OptionTypeError, ScorerConfigError, shown
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["save"]
 
 
+@checked_arguments
 def save(path: str | Path, owner: Scorer | MultiHeadAttention) -> None:
     """Save a scorer or a layer to an ``.npz`` or ``.safetensors`` file.
 

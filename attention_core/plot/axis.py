@@ -17,6 +17,7 @@ from attention_core.typing import Array
 __all__ = [
     "Axis",
     "Tick",
+    "as_names",
     "as_sequence",
     "checked_image",
     "has_no_glyph",
@@ -103,7 +104,7 @@ def make_axis(
     step = -(-len(places) // most)
     if labels is None:
         return Axis(name, places, step)
-    labels = as_sequence(name, labels)
+    labels = as_sequence(f"{name}_labels", labels, f"labels, one per {name}")
     if len(labels) != length:
         raise ShapeError(
             f"{name}_labels must have one label per {name}, {length}; got {len(labels)}"
@@ -116,8 +117,8 @@ def make_axis(
     return Axis(name, places, step, labels=visible(kept, longest))
 
 
-def as_sequence(name: str, labels: Iterable[Any]) -> list[Any] | Array:
-    """The labels of an axis as what can be counted.
+def as_sequence(option: str, labels: Iterable[Any], expected: str) -> list[Any] | Array:
+    """The labels of an axis, or names or images, as what can be counted.
 
     Raises
     ------
@@ -130,8 +131,14 @@ def as_sequence(name: str, labels: Iterable[Any]) -> list[Any] | Array:
         return list(labels)
     except TypeError:
         raise OptionTypeError(
-            f"{name}_labels must be a list of labels, one per {name}, got {shown(labels)}"
+            f"{option} must be a list of {expected}, got {shown(labels)}"
         ) from None
+
+
+def as_names(names: Iterable[Any]) -> list[str]:
+    """The names of panels as text; raises as `as_sequence`."""
+    every = as_sequence("names", names, "names, one per panel")
+    return [name if isinstance(name, str) else shown(name) for name in every]
 
 
 def plural(name: str) -> str:

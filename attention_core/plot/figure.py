@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
 
-from attention_core.errors import OptionError
+from attention_core.arguments import checked_arguments
+from attention_core.errors import OptionError, OptionTypeError, shown
 from attention_core.plot.cells import Summary
 from attention_core.plot.layout import (
     ALONE,
@@ -39,6 +40,7 @@ MOST_NUMBERS = 40  # along an axis, if the cells show their numbers
 COLUMNS = 4
 
 
+@checked_arguments
 def heatmap(
     result: Drawn,
     *,
@@ -186,6 +188,10 @@ def heatmap(
 
 
 def _check_room(picture: Picture, look: Look, figsize: Size | None, ax: Axes | None) -> None:
+    from matplotlib.axes import Axes  # only pictures need it
+
+    if not (ax is None or isinstance(ax, Axes)):
+        raise OptionTypeError(f"ax must be one matplotlib Axes, got {shown(ax)}")
     if ax is not None and len(picture.panels) > 1:
         raise OptionError(
             f"ax has room for one panel, not {len(picture.panels)}; choose one with batch="

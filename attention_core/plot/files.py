@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attention_core.errors import ParameterFileError
+from attention_core.arguments import checked_arguments
+from attention_core.errors import OptionTypeError, ParameterFileError, shown
 from attention_core.files.atomic import replacing
 from attention_core.files.paths import as_path
 from attention_core.plot.style import style
@@ -27,6 +28,7 @@ _METADATA: dict[str, dict[str, Any]] = {
 }
 
 
+@checked_arguments
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write a picture as PNG, SVG or PDF, according to the extension.
 
@@ -58,6 +60,8 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     """
     target = as_path(path)
     kind = checked_suffix(target, SUFFIXES)
+    if not hasattr(figure, "savefig"):
+        raise OptionTypeError(f"figure must be a matplotlib figure, got {shown(figure)}")
     with style(), replacing(target) as temporary:
         figure.savefig(temporary, format=kind[1:], metadata=_METADATA[kind])
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from attention_core.errors import OptionError, ShapeError, shown
-from attention_core.plot.axis import LONGEST, Axis, make_axis
+from attention_core.plot.axis import LONGEST, Axis, as_names, make_axis
 from attention_core.plot.cells import Summary, mean_per_cell
 from attention_core.plot.source import Drawn, What, source_of
 from attention_core.typing import Array
@@ -109,8 +109,9 @@ def make_picture(
     OptionError, ShapeError, DTypeError
         As `attention_core.plot.heatmap` does.
     """
-    for option, value, known in (("what", what, What), ("summary", summary, Summary)):
-        if value not in get_args(known):
+    choices: list[tuple[str, Any, Any]] = [("what", what, What), ("summary", summary, Summary)]
+    for option, value, known in choices:
+        if not (isinstance(value, str) and value in get_args(known)):
             raise OptionError(
                 f"{option} must be {' or '.join(map(repr, get_args(known)))}, got {shown(value)}"
             )
@@ -125,7 +126,9 @@ def make_picture(
         axes = _coarser(*axes, most_together // len(items))
     if names is None:
         names = [source.name(item) if len(items) > 1 else "" for item in items]
-    elif len(names) != len(items):
+    else:
+        names = as_names(names)
+    if len(names) != len(items):
         raise ShapeError(f"names must have one name per panel, {len(items)}; got {len(names)}")
     entropy, key_mass = source.entropy(), source.key_mass()
     panels = [
@@ -162,7 +165,7 @@ def batch_items(shape: tuple[int, ...], batch: Any) -> list[tuple[int, ...]]:
     if batch is not None:
         try:
             numbers = numbers[batch]
-        except IndexError:
+        except (IndexError, ValueError):
             raise OptionError(f"batch: {shown(batch)} does not index batch axes {shape}") from None
     chosen = np.atleast_1d(numbers).ravel()
     if not len(chosen):

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from attention_core.arrays.batch import whole
-from attention_core.arrays.inputs import is_real, is_sparse
+from attention_core.arrays.inputs import is_real, is_sparse, to_numpy
 from attention_core.arrays.quiet import quiet_context
 from attention_core.arrays.sparse import checked_sparse
 from attention_core.engine.base import Problem, Readout
@@ -122,7 +122,12 @@ def source_of(drawn: Any, what: What) -> Source:
         return _of_steps([source_of(step, what) for step in drawn])
     if what == "scores":
         raise OptionError("scores can be drawn from a result only; an array is taken as weights")
-    weights = checked_sparse("weights", drawn) if is_sparse(drawn) else np.ma.asanyarray(drawn)
+    if is_sparse(drawn):
+        weights = checked_sparse("weights", drawn)
+    elif isinstance(drawn, np.ma.MaskedArray):
+        weights = drawn
+    else:
+        weights = np.ma.asanyarray(to_numpy("weights", drawn))
     if weights.ndim == 1:
         weights = weights[None, :]
     if weights.ndim < 2:

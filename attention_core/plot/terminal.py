@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from attention_core.arguments import checked_arguments
 from attention_core.arrays.scalars import check_flag, is_integer
 from attention_core.errors import OptionError, OptionTypeError, shown
-from attention_core.plot.axis import LONGEST, as_sequence, visible
+from attention_core.plot.axis import LONGEST, as_names, as_sequence, visible
 from attention_core.plot.cells import Summary
 from attention_core.plot.picture import Panel, Picture, make_picture
 from attention_core.plot.source import Drawn, What
@@ -28,6 +29,7 @@ LONGEST_UPRIGHT = 10  # letters of a vertical label of a key
 MASS = "key mass"
 
 
+@checked_arguments
 def text(
     result: Drawn,
     *,
@@ -90,6 +92,7 @@ def text(
         raise OptionError(f"width must be at least {LEAST_WIDTH} columns, got {shown(width)}")
     check_flag("ascii_only", ascii_only)
     query_labels, key_labels = _words("query", query_labels), _words("key", key_labels)
+    names = None if names is None else as_names(names)
     if ascii_only:
         query_labels, key_labels, names = map(_in_ascii, (query_labels, key_labels, names))
     left = max([len(MASS), *(columns_of(label) for label in query_labels or ())])
@@ -241,7 +244,9 @@ def _columns(c: str) -> int:
 
 def _words(name: str, labels: Iterable[Any] | None) -> list[str] | None:
     """Labels as text; images have none."""
-    found = None if labels is None else as_sequence(name, labels)
+    found = (
+        None if labels is None else as_sequence(f"{name}_labels", labels, f"labels, one per {name}")
+    )
     return None if found is None or any(np.ndim(label) for label in found) else visible(found)
 
 

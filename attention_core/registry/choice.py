@@ -68,7 +68,10 @@ def _topic(name: str) -> str:
 
 
 def _names(what: str, names: Chosen) -> tuple[str, ...]:
-    found: list[Any] = names.split(",") if isinstance(names, str) else list(names)
+    try:
+        found: list[Any] = names.split(",") if isinstance(names, str) else list(names)
+    except TypeError:
+        found = [names]
     for name in found:
         if not isinstance(name, str):
             raise OptionTypeError(f"{what} must be names of plugins, got {shown(name)}")

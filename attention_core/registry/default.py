@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from attention_core.arguments import checked_arguments
 from attention_core.components.bias import Bias
 from attention_core.errors import OptionTypeError, shown
 from attention_core.hookspecs import BiasSpec, NormalizerSpec, ScorerSpec
@@ -76,6 +77,7 @@ def resolve(component: Any, kind: Kind[Any] = SCORER) -> Any:
     return default_registry().of(kind).resolve(component)
 
 
+@checked_arguments
 def make_bias(name: str, **parameters: Any) -> Bias:
     """Make an installed bias by name; parameters and errors are those of `make_scorer`.
 
@@ -88,6 +90,7 @@ def make_bias(name: str, **parameters: Any) -> Bias:
     return default_registry().of(BIAS).make(name, parameters)
 
 
+@checked_arguments
 def register_bias(spec: BiasSpec) -> None:
     """Add a bias to this process, as in a notebook; see `register_scorer`.
 
@@ -117,6 +120,7 @@ def biases() -> tuple[BiasInfo, ...]:
     return default_registry().of(BIAS).claims.infos()
 
 
+@checked_arguments
 def make_normalizer(name: str, **parameters: Any) -> Normalizer:
     """Make an installed normalizer by name; parameters and errors are those of `make_scorer`.
 
@@ -131,6 +135,7 @@ def make_normalizer(name: str, **parameters: Any) -> Normalizer:
     return default_registry().of(NORMALIZER).make(name, parameters)
 
 
+@checked_arguments
 def register_normalizer(spec: NormalizerSpec) -> None:
     """Add a normalizer to this process, as in a notebook; see `register_scorer`.
 
@@ -179,6 +184,7 @@ def refresh() -> None:
     default_registry().refresh()
 
 
+@checked_arguments
 def make_scorer(name: str, **parameters: Any) -> Scorer:
     """Make an installed scorer by name, as `Registry.make`.
 
@@ -211,6 +217,7 @@ def make_scorer(name: str, **parameters: Any) -> Scorer:
     return default_registry().make(name, **parameters)
 
 
+@checked_arguments
 def register_scorer(spec: ScorerSpec) -> None:
     """Add a scorer to this process, as in a notebook.
 

@@ -118,6 +118,8 @@ class Names(Generic[T]):
             raise ScorerConfigError(f"{error}\n  for example: {self.kind}={described}") from error
 
     def _find(self, name: str) -> Offer:
+        if not isinstance(name, str):
+            raise OptionTypeError(f"the name of a {self.kind} must be text, got {shown(name)}")
         offer = self.claims.find(name)
         if offer is None:
             hint = did_you_mean(name[:200], self.claims.spellings())

@@ -10,8 +10,9 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from attention_core.arguments import checked_arguments
 from attention_core.components.markup import table
-from attention_core.errors import PluginError, PluginWarning, said
+from attention_core.errors import OptionTypeError, PluginError, PluginWarning, said, shown
 from attention_core.hookspecs import Spec
 from attention_core.registry.choice import Choice, Chosen
 from attention_core.registry.conflicts import Claims, NameConflict
@@ -64,6 +65,7 @@ class Registry:
     names: dict[Kind[Any], Names[Any]]
     """The names of each kind; replaced, never changed, so reading needs no lock."""
 
+    @checked_arguments
     def __init__(
         self, *, block: Chosen = (), allow: Chosen | None = None, strict: bool = False
     ) -> None:
@@ -76,6 +78,7 @@ class Registry:
         self._commit({kind: Claims() for kind in KINDS})
 
     @classmethod
+    @checked_arguments
     def from_entry_points(
         cls, *, block: Chosen | None = None, allow: Chosen | None = None, strict: bool | None = None
     ) -> Registry:
@@ -154,6 +157,7 @@ class Registry:
             raise PluginError(message) from cause
         warnings.warn(message, PluginWarning, stacklevel=_callers_level())
 
+    @checked_arguments
     def register(
         self, spec: Spec, *, distribution: str | None = None, version: str | None = None
     ) -> None:
@@ -175,6 +179,8 @@ class Registry:
         """
         plugin = None
         if distribution is not None:
+            if not isinstance(distribution, str):
+                raise OptionTypeError(f"distribution must be text, got {shown(distribution)}")
             plugin = Plugin(distribution, distribution, version or UNKNOWN, "")
             if not self._choice.wants(plugin):
                 raise PluginError(f"distribution {distribution!r} is blocked in this registry")
@@ -229,11 +235,13 @@ class Registry:
         """Every scorer, ordered by name; imports none of them."""
         return self.of(SCORER).claims.infos()
 
+    @checked_arguments
     def info(self, name: str) -> ScorerInfo:
         """Describe one scorer; raises as `make` for an unknown name."""
         info: ScorerInfo = self.of(SCORER).info(name)
         return info
 
+    @checked_arguments
     def make(self, name: str, **parameters: Any) -> Scorer:
         """Make a scorer by name.
 
@@ -263,6 +271,7 @@ class Registry:
         """List the parameters that the factory of a scorer takes; imports it."""
         return self.of(SCORER).parameters(name)
 
+    @checked_arguments
     def resolve(self, scorer: str | Mapping[str, Any] | Scorer) -> Scorer:
         """Resolve a name, a mapping of name and parameters, or a scorer to a scorer.
 

@@ -7,6 +7,8 @@ from functools import partial
 from typing import Any
 
 from attention_core import Bias, Normalizer, Registry, Scorer
+from attention_core.arguments import checked_arguments
+from attention_core.arrays.scalars import check_size
 from attention_core.registry.kinds import BIAS, NORMALIZER, SCORER, Kind
 from attention_core.testing.bias_subject import BiasSubject
 from attention_core.testing.kit import checks_of, passed, require_instance
@@ -27,6 +29,7 @@ __all__ = [
 ]
 
 
+@checked_arguments
 def scorer_checks(
     scorer: Scorer,
     *,
@@ -57,12 +60,16 @@ def scorer_checks(
     ...     note = check()
     """
     require_instance(SCORER, scorer)
+    for name, dim in (("query_dim", query_dim), ("key_dim", key_dim)):
+        if dim is not None:
+            check_size(name, dim)
     dims = find_features(scorer, query_dim, key_dim)
     make = partial(ScorerSubject, scorer, query_dim=dims[0], key_dim=dims[1])
     about = f"{scorer} with query_dim={dims[0]}, key_dim={dims[1]}"
     return checks_of(SCORER, about, make, seed, registry)
 
 
+@checked_arguments
 def check_gradients(
     scorer: Scorer, *, query_dim: int | None = None, key_dim: int | None = None, seed: int = 0
 ) -> Report:
@@ -97,6 +104,7 @@ def check_gradients(
     return passed(run_checks(chosen))
 
 
+@checked_arguments
 def check_scorer(
     scorer: Scorer,
     *,
@@ -148,6 +156,7 @@ def check_scorer(
     return passed(run_checks(checks, expected_failures=expected_failures))
 
 
+@checked_arguments
 def normalizer_checks(
     normalizer: Normalizer, *, seed: int = 0, registry: Registry | None = None
 ) -> Iterator[Check]:
@@ -165,6 +174,7 @@ def normalizer_checks(
     return checks_of(NORMALIZER, str(normalizer), make, seed, registry)
 
 
+@checked_arguments
 def check_normalizer(
     normalizer: Normalizer,
     *,
@@ -196,6 +206,7 @@ def check_normalizer(
     return passed(run_checks(checks, expected_failures=expected_failures))
 
 
+@checked_arguments
 def bias_checks(bias: Bias, *, seed: int = 0, registry: Registry | None = None) -> Iterator[Check]:
     """Yield the checks of a bias; the parameters are those of `scorer_checks`.
 
@@ -210,6 +221,7 @@ def bias_checks(bias: Bias, *, seed: int = 0, registry: Registry | None = None) 
     return checks_of(BIAS, str(bias), partial(BiasSubject, bias), seed, registry)
 
 
+@checked_arguments
 def check_bias(
     bias: Bias,
     *,

@@ -51,6 +51,10 @@ def checks_of(
     kind: Kind[Any], about: str, make: MakeSubject, seed: int, registry: Registry | None
 ) -> Iterator[Check]:
     """The checks of a component: one for each rule of its kind."""
+    try:
+        np.random.default_rng(seed)
+    except (TypeError, ValueError):
+        raise OptionTypeError(f"seed must be an integer of at least 0, got {shown(seed)}") from None
     for rule in RULES[kind.name]:
         run = partial(_run, kind, rule.name, make, seed, registry)  # can be pickled
         yield Check(rule.name, about, rule.claim, rule.fix, run)

@@ -8,12 +8,14 @@ from functools import partial
 from typing import Any
 
 from attention_core import Bias, Normalizer, Registry, Scorer
+from attention_core.arguments import checked_arguments
 from attention_core.testing.checks import bias_checks, normalizer_checks, scorer_checks
 from attention_core.testing.report import Check, CheckError, check_reasons
 
 __all__ = ["parametrize_biases", "parametrize_normalizers", "parametrize_scorers"]
 
 
+@checked_arguments
 def parametrize_scorers(
     *scorers: Scorer,
     query_dim: int | None = None,
@@ -48,6 +50,7 @@ def parametrize_scorers(
     return _parametrized(scorers, checks, expected_failures)
 
 
+@checked_arguments
 def parametrize_normalizers(
     *normalizers: Normalizer,
     seed: int = 0,
@@ -68,6 +71,7 @@ def parametrize_normalizers(
     return _parametrized(normalizers, checks, expected_failures)
 
 
+@checked_arguments
 def parametrize_biases(
     *biases: Bias,
     seed: int = 0,
@@ -95,15 +99,15 @@ def _parametrized(
 ) -> Any:
     import pytest  # the kit works without it
 
-    reasons = dict(expected_failures or {})
+    reasons = {} if expected_failures is None else expected_failures
     names: Counter[str] = Counter()
     params = []
     for component in components:
+        checks = list(checks_of(component))
         label = component.origin.name if component.origin else type(component).__name__
         names[label] += 1
         if names[label] > 1:
             label += str(names[label])
-        checks = list(checks_of(component))
         check_reasons(reasons, [check.name for check in checks])
         for check in checks:
             marks = (

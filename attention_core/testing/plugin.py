@@ -10,8 +10,9 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
-from attention_core import Registry
-from attention_core.errors import INTERRUPTS
+from attention_core import OptionTypeError, Registry
+from attention_core.arguments import checked_arguments
+from attention_core.errors import INTERRUPTS, shown
 from attention_core.hookspecs import Spec
 from attention_core.registry.default import default_registry
 from attention_core.registry.discovery import BUNDLED, Plugin, discover
@@ -37,6 +38,7 @@ print(json.dumps([before, list(sys.modules)[len(before):]]))
 """
 
 
+@checked_arguments
 def plugin_checks(module: str | ModuleType, *, seed: int = 0) -> Iterator[Check]:
     """The checks of a plugin and of its scorers, normalizers and biases, to run one by one.
 
@@ -56,6 +58,8 @@ def plugin_checks(module: str | ModuleType, *, seed: int = 0) -> Iterator[Check]
     >>> [check.name for check in plugin_checks("attention_core_standard.hooks")][:4]
     ['hooks', 'light', 'additive.reserved', 'additive.example']
     """
+    if not isinstance(module, (str, ModuleType)):
+        raise OptionTypeError(f"module must be a module or its name, got {shown(module)}")
     plugin = _plugin(module if isinstance(module, str) else module.__name__)
     about = f"plugin {plugin.value!r}"
     yield Check(
@@ -174,6 +178,7 @@ def _has_free_names(spec: Spec, kind: Kind[Any], plugin: Plugin) -> None:
         raise Violation(f"{', '.join(map(repr, taken))} is bundled with attention-core")
 
 
+@checked_arguments
 def check_plugin(
     module: str | ModuleType, *, seed: int = 0, expected_failures: Mapping[str, str] | None = None
 ) -> Report:

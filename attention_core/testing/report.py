@@ -7,13 +7,17 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import groupby
 from textwrap import dedent, indent
+from typing import Any
 
+from attention_core.arguments import checked_arguments
 from attention_core.errors import (
     INTERRUPTS,
     AttentionCoreError,
     OptionError,
+    OptionTypeError,
     did_you_mean,
     message_of,
+    shown,
 )
 
 __all__ = ["Check", "CheckError", "Outcome", "Report", "Status", "Violation", "run_checks"]
@@ -156,6 +160,7 @@ class Report:
         return "\n".join([*lines, self.summary()])
 
 
+@checked_arguments
 def run_checks(
     checks: Iterable[Check], *, expected_failures: Mapping[str, str] | None = None
 ) -> Report:
@@ -180,8 +185,13 @@ def run_checks(
     >>> run_checks(scorer_checks(ac.make_scorer("dot"))).failures
     ()
     """
-    chosen = tuple(checks)
-    reasons = dict(expected_failures or {})
+    chosen: tuple[Any, ...] = tuple(checks) if hasattr(checks, "__iter__") else (checks,)
+    for check in chosen:
+        if not isinstance(check, Check):
+            raise OptionTypeError(
+                f"checks must be those of scorer_checks or plugin_checks, got {shown(check)}"
+            )
+    reasons = {} if expected_failures is None else expected_failures
     check_reasons(reasons, [check.name for check in chosen])
     return Report(tuple(_outcome(check, reasons.get(check.name)) for check in chosen))
 
@@ -189,6 +199,10 @@ def run_checks(
 def check_reasons(reasons: Mapping[str, object], names: Iterable[str]) -> None:
     """Refuse expected failures of unknown checks, or without a reason."""
     known = list(names)
+    if not isinstance(reasons, Mapping):
+        raise OptionTypeError(
+            f"expected_failures must be a mapping of checks to reasons, got {shown(reasons)}"
+        )
     for name, reason in reasons.items():
         if name not in known:
             raise OptionError(

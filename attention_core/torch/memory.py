@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import torch
 
+from attention_core.arguments import checked_arguments
 from attention_core.arrays.adapters import check_library
 from attention_core.torch.tensors import to_array, to_tensor
 
@@ -57,6 +58,7 @@ class TensorMemory:
         """The values: (..., S, Dv)."""
         return self._tensors()[1]
 
+    @checked_arguments
     def append(self, key: Any, value: Any) -> None:
         """Append keys (..., n, Dk) and their values (..., n, Dv); see `Memory.append`."""
         for name, tensor in (("key", key), ("value", value)):
@@ -73,6 +75,7 @@ class TensorMemory:
             )
             self._graph = key, value
 
+    @checked_arguments
     def take(self, indices: Any, axis: int = 0) -> Self:
         """Make a memory of some batch items, in any order and with repetitions: `Memory.take`."""
         memory = self.memory.take(to_array("indices", indices), axis)
@@ -91,6 +94,7 @@ class TensorMemory:
         key, value = map(taken, self._graph)
         return self._with(memory, (key, value))
 
+    @checked_arguments
     def truncate(self, length: int) -> None:
         """Keep the first `length` keys and values: see `Memory.truncate`."""
         self.memory.truncate(length)
@@ -118,4 +122,6 @@ class TensorMemory:
 
 
 def _need_gradients(key: Any, value: Any) -> bool:
-    return torch.is_grad_enabled() and bool(key.requires_grad or value.requires_grad)
+    return torch.is_grad_enabled() and any(
+        getattr(given, "requires_grad", False) for given in (key, value)
+    )

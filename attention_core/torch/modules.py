@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from attention_core.arguments import checked_arguments, unexpected_argument
 from attention_core.arrays.adapters import adapter_of
 from attention_core.attention import Attention as NumpyAttention
 from attention_core.components.bias import Bias
-from attention_core.errors import DTypeError, OptionTypeError, shown, unexpected_argument
+from attention_core.errors import DTypeError, OptionTypeError, shown
 from attention_core.libraries.cores import Core, parameters_of, with_parameters
 from attention_core.multihead.heads import AttentionOptions
 from attention_core.multihead.layer import MultiHeadAttention as NumpyLayer
@@ -53,6 +54,7 @@ class _Module(nn.Module):
             _register(self, name, nn.Parameter(tensor, requires_grad=tensor.is_floating_point()))
 
     @classmethod
+    @checked_arguments
     def from_numpy(cls, core: Any, *, dtype: torch.dtype | None = None) -> Self:
         """Make the module of an attention or a layer, such as one from `attention_core.load`."""
         if not isinstance(core, cls._kind):
@@ -65,6 +67,7 @@ class _Module(nn.Module):
         return made
 
     @classmethod
+    @checked_arguments
     def from_config(
         cls,
         source: str | Path | Mapping[str, Any],
@@ -84,6 +87,7 @@ class _Module(nn.Module):
         arrays = {name: to_array(name, tensor).copy() for name, tensor in tensors.items()}
         return with_parameters(self._template.core, arrays)
 
+    @checked_arguments
     def memory(self, key: Any, value: Any) -> TensorMemory:
         """Keys and values, projected once with the present parameters, for many calls."""
         for name, given in (("key", key), ("value", value)):
@@ -142,6 +146,7 @@ class Attention(_Module):
 
     _kind = NumpyAttention
 
+    @checked_arguments
     def __init__(
         self,
         scorer: ScorerLike,
@@ -210,6 +215,7 @@ class MultiHeadAttention(_Module):
 
     _kind = NumpyLayer
 
+    @checked_arguments
     def __init__(
         self,
         query_dim: int,
@@ -225,6 +231,7 @@ class MultiHeadAttention(_Module):
         super().__init__(core, dtype)
 
     @classmethod
+    @checked_arguments
     def from_torch(cls, module: Any, *, dtype: torch.dtype | None = None, **options: Any) -> Self:
         """Make the module equivalent to a ``torch.nn.MultiheadAttention``, or to its state.
 

@@ -194,6 +194,24 @@ def test_a_mask_function_that_does_not_return_booleans():
     )
 
 
+@pytest.mark.parametrize("name", ["mask", "bias", "weight_factors"])
+def test_a_function_that_does_not_take_two_positions(name):
+    assert refusal(**{name: abs}) == (
+        ac.OptionTypeError,
+        (
+            f"the {name} function must take (query_positions, key_positions): "
+            "abs() takes exactly one argument (2 given)"
+        ),
+    )
+
+
+@pytest.mark.parametrize("name", ["mask", "bias"])
+def test_a_type_error_inside_a_function_stays_as_it_is(name):
+    with pytest.raises(TypeError, match="unsupported operand") as caught:
+        ac.attend(np.eye(2), np.eye(2), np.eye(2), scorer="dot", **{name: lambda i, j: i + None})
+    assert not isinstance(caught.value, ac.OptionTypeError)
+
+
 @pytest.mark.parametrize("shape", [(7, 5), (4, 7), (2, 5, 7), (5,), (6,)], ids=str)
 @pytest.mark.parametrize("name", ["mask", "bias"])
 def test_a_mask_or_bias_that_does_not_broadcast(name, shape):

@@ -359,6 +359,15 @@ def test_parameters_of_the_scorer():
     )
 
 
+@pytest.mark.parametrize("kind", [AttentionClassifier, AttentionRegressor])
+def test_a_misspelt_parameter_says_what_is_meant(kind):
+    with pytest.raises(ac.OptionTypeError) as error:
+        kind(max_iters=3)
+    assert str(error.value) == (
+        f"{kind.__name__}: unexpected argument 'max_iters'; did you mean 'max_iter'?"
+    )
+
+
 def test_units_do_not_matter(blobs):
     X, y = blobs
     model = AttentionClassifier().fit(X, y)

@@ -494,6 +494,11 @@ def test_a_weight_is_a_number_of_equal_rows(labeled, measure, rows):
             ac.ShapeError,
             "groups must have one entry for each of 30 rows, got (1,)",
         ),
+        (
+            {"groups": [[1], [1, 2]]},
+            ac.ShapeError,
+            "groups must be an array, got nested lists of different lengths",
+        ),
         ({"weight": 1.0}, ac.ShapeError, "weight must have one entry for each of 30 rows, got ()"),
         ({"weight": np.arange(30)}, ac.OptionError, "weight must hold positive, finite numbers"),
     ],
@@ -502,6 +507,12 @@ def test_groups_and_weights_that_cannot_be(labeled, options, error, message):
     with pytest.raises(error) as raised:
         leave_one_out(*labeled, log_loss, **options)
     assert str(raised.value) == message
+
+
+def test_a_measure_is_a_function(labeled):
+    with pytest.raises(ac.OptionTypeError) as raised:
+        leave_one_out(*labeled, "log_loss")
+    assert str(raised.value) == "measure must be a function, such as log_loss, got 'log_loss'"
 
 
 def test_a_wrong_label_costs_no_infinity():

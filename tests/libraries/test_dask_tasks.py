@@ -419,6 +419,10 @@ def test_results_can_be_copied_and_pickled(x, way):
         == repr(result)
         == ("DaskResult(context (64, 4), float64, 36 tasks of 8 x 8 chunks, DotScorer())")
     )
+    assert repr(result.vjp(lazy)) == (
+        "DaskGradients(query=float64[64, 4], key=float64[64, 4], value=float64[64, 4], "
+        "bias=None, parameters={}, normalizer={})"
+    )
     for made in (lambda it: it, lambda it: it.top_k(2), lambda it: it.vjp(lazy)):
         own, other = dask.compute(way(made(result)), made(copied))
         if made(result) is result:

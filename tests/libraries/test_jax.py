@@ -439,6 +439,14 @@ ERRORS = {
         lambda q, k, v: jax.jit(partial(ac.jax.attention("dot"), is_causal=True))({}, q, k, v),
     "Attention: unexpected argument 'causal'; use is_causal=":
         lambda q, k, v: ac.jax.attention("dot", causal=True),
+    "mask must be an array, got {}": lambda q, k, v: ac.jax.attention("dot")({}, q, k, v, mask={}),
+    "key_lengths must be at least 0, got -1":
+        lambda q, k, v: ac.jax.attention("dot")({}, q, k, v, key_lengths=[3, -1]),
+    "query_offset must be between -2**61 and 2**61, got 2305843009213693952":
+        lambda q, k, v: ac.jax.attention("dot")({}, q, k, v, query_offset=1 << 61),
+    "attention: missing 'scorer'; call attention(scorer)": lambda q, k, v: ac.jax.attention(),
+    "AttentionFunction: missing 'value'; call AttentionFunction(parameters, query, key, value)":
+        lambda q, k, v: ac.jax.attention("dot")(q, k, v),
     "attention takes options together with a scorer, got Attention(DotScorer()), which has its "
     "own; make that with these options":
         lambda q, k, v: ac.jax.attention(ac.Attention("dot"), is_causal=True),

@@ -183,6 +183,9 @@ def test_masks_lengths_and_biases_may_be_tensors_arrays_or_functions():
 
 
 ERRORS = {
+    "key must be an array, got None": lambda q, k, v: (
+        ac.torch.Attention("dot").memory(k, v).append(None, v)
+    ),
     "key is on device 'meta', and attention needs numbers, which a tensor on 'meta' does not have":
         lambda q, k, v: ac.attend(q, k.to("meta"), v, scorer="dot"),
     "value must be a dense tensor, got a nested one; call .to_padded_tensor(0) and give the "

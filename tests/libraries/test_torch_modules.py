@@ -341,6 +341,17 @@ def test_arrays_of_numpy_are_refused_by_name(make):
     *((lambda dtype=dtype: ac.torch.MultiHeadAttention(4, heads=2, dtype=dtype),
        f"dtype must be a floating-point dtype of torch, such as torch.float32, got {dtype!r}")
       for dtype in (torch.int32, torch.complex64, "float32", np.float32)),
+    (ac.torch.Attention, "Attention: missing 'scorer'; call Attention(scorer)"),
+    (ac.torch.MultiHeadAttention,
+     "MultiHeadAttention: missing 'query_dim', 'heads'; call "
+     "MultiHeadAttention(query_dim, heads=...)"),
+    (lambda: ac.torch.MultiHeadAttention(4, 2),
+     "MultiHeadAttention: takes 1 argument by position, got 2; give the others by name: heads, "
+     "rng, dtype"),
+    (lambda: ac.torch.MultiHeadAttention(4, num_heads=2),
+     "MultiHeadAttention: unexpected argument 'num_heads'; use heads="),
+    (ac.torch.MultiHeadAttention.from_torch,
+     "MultiHeadAttention.from_torch: missing 'module'; call MultiHeadAttention.from_torch(module)"),
 ])  # fmt: skip
 def test_what_makes_no_module_is_an_error(call, text):
     with pytest.raises(ac.OptionTypeError) as caught:

@@ -751,6 +751,12 @@ def torch_state(**changes: Any) -> dict[str, Any]:
 
 Layer = ac.MultiHeadAttention
 ERRORS = [
+    *((lambda name=name: call(**{name: [[1], [1, 2]]}), ac.ShapeError,
+       f"{name} must be an array, got nested lists of different lengths")
+      for name in ("key_lengths", "query_lengths", "query_offset")),
+    (lambda: call(bias=abs), ac.OptionTypeError,
+     "the bias function must take (query_positions, key_positions): abs() takes exactly one "
+     "argument (2 given)"),
     (lambda: call(mask=[[True], [True, False]]), ac.ShapeError,
      "mask must be an array, got nested lists of different lengths"),
     (lambda: Layer.from_torch({1: 1}, heads=2), ac.OptionError,

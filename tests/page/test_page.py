@@ -330,6 +330,12 @@ def test_blocks_of_codes_are_masked_only_where_all_are():
     [
         ({"path": "a.svg"}, ac.ParameterFileError, "'a.svg': the name must end in .html or .htm"),
         ({"path": "no/a.html"}, ac.ParameterFileError, "cannot write 'no/a.html'"),
+        ({"images": 3}, ac.OptionTypeError, "of the queries and of the keys, got 3"),
+        (
+            {"images": (3, None)},
+            ac.OptionTypeError,
+            "images must be a list of images, one per",
+        ),
         ({"images": 3 * [None]}, ac.OptionTypeError, "images must be a pair: images of the"),
         ({"images": ([1], None)}, ac.ShapeError, "images must have one image per query, got 1"),
         ({"images": ([1] * 5, None)}, ac.ShapeError, "images: an image must have shape (height"),

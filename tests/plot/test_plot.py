@@ -784,6 +784,26 @@ def test_places_that_cannot_be_written(name, message, tmp_path, monkeypatch):
         ({"queries": [5]}, ac.OptionError, "queries: [5] is out of bounds for 5 positions"),
         ({"keys": [0.5]}, ac.OptionTypeError, "keys must be a slice or integers, got [0.5]"),
         ({"queries": slice(5, 9)}, ac.OptionError, "nothing to draw: there is no query"),
+        (
+            {"what": ["weights"]},
+            ac.OptionError,
+            "what must be 'weights' or 'scores', got ['weights']",
+        ),
+        (
+            {"key_labels": 7},
+            ac.OptionTypeError,
+            "key_labels must be a list of labels, one per key, got 7",
+        ),
+        (
+            {"batch": 0, "names": 1},
+            ac.OptionTypeError,
+            "names must be a list of names, one per panel, got 1",
+        ),
+        (
+            {"batch": [[0], [1, 2]]},
+            ac.OptionError,
+            "batch: [[0], [1, 2]] does not index batch axes (3, 6)",
+        ),
         ({"batch": 3}, ac.OptionError, "batch: 3 does not index batch axes (3, 6)"),
         ({"batch": slice(0)}, ac.OptionError, "nothing to draw: there is no batch item"),
         (
@@ -815,6 +835,12 @@ def test_invalid_pictures(rng, options, error, message):
         (np.ones((0, 2, 2)), ac.OptionError, "nothing to draw: there is no batch item"),
         (1.0, ac.ShapeError, "weights must have shape (..., L, S) or (S,), got ()"),
         ([["a"]], ac.DTypeError, "weights must be real numbers, got dtype <U1"),
+        (None, ac.DTypeError, "weights must be an array, got None"),
+        (
+            [[1.0], [1.0, 2.0]],
+            ac.ShapeError,
+            "weights must be an array, got nested lists of different lengths",
+        ),
     ],
 )
 def test_arrays_that_cannot_be_drawn(weights, error, message):
@@ -829,6 +855,10 @@ def test_other_errors_of_pictures(rng):
         heatmap(np.eye(3), what="scores")
     with pytest.raises(ac.OptionError, match=r"ax has room for one panel, not 2; choose one"):
         heatmap(attended(rng, (2,)), ax=Figure().subplots())
+    with pytest.raises(ac.OptionTypeError, match=r"ax must be one matplotlib Axes, got \[3\]"):
+        heatmap(np.eye(2), ax=[3])
+    with pytest.raises(ac.OptionTypeError, match="figure must be a matplotlib figure, got 3"):
+        save(3, "weights.png")
     images = rng.random((60, 4, 4))
     with pytest.raises(ac.OptionError, match=r"60 images are too many .* at most 48 with keys="):
         heatmap(np.eye(60), key_labels=images)

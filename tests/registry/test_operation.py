@@ -87,9 +87,11 @@ def test_blocked_plugins_cannot_register():
     registry.register(ScorerSpec(name="mine", factory="a:b"))
     with pytest.raises(PluginError, match=r"^distribution 'other' is blocked"):
         registry.register(spec, distribution="other")
+    with pytest.raises(ac.OptionTypeError, match=r"^distribution must be text, got 3$"):
+        registry.register(spec, distribution=3)
 
 
-@pytest.mark.parametrize("wrong", [[1], [None], [b"acme"]])
+@pytest.mark.parametrize("wrong", [[1], [None], [b"acme"], 3])
 @pytest.mark.parametrize("argument", ["block", "allow"])
 def test_invalid_names(argument, wrong):
     with pytest.raises(ac.OptionTypeError, match=rf"^{argument} must be names of plugins, got "):

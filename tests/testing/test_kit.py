@@ -16,6 +16,7 @@ from attention_core.testing import (
     Check,
     CheckError,
     Status,
+    check_plugin,
     check_scorer,
     kit,
     parametrize_scorers,
@@ -100,8 +101,41 @@ def test_a_scorer_that_only_raises_is_reported():
     ],
 )
 def test_only_instances_can_be_checked(scorer, text):
+    for use in (check_scorer, parametrize_scorers):
+        with pytest.raises(ac.OptionTypeError) as error:
+            use(scorer)
+        assert str(error.value) == text
+
+
+@pytest.mark.parametrize(
+    ("use", "text"),
+    [
+        (
+            lambda: check_scorer(Honest(WEIGHT), query_dims=3),
+            "check_scorer: unexpected argument 'query_dims'; did you mean 'query_dim'?",
+        ),
+        (
+            lambda: check_scorer(Honest(WEIGHT), key_dim=[3]),
+            "key_dim must be an integer from 1 to 1048576, got [3]",
+        ),
+        (
+            lambda: check_scorer(Honest(WEIGHT), seed="a"),
+            "seed must be an integer of at least 0, got 'a'",
+        ),
+        (
+            lambda: run_checks([check_scorer]),
+            "checks must be those of scorer_checks or plugin_checks, got <function check_scorer>",
+        ),
+        (
+            lambda: run_checks(None),
+            "checks must be those of scorer_checks or plugin_checks, got None",
+        ),
+        (lambda: check_plugin(None), "module must be a module or its name, got None"),
+    ],
+)
+def test_arguments_that_cannot_be(use, text):
     with pytest.raises(ac.OptionTypeError) as error:
-        check_scorer(scorer)
+        use()
     assert str(error.value) == text
 
 
@@ -196,6 +230,7 @@ def test_an_empty_report():
         ),
         ({"bound": " "}, "expected_failures: 'bound' needs a reason, as text, got "),
         ({"bound": None}, "expected_failures: 'bound' needs a reason, as text, got "),
+        (["bound"], "expected_failures must be a mapping of checks to reasons, got ['bound']"),
     ],
 )
 @pytest.mark.parametrize("use", [check_scorer, parametrize_scorers])

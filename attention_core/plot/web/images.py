@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from attention_core.errors import OptionError, ShapeError
-from attention_core.plot.axis import Axis, checked_image, plural
+from attention_core.plot.axis import Axis, as_sequence, checked_image, plural
 from attention_core.plot.labels import in_colors
 from attention_core.plot.web.png import data_uri, png
 from attention_core.typing import Array
@@ -30,7 +30,7 @@ def addresses(axis: Axis, given: Iterable[Any] | None) -> list[str] | None:
     """
     images = axis.images
     if given is not None:
-        every = list(given)
+        every = as_sequence("images", given, f"images, one per {axis.name}")
         if len(every) <= int(axis.places.max()):
             raise ShapeError(
                 f"images must have one image per {axis.name}, got {len(every)} for position "

@@ -16,7 +16,8 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from attention_core.errors import OptionTypeError
+from attention_core.arguments import checked_arguments
+from attention_core.errors import OptionTypeError, shown
 from attention_core.files.atomic import replacing
 from attention_core.files.paths import as_path
 from attention_core.plot.axis import Axis, plural, visible
@@ -38,6 +39,7 @@ MOST = 1000  # with more queries or keys, a cell is a block
 LONGEST = 200  # characters of a label
 
 
+@checked_arguments
 def page(
     results: Drawn,
     path: str | os.PathLike[str] | None = None,
@@ -118,10 +120,12 @@ def page(
     """
     if path is not None:
         checked_suffix(as_path(path), SUFFIXES)
-    if images is None:
-        images = None, None
-    elif len(images) != 2:
-        raise OptionTypeError("images must be a pair: images of the queries and of the keys")
+    try:
+        of_queries, of_keys = (None, None) if images is None else images
+    except (TypeError, ValueError):
+        raise OptionTypeError(
+            f"images must be a pair: images of the queries and of the keys, got {shown(images)}"
+        ) from None
     picture = make_picture(
         results,
         query_labels=query_labels,
@@ -140,7 +144,7 @@ def page(
     if limits is not None:
         picture = replace(picture, given_limits=check_limits(limits))
     check_texts(title=title, xlabel=xlabel, ylabel=ylabel)
-    both = addresses(axes[0], images[0]), addresses(axes[1], images[1])
+    both = addresses(axes[0], of_queries), addresses(axes[1], of_keys)
     html = page_of(picture, both, title, (ylabel, xlabel))
     if path is not None:
         write_page(html, path)
