@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from attention_core.arrays.inputs import as_array
 from attention_core.components.parameters import flattened
+from attention_core.components.values import show_fields
 from attention_core.engine.base import Problem, Upstream
 from attention_core.engine.dispatch import Answer, choose_engine, compute
 from attention_core.engine.prepare import Call
@@ -44,6 +45,9 @@ class Gradients(NamedTuple):
     """The scorer's parameters by name."""
     normalizer: dict[str, Array]
     """The normalizer's parameters by name, such as ``sink``."""
+
+    def __repr__(self) -> str:
+        return show_fields(self)
 
     @property
     def parameter_vector(self) -> NDArray[np.float64]:

@@ -152,6 +152,15 @@ def test_a_result_shows_its_shapes():
     )
 
 
+def test_gradients_show_their_shapes():
+    scorer = ac.make_scorer("general", weight=np.eye(4))
+    result = ac.attend(np.zeros((2, 3, 4)), np.zeros((5, 4)), np.zeros((5, 6)), scorer=scorer)
+    assert repr(result.vjp(np.ones((2, 3, 6)))) == (
+        "Gradients(query=float64[2, 3, 4], key=float64[5, 4], value=float64[5, 6], bias=None, "
+        "parameters={'weight': float64[4, 4]}, normalizer={})"
+    )
+
+
 class Boastful(ac.InnerProductScorer):
     """A scorer whose bound is far too small."""
 

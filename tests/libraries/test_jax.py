@@ -62,6 +62,7 @@ def test_every_field_is_an_array_of_jax_with_the_same_numbers():
     for name, found in result.vjp(jnp.asarray(grad))._asdict().items():
         close(found, getattr(expected.vjp(grad), name), 0)
     assert repr(result) == f"JaxResult({expected!r})"
+    assert repr(result.vjp(jnp.asarray(grad))).startswith("Gradients(query=float64[")
     assert result._repr_html_() == expected._repr_html_()
     assert type(result.numpy()) is ac.AttentionResult
 

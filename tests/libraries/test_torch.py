@@ -37,6 +37,7 @@ def test_every_field_is_a_tensor_of_the_same_numbers():
     np.testing.assert_array_equal(pulled.query.numpy(), expected.vjp(grad).query)
     assert {type(grad) for grad in pulled.parameters.values()} == {torch.Tensor}
     assert repr(result) == f"TensorResult({expected!r})"
+    assert repr(result.vjp(torch.tensor(grad))).startswith("Gradients(query=torch.float64[")
     assert result._repr_html_() == expected._repr_html_()
     assert type(result.numpy()) is ac.AttentionResult
 

@@ -722,6 +722,9 @@ def dense(array: Any) -> Any:
 def test_a_result_shows_its_shapes(rng):
     result = make_layer("different", 2, extra=True)(*make_inputs(rng))
     assert repr(result) == "MultiHeadResult(output (2, 5, 3), heads=4, keys=8)"
+    shown = repr(result.vjp(np.ones((2, 5, 3))))
+    assert re.match(r"Gradients\(query=float64\[2, 5, \d\], .*'output_weight': float64\[4, ", shown)
+    assert "array" not in shown
 
 
 def test_it_shows_its_options():
