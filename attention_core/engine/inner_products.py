@@ -7,6 +7,7 @@ times. The loop over tiles, the masks and the statistics are those of `TileEngin
 from __future__ import annotations
 
 from ctypes import addressof
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -139,13 +140,15 @@ def pull_back_all(
     None if it has not, or for the same reason as above.
     """
     problem, (dtype, lines) = engine.problem, _kind(engine.problem)
+    if problem.masking is not None or prod(problem.batch) < _ENOUGH_ITEMS:
+        return None
     length, key_length = problem.shape[-2:]
     block = Block(whole(problem.batch), slice(0, length), slice(0, key_length))
     grad = with_contiguous_rows(upstream.context)
     operands = _operands(problem, block, layout := loops.GradientLayout(), grad)
     size = loops.pull_back_tile_size(lines, layout)
-    if problem.masking is not None or layout.items < _ENOUGH_ITEMS or size > _MOST_NUMBERS:
-        return None  # also with a sink, which only changes the statistics
+    if size > _MOST_NUMBERS:
+        return None
     grads = _pull_back(operands, statistics, upstream.dot)
     loop = loops.pull_back_tile(dtype, lines)
     cost = 2.5 * call_cost(problem, is_compiled=True)  # five products in place of two

@@ -39,6 +39,8 @@ class Memory:
 
     Raises
     ------
+    OptionTypeError
+        For anything but a `Scorer`.
     ShapeError, DTypeError
         For keys and values that do not fit each other.
 
@@ -62,6 +64,11 @@ class Memory:
     """
 
     def __init__(self, scorer: Scorer, key: ArrayLike, value: ArrayLike) -> None:
+        if not isinstance(scorer, Scorer):
+            raise OptionTypeError(
+                f"scorer must be a Scorer, got {shown(scorer)}; memories by name are made by "
+                f"Attention(scorer).memory(key, value)"
+            )
         self.scorer = scorer
         key, value = as_array("key", key), as_array("value", value)
         check_key_and_value(key, value)

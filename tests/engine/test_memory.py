@@ -30,6 +30,15 @@ def come_close(ours, theirs):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-13, err_msg=name)
 
 
+def test_a_memory_needs_a_scorer():
+    with pytest.raises(ac.OptionTypeError) as caught:
+        ac.Memory("dot", np.eye(2), np.eye(2))
+    assert str(caught.value) == (
+        "scorer must be a Scorer, got 'dot'; memories by name are made by "
+        "Attention(scorer).memory(key, value)"
+    )
+
+
 def test_a_memory_stands_for_its_keys_and_values(case, rng):
     query, key, value = case.arrays(rng, (2,))
     attention = ac.Attention(case.scorer)
