@@ -20,6 +20,7 @@ from attention_core.compiled.products.operands import Operands
 from attention_core.compiled.switch import is_switched_on
 from attention_core.engine.base import PreparedGradients, Problem, Upstream
 from attention_core.engine.plan import Block, call_cost
+from attention_core.masking.band import Band
 from attention_core.normalizing.normalizer import State, Statistics
 from attention_core.normalizing.softmax import Softmax
 from attention_core.parallel.helpers import available_cores
@@ -70,7 +71,7 @@ def shares_rows(problem: Problem) -> bool:
     """Whether threads share the rows of a problem in compiled code, without the interpreter."""
     assert isinstance(problem.normalizer, Softmax)
     return (
-        problem.masking is None
+        _band(problem) is not None
         and problem.normalizer.sink is None
         and (not problem.projects_tiles or problem.scorer.traits.scales_query)
     )
@@ -108,7 +109,7 @@ def write_block(
 
 
 def attend_all(engine: TileEngine, kept: Array | None) -> tuple[Array, Statistics] | None:
-    """The context and the statistics of a problem without a mask or a sink; scores as above.
+    """The context and the statistics of a problem that shares rows; scores as above.
 
     Threads share rows of batch items without the interpreter. None for the same reason.
     """
@@ -122,7 +123,8 @@ def attend_all(engine: TileEngine, kept: Array | None) -> tuple[Array, Statistic
         operands.place("kept", kept)
     layout.shift, layout.total = shift.ctypes.data, total.ctypes.data
     layout.divides = layout.is_first = layout.is_last = 1
-    cost = call_cost(problem, is_compiled=True)
+    layout.lowest, layout.highest = band = _band(problem) or (0, 0)
+    cost = _share_cost(problem, band)
     row_cost = cost / (layout.items * length)
     layout.rows = lines.lanes * max(1, int(_PIECE_COST / (row_cost * lines.lanes)))
     layout.parts = -(-length // layout.rows)
@@ -135,12 +137,13 @@ def attend_all(engine: TileEngine, kept: Array | None) -> tuple[Array, Statistic
 def pull_back_all(
     engine: TileEngine, statistics: Statistics, upstream: Upstream
 ) -> PreparedGradients | None:
-    """The gradients of a problem without a mask, if it has enough batch items to share.
+    """The gradients of a problem with at most a band, if it has enough batch items to share.
 
     None if it has not, or for the same reason as above.
     """
     problem, (dtype, lines) = engine.problem, _kind(engine.problem)
-    if problem.masking is not None or prod(problem.batch) < _ENOUGH_ITEMS:
+    band = _band(problem)
+    if band is None or prod(problem.batch) < _ENOUGH_ITEMS:
         return None
     length, key_length = problem.shape[-2:]
     block = Block(whole(problem.batch), slice(0, length), slice(0, key_length))
@@ -151,7 +154,8 @@ def pull_back_all(
         return None
     grads = _pull_back(operands, statistics, upstream.dot)
     loop = loops.pull_back_tile(dtype, lines)
-    cost = 2.5 * call_cost(problem, is_compiled=True)  # five products in place of two
+    layout.lowest, layout.highest = band
+    cost = 2.5 * _share_cost(problem, band)  # five products in place of two
     if not _share(problem, loop, layout, layout.items, size, cost):
         return None
     parameters = {name: np.zeros_like(own) for name, own in problem.scorer.parameters.items()}
@@ -276,7 +280,31 @@ def _operands(problem: Problem, block: Block, layout: Any, context: Array) -> Op
     operands = Operands(layout, lengths, query, key, value)
     operands.place("context", context)
     layout.scale = operands.address(np.full(1, scale, problem.dtype))
+    layout.lowest, layout.highest = _everything(problem)
     return operands
+
+
+def _band(problem: Problem) -> tuple[int, int] | None:
+    """The lowest and the highest j - i of a problem without another mask than a band."""
+    masking, (lowest, highest) = problem.masking, _everything(problem)
+    if masking is None:
+        return lowest, highest
+    band, *others = masking.conditions
+    if others or type(band) is not Band:
+        return None
+    return max(lowest, min(band.lowest, highest)), max(lowest, min(band.highest, highest))
+
+
+def _everything(problem: Problem) -> tuple[int, int]:
+    """A band that is wider than the scores."""
+    most = sum(problem.shape[-2:])
+    return -most, most
+
+
+def _share_cost(problem: Problem, band: tuple[int, int]) -> float:
+    """An estimate of all work on one core, in nanoseconds."""
+    width = min(1 + max(0, band[1] - band[0]), problem.shape[-1])
+    return call_cost(problem, is_compiled=True) * width / problem.shape[-1]
 
 
 def _kind(problem: Problem) -> tuple[np.dtype[Any], loops.Lines]:

@@ -20,6 +20,7 @@ SHAPES = [
     ((3,), (3,), 40, 5000, 100, 65),
     ((3,), (3,), 13, 9000, 70, 40),
 ]
+MASKS = ["none", "array", "causal", "late", "window", "lengths"]
 ERRORS = {"float32": 4e-6, "float64": 1e-14}
 
 
@@ -57,11 +58,17 @@ def masks(rng, length, key_length):
     scattered = rng.random((length, key_length)) < 0.3
     scattered[:, 64:320] = False  # whole chunks
     scattered[5] = False  # a row without keys
-    triangle = np.arange(key_length) <= np.arange(length)[:, None]
+    difference = np.arange(key_length) - np.arange(length)[:, None]
+    triangle = difference <= 0
     return {
         "none": ({}, True),
         "array": ({"mask": scattered}, scattered),
         "causal": ({"is_causal": True}, triangle),
+        "late": ({"is_causal": True, "query_offset": -100}, difference <= -100),
+        "window": (
+            {"window": (70, 5), "query_offset": 90},
+            (difference >= 20) & (difference <= 95),
+        ),
         "lengths": ({"key_lengths": 200}, np.arange(key_length) < 200),
     }
 
@@ -74,7 +81,7 @@ def only_compiled(monkeypatch):
 
 
 @pytest.mark.usefixtures("only_compiled")
-@pytest.mark.parametrize("mask", ["none", "array", "causal", "lengths"])
+@pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_results_and_gradients_are_those_of_the_formula(rng, shape, dtype, mask):
@@ -91,7 +98,7 @@ def test_results_and_gradients_are_those_of_the_formula(rng, shape, dtype, mask)
         assert np.abs(own - other).max() < ERRORS[dtype] * max(1, np.abs(other).max())
 
 
-@pytest.mark.parametrize("mask", ["none", "array", "causal", "lengths"])
+@pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_weights_and_scores_are_consistent_with_the_context(rng, shape, mask):
     query, key, value = arrays(rng, *shape)
@@ -120,7 +127,7 @@ def test_a_sink_takes_its_part(rng):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_bits_do_not_depend_on_workers(rng, shape):
     query, key, value = arrays(rng, *shape)
-    for options in ({}, {"is_causal": True}):
+    for options in ({}, {"is_causal": True}, {"window": (200, 0)}, {"key_lengths": 150}):
         one, many = (
             ac.attend(query, key, value, scorer="scaled_dot", workers=workers, **options)
             for workers in (1, 3)

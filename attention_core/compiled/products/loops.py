@@ -28,12 +28,13 @@ _CHUNK = 64  # keys whose scores stay in the first-level cache
 class _TileLayout(Layout):
     """The part that both loops have.
 
-    A call does at most `at_most` pieces. Queries are multiplied by the number at the address
+    Without a mask, query i attends to keys j with lowest <= j - i <= highest. A call does at most
+    `at_most` pieces. Queries are multiplied by the number at the address
     `scale`. Each thread has its own copy of a layout with memory for as many numbers as
     `attend_tile_size` or `pull_back_tile_size` says. `is_finite` becomes 0 if a result is not.
     """
 
-    _fields_ = integers("scale at_most")
+    _fields_ = integers("scale at_most lowest highest")
 
 
 class ForwardLayout(_TileLayout):

@@ -128,6 +128,19 @@ def read_mask(source, step, rows, columns, out):
     return 1
 
 @called
+def read_band(difference, rows, columns, lowest, highest, out):
+    """Store a band key by key; what `read_mask` would return. Key j of query i is allowed if
+    lowest <= j - i + difference <= highest."""
+    if difference + columns - 1 <= highest and difference - rows + 1 >= lowest:
+        return 2
+    for j in range(columns):
+        line = carray(at(out, j * LANES), (LANES,), np.uint8)
+        for i in range(LANES):
+            place = j - i + difference
+            line[i] = lowest <= place and place <= highest
+    return 1
+
+@called
 def mask_lines(count, lines, allowed, number):
     for j in range(count):
         place = at(lines, j * LINE)
@@ -135,10 +148,13 @@ def mask_lines(count, lines, allowed, number):
 
 @called
 def score_chunk(
-    count, width, features, queries, key, key_step, mask, mask_step, scores, allowed
+    count, width, features, queries, key, key_step, mask, mask_step, difference, lowest, highest,
+    scores, allowed,
 ):
-    """Set lines to the masked scores of some keys; what `read_mask` returned."""
-    kind = read_mask(pointer(mask), mask_step, count, width, allowed) if mask != 0 else 2
+    """Set lines to the masked scores of some keys; what `read_mask` or `read_band` returned."""
+    kind = read_band(difference, count, width, lowest, highest, allowed)
+    if mask != 0:
+        kind = read_mask(pointer(mask), mask_step, count, width, allowed)
     if kind != 0:
         set_product(width, features, key, key_step, queries, scores)
         if kind == 1:
@@ -190,17 +206,20 @@ def divide_by_total(features, state):
 
 @called
 def add_keys(
-    count, key_length, features, value_features, column, key, key_step, value, value_step,
-    mask, mask_step, kept, kept_step, scores, allowed,
+    first, count, key_length, features, value_features, column, key, key_step, value, value_step,
+    mask, mask_step, lowest, highest, kept, kept_step, scores, allowed,
 ):
-    """Add all keys to the state of a column of queries."""
+    """Add all keys to the state of a column of queries, which begins with query `first`."""
     state = at(column, features * LINE)
-    for start in range(0, key_length, CHUNK):
+    for start in range(
+        max(0, first + lowest) // CHUNK * CHUNK, min(key_length, first + count + highest), CHUNK
+    ):
         chunk = min(CHUNK, key_length - start)
         own = mask + start if mask != 0 else 0
         place = pointer(key + start * key_step)
         if score_chunk(
-            count, chunk, features, column, place, key_step, own, mask_step, scores, allowed
+            count, chunk, features, column, place, key_step, own, mask_step,
+            start - first, lowest, highest, scores, allowed,
         ) == 0:
             continue
         if kept != 0:
@@ -241,9 +260,9 @@ def attend(layout):
                 transpose(place, query_step, count, features, column, LINE)
                 multiply_lines(features, column, number)
             add_keys(
-                count, key_length, features, value_features, column,
+                first, count, key_length, features, value_features, column,
                 own_key, key_step, own_value, value_step,
-                own_mask + first * mask_step if mask != 0 else 0, mask_step,
+                own_mask + first * mask_step if mask != 0 else 0, mask_step, lowest, highest,
                 own_kept + first * kept_step if kept != 0 else 0, kept_step, scores, allowed,
             )
             if is_last != 0:
@@ -344,12 +363,17 @@ def pull_back(layout):
             copy(count, pointer(shift + n * SIZE), statistics)
             copy(count, pointer(total + n * SIZE), at(statistics, LINE))
             copy(count, pointer(dot + n * SIZE), at(statistics, 2 * LINE))
-            for start in range(0, key_length, CHUNK):
+            for start in range(
+                max(0, first + lowest) // CHUNK * CHUNK,
+                min(key_length, first + count + highest),
+                CHUNK,
+            ):
                 width = min(CHUNK, key_length - start)
                 own = own_mask + first * mask_step + start if mask != 0 else 0
                 keys = pointer(own_key + start * key_step)
                 kind = score_chunk(
-                    count, width, features, packed, keys, key_step, own, mask_step, scores, allowed
+                    count, width, features, packed, keys, key_step, own, mask_step,
+                    start - first, lowest, highest, scores, allowed,
                 )
                 if kind == 0:
                     continue
