@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from functools import cache
+from contextlib import suppress
+from functools import cache, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -57,12 +58,33 @@ def compiled_result(scorer: Scorer, method: str, arrays: tuple[Array, ...]) -> A
 def compiled_edges(scorer: Scorer, query: Array, key: Array, count: int) -> EdgeScores | None:
     """Scores of edges (e,) by rows of queries (L, H) and keys (S, H), which are not gathered.
 
-    None if NumPy must compute them. Rows are prepared once for all `count` edges.
+    None if NumPy must compute them. Rows are prepared once for all `count` edges. Those of inner
+    products are compiled, too.
     """
-    if count * key.shape[-1] < FEWEST_NUMBERS or not is_compiled(scorer, "score_pairs"):
+    if count * key.shape[-1] < FEWEST_NUMBERS:
+        return None
+    if scorer.traits.is_inner_product:
+        return partial(_products_of_edges, query, key) if is_switched_on() else None
+    if not is_compiled(scorer, "score_pairs"):
         return None
     query, key, arguments = scorer.pair_inputs(query, key)  # type: ignore[attr-defined]  # as pair scorers
     return lambda rows, keys: _compiled(scorer, "score_edges", query, key, rows, keys, arguments)
+
+
+def _products_of_edges(query: Array, key: Array, rows: Array, keys: Array) -> Array | None:
+    """Inner products of edges; None if they cannot be compiled."""
+    pairs = _module().compiled_pairs(_inner_product, None, _name(query.dtype), (), ())
+    with suppress(_module().CompilationError):
+        scores: Array = pairs.score_edges(query, key, rows, keys, {})
+        return scores
+    return None
+
+
+def _inner_product(q: Array, k: Array) -> Any:
+    total = 0.0
+    for d in range(len(q)):
+        total += q[d] * k[d]
+    return total
 
 
 def _compiled(scorer: Scorer, method: str, *arguments: Any) -> Any:

@@ -268,7 +268,7 @@ def test_compiled_code_takes_arrays_of_any_layout(compiled, rng, scorer, arrange
         )
 
 
-@pytest.mark.parametrize("name", ["bent", "additive", "additive of few queries"])
+@pytest.mark.parametrize("name", ["bent", "additive", "additive of few queries", "scaled_dot"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_compiled_code_scores_edges_where_their_ends_lie(
     compiled, rng, scorer, monkeypatch, dtype, name
@@ -276,7 +276,9 @@ def test_compiled_code_scores_edges_where_their_ends_lie(
     length = 300 if name != "additive of few queries" else 12
     query, key = rng.normal(size=(2, length, 9)), rng.normal(size=(2, 50, 18))[..., ::2]
     query, key = query.astype(dtype), key.astype(dtype)
-    if name != "bent":
+    if name == "scaled_dot":
+        scorer = ac.make_scorer("scaled_dot")
+    elif name != "bent":
         scorer = ac.make_scorer("additive", query_dim=9, key_dim=9, hidden_dim=40, rng=0)
     mask = csr_array(rng.random((length, 50)) < (0.3 if name == "bent" else 0.4))
     call = {"scorer": scorer, "mask": mask, "is_causal": True}
