@@ -1,9 +1,10 @@
 """Ten small calls compared with plain NumPy: the overhead of a call.
 
 ``python -m benchmarks.small_calls`` prints a table, and fails if a ratio is above its limit, which
-is about 1.5 times the measured one. Our calls and NumPy's take turns in one process, and each time
-is the best of many short turns, so ratios are more reliable than times. A case above its limit is
-measured up to twice again, in case the machine was busy.
+is about 1.7 times the measured one: where other machines share the caches of a core, Python takes
+up to 1.6 times as long, for minutes, and NumPy's few operations as long as before. Our calls and
+NumPy's take turns in one process, and each time is the best of many short turns, so ratios are more
+reliable than times. A case above its limit is measured up to twice again.
 """
 
 from __future__ import annotations
@@ -80,25 +81,25 @@ def make_cases() -> list[Case]:
 
     return [
         Case("4 x 4, by name", lambda: ac.attend(*tiny, scorer="scaled_dot").context,
-             lambda: plain(*tiny, scale=small_scale), 3.5),
+             lambda: plain(*tiny, scale=small_scale), 4.6),
         Case("1 x 64, by name", lambda: ac.attend(*step, scorer="scaled_dot").context,
-             lambda: plain(*step, scale=scale), 3.5),
+             lambda: plain(*step, scale=scale), 5.0),
         Case("1 x 64, configured", lambda: configured(*step).context,
-             lambda: plain(*step, scale=scale), 3.5),
+             lambda: plain(*step, scale=scale), 4.6),
         Case("1 x 64, causal", lambda: causal(*step).context,
-             lambda: plain(*step, mask=first, scale=scale), 4.5),
+             lambda: plain(*step, mask=first, scale=scale), 6.5),
         Case("1 x 64, masked", lambda: configured(*step, mask=mask).context,
-             lambda: plain(*step, mask=mask, scale=scale), 5.5),
+             lambda: plain(*step, mask=mask, scale=scale), 8.0),
         Case("1 x 64, from a memory", lambda: configured(query, memory).context,
-             lambda: plain(*step, scale=scale), 3.0),
+             lambda: plain(*step, scale=scale), 4.2),
         Case("4 x 1 x 32, a batch of steps", lambda: configured(*batch).context,
-             lambda: plain(*batch, scale=scale), 4.0),
+             lambda: plain(*batch, scale=scale), 5.2),
         Case("8 x 16 x 16, heads", lambda: configured(*heads).context,
-             lambda: plain(*heads, scale=scale), 3.2),
+             lambda: plain(*heads, scale=scale), 3.5),
         Case("8 x 16 x 16, causal heads", lambda: causal(*heads).context,
-             lambda: plain(*heads, mask=lower, scale=scale), 4.2),
+             lambda: plain(*heads, mask=lower, scale=scale), 5.0),
         Case("4 x 4, gradients", lambda: result.vjp(grad).query,
-             lambda: plain_gradients()[0], 17.0),
+             lambda: plain_gradients()[0], 22.0),
     ]  # fmt: skip
 
 
