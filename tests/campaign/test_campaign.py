@@ -16,13 +16,17 @@ def run(name, cases):
         MODULES[name].check(np.random.default_rng(seed))
 
 
+# a signal may come in a callback of another library, such as JAX's at garbage collection
+of_other_libraries = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@of_other_libraries
 @pytest.mark.parametrize("name", NAMES)
 def test_a_few_cases(name):
     run(name, MODULES[name].QUICK)
 
 
-# a signal may come in a callback of another library, such as JAX's at garbage collection
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@of_other_libraries
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_many_cases(name):
