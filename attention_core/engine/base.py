@@ -8,11 +8,14 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from attention_core.arrays.batch import Batch, Shape, take
+from attention_core.arrays.strided import has_contiguous_rows
+from attention_core.compiled.switch import is_switched_on
 from attention_core.masking.bias import BiasTerm
 from attention_core.masking.factors import Factors
 from attention_core.masking.masking import Masking
 from attention_core.masking.positions import UNSHIFTED, Positions
 from attention_core.normalizing.normalizer import Normalizer, Statistics
+from attention_core.normalizing.softmax import Softmax
 from attention_core.parallel.jobs import Jobs
 from attention_core.scoring.contract import checked_scale, project
 from attention_core.scoring.scorer import ParameterGrads, Scorer
@@ -59,6 +62,21 @@ class Problem:
     def dtype(self) -> np.dtype[Any]:
         """The dtype to compute in."""
         return self.query.dtype
+
+    @property
+    def has_compiled_form(self) -> bool:
+        """Whether it is a softmax of inner products with at most a mask, which loops can read."""
+        return (
+            self.scorer.traits.is_inner_product
+            and type(self.normalizer) is Softmax
+            and self.bias is None
+            and self.softcap is None
+            and self.factors is None
+            and self.tile is None
+            and has_contiguous_rows(self.key)
+            and has_contiguous_rows(self.value)
+            and is_switched_on()
+        )
 
     def queries(self, batch: Batch, rows: slice) -> Array:
         """Some projected queries: (..., l, H)."""

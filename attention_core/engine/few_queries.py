@@ -13,10 +13,8 @@ from typing import Any
 import numpy as np
 
 from attention_core.arrays.batch import whole
-from attention_core.arrays.strided import has_contiguous_rows
 from attention_core.compiled.products.one_pass import PassLayout, one_pass
 from attention_core.compiled.products.operands import Operands
-from attention_core.compiled.switch import is_switched_on
 from attention_core.engine.base import Problem
 from attention_core.engine.tiles import TileEngine
 from attention_core.normalizing.normalizer import State, Statistics
@@ -38,15 +36,7 @@ def is_one_pass(problem: Problem) -> bool:
     """Whether compiled code reads the keys and values of a problem once, and does all else."""
     return (
         problem.query.shape[-2] <= _FEW
-        and problem.scorer.traits.is_inner_product
-        and type(problem.normalizer) is Softmax
-        and problem.bias is None
-        and problem.softcap is None
-        and problem.tile is None
-        and problem.factors is None
-        and has_contiguous_rows(problem.key)
-        and has_contiguous_rows(problem.value)
-        and is_switched_on()
+        and problem.has_compiled_form
         and one_pass(problem.dtype) is not None
     )
 

@@ -14,10 +14,9 @@ import numpy as np
 
 from attention_core.arrays.batch import summed_to, take, whole
 from attention_core.arrays.buffers import buffer
-from attention_core.arrays.strided import has_contiguous_rows, with_contiguous_rows
+from attention_core.arrays.strided import with_contiguous_rows
 from attention_core.compiled.products import loops
 from attention_core.compiled.products.operands import Operands
-from attention_core.compiled.switch import is_switched_on
 from attention_core.engine.base import PreparedGradients, Problem, Upstream
 from attention_core.engine.plan import Block, call_cost
 from attention_core.masking.band import Band
@@ -37,7 +36,6 @@ __all__ = [
     "is_compiled",
     "pull_back_all",
     "pull_back_tile",
-    "shares_rows",
     "write_block",
 ]
 
@@ -54,26 +52,10 @@ _ENOUGH_ITEMS, _MOST_NUMBERS = 8, 1 << 21
 def is_compiled(problem: Problem) -> bool:
     """Whether compiled code computes the tiles of a problem."""
     return (
-        problem.scorer.traits.is_inner_product
-        and type(problem.normalizer) is Softmax
-        and problem.bias is None
-        and problem.softcap is None
-        and problem.factors is None
-        and problem.tile is None
-        and problem.shape[-2] >= _FEWEST_QUERIES
-        and all(array.size and has_contiguous_rows(array) for array in (problem.key, problem.value))
-        and is_switched_on()
+        problem.shape[-2] >= _FEWEST_QUERIES
+        and problem.key.size * problem.value.size > 0
+        and problem.has_compiled_form
         and loops.attend_tile(*_kind(problem)) is not None
-    )
-
-
-def shares_rows(problem: Problem) -> bool:
-    """Whether threads share the rows of a problem in compiled code, without the interpreter."""
-    assert isinstance(problem.normalizer, Softmax)
-    return (
-        _band(problem) is not None
-        and problem.normalizer.sink is None
-        and (not problem.projects_tiles or problem.scorer.traits.scales_query)
     )
 
 
@@ -109,11 +91,19 @@ def write_block(
 
 
 def attend_all(engine: TileEngine, kept: Array | None) -> tuple[Array, Statistics] | None:
-    """The context and the statistics of a problem that shares rows; scores as above.
+    """The context and the statistics of a problem with at most a band; scores as above.
 
-    Threads share rows of batch items without the interpreter. None for the same reason.
+    Threads share rows of batch items without the interpreter. None for the same reason, with a
+    sink, and if queries would have to be copied to project them.
     """
     problem, (dtype, lines) = engine.problem, _kind(engine.problem)
+    assert isinstance(problem.normalizer, Softmax)
+    band, is_copied = (
+        _band(problem),
+        problem.projects_tiles and not problem.scorer.traits.scales_query,
+    )
+    if band is None or problem.normalizer.sink is not None or is_copied:
+        return None
     *batch, length, key_length = problem.shape
     context = np.empty((*batch, length, problem.value.shape[-1]), dtype)
     statistics = shift, total = [np.empty((*batch, length, 1), dtype) for _ in range(2)]
@@ -123,7 +113,7 @@ def attend_all(engine: TileEngine, kept: Array | None) -> tuple[Array, Statistic
         operands.place("kept", kept)
     layout.shift, layout.total = shift.ctypes.data, total.ctypes.data
     layout.divides = layout.is_first = layout.is_last = 1
-    layout.lowest, layout.highest = band = _band(problem) or (0, 0)
+    layout.lowest, layout.highest = band
     cost = _share_cost(problem, band)
     row_cost = cost / (layout.items * length)
     layout.rows = lines.lanes * max(1, int(_PIECE_COST / (row_cost * lines.lanes)))

@@ -72,7 +72,7 @@ class TileEngine:
         Masked scores are also written to `keep`, which is full of -inf.
         """
         problem, normalizer = self.problem, self.problem.normalizer
-        if self.is_compiled and _compiled().shares_rows(problem):
+        if self.is_compiled:
             found: tuple[Array, Statistics] | None = _compiled().attend_all(self, keep)
             if found is not None:
                 return found
